@@ -1,0 +1,38 @@
+package db
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// Migrations is the folder migrations/, for dbmate.
+//
+//go:embed migrations/*.sql
+var Migrations embed.FS
+
+// PendingMigrations lists the migrations that this program knows and the database lacks, by file
+// name. A database ahead of the program is none of its business: migrations work with the previous
+// version of the code.
+func PendingMigrations(ctx context.Context, conn walletdb.DBTX) ([]string, error) {
+	applied, err := walletdb.New(conn).AppliedMigrations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read applied migrations: %w", err)
+	}
+	files, err := Migrations.ReadDir("migrations")
+	if err != nil {
+		return nil, err
+	}
+	var pending []string
+	for _, file := range files {
+		version, _, _ := strings.Cut(file.Name(), "_")
+		if !slices.Contains(applied, version) {
+			pending = append(pending, file.Name())
+		}
+	}
+	return pending, nil
+}

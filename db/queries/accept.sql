@@ -1,0 +1,58 @@
+-- CreateWallet reports whether the wallet is new. A wallet's identity follows from its idempotency
+-- key, so that a retry finds the first one.
+-- name: CreateWallet :execrows
+INSERT INTO wallets (id, currency, reference) VALUES (@id, @currency, @reference) ON CONFLICT (id) DO NOTHING;
+
+-- CreateSequence gives a new wallet its place to count operations. It belongs in the transaction of
+-- CreateWallet.
+-- name: CreateSequence :exec
+INSERT INTO wallet_sequences (wallet_id) VALUES (@wallet_id) ON CONFLICT (wallet_id) DO NOTHING;
+
+-- GetWallet returns pgx.ErrNoRows if there is no such wallet.
+-- name: GetWallet :one
+SELECT * FROM wallets WHERE id = @id;
+
+-- LockSequences locks in id order, so that two flushes can never deadlock, and returns the
+-- transaction's time, which is the operations' created_at. A wallet that does not exist has no row.
+-- name: LockSequences :many
+SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
+FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE;
+
+-- LockFreeSequences passes over rows that another transaction holds.
+-- name: LockFreeSequences :many
+SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
+FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
+
+-- ExistingWallets tells the wallets that LockFreeSequences passed over from those that do not exist.
+-- name: ExistingWallets :many
+SELECT wallet_id FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]);
+
+-- FindOperations must be a later statement than LockSequences: a statement that waited for a lock
+-- keeps the snapshot it began with, and would not see what the lock's last holder committed.
+-- name: FindOperations :many
+SELECT * FROM operation_states WHERE id = ANY (@ids::uuid[]);
+
+-- InsertOperations fails with a unique violation on operations_id if one of the operations was
+-- accepted before.
+-- name: InsertOperations :exec
+INSERT INTO operations (wallet_id, seq, id, type, amount, reference)
+SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]),
+       unnest((@types::text[])::operation_type[]), unnest(@amounts::bigint[]), nullif(unnest(@refs::text[]), '');
+
+-- InsertOutbox inserts in the order of its arguments, so that a wallet's rows have ids in the order
+-- of their sequence.
+-- name: InsertOutbox :exec
+INSERT INTO outbox (topic, key, payload)
+SELECT @topic::text, m.key::text, m.payload::bytea
+FROM ROWS FROM (unnest(@keys::text[]), unnest(@payloads::bytea[])) WITH ORDINALITY AS m (key, payload, n)
+ORDER BY m.n;
+
+-- AdvanceSequences needs the rows locked by LockSequences.
+-- name: AdvanceSequences :exec
+UPDATE wallet_sequences s SET last_seq = a.last_seq
+FROM (SELECT unnest(@wallet_ids::uuid[]) AS wallet_id, unnest(@last_seqs::bigint[]) AS last_seq) a
+WHERE s.wallet_id = a.wallet_id;
+
+-- GetOperation returns pgx.ErrNoRows if the wallet has no such operation.
+-- name: GetOperation :one
+SELECT * FROM operation_states WHERE id = @id AND wallet_id = @wallet_id;

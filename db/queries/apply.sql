@@ -1,0 +1,33 @@
+-- LockWallets locks in id order so that two workers can never deadlock. NO KEY lets inserts that
+-- reference a locked wallet go on.
+-- name: LockWallets :many
+SELECT * FROM wallets WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
+
+-- PendingOperations returns, in order, what the wallets have accepted up to their sequence in
+-- up_to and not applied yet. It must be a later statement than LockWallets: a statement that waited
+-- for a lock keeps the snapshot it began with, and would read an applied_seq that has moved since.
+-- name: PendingOperations :many
+SELECT o.wallet_id, o.seq, o.id, o.type, o.amount
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@up_to::bigint[]) AS seq) t
+JOIN wallets w ON w.id = t.id
+CROSS JOIN LATERAL (
+  SELECT * FROM operations p
+  WHERE p.wallet_id = t.id AND p.seq > w.applied_seq AND p.seq <= t.seq
+  ORDER BY p.seq LIMIT sqlc.arg(max_rows)::bigint) o
+ORDER BY o.wallet_id, o.seq LIMIT sqlc.arg(max_rows)::bigint;
+
+-- InsertOutcomes fails with a unique violation if one of the operations has an outcome already.
+-- name: InsertOutcomes :exec
+INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after)
+SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest((@statuses::text[])::outcome_status[]),
+       nullif(unnest(@failure_reasons::text[]), ''), unnest(@balances_after::bigint[]);
+
+-- AdvanceWallets moves wallets forward only.
+-- name: AdvanceWallets :execrows
+UPDATE wallets w SET balance = a.balance, applied_seq = a.applied_seq
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@balances::bigint[]) AS balance, unnest(@applied_seqs::bigint[]) AS applied_seq) a
+WHERE w.id = a.id AND w.applied_seq < a.applied_seq;
+
+-- LastSequences returns the last accepted sequence of wallets.
+-- name: LastSequences :many
+SELECT wallet_id, last_seq FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]);

@@ -1,0 +1,3 @@
+-- AppliedMigrations lists the versions that dbmate has applied.
+-- name: AppliedMigrations :many
+SELECT version FROM schema_migrations;

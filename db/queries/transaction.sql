@@ -1,0 +1,8 @@
+-- name: Begin :exec
+BEGIN;
+
+-- name: Commit :exec
+COMMIT;
+
+-- name: Rollback :exec
+ROLLBACK;

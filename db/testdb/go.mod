@@ -1,0 +1,22 @@
+module github.com/legendary-wallet/legendary-wallet/db/testdb
+
+go 1.26.0
+
+require (
+	github.com/amacneil/dbmate/v2 v2.28.0
+	github.com/google/uuid v1.6.0
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/legendary-wallet/legendary-wallet/db v0.0.0
+)
+
+require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/lib/pq v1.10.9 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
+replace github.com/legendary-wallet/legendary-wallet/db => ../
