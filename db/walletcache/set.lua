@@ -18,3 +18,4 @@ redis.call('PEXPIRE', KEYS[2], ARGV[6])
 if ARGV[7] ~= '' then
   redis.call('PUBLISH', ARGV[7], ARGV[8] .. ':' .. ARGV[1])
 end
+return 1
