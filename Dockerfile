@@ -1,0 +1,25 @@
+# One recipe for the images of api, relay, worker and ctl:
+#   docker build --build-arg SERVICE=api .
+FROM golang:1.26.8-trixie AS build
+ARG SERVICE
+# Each module builds alone. cgo is for librdkafka, which comes with its Go package, linked for glibc.
+ENV GOWORK=off CGO_ENABLED=1
+WORKDIR /src
+# The module files come first: until one of them changes, the downloaded modules stay in the cache.
+COPY db/go.mod db/go.sum db/
+COPY ${SERVICE}/go.mod ${SERVICE}/go.sum ${SERVICE}/
+RUN go mod download -C ${SERVICE}
+COPY deploy/ready deploy/ready
+RUN go build -C deploy/ready -trimpath -o /out/ready .
+COPY db db
+COPY ${SERVICE} ${SERVICE}
+RUN go build -C ${SERVICE} -trimpath -o /out/service .
+
+FROM debian:13.6-slim
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/ /usr/local/bin/
+# In a container every service has the same admin port, open to the container's network: health
+# checks and metrics ask there. Never publish it.
+ENV ADMIN_ADDR=:9080
+USER 65532:65532
+ENTRYPOINT ["service"]
