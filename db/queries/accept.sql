@@ -42,8 +42,8 @@ SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]
 -- InsertOutbox inserts in the order of its arguments, so that a wallet's rows have ids in the order
 -- of their sequence.
 -- name: InsertOutbox :exec
-INSERT INTO outbox (topic, key, payload)
-SELECT @topic::text, m.key::text, m.payload::bytea
+INSERT INTO outbox (topic, headers, key, payload)
+SELECT @topic::text, @headers::text, m.key::text, m.payload::bytea
 FROM ROWS FROM (unnest(@keys::text[]), unnest(@payloads::bytea[])) WITH ORDINALITY AS m (key, payload, n)
 ORDER BY m.n;
 

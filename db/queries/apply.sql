@@ -4,10 +4,12 @@
 SELECT * FROM wallets WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- PendingOperations returns, in order, what the wallets have accepted up to their sequence in
--- up_to and not applied yet. It must be a later statement than LockWallets: a statement that waited
--- for a lock keeps the snapshot it began with, and would read an applied_seq that has moved since.
+-- up_to and not applied yet, and how long ago each was accepted, by the database's clock alone. It
+-- must be a later statement than LockWallets: a statement that waited for a lock keeps the snapshot
+-- it began with, and would read an applied_seq that has moved since.
 -- name: PendingOperations :many
-SELECT o.wallet_id, o.seq, o.id, o.type, o.amount
+SELECT o.wallet_id, o.seq, o.id, o.type, o.amount,
+       extract(epoch FROM clock_timestamp() - o.created_at)::float8 AS age_seconds
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@up_to::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id
 CROSS JOIN LATERAL (
@@ -22,7 +24,7 @@ INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after)
 SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest((@statuses::text[])::outcome_status[]),
        nullif(unnest(@failure_reasons::text[]), ''), unnest(@balances_after::bigint[]);
 
--- AdvanceWallets moves wallets forward only.
+-- AdvanceWallets moves wallets forward only, and returns how many it moved.
 -- name: AdvanceWallets :execrows
 UPDATE wallets w SET balance = a.balance, applied_seq = a.applied_seq
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@balances::bigint[]) AS balance, unnest(@applied_seqs::bigint[]) AS applied_seq) a

@@ -1,37 +1,92 @@
+-- CreatePosition makes a relay's position if it has none: nothing is published yet.
+-- name: CreatePosition :exec
+INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
+SELECT @relay::text, '1:1:', c.system_identifier, d.oid::bigint
+FROM pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = current_database()
+ON CONFLICT (relay) DO NOTHING;
+
+-- LoadPosition returns how far a relay has published, and whether that means anything here: a
+-- position, and the xids of the outbox, are worthless in another database than they come from. Two
+-- signs tell: the position names another database, or transactions that do not exist yet.
+-- name: LoadPosition :one
+SELECT p.prev, p.cur, p.after_id, p.last_id,
+  (p.system_identifier = c.system_identifier AND p.database_oid = d.oid::bigint)::boolean AS same_database,
+  (greatest(pg_snapshot_xmax(p.prev), pg_snapshot_xmax(p.cur)) <= pg_snapshot_xmax(pg_current_snapshot())
+    AND NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())))::boolean AS within_horizon
+FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
+WHERE p.relay = @relay AND d.datname = current_database();
+
+-- SavePosition must only be told what Kafka has acknowledged.
+-- name: SavePosition :exec
+UPDATE relay_positions SET prev = @prev::pg_snapshot, cur = sqlc.narg(cur)::pg_snapshot, after_id = @after_id, last_id = @last_id, updated_at = now()
+WHERE relay = @relay;
+
 -- RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
 -- statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
 -- branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
 -- read index (xid, id).
 -- name: RelayWindow :many
 WITH w AS MATERIALIZED (
-  (SELECT * FROM outbox WHERE xid >= pg_snapshot_xmax((@prev::text)::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
+  (SELECT * FROM outbox WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
   UNION ALL
-  (SELECT o.* FROM pg_snapshot_xip((@prev::text)::pg_snapshot) x (xid)
+  (SELECT o.* FROM pg_snapshot_xip(@prev::pg_snapshot) x (xid)
    CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1)) o LIMIT (sqlc.arg(max_rows)::bigint + 1))
 )
-SELECT id, topic, key, payload, headers, pg_current_snapshot()::text AS cur FROM w ORDER BY id;
+SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur FROM w ORDER BY id;
 
 -- RelayExtent returns the first and last id of the rows between two snapshots, on index (xid, id).
 -- Its time grows with the window, 0.5 µs a row: give it a statement_timeout of its own.
 -- name: RelayExtent :one
-SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigint AS last_id, count(*) AS row_count FROM (
+SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigint AS last_id FROM (
   SELECT id FROM outbox
-  WHERE xid >= pg_snapshot_xmax((@prev::text)::pg_snapshot) AND xid < pg_snapshot_xmax((@cur::text)::pg_snapshot)
-    AND pg_visible_in_snapshot(xid, (@cur::text)::pg_snapshot)
+  WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) AND xid < pg_snapshot_xmax(@cur::pg_snapshot)
+    AND pg_visible_in_snapshot(xid, @cur::pg_snapshot)
   UNION ALL
-  SELECT o.id FROM pg_snapshot_xip((@prev::text)::pg_snapshot) x (xid)
+  SELECT o.id FROM pg_snapshot_xip(@prev::pg_snapshot) x (xid)
   CROSS JOIN LATERAL (SELECT id FROM outbox
-    WHERE outbox.xid = x.xid AND pg_visible_in_snapshot(outbox.xid, (@cur::text)::pg_snapshot) OFFSET 0) o) w;
+    WHERE outbox.xid = x.xid AND pg_visible_in_snapshot(outbox.xid, @cur::pg_snapshot) OFFSET 0) o) w;
 
--- RelayPage returns the rows between two snapshots whose ids are in (after, after + width], up to
--- last, on the primary key. An empty page is normal. There is no LIMIT: with one, a table without
--- statistics makes every page sort the rest of the window.
+-- RelayPage returns the rows between two snapshots whose ids are in (after, up_to], on the primary
+-- key. An empty page is normal. There is no LIMIT: with one, a table without statistics makes every
+-- page sort the rest of the window.
 -- name: RelayPage :many
 SELECT id, topic, key, payload, headers FROM outbox
-WHERE id > sqlc.arg(after)::bigint AND id <= least(sqlc.arg(last)::bigint, sqlc.arg(after)::bigint + sqlc.arg(width)::bigint)
-  AND NOT pg_visible_in_snapshot(xid, (@prev::text)::pg_snapshot) AND pg_visible_in_snapshot(xid, (@cur::text)::pg_snapshot)
+WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint
+  AND NOT pg_visible_in_snapshot(xid, @prev::pg_snapshot) AND pg_visible_in_snapshot(xid, @cur::pg_snapshot)
 ORDER BY id;
 
 -- Topics lists the registered topics.
 -- name: Topics :many
 SELECT * FROM outbox_topics;
+
+-- RelayControls returns what operators told a relay: whether to pause, and the rows to pass over.
+-- name: RelayControls :one
+SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS NOT NULL)::boolean AS paused,
+  ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
+
+-- TryLead takes the lock of a relay's leader, for as long as the connection lives.
+-- name: TryLead :one
+SELECT pg_try_advisory_lock(7304518, hashtext(@relay::text))::boolean AS leading;
+
+-- RelayBacklog counts the rows that are not published yet, up to max_rows of them, and tells how
+-- long the oldest of these has waited.
+-- name: RelayBacklog :one
+SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
+FROM relay_positions p CROSS JOIN LATERAL (
+  (SELECT created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint)
+  UNION ALL
+  (SELECT o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
+   CROSS JOIN LATERAL (SELECT created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
+) w WHERE p.relay = @relay;
+
+-- FirstRow returns the smallest id of the outbox greater than after. Told how far rows are deleted,
+-- it does not walk over their remains.
+-- name: FirstRow :one
+SELECT id FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT 1;
+
+-- DeletePublished deletes the rows of a range of ids that are older than before and that every relay
+-- has published. A row is only published for certain when its transaction is visible in prev.
+-- name: DeletePublished :execrows
+DELETE FROM outbox o
+WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint AND created_at < sqlc.arg(before)::timestamptz
+  AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM relay_positions p);

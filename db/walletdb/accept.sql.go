@@ -201,14 +201,15 @@ func (q *Queries) InsertOperations(ctx context.Context, arg InsertOperationsPara
 }
 
 const insertOutbox = `-- name: InsertOutbox :exec
-INSERT INTO outbox (topic, key, payload)
-SELECT $1::text, m.key::text, m.payload::bytea
-FROM ROWS FROM (unnest($2::text[]), unnest($3::bytea[])) WITH ORDINALITY AS m (key, payload, n)
+INSERT INTO outbox (topic, headers, key, payload)
+SELECT $1::text, $2::text, m.key::text, m.payload::bytea
+FROM ROWS FROM (unnest($3::text[]), unnest($4::bytea[])) WITH ORDINALITY AS m (key, payload, n)
 ORDER BY m.n
 `
 
 type InsertOutboxParams struct {
 	Topic    string
+	Headers  string
 	Keys     []string
 	Payloads [][]byte
 }
@@ -216,7 +217,12 @@ type InsertOutboxParams struct {
 // InsertOutbox inserts in the order of its arguments, so that a wallet's rows have ids in the order
 // of their sequence.
 func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) error {
-	_, err := q.db.Exec(ctx, insertOutbox, arg.Topic, arg.Keys, arg.Payloads)
+	_, err := q.db.Exec(ctx, insertOutbox,
+		arg.Topic,
+		arg.Headers,
+		arg.Keys,
+		arg.Payloads,
+	)
 	return err
 }
 

@@ -23,7 +23,7 @@ type AdvanceWalletsParams struct {
 	AppliedSeqs []int64
 }
 
-// AdvanceWallets moves wallets forward only.
+// AdvanceWallets moves wallets forward only, and returns how many it moved.
 func (q *Queries) AdvanceWallets(ctx context.Context, arg AdvanceWalletsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, advanceWallets, arg.Ids, arg.Balances, arg.AppliedSeqs)
 	if err != nil {
@@ -117,7 +117,8 @@ func (q *Queries) LockWallets(ctx context.Context, ids []uuid.UUID) ([]Wallet, e
 }
 
 const pendingOperations = `-- name: PendingOperations :many
-SELECT o.wallet_id, o.seq, o.id, o.type, o.amount
+SELECT o.wallet_id, o.seq, o.id, o.type, o.amount,
+       extract(epoch FROM clock_timestamp() - o.created_at)::float8 AS age_seconds
 FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id
 CROSS JOIN LATERAL (
@@ -134,16 +135,18 @@ type PendingOperationsParams struct {
 }
 
 type PendingOperationsRow struct {
-	WalletID uuid.UUID
-	Seq      int64
-	ID       uuid.UUID
-	Type     OperationType
-	Amount   int64
+	WalletID   uuid.UUID
+	Seq        int64
+	ID         uuid.UUID
+	Type       OperationType
+	Amount     int64
+	AgeSeconds float64
 }
 
 // PendingOperations returns, in order, what the wallets have accepted up to their sequence in
-// up_to and not applied yet. It must be a later statement than LockWallets: a statement that waited
-// for a lock keeps the snapshot it began with, and would read an applied_seq that has moved since.
+// up_to and not applied yet, and how long ago each was accepted, by the database's clock alone. It
+// must be a later statement than LockWallets: a statement that waited for a lock keeps the snapshot
+// it began with, and would read an applied_seq that has moved since.
 func (q *Queries) PendingOperations(ctx context.Context, arg PendingOperationsParams) ([]PendingOperationsRow, error) {
 	rows, err := q.db.Query(ctx, pendingOperations, arg.Ids, arg.UpTo, arg.MaxRows)
 	if err != nil {
@@ -159,6 +162,7 @@ func (q *Queries) PendingOperations(ctx context.Context, arg PendingOperationsPa
 			&i.ID,
 			&i.Type,
 			&i.Amount,
+			&i.AgeSeconds,
 		); err != nil {
 			return nil, err
 		}

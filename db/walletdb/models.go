@@ -54,6 +54,48 @@ func (ns NullOperationType) Value() (driver.Value, error) {
 	return string(ns.OperationType), nil
 }
 
+type OutcomeStatus string
+
+const (
+	OutcomeStatusPROCESSED OutcomeStatus = "PROCESSED"
+	OutcomeStatusFAILED    OutcomeStatus = "FAILED"
+)
+
+func (e *OutcomeStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = OutcomeStatus(s)
+	case string:
+		*e = OutcomeStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for OutcomeStatus: %T", src)
+	}
+	return nil
+}
+
+type NullOutcomeStatus struct {
+	OutcomeStatus OutcomeStatus
+	Valid         bool // Valid is true if OutcomeStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullOutcomeStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.OutcomeStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.OutcomeStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullOutcomeStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.OutcomeStatus), nil
+}
+
 type OperationState struct {
 	WalletID      uuid.UUID
 	Seq           int64
@@ -71,6 +113,22 @@ type OperationState struct {
 type OutboxTopic struct {
 	Topic      string
 	Partitions int32
+}
+
+type Outcome struct {
+	WalletID      uuid.UUID
+	Seq           int64
+	Status        OutcomeStatus
+	FailureReason *string
+	BalanceAfter  int64
+	AppliedAt     time.Time
+}
+
+type ParkedRow struct {
+	OutboxID int64
+	Actor    string
+	Reason   string
+	ParkedAt time.Time
 }
 
 type Wallet struct {

@@ -7,17 +7,148 @@ package walletdb
 
 import (
 	"context"
+	"time"
 )
 
-const relayExtent = `-- name: RelayExtent :one
-SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigint AS last_id, count(*) AS row_count FROM (
-  SELECT id FROM outbox
-  WHERE xid >= pg_snapshot_xmax(($1::text)::pg_snapshot) AND xid < pg_snapshot_xmax(($2::text)::pg_snapshot)
-    AND pg_visible_in_snapshot(xid, ($2::text)::pg_snapshot)
+const createPosition = `-- name: CreatePosition :exec
+INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
+SELECT $1::text, '1:1:', c.system_identifier, d.oid::bigint
+FROM pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = current_database()
+ON CONFLICT (relay) DO NOTHING
+`
+
+// CreatePosition makes a relay's position if it has none: nothing is published yet.
+func (q *Queries) CreatePosition(ctx context.Context, relay string) error {
+	_, err := q.db.Exec(ctx, createPosition, relay)
+	return err
+}
+
+const deletePublished = `-- name: DeletePublished :execrows
+DELETE FROM outbox o
+WHERE id > $1::bigint AND id <= $2::bigint AND created_at < $3::timestamptz
+  AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM relay_positions p)
+`
+
+type DeletePublishedParams struct {
+	After  int64
+	UpTo   int64
+	Before time.Time
+}
+
+// DeletePublished deletes the rows of a range of ids that are older than before and that every relay
+// has published. A row is only published for certain when its transaction is visible in prev.
+func (q *Queries) DeletePublished(ctx context.Context, arg DeletePublishedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deletePublished, arg.After, arg.UpTo, arg.Before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const firstRow = `-- name: FirstRow :one
+SELECT id FROM outbox WHERE id > $1::bigint ORDER BY id LIMIT 1
+`
+
+// FirstRow returns the smallest id of the outbox greater than after. Told how far rows are deleted,
+// it does not walk over their remains.
+func (q *Queries) FirstRow(ctx context.Context, after int64) (int64, error) {
+	row := q.db.QueryRow(ctx, firstRow, after)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
+const loadPosition = `-- name: LoadPosition :one
+SELECT p.prev, p.cur, p.after_id, p.last_id,
+  (p.system_identifier = c.system_identifier AND p.database_oid = d.oid::bigint)::boolean AS same_database,
+  (greatest(pg_snapshot_xmax(p.prev), pg_snapshot_xmax(p.cur)) <= pg_snapshot_xmax(pg_current_snapshot())
+    AND NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())))::boolean AS within_horizon
+FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
+WHERE p.relay = $1 AND d.datname = current_database()
+`
+
+type LoadPositionRow struct {
+	Prev          string
+	Cur           *string
+	AfterID       int64
+	LastID        int64
+	SameDatabase  bool
+	WithinHorizon bool
+}
+
+// LoadPosition returns how far a relay has published, and whether that means anything here: a
+// position, and the xids of the outbox, are worthless in another database than they come from. Two
+// signs tell: the position names another database, or transactions that do not exist yet.
+func (q *Queries) LoadPosition(ctx context.Context, relay string) (LoadPositionRow, error) {
+	row := q.db.QueryRow(ctx, loadPosition, relay)
+	var i LoadPositionRow
+	err := row.Scan(
+		&i.Prev,
+		&i.Cur,
+		&i.AfterID,
+		&i.LastID,
+		&i.SameDatabase,
+		&i.WithinHorizon,
+	)
+	return i, err
+}
+
+const relayBacklog = `-- name: RelayBacklog :one
+SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
+FROM relay_positions p CROSS JOIN LATERAL (
+  (SELECT created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT $1::bigint)
   UNION ALL
-  SELECT o.id FROM pg_snapshot_xip(($1::text)::pg_snapshot) x (xid)
+  (SELECT o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
+   CROSS JOIN LATERAL (SELECT created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT $1::bigint) o LIMIT $1::bigint)
+) w WHERE p.relay = $2
+`
+
+type RelayBacklogParams struct {
+	MaxRows int64
+	Relay   string
+}
+
+type RelayBacklogRow struct {
+	WaitingRows   int64
+	OldestSeconds float64
+}
+
+// RelayBacklog counts the rows that are not published yet, up to max_rows of them, and tells how
+// long the oldest of these has waited.
+func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) (RelayBacklogRow, error) {
+	row := q.db.QueryRow(ctx, relayBacklog, arg.MaxRows, arg.Relay)
+	var i RelayBacklogRow
+	err := row.Scan(&i.WaitingRows, &i.OldestSeconds)
+	return i, err
+}
+
+const relayControls = `-- name: RelayControls :one
+SELECT EXISTS (SELECT FROM relay_controls WHERE relay = $1 AND paused_at IS NOT NULL)::boolean AS paused,
+  ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked
+`
+
+type RelayControlsRow struct {
+	Paused bool
+	Parked []int64
+}
+
+// RelayControls returns what operators told a relay: whether to pause, and the rows to pass over.
+func (q *Queries) RelayControls(ctx context.Context, relay string) (RelayControlsRow, error) {
+	row := q.db.QueryRow(ctx, relayControls, relay)
+	var i RelayControlsRow
+	err := row.Scan(&i.Paused, &i.Parked)
+	return i, err
+}
+
+const relayExtent = `-- name: RelayExtent :one
+SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigint AS last_id FROM (
+  SELECT id FROM outbox
+  WHERE xid >= pg_snapshot_xmax($1::pg_snapshot) AND xid < pg_snapshot_xmax($2::pg_snapshot)
+    AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+  UNION ALL
+  SELECT o.id FROM pg_snapshot_xip($1::pg_snapshot) x (xid)
   CROSS JOIN LATERAL (SELECT id FROM outbox
-    WHERE outbox.xid = x.xid AND pg_visible_in_snapshot(outbox.xid, ($2::text)::pg_snapshot) OFFSET 0) o) w
+    WHERE outbox.xid = x.xid AND pg_visible_in_snapshot(outbox.xid, $2::pg_snapshot) OFFSET 0) o) w
 `
 
 type RelayExtentParams struct {
@@ -26,9 +157,8 @@ type RelayExtentParams struct {
 }
 
 type RelayExtentRow struct {
-	FirstID  int64
-	LastID   int64
-	RowCount int64
+	FirstID int64
+	LastID  int64
 }
 
 // RelayExtent returns the first and last id of the rows between two snapshots, on index (xid, id).
@@ -36,21 +166,20 @@ type RelayExtentRow struct {
 func (q *Queries) RelayExtent(ctx context.Context, arg RelayExtentParams) (RelayExtentRow, error) {
 	row := q.db.QueryRow(ctx, relayExtent, arg.Prev, arg.Cur)
 	var i RelayExtentRow
-	err := row.Scan(&i.FirstID, &i.LastID, &i.RowCount)
+	err := row.Scan(&i.FirstID, &i.LastID)
 	return i, err
 }
 
 const relayPage = `-- name: RelayPage :many
 SELECT id, topic, key, payload, headers FROM outbox
-WHERE id > $1::bigint AND id <= least($2::bigint, $1::bigint + $3::bigint)
-  AND NOT pg_visible_in_snapshot(xid, ($4::text)::pg_snapshot) AND pg_visible_in_snapshot(xid, ($5::text)::pg_snapshot)
+WHERE id > $1::bigint AND id <= $2::bigint
+  AND NOT pg_visible_in_snapshot(xid, $3::pg_snapshot) AND pg_visible_in_snapshot(xid, $4::pg_snapshot)
 ORDER BY id
 `
 
 type RelayPageParams struct {
 	After int64
-	Last  int64
-	Width int64
+	UpTo  int64
 	Prev  string
 	Cur   string
 }
@@ -63,14 +192,13 @@ type RelayPageRow struct {
 	Headers string
 }
 
-// RelayPage returns the rows between two snapshots whose ids are in (after, after + width], up to
-// last, on the primary key. An empty page is normal. There is no LIMIT: with one, a table without
-// statistics makes every page sort the rest of the window.
+// RelayPage returns the rows between two snapshots whose ids are in (after, up_to], on the primary
+// key. An empty page is normal. There is no LIMIT: with one, a table without statistics makes every
+// page sort the rest of the window.
 func (q *Queries) RelayPage(ctx context.Context, arg RelayPageParams) ([]RelayPageRow, error) {
 	rows, err := q.db.Query(ctx, relayPage,
 		arg.After,
-		arg.Last,
-		arg.Width,
+		arg.UpTo,
 		arg.Prev,
 		arg.Cur,
 	)
@@ -100,12 +228,12 @@ func (q *Queries) RelayPage(ctx context.Context, arg RelayPageParams) ([]RelayPa
 
 const relayWindow = `-- name: RelayWindow :many
 WITH w AS MATERIALIZED (
-  (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(($1::text)::pg_snapshot) ORDER BY xid LIMIT ($2::bigint + 1))
+  (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE xid >= pg_snapshot_xmax($1::pg_snapshot) ORDER BY xid LIMIT ($2::bigint + 1))
   UNION ALL
-  (SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip(($1::text)::pg_snapshot) x (xid)
+  (SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip($1::pg_snapshot) x (xid)
    CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT ($2::bigint + 1)) o LIMIT ($2::bigint + 1))
 )
-SELECT id, topic, key, payload, headers, pg_current_snapshot()::text AS cur FROM w ORDER BY id
+SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur FROM w ORDER BY id
 `
 
 type RelayWindowParams struct {
@@ -153,6 +281,31 @@ func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]Rel
 	return items, nil
 }
 
+const savePosition = `-- name: SavePosition :exec
+UPDATE relay_positions SET prev = $1::pg_snapshot, cur = $2::pg_snapshot, after_id = $3, last_id = $4, updated_at = now()
+WHERE relay = $5
+`
+
+type SavePositionParams struct {
+	Prev    string
+	Cur     *string
+	AfterID int64
+	LastID  int64
+	Relay   string
+}
+
+// SavePosition must only be told what Kafka has acknowledged.
+func (q *Queries) SavePosition(ctx context.Context, arg SavePositionParams) error {
+	_, err := q.db.Exec(ctx, savePosition,
+		arg.Prev,
+		arg.Cur,
+		arg.AfterID,
+		arg.LastID,
+		arg.Relay,
+	)
+	return err
+}
+
 const topics = `-- name: Topics :many
 SELECT topic, partitions FROM outbox_topics
 `
@@ -176,4 +329,16 @@ func (q *Queries) Topics(ctx context.Context) ([]OutboxTopic, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const tryLead = `-- name: TryLead :one
+SELECT pg_try_advisory_lock(7304518, hashtext($1::text))::boolean AS leading
+`
+
+// TryLead takes the lock of a relay's leader, for as long as the connection lives.
+func (q *Queries) TryLead(ctx context.Context, relay string) (bool, error) {
+	row := q.db.QueryRow(ctx, tryLead, relay)
+	var leading bool
+	err := row.Scan(&leading)
+	return leading, err
 }

@@ -1,0 +1,33 @@
+-- TrySweepLock makes the session the only one that sweeps, and says whether it is. It is for
+-- efficiency alone: two sweeps at once do no harm. The session ends, and the lock with it, when its
+-- worker has not used it for idle_timeout_ms.
+-- name: TrySweepLock :one
+SELECT pg_try_advisory_lock(hashtext('wallet-worker sweep'))
+  AND set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false) IS NOT NULL AS held;
+
+-- OutboxEdges returns the first and last id of the outbox, zeros if it is empty.
+-- name: OutboxEdges :one
+SELECT coalesce((SELECT id FROM outbox ORDER BY id LIMIT 1), 0)::bigint AS first_id,
+       coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS last_id;
+
+-- OutboxOlderThan says whether the first row from id on is older than a time.
+-- name: OutboxOlderThan :one
+SELECT coalesce((SELECT o.created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond'
+                 FROM outbox o WHERE o.id >= sqlc.arg(id)::bigint ORDER BY o.id LIMIT 1), false)::boolean AS older;
+
+-- OutboxAfter returns the next rows by id, with the age of each. Ids are given before their
+-- transaction commits, so that only the old ones are complete.
+-- name: OutboxAfter :many
+SELECT id, topic, payload, (created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond')::boolean AS old
+FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
+
+-- WalletsBehind returns those of the wallets that have not applied their sequence yet.
+-- name: WalletsBehind :many
+SELECT w.id FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@seqs::bigint[]) AS seq) t
+JOIN wallets w ON w.id = t.id WHERE w.applied_seq < t.seq;
+
+-- WalletsAfter returns the next wallets by id.
+-- name: WalletsAfter :many
+SELECT w.id, w.applied_seq, s.last_seq
+FROM (SELECT * FROM wallets WHERE wallets.id > sqlc.arg(after)::uuid ORDER BY wallets.id LIMIT sqlc.arg(max_rows)::bigint) w
+JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id;

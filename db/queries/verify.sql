@@ -1,0 +1,31 @@
+-- AuditWallets returns a page of wallets by id, each with its last accepted sequence; -1 if its row
+-- of wallet_sequences is missing.
+-- name: AuditWallets :many
+SELECT w.id, w.balance, w.applied_seq, coalesce(s.last_seq, -1)::bigint AS last_seq
+FROM wallets w LEFT JOIN wallet_sequences s ON s.wallet_id = w.id
+WHERE w.id > sqlc.arg(after) AND w.id <= sqlc.arg(up_to) ORDER BY w.id LIMIT sqlc.arg(max_rows);
+
+-- AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
+-- both exist; the type or the status is empty where a side is missing. Each side is cut to the page first, so that a page costs the
+-- same however much follows.
+-- name: AuditOperations :many
+SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
+       coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
+       coalesce(o.created_at, 'epoch')::timestamptz AS created_at,
+       coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
+FROM (SELECT * FROM operations p
+      WHERE (p.wallet_id, p.seq) > (sqlc.arg(after_wallet)::uuid, sqlc.arg(after_seq)::bigint) AND p.wallet_id <= sqlc.arg(up_to)::uuid
+      ORDER BY p.wallet_id, p.seq LIMIT sqlc.arg(max_rows)::bigint) o
+FULL JOIN (SELECT * FROM outcomes q
+      WHERE (q.wallet_id, q.seq) > (sqlc.arg(after_wallet)::uuid, sqlc.arg(after_seq)::bigint) AND q.wallet_id <= sqlc.arg(up_to)::uuid
+      ORDER BY q.wallet_id, q.seq LIMIT sqlc.arg(max_rows)::bigint) c
+  ON c.wallet_id = o.wallet_id AND c.seq = o.seq
+ORDER BY 1, 2 LIMIT sqlc.arg(max_rows)::bigint;
+
+-- AuditOutbox returns a page of a topic's outbox rows by id.
+-- name: AuditOutbox :many
+SELECT id, key, payload FROM outbox WHERE id > sqlc.arg(after) AND topic = @topic ORDER BY id LIMIT sqlc.arg(max_rows);
+
+-- GetOutcome returns pgx.ErrNoRows if the wallet's operation of that sequence is not finished.
+-- name: GetOutcome :one
+SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq = @seq;
