@@ -7,17 +7,18 @@ ENV GOWORK=off CGO_ENABLED=1
 WORKDIR /src
 # The module files come first: until one of them changes, the downloaded modules stay in the cache.
 COPY db/go.mod db/go.sum db/
+COPY db/testdb/go.mod db/testdb/go.sum db/testdb/
 COPY ${SERVICE}/go.mod ${SERVICE}/go.sum ${SERVICE}/
 RUN go mod download -C ${SERVICE}
 COPY deploy/ready deploy/ready
-RUN go build -C deploy/ready -trimpath -o /out/ready .
+RUN go build -C deploy/ready -trimpath -o ../../out/ready .
 COPY db db
 COPY ${SERVICE} ${SERVICE}
-RUN go build -C ${SERVICE} -trimpath -o /out/service .
+RUN go build -C ${SERVICE} -trimpath -o ../out/service .
 
 FROM debian:13.6-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /out/ /usr/local/bin/
+COPY --from=build /src/out/ /usr/local/bin/
 # In a container every service has the same admin port, open to the container's network: health
 # checks and metrics ask there. Never publish it.
 ENV ADMIN_ADDR=:9080
