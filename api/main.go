@@ -1,3 +1,140 @@
+// The api accepts operations over HTTP. It writes each operation with its outbox row in one
+// transaction, and answers once that is committed; others publish and apply it.
+//
+// It keeps nothing but the requests that wait for their answer. If it dies, those were accepted or
+// not, and clients find out by sending them again with the same idempotency key. Any number of api
+// processes may run on one database.
 package main
 
-func main() {}
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+// contract is openapi.yaml; `make generate` copies it here, because a module embeds only its own.
+//
+//go:embed openapi.yaml
+var contract []byte
+
+// drainTime is how long waiting requests have to get their answer after SIGTERM.
+const drainTime = 4 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Getenv, os.Stderr))
+}
+
+// run returns the exit code: 0 after SIGTERM, 2 for a wrong configuration, else 1.
+func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int {
+	c, err := parseConfig(getenv)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 2
+	}
+	slog.SetDefault(slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel})))
+	if err := serve(ctx, c); err != nil && ctx.Err() == nil {
+		slog.Error("api ends", "error", err)
+		return 1
+	}
+	slog.Info("api ended")
+	return 0
+}
+
+// serve runs the api until the context ends, and then until waiting requests have their answer.
+func serve(ctx context.Context, c config) error {
+	pool, err := db.Open(ctx, c.database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	redisClient := redis.NewClient(c.redis)
+	defer redisClient.Close()
+
+	q := newQueue(c.limits)
+	entries := &cache{client: redisClient}
+	h := &health{pool: pool, cache: entries, queue: q}
+	m := newMetrics(q, h)
+	ws := &wallets{pool: pool, cache: entries, queue: q, metrics: m, currency: c.currency, timeout: c.requestTimeout}
+	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed}
+	handler, err := newHandler(ws, m)
+	if err != nil {
+		return err
+	}
+
+	// Everything below outlives ctx, so that requests that wait when it ends get their answer.
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer end()
+
+	failed := make(chan error, 2)
+	admin, err := listen(running, c.adminAddr, newAdminHandler(h, m), failed)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if err := h.waitForDatabase(ctx); err != nil {
+		return err
+	}
+	background.Go(func() { f.run(running) })
+	background.Go(func() { entries.watch(running) })
+	background.Go(func() { h.watchPostgres(running) })
+	server, err := listen(running, c.httpAddr, handler, failed)
+	if err != nil {
+		return err
+	}
+	h.started.Store(true)
+	slog.Info("api listening", "addr", server.Addr)
+
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	h.draining.Store(true)
+	slog.Info("api drains")
+	time.AfterFunc(drainTime, end) // what still waits then is told that it was not accepted in time
+	err = server.Shutdown(context.WithoutCancel(ctx))
+	return err
+}
+
+// flushConfig is the flusher's own connection: it waits for locks less long than others.
+func flushConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
+	config = config.Copy()
+	config.RuntimeParams["lock_timeout"] = fmt.Sprint(lockWait.Milliseconds())
+	return config
+}
+
+// listen starts a server whose requests end with ctx.
+func listen(ctx context.Context, addr string, handler http.Handler, failed chan<- error) (*http.Server, error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	server := newHTTPServer(handler)
+	server.Addr = listener.Addr().String()
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+		}
+	}()
+	return server, nil
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+var (
+	errWalletNotFound = errors.New("wallet not found")
+	errKeyReused      = errors.New("idempotency key used before for something else")
+
+	// errHeld means that another transaction keeps the wallet locked: try again.
+	errHeld = errors.New("wallet is locked")
+)
+
+// state is what a flush has read once its wallets are locked.
+type state struct {
+	acceptedAt time.Time
+	lastSeqs   map[uuid.UUID]int64                   // of the locked wallets; accept advances them
+	existing   map[uuid.UUID]bool                    // wallets known to exist although not locked
+	operations map[uuid.UUID]walletdb.OperationState // accepted before, by id; accept adds the new ones
+}
+
+// accept decides what becomes of each request of a flush, in order: it gives new operations the next
+// sequence of their wallet and returns them, with an answer for every request. The answers hold once
+// the new operations are committed. It does no I/O.
+func accept(requests []*request, s state) (accepted []walletdb.OperationState, answers []answer) {
+	answers = make([]answer, len(requests))
+	for i, r := range requests {
+		if known, ok := s.operations[r.id]; ok {
+			answers[i] = again(r, known)
+			continue
+		}
+		lastSeq, locked := s.lastSeqs[r.walletID]
+		switch {
+		case locked:
+			s.lastSeqs[r.walletID] = lastSeq + 1
+			operation := r.operation(lastSeq+1, s.acceptedAt)
+			s.operations[r.id] = operation
+			accepted = append(accepted, operation)
+			answers[i] = answer{operation: operation}
+		case s.existing[r.walletID]:
+			answers[i] = answer{err: errHeld}
+		default:
+			answers[i] = answer{err: errWalletNotFound}
+		}
+	}
+	return accepted, answers
+}
+
+// again answers a request whose operation is known: a retry with the same idempotency key, or an
+// insert of our own whose commit went unanswered.
+func again(r *request, known walletdb.OperationState) answer {
+	if known.WalletID != r.walletID || known.Type != r.kind || known.Amount != r.amount || value(known.Reference) != r.reference {
+		return answer{err: errKeyReused}
+	}
+	return answer{operation: known, replayed: !r.sent}
+}
+
+// operation is the row of a request, pending.
+func (r *request) operation(seq int64, acceptedAt time.Time) walletdb.OperationState {
+	operation := walletdb.OperationState{
+		WalletID: r.walletID, Seq: seq, ID: r.id, Type: r.kind, Amount: r.amount,
+		CreatedAt: acceptedAt, Status: statusPending,
+	}
+	if r.reference != "" {
+		operation.Reference = &r.reference
+	}
+	return operation
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

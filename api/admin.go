@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+// health is what /readyz tells. A lost dependency does not make the process unready: all replicas
+// would leave at once. It is named as degraded, and the process recovers by itself.
+type health struct {
+	pool  *pgxpool.Pool
+	cache *cache
+	queue *queue
+
+	started      atomic.Bool
+	draining     atomic.Bool
+	postgresLost atomic.Bool
+}
+
+func (h *health) reasons() []string {
+	reasons := []string{}
+	if !h.started.Load() {
+		reasons = append(reasons, "starting")
+	}
+	if h.draining.Load() {
+		reasons = append(reasons, "draining")
+	}
+	return reasons
+}
+
+func (h *health) degraded() []string {
+	degraded := []string{}
+	if h.postgresLost.Load() {
+		degraded = append(degraded, "postgres")
+	}
+	if h.cache.broken.Load() {
+		degraded = append(degraded, "redis")
+	}
+	if h.queue.depth() >= h.queue.limits.operations*9/10 {
+		degraded = append(degraded, "queue")
+	}
+	return degraded
+}
+
+// waitForDatabase returns when Postgres answers and has all migrations, or nil is too late.
+func (h *health) waitForDatabase(ctx context.Context) error {
+	said := ""
+	for {
+		waiting := h.missing(ctx)
+		if waiting == "" {
+			return nil
+		}
+		if waiting != said {
+			said = waiting
+			slog.Warn("waiting for postgres", "reason", waiting)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// missing says what keeps the api from starting.
+func (h *health) missing(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	pending, err := db.PendingMigrations(ctx, h.pool)
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(pending) > 0:
+		return "migrations are pending, the first is " + pending[0]
+	default:
+		return ""
+	}
+}
+
+// watchPostgres says once when Postgres is lost, and once when it is back.
+func (h *health) watchPostgres(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		pingCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := h.pool.Ping(pingCtx)
+		cancel()
+		if lost := err != nil; ctx.Err() == nil && lost != h.postgresLost.Swap(lost) {
+			if lost {
+				slog.Error("postgres is lost", "error", err)
+			} else {
+				slog.Info("postgres is back")
+			}
+		}
+	}
+}
+
+func newAdminHandler(h *health, m *metrics) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		reasons := h.reasons()
+		w.Header().Set("Content-Type", "application/json")
+		if len(reasons) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(reasons) == 0, "reasons": reasons, "degraded": h.degraded()})
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return mux
+}

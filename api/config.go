@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+// config is everything that the environment decides.
+type config struct {
+	database       *pgxpool.Config
+	redis          *redis.Options
+	httpAddr       string
+	adminAddr      string
+	logLevel       slog.Level
+	topic          string
+	currency       string
+	limits         limits
+	flushInterval  time.Duration
+	requestTimeout time.Duration
+}
+
+// parseConfig reports every mistake at once, each with the name of its variable.
+func parseConfig(getenv func(string) string) (config, error) {
+	var mistakes []error
+	text := func(name, otherwise string) string {
+		if value := getenv(name); value != "" {
+			return value
+		}
+		return otherwise
+	}
+	check := func(name string, err error) {
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	number := func(name string, otherwise, least int) int {
+		value, err := strconv.Atoi(text(name, strconv.Itoa(otherwise)))
+		if err != nil || value < least {
+			check(name, fmt.Errorf("must be a whole number of at least %d", least))
+		}
+		return value
+	}
+	duration := func(name string, otherwise, least time.Duration) time.Duration {
+		value, err := time.ParseDuration(text(name, otherwise.String()))
+		if err != nil || value < least {
+			check(name, fmt.Errorf("must be a duration of at least %s, such as %s", least, otherwise))
+		}
+		return value
+	}
+	required := func(name string) string {
+		value := getenv(name)
+		if value == "" {
+			check(name, errors.New("is required"))
+		}
+		return value
+	}
+
+	c := config{
+		httpAddr:  text("HTTP_ADDR", ":8080"),
+		adminAddr: text("ADMIN_ADDR", "127.0.0.1:9080"),
+		topic:     text("TOPIC", "wallet-operations"),
+		currency:  text("DEFAULT_CURRENCY", "USD"),
+		limits: limits{
+			operations: number("QUEUE_MAX_OPERATIONS", 10_000, 1),
+			bytes:      number("QUEUE_MAX_BYTES", 32<<20, 1<<20),
+			flush:      number("FLUSH_MAX", 500, 1),
+		},
+		flushInterval:  duration("FLUSH_INTERVAL", 5*time.Millisecond, 0),
+		requestTimeout: duration("REQUEST_TIMEOUT", 10*time.Second, 100*time.Millisecond),
+	}
+	if !regexp.MustCompile("^[A-Z]{3}$").MatchString(c.currency) {
+		check("DEFAULT_CURRENCY", errors.New("must be three capital letters"))
+	}
+	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
+	var err error
+	if url := required("DATABASE_URL"); url != "" {
+		c.database, err = db.Config(url)
+		check("DATABASE_URL", err)
+	}
+	if url := required("REDIS_URL"); url != "" {
+		c.redis, err = redis.ParseURL(url)
+		check("REDIS_URL", err)
+	}
+	return c, errors.Join(mistakes...)
+}

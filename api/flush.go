@@ -1,0 +1,379 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const (
+	// lockWait is how long a flush waits for a wallet that another transaction holds, before it goes
+	// on without that wallet.
+	lockWait = 100 * time.Millisecond
+
+	// flushTimeout bounds one attempt at a flush. Its connection is then given up.
+	flushTimeout = 5 * time.Second
+
+	// lookupPeriod is how long flushes look for known operations after a request came again.
+	lookupPeriod = time.Second
+
+	// retryPause is the pause after an error that is nobody's fault.
+	retryPause = 100 * time.Millisecond
+
+	// messageHeaders marks the outbox rows of operations with the version of their message.
+	messageHeaders = `{"version":"1"}`
+)
+
+var (
+	errOverloaded     = errors.New("not accepted in time")
+	errOutcomeUnknown = errors.New("the answer to a commit was lost")
+)
+
+// flusher accepts operations: one transaction, a flush, for all requests that came meanwhile.
+//
+// A flush has one flight at a time and needs two round trips. The first locks the wallets' rows of
+// wallet_sequences, which are each wallet's queue among any number of api processes; the second
+// inserts and commits. If the process dies before the commit, nothing was accepted and nobody was
+// answered; after it, the operations are accepted, and clients who retry with their idempotency key
+// find them.
+type flusher struct {
+	queue    *queue
+	config   *pgx.ConnConfig
+	topic    string
+	interval time.Duration
+	observe  func(size int, took time.Duration)
+
+	conn        *pgx.Conn // nil: connect first
+	lookupUntil time.Time
+	failing     bool // said so in the log
+}
+
+// run flushes until the context ends. Waiting requests then end by their own contexts.
+func (f *flusher) run(ctx context.Context) {
+	defer f.disconnect()
+	var started time.Time
+	var size int
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.queue.some:
+		}
+		time.Sleep(f.queue.pause(time.Since(started), f.interval, size))
+		requests, held := f.queue.take()
+		if len(requests) == 0 {
+			continue
+		}
+		started, size = time.Now(), len(requests)
+		back := f.flush(ctx, requests, held)
+		f.observe(size, time.Since(started))
+		for _, r := range f.queue.putBack(back) {
+			r.done <- answer{err: r.givenUp()}
+		}
+	}
+}
+
+// mode is how an attempt at a flush reads.
+type mode struct {
+	// lookup finds operations that were accepted before. Without it their insert fails. It costs
+	// nearly a third of a flush, so it is left out until an insert has failed.
+	lookup bool
+	// skipHeld passes over wallets that another transaction holds, instead of waiting lockWait.
+	skipHeld bool
+}
+
+// flush answers requests and returns, in order, those that are to be tried again.
+func (f *flusher) flush(ctx context.Context, requests []*request, held bool) (back []*request) {
+	m := mode{lookup: time.Now().Before(f.lookupUntil), skipHeld: held}
+	for _, r := range requests {
+		m.lookup = m.lookup || r.sent
+	}
+	for {
+		answers, sent, err := f.attempt(ctx, requests, m)
+		switch next := afterError(err, sent, m, len(requests)); next {
+		case deliver:
+			return f.deliver(requests, answers)
+		case withLookup:
+			m.lookup = true
+			f.lookupUntil = time.Now().Add(lookupPeriod)
+		case withoutHeld:
+			m.skipHeld = true
+		case split:
+			half := len(requests) / 2
+			if back := f.flush(ctx, requests[:half], m.skipHeld); len(back) > 0 {
+				return append(back, requests[half:]...) // or a wallet's later request could go first
+			}
+			requests = requests[half:]
+		case refuse:
+			slog.Error("operation cannot be stored", "operation", requests[0].id, "error", err)
+			return f.deliver(requests, []answer{{err: err}})
+		case later, laterUnknown:
+			f.failed(ctx, requests, next == laterUnknown, err)
+			return requests
+		}
+	}
+}
+
+// step is what a flush does after an attempt.
+type step int
+
+const (
+	deliver      step = iota // it is committed
+	withLookup               // again, with a lookup
+	withoutHeld              // again, without the wallets that are held
+	split                    // again in two halves, to find the request that the database refuses
+	refuse                   // this one request is it
+	later                    // nothing is committed, and no request is to blame
+	laterUnknown             // the same, but it may be committed
+)
+
+// afterError decides. An ERROR from Postgres proves that the transaction is aborted; after any other
+// error a commit that was sent may have happened.
+func afterError(err error, sent bool, m mode, size int) step {
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		return deliver
+	case !errors.As(err, &refused) || refused.Severity != "ERROR":
+		if sent {
+			return laterUnknown
+		}
+		return later
+	case refused.Code == "55P03" && !m.skipHeld:
+		return withoutHeld
+	case refused.Code == "23505" && refused.ConstraintName == "operations_id" && !m.lookup:
+		return withLookup
+	case !strings.HasPrefix(refused.Code, "22") && !strings.HasPrefix(refused.Code, "23"):
+		return later
+	case size > 1:
+		return split
+	default:
+		return refuse
+	}
+}
+
+// attempt runs the flush's transaction once. It reports whether COMMIT was sent.
+func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (answers []answer, sent bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			f.rollback(ctx)
+		}
+	}()
+	if err := f.connect(ctx); err != nil {
+		return nil, false, err
+	}
+	read, err := f.lock(ctx, requests, m)
+	if err != nil {
+		return nil, false, err
+	}
+	accepted, answers := accept(requests, read)
+	if len(accepted) == 0 {
+		return answers, false, walletdb.New(f.conn).Rollback(ctx)
+	}
+	failpoint.Reach("accept-before-commit")
+	err = f.insert(ctx, accepted)
+	failpoint.Reach("accept-after-commit")
+	return answers, true, err
+}
+
+// lock is the first round trip. Operations are looked up by a statement after the one that locks: a
+// statement that waited for a lock does not see what was committed meanwhile.
+func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state, error) {
+	wallets, ids := identities(requests)
+	s := state{
+		lastSeqs:   make(map[uuid.UUID]int64, len(wallets)),
+		existing:   map[uuid.UUID]bool{},
+		operations: make(map[uuid.UUID]walletdb.OperationState, len(ids)),
+	}
+	err := db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
+		if err := q.Begin(ctx); err != nil {
+			return err
+		}
+		if err := s.lock(ctx, q, wallets, m.skipHeld); err != nil {
+			return err
+		}
+		if !m.lookup {
+			return nil
+		}
+		found, err := q.FindOperations(ctx, ids)
+		for _, operation := range found {
+			s.operations[operation.ID] = operation
+		}
+		return err
+	})
+	return s, err
+}
+
+func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipHeld bool) error {
+	if !skipHeld {
+		rows, err := q.LockSequences(ctx, wallets)
+		for _, row := range rows {
+			s.lastSeqs[row.WalletID], s.acceptedAt = row.LastSeq, row.AcceptedAt
+		}
+		return err
+	}
+	rows, err := q.LockFreeSequences(ctx, wallets)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		s.lastSeqs[row.WalletID], s.acceptedAt = row.LastSeq, row.AcceptedAt
+	}
+	existing, err := q.ExistingWallets(ctx, wallets)
+	for _, id := range existing {
+		s.existing[id] = true
+	}
+	return err
+}
+
+// identities returns each wallet once, and every operation id.
+func identities(requests []*request) (wallets, ids []uuid.UUID) {
+	seen := make(map[uuid.UUID]bool, len(requests))
+	for _, r := range requests {
+		ids = append(ids, r.id)
+		if !seen[r.walletID] {
+			seen[r.walletID] = true
+			wallets = append(wallets, r.walletID)
+		}
+	}
+	return wallets, ids
+}
+
+// message is what an outbox row of an operation says to the world.
+type message struct {
+	WalletID    string                 `json:"walletId"`
+	Sequence    int64                  `json:"sequence"`
+	OperationID uuid.UUID              `json:"operationId"`
+	Type        walletdb.OperationType `json:"type"`
+	Amount      int64                  `json:"amount"`
+	AcceptedAt  string                 `json:"acceptedAt"`
+}
+
+// insert is the second round trip.
+func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState) error {
+	operations, outbox, last, err := f.rows(accepted)
+	if err != nil {
+		return err
+	}
+	return db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
+		if err := q.InsertOperations(ctx, operations); err != nil {
+			return err
+		}
+		if err := q.InsertOutbox(ctx, outbox); err != nil {
+			return err
+		}
+		if err := q.AdvanceSequences(ctx, last); err != nil {
+			return err
+		}
+		return q.Commit(ctx)
+	})
+}
+
+// rows keeps the order of accepted, which is each wallet's order of sequences: outbox ids follow it.
+func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOperationsParams, walletdb.InsertOutboxParams, walletdb.AdvanceSequencesParams, error) {
+	operations := walletdb.InsertOperationsParams{}
+	outbox := walletdb.InsertOutboxParams{Topic: f.topic, Headers: messageHeaders}
+	lastSeqs := map[uuid.UUID]int64{}
+	for _, o := range accepted {
+		operations.WalletIds = append(operations.WalletIds, o.WalletID)
+		operations.Seqs = append(operations.Seqs, o.Seq)
+		operations.Ids = append(operations.Ids, o.ID)
+		operations.Types = append(operations.Types, string(o.Type))
+		operations.Amounts = append(operations.Amounts, o.Amount)
+		operations.Refs = append(operations.Refs, value(o.Reference))
+
+		walletID := o.WalletID.String()
+		payload, err := json.Marshal(message{
+			WalletID: walletID, Sequence: o.Seq, OperationID: o.ID, Type: o.Type, Amount: o.Amount,
+			AcceptedAt: o.CreatedAt.UTC().Format(timeFormat),
+		})
+		if err != nil {
+			return operations, outbox, walletdb.AdvanceSequencesParams{}, err
+		}
+		outbox.Keys = append(outbox.Keys, walletID)
+		outbox.Payloads = append(outbox.Payloads, payload)
+		lastSeqs[o.WalletID] = o.Seq
+	}
+	last := walletdb.AdvanceSequencesParams{}
+	for id, seq := range lastSeqs {
+		last.WalletIds = append(last.WalletIds, id)
+		last.LastSeqs = append(last.LastSeqs, seq)
+	}
+	return operations, outbox, last, nil
+}
+
+// deliver hands out the answers and returns the requests whose wallets are held.
+func (f *flusher) deliver(requests []*request, answers []answer) (held []*request) {
+	if f.failing {
+		f.failing = false
+		slog.Info("flushes work again")
+	}
+	answered := make([]*request, 0, len(requests))
+	for i, r := range requests {
+		if r.held = answers[i].err == errHeld; r.held {
+			held = append(held, r)
+		} else {
+			answered = append(answered, r)
+			r.done <- answers[i]
+		}
+	}
+	f.queue.finish(answered)
+	return held
+}
+
+// failed notes an error that is not the requests' fault, and says so once.
+func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool, err error) {
+	if !f.failing {
+		f.failing = true
+		slog.Error("flushes fail", "error", err, "operations", len(requests), "outcome_unknown", unknown)
+	}
+	for _, r := range requests {
+		r.held = false
+		r.sent = r.sent || unknown
+	}
+	if unknown {
+		return // again at once: clients wait for what may be accepted already
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(retryPause):
+	}
+}
+
+// connect makes sure that there is a connection.
+func (f *flusher) connect(ctx context.Context) (err error) {
+	if f.conn == nil {
+		f.conn, err = pgx.ConnectConfig(ctx, f.config)
+	}
+	return err
+}
+
+// rollback ends a failed transaction, if need be with its connection.
+func (f *flusher) rollback(ctx context.Context) {
+	if f.conn != nil && (f.conn.IsClosed() || walletdb.New(f.conn).Rollback(ctx) != nil) {
+		f.disconnect()
+	}
+}
+
+func (f *flusher) disconnect() {
+	if f.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = f.conn.Close(ctx)
+	f.conn = nil
+}

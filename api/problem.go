@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/api/oas"
+)
+
+// code is the stable name of an error, made for programs.
+type code string
+
+const (
+	invalidRequest       code = "invalid-request"
+	walletNotFound       code = "wallet-not-found"
+	operationNotFound    code = "operation-not-found"
+	notFound             code = "not-found"
+	methodNotAllowed     code = "method-not-allowed"
+	requestTooLarge      code = "request-too-large"
+	unsupportedMediaType code = "unsupported-media-type"
+	idempotencyKeyReused code = "idempotency-key-reused"
+	overloaded           code = "overloaded"
+	outcomeUnknown       code = "outcome-unknown"
+	internal             code = "internal"
+)
+
+// kinds tells what each code means: its status and its words.
+var kinds = map[code]struct {
+	status int
+	title  string
+	detail string
+}{
+	invalidRequest:       {400, "Invalid request", "The request does not follow openapi.yaml."},
+	walletNotFound:       {404, "Wallet not found", "There is no wallet with this id."},
+	operationNotFound:    {404, "Operation not found", "The wallet has no operation with this id."},
+	notFound:             {404, "Not found", "There is nothing at this path."},
+	methodNotAllowed:     {405, "Method not allowed", "The path does not have this method; the header Allow lists those it has."},
+	requestTooLarge:      {413, "Request too large", "The body is larger than this request may be."},
+	unsupportedMediaType: {415, "Unsupported media type", "The body's Content-Type must be application/json."},
+	idempotencyKeyReused: {422, "Idempotency key reused", "This Idempotency-Key was used before with other content."},
+	overloaded:           {503, "Overloaded", "Nothing was accepted. Try again later."},
+	outcomeUnknown:       {503, "Outcome unknown", "It may have been accepted or not. Send it again with the same Idempotency-Key, or look for it by its id."},
+	internal:             {500, "Internal error", "The error is on our side and was logged."},
+}
+
+// problem is an error as a client is told it.
+type problem struct {
+	code        code
+	detail      string // empty: the code's own
+	errors      []oas.FieldError
+	operationID oas.OptUUID
+	walletID    oas.OptUUID
+}
+
+func (p problem) Error() string { return string(p.code) + " " + p.detail }
+
+// invalid names what is wrong with one field, parameter or header.
+func invalid(field, detail string) problem {
+	return problem{code: invalidRequest, errors: []oas.FieldError{{Field: field, Detail: detail}}}
+}
+
+// unknownOperation is the answer when the operation may have been accepted under this id.
+func unknownOperation(id uuid.UUID) problem {
+	return problem{code: outcomeUnknown, operationID: oas.NewOptUUID(id)}
+}
+
+// problemOf translates every error of every handler; what it does not know is internal, and logged.
+func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders {
+	var p problem
+	switch {
+	case errors.As(err, &p):
+	case errors.Is(err, errWalletNotFound):
+		p.code = walletNotFound
+	case errors.Is(err, errOperationNotFound):
+		p.code = operationNotFound
+	case errors.Is(err, errKeyReused):
+		p.code = idempotencyKeyReused
+	case errors.Is(err, errOverloaded):
+		p.code = overloaded
+	default:
+		p.code = internal
+		slog.ErrorContext(ctx, "request failed", "error", err, "request_id", callOf(ctx).id)
+	}
+	kind := kinds[p.code]
+	if p.detail == "" {
+		p.detail = kind.detail
+	}
+	response := &oas.ProblemStatusCodeWithHeaders{
+		StatusCode: kind.status,
+		Response: oas.Problem{
+			Type: "urn:legendary-wallet:error:" + string(p.code), Title: kind.title, Status: int32(kind.status),
+			Detail: oas.NewOptString(p.detail), Code: string(p.code), Errors: p.errors,
+			OperationID: p.operationID, WalletID: p.walletID,
+		},
+	}
+	if path := callOf(ctx).path; path != "" {
+		response.Response.Instance = oas.NewOptString(path)
+	}
+	if kind.status == http.StatusServiceUnavailable {
+		response.RetryAfter = oas.NewOptInt32(1)
+	}
+	return response
+}
+
+// writeProblem answers a request that ogen did not bring to a handler.
+func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
+	response := problemOf(r.Context(), err)
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	if response.RetryAfter.Set {
+		header.Set("Retry-After", "1")
+	}
+	w.WriteHeader(response.StatusCode)
+	body, _ := response.Response.MarshalJSON() // of plain strings and numbers: it cannot fail
+	_, _ = w.Write(body)
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+	"github.com/swaggest/swgui/v5emb"
+
+	"github.com/legendary-wallet/legendary-wallet/api/oas"
+)
+
+// newHandler is the API's HTTP surface: everything that a client can reach.
+func newHandler(w *wallets, m *metrics) (http.Handler, error) {
+	api, err := oas.NewServer(w,
+		oas.WithNotFound(answerNotFound),
+		oas.WithMethodNotAllowed(answerMethodNotAllowed),
+		oas.WithErrorHandler(func(_ context.Context, w http.ResponseWriter, r *http.Request, err error) {
+			writeProblem(w, r, decodeProblem(r, err))
+		}),
+		oas.WithMiddleware(checkHeaders),
+	)
+	if err != nil {
+		return nil, err
+	}
+	router := chi.NewRouter()
+	router.Use(m.measure, identify, recoverPanic, headAsGet, limitBody)
+	router.NotFound(answerNotFound)
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, "GET, HEAD") })
+	router.Handle("/api/*", api)
+	router.Get("/openapi.yaml", serveContract)
+	router.Get("/swagger", http.RedirectHandler("/swagger/", http.StatusMovedPermanently).ServeHTTP)
+	router.Get("/swagger/*", v5emb.New("Legendary Wallet", "/openapi.yaml", "/swagger/").ServeHTTP)
+	return router, nil
+}
+
+func answerNotFound(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, r, problem{code: notFound})
+}
+
+func answerMethodNotAllowed(w http.ResponseWriter, r *http.Request, allowed string) {
+	w.Header().Set("Allow", allowed)
+	writeProblem(w, r, problem{code: methodNotAllowed})
+}
+
+func serveContract(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(contract)
+}
+
+// call is what errors and logs tell of a request.
+type call struct {
+	id   string
+	path string
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil {
+		return call{}
+	}
+	return *c
+}
+
+// identify gives every request an id, the client's own if it sent a sensible one.
+func identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Request-Id")
+		if !visible(id) {
+			id = uuid.NewString()
+		}
+		w.Header().Set("X-Request-Id", id)
+		ctx := context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath()})
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// visible reports whether s is 1 to 128 visible ASCII characters.
+func visible(s string) bool {
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' {
+			return false
+		}
+	}
+	return len(s) >= 1 && len(s) <= 128
+}
+
+func recoverPanic(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				slog.ErrorContext(r.Context(), "panic", "panic", p, "stack", string(debug.Stack()), "request_id", callOf(r.Context()).id)
+				writeProblem(w, r, problem{code: internal})
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// headAsGet answers HEAD wherever GET is answered; net/http leaves the body out.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			clone := *r
+			clone.Method = http.MethodGet
+			r = &clone
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func limitBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, maxBody)}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// newHTTPServer has a limit on everything that a slow or hostile client could hold.
+func newHTTPServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+	}
+}

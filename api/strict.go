@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/go-faster/jx"
+	"github.com/ogen-go/ogen/middleware"
+	"github.com/ogen-go/ogen/ogenerrors"
+	"github.com/ogen-go/ogen/validate"
+
+	"github.com/legendary-wallet/legendary-wallet/api/oas"
+)
+
+// maxBody is the largest body, in bytes.
+const maxBody = 16 << 10
+
+// strictBody is a request's body that refuses, when it is read, what ogen's decoder lets through: too
+// many bytes, invalid UTF-8 and fields that come twice. It is read only after a request's path,
+// method and credentials have been found right.
+type strictBody struct {
+	body    io.ReadCloser
+	checked bool
+	rest    bytes.Reader
+	err     error
+}
+
+func (b *strictBody) Read(p []byte) (int, error) {
+	if !b.checked {
+		b.check()
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	return b.rest.Read(p)
+}
+
+func (b *strictBody) Close() error { return b.body.Close() }
+
+func (b *strictBody) check() {
+	b.checked = true
+	text, err := io.ReadAll(b.body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		b.err = problem{code: requestTooLarge, detail: "The body may have " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."}
+	case err != nil:
+		b.err = problem{code: invalidRequest, detail: "The body could not be read."}
+	case !utf8.Valid(text):
+		b.err = problem{code: invalidRequest, detail: "The body is not valid UTF-8."}
+	default:
+		b.err = uniqueFields(jx.DecodeBytes(text), "")
+		b.rest.Reset(text)
+	}
+}
+
+// uniqueFields refuses objects that have a field twice: readers would disagree on which one counts.
+// It leaves broken JSON to the decoder.
+func uniqueFields(d *jx.Decoder, path string) error {
+	switch d.Next() {
+	case jx.Object:
+		seen := map[string]bool{}
+		return onlyProblem(d.Obj(func(d *jx.Decoder, key string) error {
+			if seen[key] {
+				return invalid(path+key, "stands there twice")
+			}
+			seen[key] = true
+			return uniqueFields(d, path+key+".")
+		}))
+	case jx.Array:
+		return onlyProblem(d.Arr(func(d *jx.Decoder) error { return uniqueFields(d, path) }))
+	default:
+		return d.Skip()
+	}
+}
+
+func onlyProblem(err error) error {
+	var p problem
+	if errors.As(err, &p) {
+		return p
+	}
+	return nil
+}
+
+// checkHeaders refuses, for a request which is right so far, what ogen does not look at.
+func checkHeaders(request middleware.Request, next middleware.Next) (middleware.Response, error) {
+	if len(request.Raw.Header.Values("Idempotency-Key")) > 1 {
+		return middleware.Response{}, invalid("Idempotency-Key", "stands there twice")
+	}
+	if _, err := url.ParseQuery(request.Raw.URL.RawQuery); err != nil {
+		return middleware.Response{}, problem{code: invalidRequest, detail: "The query string is malformed."}
+	}
+	return next(request)
+}
+
+// rules says in words what openapi.yaml demands of each field and parameter.
+var rules = map[string]string{
+	"walletId":        "must be a UUID",
+	"operationId":     "must be a UUID",
+	"operationType":   "must be DEPOSIT or WITHDRAW",
+	"amount":          "must be an integer from 1 to 9007199254740991",
+	"reference":       "must be a string of 1 to 128 characters without control characters",
+	"currency":        "must be three capital letters",
+	"Idempotency-Key": "must be 1 to 255 visible ASCII characters, or a quoted string of them and spaces",
+}
+
+// decodeProblem finds out what is wrong with a request that ogen could not decode. A request with
+// several mistakes is told the first of 415, 413 and 400.
+func decodeProblem(r *http.Request, err error) problem {
+	body, hasBody := r.Body.(*strictBody)
+	var p problem
+	if hasBody {
+		mediaType, _, mediaErr := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if mediaErr != nil || mediaType != "application/json" {
+			return problem{code: unsupportedMediaType}
+		}
+		if _, err := body.Read(nil); errors.As(err, &p) {
+			return p
+		}
+	}
+	var parameter *ogenerrors.DecodeParamError
+	var fields *validate.Error
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &parameter):
+		return invalid(parameter.Name, rules[parameter.Name])
+	case errors.Is(err, validate.ErrBodyRequired):
+		return problem{code: invalidRequest, detail: "The request needs a body."}
+	case errors.As(err, &fields):
+		p = problem{code: invalidRequest}
+		for _, field := range fields.Fields {
+			detail := rules[field.Name]
+			if errors.Is(field.Error, validate.ErrFieldRequired) {
+				detail = "is missing"
+			}
+			p.errors = append(p.errors, oas.FieldError{Field: field.Name, Detail: detail})
+		}
+		return p
+	}
+	if name := decodedField.FindStringSubmatch(err.Error()); name != nil {
+		return invalid(name[1], rules[name[1]])
+	}
+	if name := unexpectedField.FindStringSubmatch(err.Error()); name != nil {
+		return invalid(name[1], "is not a field of this request")
+	}
+	return problem{code: invalidRequest, detail: "The body is not valid JSON of the right shape."}
+}
+
+// ogen names the field of a decoding error in its text only.
+var (
+	decodedField    = regexp.MustCompile(`decode field "(\w+)"`)
+	unexpectedField = regexp.MustCompile(`unexpected field "((?:[^"\\]|\\.){1,128})"`)
+)

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const (
+	// timeFormat is how times are told: RFC 3339, UTC, six decimals, which is all that Postgres holds.
+	timeFormat = "2006-01-02T15:04:05.000000Z07:00"
+
+	// cacheControl: an answer is one client's, and is asked for again each time.
+	cacheControl = "private, no-cache"
+)
+
+// wallets answers the requests of openapi.yaml.
+type wallets struct {
+	pool     *pgxpool.Pool
+	cache    *cache
+	queue    *queue
+	metrics  *metrics
+	currency string        // of wallets whose request names none
+	timeout  time.Duration // of a request
+}
+
+var _ oas.Handler = (*wallets)(nil)
+
+// NewError translates the errors of all handlers.
+func (ws *wallets) NewError(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders {
+	return problemOf(ctx, err)
+}
+
+// CreateWallet inserts the wallet and its row of sequences. The wallet's id follows from the
+// idempotency key, so the insert may be repeated, by the client or here after a lost answer.
+func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, params oas.CreateWalletParams) (oas.CreateWalletRes, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	id, err := newWalletID("", params.IdempotencyKey)
+	if err != nil {
+		return nil, err
+	}
+	wanted := walletdb.CreateWalletParams{ID: id, Currency: string(body.Currency.Or(oas.Currency(ws.currency)))}
+	if body.Reference.Set {
+		reference := string(body.Reference.Value)
+		wanted.Reference = &reference
+	}
+	stored, created, err := ws.insertWallet(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	if stored.Currency != wanted.Currency || value(stored.Reference) != value(wanted.Reference) {
+		return nil, errKeyReused
+	}
+	location := walletPath(id)
+	if !created {
+		return &oas.WalletReplayedHeaders{Location: location, IdempotencyReplayed: oas.NewOptBool(true), Response: walletBody(stored)}, nil
+	}
+	return &oas.WalletCreatedHeaders{Location: location, Response: walletBody(stored)}, nil
+}
+
+// insertWallet returns the wallet as it is stored, and whether it was created by this call.
+func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (stored walletdb.Wallet, created bool, err error) {
+	sent := false
+	for {
+		inserted, tripErr := int64(0), error(nil)
+		err := ws.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+			tripErr = db.Trip(ctx, conn.Conn(), func(q *walletdb.Queries) (err error) {
+				if err := q.Begin(ctx); err != nil {
+					return err
+				}
+				if inserted, err = q.CreateWallet(ctx, wanted); err != nil {
+					return err
+				}
+				if err := q.CreateSequence(ctx, wanted.ID); err != nil {
+					return err
+				}
+				if stored, err = q.GetWallet(ctx, wanted.ID); err != nil {
+					return err
+				}
+				return q.Commit(ctx)
+			})
+			return tripErr
+		})
+		var refused *pgconn.PgError
+		switch {
+		case err == nil:
+			return stored, inserted == 1 || sent, nil
+		case errors.As(err, &refused) && refused.Severity == "ERROR":
+			return stored, false, readError(err)
+		case tripErr == nil && !sent:
+			return stored, false, errOverloaded // there was no connection
+		case ctx.Err() != nil:
+			return stored, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
+		}
+		sent = sent || tripErr != nil
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPause):
+		}
+	}
+}
+
+// GetWallet reads the cache, else Postgres.
+func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (*oas.WalletReadHeaders, error) {
+	wallet, found := ws.cache.get(ctx, params.WalletID)
+	if !found {
+		ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+		defer cancel()
+		var err error
+		wallet, err = walletdb.New(ws.pool).GetWallet(ctx, params.WalletID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, errWalletNotFound
+		}
+		if err != nil {
+			return nil, readError(err)
+		}
+		ws.cache.fill(ctx, wallet)
+	}
+	return &oas.WalletReadHeaders{CacheControl: cacheControl, Response: walletBody(wallet)}, nil
+}
+
+// readError tells errors that will pass, of which the client may simply try again, from ours.
+func readError(err error) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Severity != "ERROR" || refused.Code == "57014" || refused.Code == "55P03" {
+		return errors.Join(errOverloaded, err)
+	}
+	return err
+}
+
+func walletBody(w walletdb.Wallet) oas.Wallet {
+	return oas.Wallet{
+		WalletID: w.ID, Currency: oas.Currency(w.Currency), Balance: oas.Balance(w.Balance), Version: w.AppliedSeq,
+		Reference: optReference(w.Reference), CreatedAt: oas.Time(w.CreatedAt.UTC()),
+	}
+}
+
+func optReference(reference *string) (opt oas.OptReference) {
+	if reference != nil {
+		opt.SetTo(oas.Reference(*reference))
+	}
+	return opt
+}
+
+func walletPath(id uuid.UUID) string { return "/api/v1/wallets/" + id.String() }
