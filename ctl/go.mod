@@ -2,6 +2,20 @@ module github.com/legendary-wallet/legendary-wallet/ctl
 
 go 1.26.0
 
-require github.com/legendary-wallet/legendary-wallet/db v0.0.0
+require (
+	github.com/confluentinc/confluent-kafka-go/v2 v2.11.1
+	github.com/jackc/pgx/v5 v5.12.0
+	github.com/legendary-wallet/legendary-wallet/db v0.0.0
+)
+
+require (
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
 
 replace github.com/legendary-wallet/legendary-wallet/db => ../db

@@ -1,3 +1,125 @@
+// Ctl is the operator's command: what a person does to the system by hand, rarely.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+// A command is called by its words, which its arguments follow.
+type command struct {
+	words, args, does string
+	run               func(ctx context.Context, c *call) error
+}
+
+var commands = []command{
+	{"topic create", "NAME --partitions N", "create a topic at Kafka and register it for the outbox", topicCreate},
+	{"relay park", "ID --reason TEXT", "let the relays pass over an outbox row, which is then never published", relayPark},
+	{"relay parked", "", "list the rows that are passed over", relayParked},
+	{"relay unpark", "ID", "publish a parked row after all, if no relay has passed it yet", relayUnpark},
+	{"relay pause", "--reason TEXT", "stop publishing", relayPause},
+	{"relay resume", "", "go on publishing", relayResume},
+	{"relay rebase", "", "after restoring a dump: publish again everything that is in the outbox", relayRebase},
+}
+
+// A call is one run of a command.
+type call struct {
+	flags  *flag.FlagSet
+	args   []string
+	env    map[string]string
+	stdin  io.Reader
+	stdout io.Writer
+}
+
+// usageError is a mistake of the caller: exit code 2.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run returns the exit code: 0 done, 1 not done, 2 called wrongly.
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	for _, cmd := range commands {
+		words := strings.Fields(cmd.words)
+		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != cmd.words {
+			continue
+		}
+		c := &call{flags: flag.NewFlagSet(cmd.words, flag.ContinueOnError), args: args[len(words):], env: map[string]string{}, stdin: stdin, stdout: stdout}
+		c.flags.SetOutput(stderr)
+		c.flags.Usage = func() {
+			fmt.Fprintf(stderr, "usage: ctl %s %s\n  %s\n", cmd.words, cmd.args, cmd.does)
+			c.flags.PrintDefaults()
+		}
+		for _, pair := range environ {
+			name, value, _ := strings.Cut(pair, "=")
+			c.env[name] = value
+		}
+		err := cmd.run(ctx, c)
+		var usage usageError
+		switch {
+		case err == nil, errors.Is(err, flag.ErrHelp):
+			return 0
+		case errors.As(err, &usage):
+			fmt.Fprintf(stderr, "ctl %s: %v\nusage: ctl %s %s\n", cmd.words, err, cmd.words, cmd.args)
+			return 2
+		}
+		fmt.Fprintf(stderr, "ctl %s: %v\n", cmd.words, err)
+		return 1
+	}
+	fmt.Fprintln(stderr, "usage: ctl COMMAND")
+	for _, cmd := range commands {
+		fmt.Fprintf(stderr, "  %-38s %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
+	}
+	return 2
+}
+
+// parse reads flags and exactly the named arguments, in any order.
+func (c *call) parse(names ...string) ([]string, error) {
+	var values []string
+	for rest := c.args; len(rest) > 0; {
+		if err := c.flags.Parse(rest); errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, usageError(err.Error())
+		}
+		if rest = c.flags.Args(); len(rest) > 0 {
+			values, rest = append(values, rest[0]), rest[1:]
+		}
+	}
+	if len(values) != len(names) {
+		return nil, usageError(fmt.Sprintf("want %d arguments (%s), got %d", len(names), strings.Join(names, " "), len(values)))
+	}
+	return values, nil
+}
+
+// connect opens the database as the owner of its tables.
+func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {
+	if c.env["DATABASE_URL"] == "" {
+		return nil, usageError("DATABASE_URL is required: the login that owns the tables")
+	}
+	config, err := db.Config(c.env["DATABASE_URL"])
+	if err != nil {
+		return nil, usageError("DATABASE_URL: " + err.Error())
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connect to postgres: %w", err)
+	}
+	return conn, nil
+}

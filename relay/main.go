@@ -1,3 +1,79 @@
+// Relay publishes the outbox to Kafka: every row at least once, and each key's rows in the order of
+// their ids.
+//
+// Several may run; one leads (lead.go) and publishes (publish.go). Killed at any moment, it or the
+// next leader begins at the position that Postgres holds, which is one that Kafka has acknowledged:
+// what was published after it is published again.
 package main
 
-func main() {}
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Environ(), os.Stderr))
+}
+
+// run returns the exit code: 0 after a normal end, 1 if it cannot start, 2 if the settings are wrong.
+func run(ctx context.Context, environ []string, stderr io.Writer) int {
+	config, err := loadConfig(environ)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 2
+	}
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: config.logLevel}))
+	status := newStatus(log)
+
+	listener, err := net.Listen("tcp", config.adminAddr)
+	if err != nil {
+		log.Error("listen on ADMIN_ADDR", "error", err)
+		return 1
+	}
+	admin := &http.Server{Handler: status.handler(), ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = admin.Serve(listener) }()
+	defer admin.Close()
+
+	config.postgres.MaxConns = 1
+	pool, err := db.Open(ctx, config.postgres)
+	if err != nil {
+		log.Error("open postgres", "error", err)
+		return 1
+	}
+	defer pool.Close()
+
+	r := &relay{
+		openOutbox: func(ctx context.Context) (outbox, error) {
+			return openPostgres(ctx, config.postgres.ConnConfig, config.relay)
+		},
+		openProducer: func() (producer, error) {
+			status.metrics.producers.Inc()
+			return newKafkaProducer(config.kafka, log)
+		},
+		interval:    config.pollInterval,
+		waveTimeout: config.waveTimeout,
+		now:         time.Now,
+		sleep:       func(ctx context.Context, d time.Duration) { sleep(ctx, d) },
+		status:      status,
+	}
+	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
+	var work sync.WaitGroup
+	work.Go(func() { upkeep(ctx, pool, config.relay, config.retention, status) })
+	work.Go(func() { elect(ctx, config.postgres.ConnConfig, config.relay, status, r.lead) })
+	work.Wait()
+	log.Info("relay ended")
+	return 0
+}

@@ -46,6 +46,10 @@ SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigin
   CROSS JOIN LATERAL (SELECT id FROM outbox
     WHERE outbox.xid = x.xid AND pg_visible_in_snapshot(outbox.xid, @cur::pg_snapshot) OFFSET 0) o) w;
 
+-- SetStatementTimeout lasts as long as the transaction.
+-- name: SetStatementTimeout :exec
+SELECT set_config('statement_timeout', @milliseconds, true);
+
 -- RelayPage returns the rows between two snapshots whose ids are in (after, up_to], on the primary
 -- key. An empty page is normal. There is no LIMIT: with one, a table without statistics makes every
 -- page sort the rest of the window.
@@ -84,9 +88,9 @@ FROM relay_positions p CROSS JOIN LATERAL (
 -- name: FirstRow :one
 SELECT id FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT 1;
 
--- DeletePublished deletes the rows of a range of ids that are older than before and that every relay
--- has published. A row is only published for certain when its transaction is visible in prev.
+-- DeletePublished deletes the rows of a range of ids that are old enough and that every relay has
+-- published. A row is only published for certain when its transaction is visible in prev.
 -- name: DeletePublished :execrows
 DELETE FROM outbox o
-WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint AND created_at < sqlc.arg(before)::timestamptz
+WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint AND created_at < now() - make_interval(secs => sqlc.arg(retention_seconds)::float8)
   AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM relay_positions p);

@@ -7,7 +7,6 @@ package walletdb
 
 import (
 	"context"
-	"time"
 )
 
 const createPosition = `-- name: CreatePosition :exec
@@ -25,20 +24,20 @@ func (q *Queries) CreatePosition(ctx context.Context, relay string) error {
 
 const deletePublished = `-- name: DeletePublished :execrows
 DELETE FROM outbox o
-WHERE id > $1::bigint AND id <= $2::bigint AND created_at < $3::timestamptz
+WHERE id > $1::bigint AND id <= $2::bigint AND created_at < now() - make_interval(secs => $3::float8)
   AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM relay_positions p)
 `
 
 type DeletePublishedParams struct {
-	After  int64
-	UpTo   int64
-	Before time.Time
+	After            int64
+	UpTo             int64
+	RetentionSeconds float64
 }
 
-// DeletePublished deletes the rows of a range of ids that are older than before and that every relay
-// has published. A row is only published for certain when its transaction is visible in prev.
+// DeletePublished deletes the rows of a range of ids that are old enough and that every relay has
+// published. A row is only published for certain when its transaction is visible in prev.
 func (q *Queries) DeletePublished(ctx context.Context, arg DeletePublishedParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deletePublished, arg.After, arg.UpTo, arg.Before)
+	result, err := q.db.Exec(ctx, deletePublished, arg.After, arg.UpTo, arg.RetentionSeconds)
 	if err != nil {
 		return 0, err
 	}
@@ -303,6 +302,16 @@ func (q *Queries) SavePosition(ctx context.Context, arg SavePositionParams) erro
 		arg.LastID,
 		arg.Relay,
 	)
+	return err
+}
+
+const setStatementTimeout = `-- name: SetStatementTimeout :exec
+SELECT set_config('statement_timeout', $1, true)
+`
+
+// SetStatementTimeout lasts as long as the transaction.
+func (q *Queries) SetStatementTimeout(ctx context.Context, milliseconds string) error {
+	_, err := q.db.Exec(ctx, setStatementTimeout, milliseconds)
 	return err
 }
 

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const kafkaTimeout = 30 * time.Second
+
+// topicCreate makes the topic at Kafka first and registers it then: a registered topic is always one
+// that rows can be published to. Run again after it died between the two, it does what is missing.
+func topicCreate(ctx context.Context, c *call) error {
+	partitions := c.flags.Int("partitions", 0, "partition count, which never changes: it decides the partition of every key")
+	replicas := c.flags.Int("replication-factor", 1, "copies of each partition; 3 in production")
+	insync := c.flags.Int("min-insync-replicas", 1, "copies that an acknowledged message has at least; 2 in production")
+	retention := c.flags.Duration("retention", 7*24*time.Hour, "how long messages are kept")
+	args, err := c.parse("NAME")
+	if err != nil {
+		return err
+	}
+	if *partitions < 1 {
+		return usageError("--partitions is required, and at least 1")
+	}
+	topic := kafka.TopicSpecification{
+		Topic: args[0], NumPartitions: *partitions, ReplicationFactor: *replicas,
+		Config: map[string]string{
+			"min.insync.replicas":            strconv.Itoa(*insync),
+			"retention.ms":                   strconv.FormatInt(retention.Milliseconds(), 10),
+			"unclean.leader.election.enable": "false",
+		},
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	q := walletdb.New(conn)
+	if err := checkRegistered(ctx, q, topic); err != nil {
+		return err
+	}
+	if err := c.createAtKafka(ctx, topic); err != nil {
+		return err
+	}
+	if _, err := q.RegisterTopic(ctx, walletdb.RegisterTopicParams{Topic: topic.Topic, Partitions: int32(*partitions)}); err != nil {
+		return fmt.Errorf("register topic: %w", err)
+	}
+	// Someone else may have registered it meanwhile.
+	if err := checkRegistered(ctx, q, topic); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stdout, "topic %s has %d partitions and is registered\n", topic.Topic, *partitions)
+	return nil
+}
+
+// checkRegistered refuses another partition count than the registered one, if there is one.
+func checkRegistered(ctx context.Context, q *walletdb.Queries, topic kafka.TopicSpecification) error {
+	registered, err := q.TopicPartitions(ctx, topic.Topic)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read registered topic: %w", err)
+	}
+	if int(registered) != topic.NumPartitions {
+		return fmt.Errorf("topic %s is registered with %d partitions; another count would move keys to other partitions and break their order", topic.Topic, registered)
+	}
+	return nil
+}
+
+// createAtKafka leaves a topic alone that is there and has the partitions.
+func (c *call) createAtKafka(ctx context.Context, topic kafka.TopicSpecification) error {
+	if c.env["KAFKA_BROKERS"] == "" {
+		return usageError("KAFKA_BROKERS is required: host:port[,host:port]")
+	}
+	config := kafka.ConfigMap{"bootstrap.servers": c.env["KAFKA_BROKERS"], "log_level": 0}
+	for name, value := range c.env {
+		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
+			config[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
+		}
+	}
+	admin, err := kafka.NewAdminClient(&config)
+	if err != nil {
+		return usageError("RDKAFKA_*: " + err.Error())
+	}
+	defer admin.Close()
+	ctx, cancel := context.WithTimeout(ctx, kafkaTimeout)
+	defer cancel()
+	results, err := admin.CreateTopics(ctx, []kafka.TopicSpecification{topic}, kafka.SetAdminOperationTimeout(kafkaTimeout))
+	if err != nil {
+		return fmt.Errorf("create topic at kafka: %w", err)
+	}
+	switch err := results[0].Error; err.Code() {
+	case kafka.ErrNoError:
+		return nil
+	case kafka.ErrTopicAlreadyExists:
+	default:
+		return fmt.Errorf("create topic at kafka: %w", err)
+	}
+	metadata, err := admin.GetMetadata(&topic.Topic, false, int(kafkaTimeout.Milliseconds()))
+	if err != nil {
+		return fmt.Errorf("ask kafka for the topic: %w", err)
+	}
+	if n := len(metadata.Topics[topic.Topic].Partitions); n != topic.NumPartitions {
+		return fmt.Errorf("topic %s exists at kafka with %d partitions, not %d", topic.Topic, n, topic.NumPartitions)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+// config is the relay's environment.
+type config struct {
+	postgres     *pgxpool.Config
+	kafka        *kafka.ConfigMap
+	adminAddr    string
+	logLevel     slog.Level
+	relay        string
+	retention    time.Duration
+	pollInterval time.Duration
+	waveTimeout  time.Duration
+}
+
+// loadConfig returns every mistake at once, each naming its variable.
+func loadConfig(environ []string) (config, error) {
+	env := map[string]string{}
+	rdkafka := map[string]string{}
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
+			rdkafka[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
+		}
+	}
+	var c config
+	var errs []error
+	mistake := func(name string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	text := func(name, fallback string) string {
+		if env[name] != "" {
+			return env[name]
+		}
+		if fallback == "" {
+			mistake(name, errors.New("is required"))
+		}
+		return fallback
+	}
+	duration := func(name string, fallback, least time.Duration) time.Duration {
+		d, err := time.ParseDuration(text(name, fallback.String()))
+		if err == nil && d < least {
+			err = fmt.Errorf("must be at least %v", least)
+		}
+		mistake(name, err)
+		return d
+	}
+
+	if url := text("DATABASE_URL", ""); url != "" {
+		var err error
+		c.postgres, err = db.Config(url)
+		mistake("DATABASE_URL", err)
+	}
+	brokers := text("KAFKA_BROKERS", "")
+	for name := range rdkafka {
+		if _, fixed := producerRules[name]; fixed || name == "bootstrap.servers" {
+			mistake("RDKAFKA_"+strings.ToUpper(strings.ReplaceAll(name, ".", "_")), errors.New("is set by the relay itself"))
+		}
+	}
+	c.kafka = producerConfig(brokers, rdkafka)
+	if brokers != "" && len(rdkafka) > 0 {
+		p, err := kafka.NewProducer(c.kafka)
+		mistake("RDKAFKA_*", err)
+		if err == nil {
+			p.Close()
+		}
+	}
+	c.adminAddr = text("ADMIN_ADDR", "127.0.0.1:9081")
+	mistake("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
+	c.relay = text("RELAY_NAME", "wallet-relay")
+	c.retention = duration("OUTBOX_RETENTION", 24*time.Hour, time.Minute)
+	c.pollInterval = duration("POLL_INTERVAL", 20*time.Millisecond, minPause)
+	c.waveTimeout = duration("WAVE_TIMEOUT", 15*time.Second, time.Second)
+	return c, errors.Join(errs...)
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
+)
+
+const (
+	metadataTimeout = 5 * time.Second
+	// closeTimeout bounds the wait for librdkafka, whose destructor can hang.
+	closeTimeout = time.Second
+	maxHeaders   = 1000 // different headers kept parsed
+)
+
+// producerRules are what the order of messages rests on; nobody may set them otherwise.
+var producerRules = kafka.ConfigMap{
+	"acks":               "all",
+	"enable.idempotence": true,
+	// Without this, a permanent error of one batch lets the next one in.
+	"enable.gapless.guarantee": true,
+	// With more, a new partition can take B before A (KAFKA-15591).
+	"max.in.flight.requests.per.connection": 1,
+	// A message that librdkafka gives up by itself is a gap: the wave has a deadline instead.
+	"message.timeout.ms": 0,
+}
+
+// producerDefaults can be set otherwise by RDKAFKA_ variables.
+var producerDefaults = kafka.ConfigMap{
+	"linger.ms":          1, // 0 sends a first request of one message
+	"batch.num.messages": 10000,
+	"batch.size":         1000000,
+	// Bounded memory. A full queue is waited for.
+	"queue.buffering.max.messages": 2 * maxWave,
+	"queue.buffering.max.kbytes":   16384,
+	// A dead broker shows within 10 s.
+	"socket.timeout.ms":                  10000,
+	"request.timeout.ms":                 10000,
+	"socket.connection.setup.timeout.ms": 10000,
+	"reconnect.backoff.ms":               50,
+	"reconnect.backoff.max.ms":           1000,
+	"socket.keepalive.enable":            true,
+	"allow.auto.create.topics":           false,
+	"client.id":                          "wallet-relay",
+}
+
+// rejections are the errors that a message gets on every try.
+var rejections = []kafka.ErrorCode{
+	kafka.ErrMsgSizeTooLarge, kafka.ErrInvalidMsgSize, kafka.ErrInvalidMsg, kafka.ErrInvalidRecord,
+	kafka.ErrInvalidTimestamp, kafka.ErrTopicAuthorizationFailed, kafka.ErrTopicException, kafka.ErrPolicyViolation,
+}
+
+// kafkaProducer is a producer for as long as nothing fails.
+type kafkaProducer struct {
+	producer *kafka.Producer
+	checked  map[string]bool
+	headers  map[string][]kafka.Header
+	log      *slog.Logger
+	trouble  error // the last one that librdkafka told of and works on
+}
+
+// producerConfig merges the settings of the operator between the defaults and the rules.
+func producerConfig(brokers string, given map[string]string) *kafka.ConfigMap {
+	config := kafka.ConfigMap{
+		"bootstrap.servers":         brokers,
+		"go.delivery.report.fields": "none",
+		"go.events.channel.size":    4 * maxWave,
+		"go.logs.channel.enable":    true,
+	}
+	maps.Copy(config, producerDefaults)
+	for name, value := range given {
+		config[name] = value
+	}
+	maps.Copy(config, producerRules)
+	return &config
+}
+
+func newKafkaProducer(config *kafka.ConfigMap, log *slog.Logger) (*kafkaProducer, error) {
+	p, err := kafka.NewProducer(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a kafka producer: %w", err)
+	}
+	go func() { // An unread channel would freeze the producer.
+		for event := range p.Logs() {
+			log.Debug("librdkafka", "tag", event.Tag, "text", event.Message)
+		}
+	}()
+	return &kafkaProducer{producer: p, checked: map[string]bool{}, headers: map[string][]kafka.Header{}, log: log}, nil
+}
+
+func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
+	acknowledged := 0
+	for i := range messages {
+		m := &messages[i]
+		if err := k.check(ctx, m); err != nil {
+			return err
+		}
+		headers, err := k.parseHeaders(m.Headers)
+		if err != nil {
+			return &rejectedError{fmt.Errorf("headers of outbox row %d: %w", m.ID, err)}
+		}
+		out := &kafka.Message{
+			TopicPartition: kafka.TopicPartition{Topic: &m.Topic, Partition: m.partition},
+			Key:            []byte(m.Key),
+			Value:          m.Payload,
+			Headers:        headers,
+		}
+		err = k.producer.Produce(out, nil)
+		for ; isFull(err); err = k.producer.Produce(out, nil) {
+			if err := k.await(ctx, &acknowledged, len(messages)); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return failure(m.Topic, err)
+		}
+	}
+	for acknowledged < len(messages) {
+		if err := k.await(ctx, &acknowledged, len(messages)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await waits for the next event and counts it if it is an acknowledgement. Messages need not be
+// told apart: a wave is acknowledged as a whole, or not.
+func (k *kafkaProducer) await(ctx context.Context, acknowledged *int, of int) error {
+	select {
+	case event := <-k.producer.Events():
+		switch event := event.(type) {
+		case *kafka.Message:
+			if err := event.TopicPartition.Error; err != nil {
+				return failure(*event.TopicPartition.Topic, err)
+			}
+			*acknowledged++
+			failpoint.Reach("relay-mid-wave")
+		case kafka.Error:
+			if event.IsFatal() {
+				return fmt.Errorf("kafka producer: %w", event)
+			}
+			k.trouble = event
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("kafka acknowledged %d of %d messages: %w", *acknowledged, of, ctx.Err()), k.trouble)
+	}
+}
+
+// check refuses a topic that has fewer partitions than registered, or is missing: its messages would
+// wait for ever. More partitions do no harm.
+func (k *kafkaProducer) check(ctx context.Context, m *message) error {
+	if k.checked[m.Topic] {
+		return nil
+	}
+	timeout := metadataTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	metadata, err := k.producer.GetMetadata(&m.Topic, false, int(max(timeout, time.Millisecond).Milliseconds()))
+	if err != nil {
+		return fmt.Errorf("ask kafka for topic %q: %w", m.Topic, errors.Join(err, k.trouble))
+	}
+	topic := metadata.Topics[m.Topic]
+	if topic.Error.Code() != kafka.ErrNoError {
+		return fmt.Errorf("ask kafka for topic %q: %w", m.Topic, topic.Error)
+	}
+	if len(topic.Partitions) < int(m.partitions) {
+		return &stoppedError{fmt.Sprintf("publishing has stopped: topic %q has %d partitions at the broker and %d registered; add the missing ones at the broker", m.Topic, len(topic.Partitions), m.partitions)}
+	}
+	k.checked[m.Topic] = true
+	return nil
+}
+
+// parseHeaders turns a JSON object into headers, ordered by name. A value that is not a string is sent as its JSON.
+func (k *kafkaProducer) parseHeaders(text string) ([]kafka.Header, error) {
+	if headers, ok := k.headers[text]; ok {
+		return headers, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &fields); err != nil {
+		return nil, err
+	}
+	var headers []kafka.Header
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value := []byte(fields[name])
+		var s string
+		if json.Unmarshal(value, &s) == nil {
+			value = []byte(s)
+		}
+		headers = append(headers, kafka.Header{Key: name, Value: value})
+	}
+	if len(k.headers) >= maxHeaders {
+		clear(k.headers)
+	}
+	k.headers[text] = headers
+	return headers, nil
+}
+
+// close forgets what is unsent. A request under way may still reach the broker, and is a duplicate then.
+func (k *kafkaProducer) close() {
+	_ = k.producer.Purge(kafka.PurgeInFlight | kafka.PurgeQueue | kafka.PurgeNonBlocking)
+	closed := make(chan struct{})
+	go func() {
+		k.producer.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+		k.log.Warn("a kafka producer does not close; it is left behind")
+	}
+}
+
+func isFull(err error) bool {
+	var e kafka.Error
+	return errors.As(err, &e) && e.Code() == kafka.ErrQueueFull
+}
+
+// failure tells an error that comes back on every try from one that a new producer may not have.
+func failure(topic string, err error) error {
+	var e kafka.Error
+	if errors.As(err, &e) && slices.Contains(rejections, e.Code()) {
+		return &rejectedError{fmt.Errorf("kafka rejects a message for topic %q: %w", topic, err)}
+	}
+	return fmt.Errorf("publish to topic %q: %w", topic, err)
+}

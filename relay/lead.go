@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const (
+	// electInterval is how often a standby tries to lead.
+	electInterval = 250 * time.Millisecond
+	// A leader shows every aliveInterval that it is not stopped. From one that does not for
+	// aliveTimeout, Postgres takes the connection and with it the lock.
+	aliveInterval = time.Second
+	aliveTimeout  = "5s"
+	// answerTimeout is how long Postgres may take to answer the least of questions.
+	answerTimeout = 3 * time.Second
+)
+
+// elect runs lead for as long as this process holds the leader's lock, again and again until ctx
+// ends. That one relay works instead of two saves duplicates, and nothing else rests on it: a leader
+// that was stopped and goes on harms nobody.
+func elect(ctx context.Context, config *pgx.ConnConfig, relay string, status *status, lead func(context.Context)) {
+	config = config.Copy()
+	config.RuntimeParams["idle_session_timeout"] = aliveTimeout
+	for ctx.Err() == nil {
+		if err := term(ctx, config, relay, status, lead); ctx.Err() == nil {
+			status.reached(err)
+		}
+		sleep(ctx, electInterval)
+	}
+}
+
+// term opens a connection, waits for the lock on it, and leads until the connection is lost.
+func term(ctx context.Context, config *pgx.ConnConfig, relay string, status *status, lead func(context.Context)) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("connect to postgres: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	for leading := false; !leading; {
+		if leading, err = tryLead(ctx, conn, relay); err != nil {
+			return fmt.Errorf("ask for the leader's lock: %w", err)
+		}
+		status.reached(nil)
+		if !leading && !sleep(ctx, electInterval) {
+			return nil
+		}
+	}
+	leading, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		lead(leading)
+	}()
+	defer func() { cancel(); <-ended }()
+	for sleep(ctx, aliveInterval) {
+		if err := ping(ctx, conn); err != nil {
+			return fmt.Errorf("keep the leader's lock: %w", err)
+		}
+	}
+	return nil
+}
+
+func tryLead(ctx context.Context, conn *pgx.Conn, relay string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return walletdb.New(conn).TryLead(ctx, relay)
+}
+
+func ping(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return conn.Ping(ctx)
+}
+
+// sleep reports false if ctx ended meanwhile.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

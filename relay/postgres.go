@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const (
+	// queryTimeout is longer than the server's own statement_timeout: it ends the wait for a server that
+	// does not answer at all.
+	queryTimeout = 12 * time.Second
+	// extentTimeout is enough for a backlog of a billion rows.
+	extentTimeout = 10 * time.Minute
+)
+
+// postgres is the outbox.
+type postgres struct {
+	conn  *pgx.Conn
+	relay string
+}
+
+func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (outbox, error) {
+	config = config.Copy()
+	// Only positions are written here. One that is lost costs duplicates.
+	config.RuntimeParams["synchronous_commit"] = "off"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to postgres: %w", err)
+	}
+	return postgres{conn, relay}, nil
+}
+
+func (p postgres) position(ctx context.Context) (position, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	q := walletdb.New(p.conn)
+	if err := q.CreatePosition(ctx, p.relay); err != nil {
+		return position{}, fmt.Errorf("create position: %w", err)
+	}
+	saved, err := q.LoadPosition(ctx, p.relay)
+	if err != nil {
+		return position{}, fmt.Errorf("load position: %w", err)
+	}
+	if !saved.SameDatabase || !saved.WithinHorizon {
+		return position{}, &stoppedError{"publishing has stopped: the relay's position comes from another database, as after restoring a dump; to publish again everything that is in the outbox: ctl relay rebase"}
+	}
+	at := position{prev: saved.Prev, after: saved.AfterID, last: saved.LastID}
+	if saved.Cur != nil {
+		at.cur = *saved.Cur
+	}
+	return at, nil
+}
+
+func (p postgres) save(ctx context.Context, at position) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	params := walletdb.SavePositionParams{Relay: p.relay, Prev: at.prev, AfterID: at.after, LastID: at.last}
+	if at.cur != "" {
+		params.Cur = &at.cur
+	}
+	if err := walletdb.New(p.conn).SavePosition(ctx, params); err != nil {
+		return fmt.Errorf("save position: %w", err)
+	}
+	return nil
+}
+
+func (p postgres) topics(ctx context.Context) (map[string]int32, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	topics, err := walletdb.New(p.conn).Topics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read topics: %w", err)
+	}
+	partitions := make(map[string]int32, len(topics))
+	for _, t := range topics {
+		partitions[t.Topic] = t.Partitions
+	}
+	return partitions, nil
+}
+
+func (p postgres) controls(ctx context.Context) (controls, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	found, err := walletdb.New(p.conn).RelayControls(ctx, p.relay)
+	if err != nil {
+		return controls{}, fmt.Errorf("read controls: %w", err)
+	}
+	parked := make(map[int64]bool, len(found.Parked))
+	for _, id := range found.Parked {
+		parked[id] = true
+	}
+	return controls{found.Paused, parked}, nil
+}
+
+func (p postgres) window(ctx context.Context, prev string) ([]row, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	found, err := walletdb.New(p.conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: maxWave})
+	if err != nil {
+		return nil, "", fmt.Errorf("read window: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, "", nil
+	}
+	rows := make([]row, len(found))
+	for i, f := range found {
+		rows[i] = row{ID: f.ID, Topic: f.Topic, Key: f.Key, Payload: f.Payload, Headers: f.Headers}
+	}
+	return rows, found[0].Cur, nil
+}
+
+func (p postgres) extent(ctx context.Context, prev, cur string) (first, last int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, extentTimeout)
+	defer cancel()
+	err = pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
+		q := walletdb.New(tx)
+		if err := q.SetStatementTimeout(ctx, fmt.Sprint(extentTimeout.Milliseconds())); err != nil {
+			return err
+		}
+		extent, err := q.RelayExtent(ctx, walletdb.RelayExtentParams{Prev: prev, Cur: cur})
+		first, last = extent.FirstID, extent.LastID
+		return err
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("measure window: %w", err)
+	}
+	return first, last, nil
+}
+
+func (p postgres) page(ctx context.Context, at position, upTo int64) ([]row, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, err := walletdb.New(p.conn).RelayPage(ctx, walletdb.RelayPageParams{After: at.after, UpTo: upTo, Prev: at.prev, Cur: at.cur})
+	if err != nil {
+		return nil, fmt.Errorf("read page: %w", err)
+	}
+	return rows, nil
+}
+
+func (p postgres) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = p.conn.Close(ctx)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// brokers returns the address of Apache Kafka.
+func brokers(t testing.TB) string {
+	t.Helper()
+	given := os.Getenv("TEST_KAFKA_BROKERS")
+	if given == "" {
+		t.Fatal("TEST_KAFKA_BROKERS is not set: run `make test`, or set it to the address of an Apache Kafka broker")
+	}
+	return given
+}
+
+// newTopic makes a topic of its own for a test and registers it.
+func newTopic(t testing.TB, database testdb.Database, brokers string, partitions int) string {
+	t.Helper()
+	name := "relay-test-" + uuid.NewString()
+	admin, err := kafka.NewAdminClient(&kafka.ConfigMap{"bootstrap.servers": brokers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	results, err := admin.CreateTopics(t.Context(), []kafka.TopicSpecification{{Topic: name, NumPartitions: partitions, ReplicationFactor: 1}})
+	if err != nil || results[0].Error.Code() != kafka.ErrNoError {
+		t.Fatal(err, results)
+	}
+	register(t, database, name, partitions)
+	return name
+}
+
+func register(t testing.TB, database testdb.Database, topic string, partitions int) {
+	t.Helper()
+	if _, err := database.Conn(t).Exec(t.Context(), "INSERT INTO outbox_topics VALUES ($1, $2)", topic, partitions); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// environ is the environment of a relay.
+func environ(database testdb.Database, brokers string, more ...string) []string {
+	return append([]string{
+		"DATABASE_URL=" + database.As(testdb.Relay), "KAFKA_BROKERS=" + brokers, "ADMIN_ADDR=127.0.0.1:0",
+	}, more...)
+}
+
+// start runs a relay until the test ends or stop is called, which waits for its end.
+func start(t testing.TB, environ []string, stderr io.Writer) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, environ, stderr); close(ended) }()
+	stop = func() {
+		cancel()
+		select {
+		case code := <-ended:
+			if code != 0 {
+				t.Errorf("the relay ended with %d", code)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the relay does not end")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// A received message.
+type received struct {
+	key, value string
+	headers    string
+	partition  int32
+}
+
+// consume reads a topic from its begin until enough says so.
+func consume(t testing.TB, brokers, topic string, partitions int, enough func(all []received) bool) []received {
+	t.Helper()
+	consumer, err := kafka.NewConsumer(&kafka.ConfigMap{"bootstrap.servers": brokers, "group.id": topic, "enable.auto.commit": false, "fetch.wait.max.ms": 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consumer.Close()
+	var assignment []kafka.TopicPartition
+	for p := range partitions {
+		assignment = append(assignment, kafka.TopicPartition{Topic: &topic, Partition: int32(p), Offset: 0})
+	}
+	if err := consumer.Assign(assignment); err != nil {
+		t.Fatal(err)
+	}
+	var all []received
+	for deadline := time.Now().Add(30 * time.Second); !enough(all); {
+		if time.Now().After(deadline) {
+			t.Fatalf("after 30 s only %d messages", len(all))
+		}
+		m, ok := consumer.Poll(50).(*kafka.Message)
+		if !ok {
+			continue
+		}
+		r := received{key: string(m.Key), value: string(m.Value), partition: m.TopicPartition.Partition}
+		for _, h := range m.Headers {
+			r.headers += h.Key + "=" + string(h.Value) + ";"
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func atLeast(n int) func([]received) bool {
+	return func(all []received) bool { return len(all) >= n }
+}
+
+func TestRowsArriveInOrderWithTheirHeadersAndPartitions(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 4)
+	conn := database.Conn(t)
+	_, err := conn.Exec(t.Context(), `INSERT INTO outbox (topic, key, payload, headers)
+		SELECT $1, 'wallet-' || n % 10, convert_to(n::text, 'UTF8'), '{"version": "1", "n": 2}' FROM generate_series(1, 20000) n`, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, environ(database, brokers(t)), t.Output())
+	all := consume(t, brokers(t), topic, 4, atLeast(20000))
+	last := map[string]int{}
+	for _, m := range all {
+		var n int
+		fmt.Sscan(m.value, &n)
+		if n <= last[m.key] || m.partition != partition(m.key, 4) || m.headers != "n=2;version=1;" || !strings.HasSuffix(m.key, fmt.Sprint("-", n%10)) {
+			t.Fatalf("after %d: %+v", last[m.key], m)
+		}
+		last[m.key] = n
+	}
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// standstill is how long a leader may go without a step that succeeds before it is not ready. A step
+// succeeds if no row waits, too.
+const standstill = 5 * time.Second
+
+// status is what the relay tells of itself.
+type status struct {
+	log     *slog.Logger
+	metrics metrics
+
+	mu        sync.Mutex
+	lost      bool // Postgres
+	leading   bool
+	paused    bool
+	succeeded time.Time // the last step that did
+	trouble   error     // the last one since then
+}
+
+type metrics struct {
+	registry                          *prometheus.Registry
+	leader, stopped, paused           prometheus.Gauge
+	waitingRows, oldestWaiting        prometheus.Gauge
+	publishedRows, producers, deleted prometheus.Counter
+	waveRows                          prometheus.Histogram
+	phaseSeconds                      *prometheus.HistogramVec
+}
+
+func newMetrics() metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_relay_" + name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_relay_" + name, Help: help})
+	}
+	m := metrics{
+		registry:      prometheus.NewRegistry(),
+		leader:        gauge("leader", "1 if this process is the one that publishes."),
+		stopped:       gauge("stopped", "1 while publishing waits for an operator; the log says for what."),
+		paused:        gauge("paused", "1 while an operator pauses publishing."),
+		waitingRows:   gauge("waiting_rows", "Outbox rows not published yet, counted up to 10000."),
+		oldestWaiting: gauge("oldest_waiting_seconds", "How long the oldest of the waiting rows has waited."),
+		publishedRows: counter("published_rows_total", "Outbox rows that Kafka has acknowledged, repeated ones included."),
+		producers:     counter("producers_total", "Kafka producers made: one at the start and one after each error."),
+		deleted:       counter("deleted_rows_total", "Outbox rows deleted after their retention."),
+		waveRows: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "wallet_relay_wave_rows", Help: "Rows published together.", Buckets: []float64{1, 3, 10, 30, 100, 300, 1000, 3000, 5000},
+		}),
+		phaseSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "wallet_relay_phase_seconds", Help: "Time of a wave's phases: read, publish (until all is acknowledged), save.",
+			Buckets: []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
+		}, []string{"phase"}),
+	}
+	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.waveRows, m.phaseSeconds,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func newStatus(log *slog.Logger) *status {
+	return &status{log: log, metrics: newMetrics(), succeeded: time.Now()}
+}
+
+// lead notes the begin or the end of leading.
+func (s *status) lead(leading bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leading, s.succeeded, s.trouble, s.paused = leading, time.Now(), nil, false
+	s.metrics.leader.Set(number(leading))
+	s.metrics.stopped.Set(0)
+	s.metrics.paused.Set(0)
+	s.log.Info("leadership", "leading", leading)
+}
+
+func (s *status) isLeading() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leading
+}
+
+// reached notes whether Postgres was, and logs its loss once and its return once.
+func (s *status) reached(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil && !s.lost:
+		s.log.Warn("postgres is lost; the relay waits for it", "error", err)
+	case err == nil && s.lost:
+		s.log.Info("postgres is back")
+	}
+	s.lost = err != nil
+}
+
+// failed notes an error, and logs it unless it is only the last one's sequel.
+func (s *status) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var stopped *stoppedError
+	isStopped := errors.As(err, &stopped)
+	s.metrics.stopped.Set(number(isStopped))
+	switch {
+	case isStopped && (s.trouble == nil || s.trouble.Error() != err.Error()):
+		s.log.Error(err.Error())
+	case !isStopped && s.trouble == nil:
+		s.log.Warn("publishing is interrupted, and tried again until it succeeds", "error", err)
+	}
+	s.trouble = err
+}
+
+// stepped notes a step that succeeded.
+func (s *status) stepped(published int, paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble != nil {
+		s.log.Info("publishing goes on")
+		s.metrics.stopped.Set(0)
+	}
+	s.succeeded, s.trouble = time.Now(), nil
+	if s.paused != paused {
+		s.paused = paused
+		s.metrics.paused.Set(number(paused))
+		s.log.Info("an operator paused or resumed publishing", "paused", paused)
+	}
+	if published > 0 {
+		s.metrics.publishedRows.Add(float64(published))
+		s.metrics.waveRows.Observe(float64(published))
+	}
+}
+
+// took notes how long a phase of a wave took.
+func (s *status) took(phase string, d time.Duration) {
+	s.metrics.phaseSeconds.WithLabelValues(phase).Observe(d.Seconds())
+}
+
+// readiness is the answer of /readyz.
+type readiness struct {
+	Ready    bool     `json:"ready"`
+	Role     string   `json:"role"`
+	Degraded []string `json:"degraded"`
+	Reasons  []string `json:"reasons"`
+}
+
+// readiness: a standby is ready to take over; a leader is ready while its position can move.
+func (s *status) readiness(now time.Time) readiness {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := readiness{Role: "standby", Degraded: []string{}, Reasons: []string{}}
+	if s.lost {
+		r.Reasons = append(r.Reasons, "postgres is lost")
+	}
+	if s.leading {
+		r.Role = "leader"
+		var stopped *stoppedError
+		if errors.As(s.trouble, &stopped) || now.Sub(s.succeeded) > standstill {
+			r.Reasons = append(r.Reasons, "the position does not move")
+		}
+	}
+	r.Ready = len(r.Reasons) == 0
+	if s.trouble != nil {
+		r.Degraded = append(r.Degraded, s.trouble.Error())
+	}
+	if s.paused {
+		r.Degraded = append(r.Degraded, "an operator paused publishing")
+	}
+	return r
+}
+
+// handler serves the admin port.
+func (s *status) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		ready := s.readiness(time.Now())
+		w.Header().Set("Content-Type", "application/json")
+		if !ready.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(ready)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
