@@ -1,3 +1,127 @@
+// The worker applies accepted operations to wallets.
+//
+// It reads which wallets have new operations from Kafka and what those operations are from Postgres,
+// and writes each operation's outcome and the wallet's new balance in one transaction. Everything it
+// knows is in Postgres, so it may die at any line: before the commit nothing has happened, and after
+// it the same messages, read again, find nothing left to do. Two workers that hold the same
+// partition, because one of them was taken for dead, wait for each other at the wallet's row.
 package main
 
-func main() {}
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	os.Exit(run(ctx, os.Environ(), os.Stderr))
+}
+
+// run returns the exit code: 2 for a wrong setting, 1 for what only a new process can fix.
+func run(ctx context.Context, environ []string, stderr io.Writer) int {
+	c, err := parseConfig(environ)
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
+	var client *kafka.Consumer
+	if err == nil {
+		client, err = kafka.NewConsumer(&c.kafka)
+	}
+	if err != nil {
+		log.Error("wrong settings", "error", err)
+		return 2
+	}
+	if err := work(ctx, c, client, log); err != nil {
+		log.Error("worker ends", "error", err)
+		return 1
+	}
+	log.Info("worker stopped")
+	return 0
+}
+
+// work runs until ctx ends.
+func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logger) error {
+	go logKafka(client.Logs(), log)
+	health, metrics := newHealth(log), newMetrics()
+	admin, err := net.Listen("tcp", c.adminAddr)
+	if err != nil {
+		return fmt.Errorf("ADMIN_ADDR: %w", err)
+	}
+	defer admin.Close()
+	go func() { _ = http.Serve(admin, adminHandler(health, metrics)) }()
+
+	// Neither pool is closed at the end: a transaction that was given up may still use it.
+	pool, err := db.Open(ctx, c.database)
+	if err != nil {
+		return err
+	}
+	if waitForMigrations(ctx, pool, health); ctx.Err() != nil {
+		return nil
+	}
+	cache := &cache{client: redis.NewClient(c.redis), health: health, failures: metrics.cacheErrors}
+	halted := newHalted(c.sweepAfter, log)
+	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", halted.count)
+	recorder := recorder{cache, metrics, log}
+	consumer := &consumer{
+		client: client, topic: c.topic, health: health, metrics: metrics, log: log,
+		interval: c.batchInterval, size: c.batchSize,
+		applier:    &applier{ledger: postgres{pool}, committed: recorder.batch, halted: halted},
+		partitions: map[int32]*partition{}, paused: map[int32]*partition{},
+	}
+	sweeper := &sweeper{
+		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, log: log,
+		applier: &applier{ledger: postgres{pool}, committed: recorder.sweep, halted: halted},
+	}
+	go cache.watch(ctx)
+	go sweeper.run(ctx)
+	log.Info("worker started", "admin", admin.Addr().String(), "topic", c.topic)
+	health.started()
+	return consumer.run(ctx)
+}
+
+// waitForMigrations returns when the database has all that this program knows.
+func waitForMigrations(ctx context.Context, pool *pgxpool.Pool, health *health) {
+	for ; ctx.Err() == nil; sleep(ctx, 500*time.Millisecond) {
+		attempt, cancel := context.WithTimeout(ctx, transactionTimeout)
+		pending, err := db.PendingMigrations(attempt, pool)
+		cancel()
+		if err == nil && len(pending) == 0 {
+			health.ok("postgres")
+			return
+		}
+		if err == nil {
+			err = fmt.Errorf("pending migrations: %v", pending)
+		}
+		health.degrade("postgres", err)
+	}
+}
+
+// logKafka passes on what Kafka's client logs; its channel must be read.
+func logKafka(events <-chan kafka.LogEvent, log *slog.Logger) {
+	for event := range events {
+		log.Debug("kafka client", "name", event.Name, "tag", event.Tag, "message", event.Message)
+	}
+}
+
+// sleep ends early when ctx does.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -2,8 +2,8 @@
 -- efficiency alone: two sweeps at once do no harm. The session ends, and the lock with it, when its
 -- worker has not used it for idle_timeout_ms.
 -- name: TrySweepLock :one
-SELECT pg_try_advisory_lock(hashtext('wallet-worker sweep'))
-  AND set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false) IS NOT NULL AS held;
+SELECT (pg_try_advisory_lock(hashtext('wallet-worker sweep'))
+  AND set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false) IS NOT NULL)::boolean AS held;
 
 -- OutboxEdges returns the first and last id of the outbox, zeros if it is empty.
 -- name: OutboxEdges :one
@@ -28,6 +28,6 @@ JOIN wallets w ON w.id = t.id WHERE w.applied_seq < t.seq;
 
 -- WalletsAfter returns the next wallets by id.
 -- name: WalletsAfter :many
-SELECT w.id, w.applied_seq, s.last_seq
+SELECT w.id, w.applied_seq, coalesce(s.last_seq, 0)::bigint AS last_seq
 FROM (SELECT * FROM wallets WHERE wallets.id > sqlc.arg(after)::uuid ORDER BY wallets.id LIMIT sqlc.arg(max_rows)::bigint) w
-JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id;
+LEFT JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id;

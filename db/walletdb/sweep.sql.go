@@ -93,24 +93,24 @@ func (q *Queries) OutboxOlderThan(ctx context.Context, arg OutboxOlderThanParams
 }
 
 const trySweepLock = `-- name: TrySweepLock :one
-SELECT pg_try_advisory_lock(hashtext('wallet-worker sweep'))
-  AND set_config('idle_session_timeout', ($1::bigint)::text, false) IS NOT NULL AS held
+SELECT (pg_try_advisory_lock(hashtext('wallet-worker sweep'))
+  AND set_config('idle_session_timeout', ($1::bigint)::text, false) IS NOT NULL)::boolean AS held
 `
 
 // TrySweepLock makes the session the only one that sweeps, and says whether it is. It is for
 // efficiency alone: two sweeps at once do no harm. The session ends, and the lock with it, when its
 // worker has not used it for idle_timeout_ms.
-func (q *Queries) TrySweepLock(ctx context.Context, idleTimeoutMs int64) (*bool, error) {
+func (q *Queries) TrySweepLock(ctx context.Context, idleTimeoutMs int64) (bool, error) {
 	row := q.db.QueryRow(ctx, trySweepLock, idleTimeoutMs)
-	var held *bool
+	var held bool
 	err := row.Scan(&held)
 	return held, err
 }
 
 const walletsAfter = `-- name: WalletsAfter :many
-SELECT w.id, w.applied_seq, s.last_seq
+SELECT w.id, w.applied_seq, coalesce(s.last_seq, 0)::bigint AS last_seq
 FROM (SELECT id, currency, reference, balance, applied_seq, created_at FROM wallets WHERE wallets.id > $1::uuid ORDER BY wallets.id LIMIT $2::bigint) w
-JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id
+LEFT JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id
 `
 
 type WalletsAfterParams struct {

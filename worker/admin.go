@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are the numbers that matter.
+type metrics struct {
+	registry       *prometheus.Registry
+	lag            *prometheus.GaugeVec
+	batchMessages  prometheus.Histogram
+	batchSeconds   prometheus.Histogram
+	appliedSeconds prometheus.Histogram
+	outcomes       *prometheus.CounterVec
+	unparseable    prometheus.Counter
+	forked         prometheus.Counter
+	gapsHealed     prometheus.Counter
+	swept          prometheus.Counter
+	databaseErrors *prometheus.CounterVec
+	cacheErrors    prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry:       prometheus.NewRegistry(),
+		lag:            prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "wallet_worker_lag_messages", Help: "Messages of an assigned partition that are not applied, as of the last look."}, []string{"partition"}),
+		batchMessages:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_batch_messages", Help: "Messages of a batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
+		batchSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_batch_seconds", Help: "Time to apply a batch, retries included.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		appliedSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_accepted_to_applied_seconds", Help: "Time from accepting an operation to committing its outcome.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 16)}),
+		outcomes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_outcomes_total", Help: "Operations applied."}, []string{"status", "reason"}),
+		unparseable:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_unparseable_messages_total", Help: "Messages passed over because they are not operations."}),
+		forked:         prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_forked_messages_total", Help: "Messages that name another operation than the database has at their sequence."}),
+		gapsHealed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_gaps_healed_total", Help: "Operations applied by a later message than their own."}),
+		swept:          prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_swept_operations_total", Help: "Operations applied by a sweep, without a message."}),
+		databaseErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_database_errors_total", Help: "Transactions that were tried again, by cause: connection, conflict or unknown."}, []string{"cause"}),
+		cacheErrors:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_cache_errors_total", Help: "Writes and looks that Redis did not answer."}),
+	}
+	m.registry.MustRegister(m.lag, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.unparseable,
+		m.forked, m.gapsHealed, m.swept, m.databaseErrors, m.cacheErrors,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// gauge registers a number that is read when it is asked for.
+func (m *metrics) gauge(name, help string, value func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+}
+
+// adminHandler serves /livez, /readyz and /metrics.
+func adminHandler(h *health, m *metrics) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		degraded, reasons := h.state()
+		w.Header().Set("Content-Type", "application/json")
+		if len(reasons) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(reasons) == 0, "degraded": degraded, "reasons": reasons})
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return http.TimeoutHandler(mux, 2*time.Second, "")
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+)
+
+type config struct {
+	database      *pgxpool.Config
+	redis         *redis.Options
+	kafka         kafka.ConfigMap
+	topic         string
+	adminAddr     string
+	logLevel      slog.Level
+	batchInterval time.Duration // least time between the starts of two transactions of a partition
+	batchSize     int           // messages that start a transaction early
+	sweepAfter    time.Duration // age from which an operation should have been applied
+}
+
+// parseConfig reads the environment. Its error names every setting that is wrong.
+func parseConfig(environ []string) (config, error) {
+	env := map[string]string{}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		env[name] = value
+	}
+	var mistakes []error
+	text := func(name, fallback string) string {
+		if value := env[name]; value != "" {
+			return value
+		}
+		if fallback == "" {
+			mistakes = append(mistakes, fmt.Errorf("%s is required", name))
+		}
+		return fallback
+	}
+	check := func(name string, err error) {
+		if err != nil && env[name] != "" {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	duration := func(name string, fallback, least time.Duration) time.Duration {
+		value, err := time.ParseDuration(text(name, fallback.String()))
+		if err == nil && value < least {
+			err = fmt.Errorf("%v is less than %v", value, least)
+		}
+		check(name, err)
+		return value
+	}
+
+	var c config
+	var err error
+	c.database, err = db.Config(text("DATABASE_URL", ""))
+	check("DATABASE_URL", err)
+	c.redis, err = redis.ParseURL(text("REDIS_URL", ""))
+	check("REDIS_URL", err)
+	c.topic = text("TOPIC", "wallet-operations")
+	c.kafka = kafkaConfig(env, text("KAFKA_BROKERS", ""), text("KAFKA_GROUP", "wallet-worker"), env["GROUP_INSTANCE_ID"])
+	c.adminAddr = text("ADMIN_ADDR", "127.0.0.1:9082")
+	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
+	c.batchInterval = duration("BATCH_INTERVAL", 100*time.Millisecond, 0)
+	c.sweepAfter = duration("SWEEP_AFTER", 30*time.Second, time.Second)
+	c.batchSize, err = strconv.Atoi(text("BATCH_SIZE", "2000"))
+	if err == nil && (c.batchSize < 1 || c.batchSize > maxOperations) {
+		err = fmt.Errorf("%d is not in 1…%d", c.batchSize, maxOperations)
+	}
+	check("BATCH_SIZE", err)
+	return c, errors.Join(mistakes...)
+}
+
+// kafkaConfig lets RDKAFKA_* set any librdkafka property (RDKAFKA_SASL_USERNAME is sasl.username),
+// so that security needs no code here; the last group is what the worker's promises rest on.
+func kafkaConfig(env map[string]string, brokers, group, instance string) kafka.ConfigMap {
+	properties := kafka.ConfigMap{
+		"client.id": "wallet-worker",
+		// A dead worker's wallets stand still until its session ends.
+		"session.timeout.ms":    10_000,
+		"heartbeat.interval.ms": 2_000,
+		"max.poll.interval.ms":  120_000,
+		// The default back-off of one second stalls a consumer that keeps up.
+		"fetch.wait.max.ms":          50,
+		"fetch.queue.backoff.ms":     10,
+		"queued.min.messages":        10_000,
+		"queued.max.messages.kbytes": 16_384,
+		"check.crcs":                 true,
+		"auto.commit.interval.ms":    500,
+		// A dead broker shows in ten seconds, a new topic too.
+		"socket.timeout.ms":                  10_000,
+		"socket.connection.setup.timeout.ms": 10_000,
+		"socket.keepalive.enable":            true,
+		"reconnect.backoff.ms":               50,
+		"reconnect.backoff.max.ms":           1_000,
+		"topic.metadata.refresh.interval.ms": 10_000,
+	}
+	for name, value := range env {
+		if property, found := strings.CutPrefix(name, "RDKAFKA_"); found {
+			properties[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
+		}
+	}
+	properties["bootstrap.servers"] = brokers
+	properties["group.id"] = group
+	properties["group.protocol"] = "classic"
+	properties["partition.assignment.strategy"] = "cooperative-sticky"
+	properties["enable.auto.commit"] = true
+	properties["enable.auto.offset.store"] = false
+	properties["auto.offset.reset"] = "earliest"
+	properties["allow.auto.create.topics"] = false
+	properties["go.logs.channel.enable"] = true
+	if instance != "" {
+		properties["group.instance.id"] = instance
+	}
+	return properties
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+const (
+	pollTimeoutMs = 100
+
+	// A partition with maxQueued messages waiting is paused until it is down to resumeQueued. Kafka's
+	// client throws away what it has fetched of a paused partition, so the two are far apart.
+	maxQueued    = 50_000
+	resumeQueued = 25_000
+
+	// stopTimeout is how long a running transaction is waited for before its partition is given up.
+	// What it does after that is safe, only not reported to Kafka.
+	stopTimeout  = 3 * time.Second
+	closeTimeout = 1500 * time.Millisecond
+)
+
+// consumer reads the topic as a member of the group. Its poll loop never waits for the database; it
+// hands messages to the partitions, each of which works in a goroutine of its own.
+type consumer struct {
+	client   *kafka.Consumer
+	topic    string
+	interval time.Duration
+	size     int
+	applier  *applier
+	health   *health
+	metrics  *metrics
+	log      *slog.Logger
+
+	paused map[int32]*partition // only the poll loop uses it
+
+	mu         sync.Mutex
+	partitions map[int32]*partition
+}
+
+// run consumes until ctx ends, or until Kafka's client or the watchdog gives up: a new process then
+// starts where the stored offsets are. Running transactions get stopTimeout to finish.
+func (c *consumer) run(ctx context.Context) error {
+	if err := c.client.Subscribe(c.topic, c.rebalance); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.watch(ctx, giveUp)
+	}()
+	for ctx.Err() == nil {
+		if err := c.poll(); err != nil {
+			giveUp(err)
+		}
+	}
+	c.stop(c.assigned())
+	c.close(watched)
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (c *consumer) poll() error {
+	switch event := c.client.Poll(pollTimeoutMs).(type) {
+	case *kafka.Message:
+		c.receive(event)
+	case kafka.Error:
+		if event.IsFatal() {
+			return fmt.Errorf("kafka client: %w", event)
+		}
+		c.health.degrade("kafka", event)
+	case kafka.OffsetsCommitted:
+		if event.Error != nil {
+			c.log.Warn("offsets not committed, the messages may come again", "error", event.Error)
+		}
+	}
+	c.resume()
+	return nil
+}
+
+// receive hands a message to its partition. One that cannot be read is passed over: its wallet heals
+// by its next message, or by a sweep.
+func (c *consumer) receive(m *kafka.Message) {
+	p := c.partition(m.TopicPartition.Partition)
+	if p == nil {
+		return
+	}
+	decoded, err := decode(m.Value)
+	if err != nil {
+		c.metrics.unparseable.Inc()
+		c.log.Error("unparseable message", "topic", c.topic, "partition", p.number, "offset", m.TopicPartition.Offset, "error", err)
+	}
+	offset := int64(m.TopicPartition.Offset)
+	queued := p.queue.add(received{decoded, offset})
+	p.polled.Store(offset + 1)
+	if queued >= maxQueued && !p.paused.Load() {
+		if err := c.client.Pause(c.place(p.number)); err == nil {
+			p.paused.Store(true)
+			c.paused[p.number] = p
+		}
+	}
+}
+
+func (c *consumer) resume() {
+	for number, p := range c.paused {
+		if p.queue.length() <= resumeQueued && c.client.Resume(c.place(number)) == nil {
+			p.paused.Store(false)
+			delete(c.paused, number)
+		}
+	}
+}
+
+// rebalance runs within Poll.
+func (c *consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
+	switch event := event.(type) {
+	case kafka.AssignedPartitions:
+		c.log.Info("partitions assigned", "partitions", numbers(event.Partitions))
+		c.assign(event.Partitions)
+		return client.IncrementalAssign(event.Partitions)
+	case kafka.RevokedPartitions:
+		lost := client.AssignmentLost()
+		c.log.Info("partitions revoked", "partitions", numbers(event.Partitions), "lost", lost)
+		c.revoke(event.Partitions, lost)
+		return client.IncrementalUnassign(event.Partitions)
+	}
+	return nil
+}
+
+func (c *consumer) assign(places []kafka.TopicPartition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, place := range places {
+		number := place.Partition
+		p := newPartition(number, newQueue(c.interval, c.size), c.applier, c.store(number), c.report(number))
+		c.partitions[number] = p
+		p.start()
+	}
+}
+
+// revoke lets running transactions finish and store their offsets, unless the partitions are lost:
+// then another worker may have them already.
+func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
+	var revoked []*partition
+	c.mu.Lock()
+	for _, place := range places {
+		if p := c.partitions[place.Partition]; p != nil {
+			revoked = append(revoked, p)
+			delete(c.partitions, place.Partition)
+			delete(c.paused, place.Partition)
+			c.metrics.lag.DeleteLabelValues(fmt.Sprint(p.number))
+		}
+	}
+	c.mu.Unlock()
+	if lost {
+		for _, p := range revoked {
+			p.stop()
+		}
+		return
+	}
+	c.stop(revoked)
+}
+
+func (c *consumer) stop(partitions []*partition) {
+	for _, p := range partitions {
+		p.stop()
+	}
+	deadline := time.After(stopTimeout)
+	for _, p := range partitions {
+		select {
+		case <-p.done:
+		case <-deadline:
+			c.log.Warn("transaction still running, its partition is given up", "partition", p.number)
+			return
+		}
+	}
+}
+
+// close leaves the group and commits what is stored. It can hang in Kafka's client, and then the end
+// of the process does the rest.
+func (c *consumer) close(watched <-chan struct{}) {
+	closed := make(chan error, 1)
+	go func() {
+		<-watched // nothing may use a closed client
+		closed <- c.client.Close()
+	}()
+	select {
+	case err := <-closed:
+		if err != nil {
+			c.log.Warn("close kafka client", "error", err)
+		}
+	case <-time.After(closeTimeout):
+		c.log.Warn("kafka client does not close")
+	}
+}
+
+func (c *consumer) store(number int32) func(next int64) {
+	return func(next int64) {
+		place := c.place(number)
+		place[0].Offset = kafka.Offset(next)
+		// An error says that the partition is no longer ours; its next owner begins further back.
+		_, _ = c.client.StoreOffsets(place)
+	}
+}
+
+// report tells health and metrics why a partition cannot apply its messages, or that it can.
+func (c *consumer) report(number int32) func(err error) {
+	name := fmt.Sprintf("partition %d", number)
+	return func(err error) {
+		switch cause := causeOf(err); {
+		case err == nil:
+			c.health.ok(name)
+			c.health.ok("postgres")
+			return
+		case cause == connection:
+			c.health.degrade("postgres", err)
+		case cause == conflict:
+			c.health.degrade(name, err)
+		default:
+			c.health.fail(name, err)
+		}
+		c.metrics.databaseErrors.WithLabelValues(string(causeOf(err))).Inc()
+	}
+}
+
+func (c *consumer) partition(number int32) *partition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.partitions[number]
+}
+
+func (c *consumer) assigned() []*partition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.partitions))
+}
+
+func (c *consumer) place(number int32) []kafka.TopicPartition {
+	return []kafka.TopicPartition{{Topic: &c.topic, Partition: number}}
+}
+
+func numbers(places []kafka.TopicPartition) []int32 {
+	numbers := make([]int32, len(places))
+	for i, place := range places {
+		numbers[i] = place.Partition
+	}
+	return numbers
+}

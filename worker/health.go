@@ -1,0 +1,77 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+)
+
+// health is what /readyz tells. A problem is logged when it begins and when it ends, not each time
+// it is met.
+type health struct {
+	log *slog.Logger
+
+	mu       sync.Mutex
+	starting bool
+	problems map[string]problem
+}
+
+type problem struct {
+	text     string
+	degraded bool // the worker is as ready as it can be
+}
+
+func newHealth(log *slog.Logger) *health {
+	return &health{log: log, starting: true, problems: map[string]problem{}}
+}
+
+// degrade says that something the worker needs is away, which another worker would miss too.
+func (h *health) degrade(name string, err error) { h.set(name, problem{err.Error(), true}) }
+
+// fail says that the worker does not do its work.
+func (h *health) fail(name string, err error) { h.set(name, problem{err.Error(), false}) }
+
+func (h *health) set(name string, p problem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.problems[name]; !known {
+		h.log.Warn(name+" has a problem", "error", p.text)
+	}
+	h.problems[name] = p
+}
+
+// ok says that a problem, if there was one, is over.
+func (h *health) ok(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.problems[name]; known {
+		h.log.Info(name + " works again")
+		delete(h.problems, name)
+	}
+}
+
+// started says that the worker has begun its work.
+func (h *health) started() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.starting = false
+}
+
+// state lists the problems.
+func (h *health) state() (degraded, reasons []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, p := range h.problems {
+		if line := name + ": " + p.text; p.degraded {
+			degraded = append(degraded, line)
+		} else {
+			reasons = append(reasons, line)
+		}
+	}
+	if h.starting {
+		reasons = append(reasons, "starting")
+	}
+	slices.Sort(degraded)
+	slices.Sort(reasons)
+	return degraded, reasons
+}

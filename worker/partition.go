@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// failuresBeforeSplit is how often a batch may fail before its wallets are tried one by one.
+	failuresBeforeSplit = 3
+	// maxStuck is how many wallets may fail on their own. If more do, the fault is not theirs.
+	maxStuck = 100
+
+	minRetryDelay = 50 * time.Millisecond
+	maxRetryDelay = 2 * time.Second
+	stuckDelay    = 5 * time.Second
+)
+
+// partition applies what one assigned partition says, batch by batch, in a goroutine of its own.
+//
+// Its offset is a hint, and applied_seq in Postgres is the truth: after a crash the messages since
+// the last stored offset come again and change nothing. So an offset is stored only when every
+// wallet of the messages before it has applied what they say, or is damaged.
+type partition struct {
+	number  int32
+	queue   *queue
+	applier *applier
+	store   func(next int64)                           // tells Kafka
+	report  func(err error)                            // tells why nothing can be applied; nil: something was
+	sleep   func(ctx context.Context, d time.Duration) // until ctx ends at most
+
+	next       int64                // the offset after the last message applied, or unknownOffset
+	stuck      map[uuid.UUID]target // wallets that fail on their own, and hold the offset back
+	stuckUntil time.Time            // when they are tried again
+
+	paused atomic.Bool
+	polled atomic.Int64 // the offset after the last message received, or unknownOffset
+	stored atomic.Int64 // the last offset stored, or unknownOffset
+
+	movement movement // only the consumer's watch uses it
+
+	stop context.CancelFunc // starts no other transaction and lets the running one finish
+	done chan struct{}
+}
+
+// unknownOffset is where a partition stands before its first message.
+const unknownOffset = -1
+
+func newPartition(number int32, queue *queue, applier *applier, store func(next int64), report func(err error)) *partition {
+	p := &partition{
+		number: number, queue: queue, applier: applier, store: store, report: report, sleep: sleep,
+		next: unknownOffset, stuck: map[uuid.UUID]target{}, done: make(chan struct{}),
+	}
+	p.polled.Store(unknownOffset)
+	p.stored.Store(unknownOffset)
+	return p
+}
+
+// start returns at once; stop ends what it started.
+func (p *partition) start() {
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	go p.run(ctx)
+}
+
+// run goes on until ctx ends.
+func (p *partition) run(ctx context.Context) {
+	defer close(p.done)
+	for ctx.Err() == nil {
+		var batch []received
+		switch wait := time.Until(p.stuckUntil); {
+		case len(p.stuck) == 0:
+			batch = p.queue.next(ctx, nil)
+		case len(p.stuck) <= maxStuck:
+			batch = p.queue.next(ctx, time.After(wait))
+		default:
+			p.sleep(ctx, wait)
+		}
+		if ctx.Err() != nil || p.process(ctx, batch) != nil {
+			return
+		}
+	}
+}
+
+// process applies a batch and what is stuck from earlier ones, and stores the offset if nothing is
+// left. Its error says that ctx has ended.
+func (p *partition) process(ctx context.Context, batch []received) error {
+	failed, err := p.settle(ctx, p.targets(batch), batch)
+	if err != nil {
+		return err
+	}
+	if len(p.stuck) > 0 && !time.Now().Before(p.stuckUntil) {
+		p.retryStuck(ctx)
+	}
+	for _, t := range failed {
+		p.stuck[t.walletID] = t
+		p.stuckUntil = time.Now().Add(stuckDelay)
+	}
+	if len(batch) > 0 {
+		p.next = batch[len(batch)-1].offset + 1
+	}
+	if len(p.stuck) == 0 {
+		p.report(nil)
+		if p.next != p.stored.Load() {
+			p.store(p.next)
+			p.stored.Store(p.next)
+		}
+	}
+	return nil
+}
+
+// retryStuck gives every stuck wallet another chance.
+func (p *partition) retryStuck(ctx context.Context) {
+	failed, err := p.oneByOne(ctx, slices.Collect(maps.Values(p.stuck)), nil)
+	p.stuckUntil = time.Now().Add(stuckDelay)
+	if err != nil {
+		p.report(err)
+		return
+	}
+	clear(p.stuck)
+	for _, t := range failed {
+		p.stuck[t.walletID] = t
+	}
+}
+
+// targets returns what a batch asks for, without the wallets that are stuck or halted.
+func (p *partition) targets(batch []received) []target {
+	upTo := make(map[uuid.UUID]int64)
+	for _, m := range batch {
+		if m.sequence > upTo[m.walletID] {
+			upTo[m.walletID] = m.sequence
+		}
+	}
+	targets := make([]target, 0, len(upTo))
+	for id, sequence := range upTo {
+		if t, ok := p.stuck[id]; ok {
+			t.upTo, t.accepted = max(t.upTo, sequence), false
+			p.stuck[id] = t
+		} else if !p.applier.halted.recently(id) {
+			targets = append(targets, target{walletID: id, upTo: sequence})
+		}
+	}
+	return targets
+}
+
+// settle applies targets, for as long as it takes, and returns those that fail on their own.
+// Nothing becomes FAILED here: what cannot be written now is tried again. Its error says that ctx
+// has ended.
+func (p *partition) settle(ctx context.Context, targets []target, batch []received) (failed []target, err error) {
+	failures := 0
+	for delay := minRetryDelay; ; delay = min(2*delay, maxRetryDelay) {
+		if failures < failuresBeforeSplit {
+			err = p.applier.apply(ctx, targets, batch)
+		} else {
+			failed, err = p.oneByOne(ctx, targets, batch)
+			failures = 0
+		}
+		if err == nil {
+			return failed, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		p.report(err)
+		if causeOf(err) != connection {
+			failures++
+		}
+		p.sleep(ctx, delay)
+	}
+}
+
+// oneByOne applies each target on its own and returns those that fail. Its error says that the fault
+// is not theirs.
+func (p *partition) oneByOne(ctx context.Context, targets []target, batch []received) (failed []target, err error) {
+	for _, t := range targets {
+		err := p.applier.apply(ctx, []target{t}, batch)
+		if err == nil {
+			continue
+		}
+		if failed = append(failed, t); causeOf(err) == connection || len(failed) > maxStuck {
+			return nil, err
+		}
+		p.report(fmt.Errorf("wallet %s: %w", t.walletID, err))
+	}
+	return failed, nil
+}

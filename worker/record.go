@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
+)
+
+// recorder tells the rest of the world what a transaction has done: Redis, the metrics and the log.
+type recorder struct {
+	cache   *cache
+	metrics *metrics
+	log     *slog.Logger
+}
+
+// batch records a transaction for messages.
+func (r recorder) batch(ctx context.Context, done plan, messages []received) {
+	r.transaction(ctx, done)
+	unnamed, forked := compare(messages, done.applied)
+	r.metrics.gapsHealed.Add(float64(unnamed))
+	r.metrics.forked.Add(float64(len(forked)))
+	for _, m := range forked {
+		r.log.Error("forked history: the message names another operation than the database has",
+			"wallet", m.walletID, "sequence", m.sequence, "operation", m.operationID, "offset", m.offset)
+	}
+}
+
+// sweep records a transaction for no message.
+func (r recorder) sweep(ctx context.Context, done plan, _ []received) {
+	r.transaction(ctx, done)
+	r.metrics.swept.Add(float64(len(done.applied)))
+	for _, w := range done.advances.Ids {
+		r.log.Warn("swept: Kafka did not bring this wallet's operations in time", "wallet", w)
+	}
+}
+
+func (r recorder) transaction(ctx context.Context, done plan) {
+	committed := time.Now()
+	r.cache.write(ctx, done.wallets)
+	failpoint.Reach("worker-after-redis")
+	for i, op := range done.applied {
+		age := op.AgeSeconds + committed.Sub(done.readAt).Seconds()
+		r.metrics.appliedSeconds.Observe(age)
+		r.metrics.outcomes.WithLabelValues(done.outcomes.Statuses[i], done.outcomes.FailureReasons[i]).Inc()
+	}
+}
+
+// compare holds messages against the operations applied for them. It counts the operations that no
+// message named, and returns the messages that name another operation than the one of their
+// sequence: a sign that the database was restored and gave the sequence once more.
+func compare(messages []received, applied []operation) (unnamed int, forked []received) {
+	first := make(map[uuid.UUID]int) // where a wallet's operations, which are contiguous, begin
+	for i, op := range applied {
+		if i == 0 || applied[i-1].WalletID != op.WalletID {
+			first[op.WalletID] = i
+		}
+	}
+	named := make([]bool, len(applied))
+	for _, m := range messages {
+		i, ok := first[m.walletID]
+		if !ok {
+			continue
+		}
+		distance := m.sequence - applied[i].Seq
+		if distance < 0 || distance >= int64(len(applied)-i) || applied[i+int(distance)].WalletID != m.walletID {
+			continue
+		}
+		i += int(distance)
+		named[i] = true
+		if applied[i].ID != m.operationID {
+			forked = append(forked, m)
+		}
+	}
+	for _, ok := range named {
+		if !ok {
+			unnamed++
+		}
+	}
+	return unnamed, forked
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const (
+	sweepInterval = 250 * time.Millisecond // between two pages of wallets
+	sweepPage     = 1_000                  // outbox rows, or wallets
+	sweepIdle     = 30 * time.Second       // then a sweeper that has stopped makes room for another worker's
+
+	// sweepLookBack is how far back in the outbox a new sweeper begins, in times of its distance.
+	sweepLookBack = 20
+	// sweepMemory bounds the wallets that one pass remembers for the next.
+	sweepMemory = 100_000
+)
+
+// sweeper applies what Kafka did not bring, whatever the reason. One worker at a time sweeps, in two
+// ways: it follows the outbox at a distance, which finds every message that was lost as soon as it
+// is old, however many wallets there are; and it walks over all wallets, again and again, which
+// finds everything else.
+type sweeper struct {
+	database *pgx.ConnConfig
+	applier  *applier
+	topic    string
+	distance time.Duration // age from which an operation should have been applied
+	health   *health
+	log      *slog.Logger
+
+	outboxID int64 // the rows up to it are done
+
+	walk      uuid.UUID           // the wallets up to it are done in this pass
+	walkBegan time.Time           // when this pass began
+	before    map[uuid.UUID]int64 // what the wallets that were behind in the last pass had accepted
+	behind    map[uuid.UUID]int64 // the same of this pass
+}
+
+// run sweeps until ctx ends, while no other worker does.
+func (s *sweeper) run(ctx context.Context) {
+	for ; ctx.Err() == nil; sleep(ctx, time.Second) {
+		err := s.hold(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.health.degrade("sweep", err)
+		} else {
+			s.health.ok("sweep")
+		}
+	}
+}
+
+// hold sweeps as long as it can, on the connection that has the lock; without the lock, not at all.
+func (s *sweeper) hold(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, s.database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	q := walletdb.New(conn)
+	held, err := q.TrySweepLock(ctx, sweepIdle.Milliseconds())
+	if err != nil || !held {
+		return err
+	}
+	s.log.Info("sweeping")
+	if s.outboxID == 0 {
+		if err := s.findStart(ctx, q); err != nil {
+			return fmt.Errorf("find start: %w", err)
+		}
+	}
+	for ; ctx.Err() == nil; sleep(ctx, sweepInterval) {
+		for more := true; more; {
+			if more, err = s.sweepOutbox(ctx, q); err != nil {
+				return fmt.Errorf("sweep outbox: %w", err)
+			}
+		}
+		if err := s.sweepWallets(ctx, q); err != nil {
+			return fmt.Errorf("sweep wallets: %w", err)
+		}
+		s.health.ok("sweep")
+	}
+	return nil
+}
+
+// findStart searches the outbox by halves for the first row that is not too old: nothing but id is
+// indexed.
+func (s *sweeper) findStart(ctx context.Context, q *walletdb.Queries) error {
+	edges, err := q.OutboxEdges(ctx)
+	if err != nil {
+		return err
+	}
+	after := sort.Search(int(edges.LastID-edges.FirstID), func(i int) bool {
+		older, queryErr := q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{
+			ID: edges.FirstID + int64(i), AgeMs: sweepLookBack * s.distance.Milliseconds(),
+		})
+		if queryErr != nil {
+			err = queryErr
+		}
+		return !older
+	})
+	s.outboxID = edges.FirstID + int64(after) - 1
+	return err
+}
+
+// sweepOutbox does a page of the rows that are old enough, and reports whether there are more. Ids
+// are given before their transactions commit; no transaction is open for as long as the distance.
+func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bool, err error) {
+	rows, err := q.OutboxAfter(ctx, walletdb.OutboxAfterParams{
+		After: s.outboxID, AgeMs: s.distance.Milliseconds(), MaxRows: sweepPage,
+	})
+	if err != nil {
+		return false, err
+	}
+	upTo := map[uuid.UUID]int64{}
+	done := 0
+	for done < len(rows) && rows[done].Old {
+		if m, err := decode(rows[done].Payload); err == nil && rows[done].Topic == s.topic {
+			upTo[m.walletID] = max(upTo[m.walletID], m.sequence)
+		}
+		done++
+	}
+	if done == 0 {
+		return false, nil
+	}
+	ids, seqs := slices.Collect(maps.Keys(upTo)), make([]int64, len(upTo))
+	for i, id := range ids {
+		seqs[i] = upTo[id]
+	}
+	behind, err := q.WalletsBehind(ctx, walletdb.WalletsBehindParams{Ids: ids, Seqs: seqs})
+	if err != nil {
+		return false, err
+	}
+	targets := make([]target, len(behind))
+	for i, id := range behind {
+		targets[i] = target{walletID: id, upTo: upTo[id], accepted: true}
+	}
+	if err := s.apply(ctx, targets); err != nil {
+		return false, err
+	}
+	s.outboxID = rows[done-1].ID
+	return done == sweepPage, nil
+}
+
+// sweepWallets does the next page of wallets. A wallet is behind if it has not applied what it had
+// accepted in the pass before, which was a distance ago at least.
+func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
+	if s.walk == uuid.Nil {
+		if time.Since(s.walkBegan) < s.distance {
+			return nil
+		}
+		s.walkBegan, s.before, s.behind = time.Now(), s.behind, map[uuid.UUID]int64{}
+	}
+	wallets, err := q.WalletsAfter(ctx, walletdb.WalletsAfterParams{After: s.walk, MaxRows: sweepPage})
+	if err != nil {
+		return err
+	}
+	var targets []target
+	for _, w := range wallets {
+		if upTo := s.before[w.ID]; upTo > w.AppliedSeq {
+			targets = append(targets, target{walletID: w.ID, upTo: upTo, accepted: true})
+		}
+		if w.LastSeq > w.AppliedSeq && len(s.behind) < sweepMemory {
+			s.behind[w.ID] = w.LastSeq
+		}
+	}
+	if err := s.apply(ctx, targets); err != nil {
+		return err
+	}
+	s.walk = uuid.Nil
+	if len(wallets) == sweepPage {
+		s.walk = wallets[sweepPage-1].ID
+	}
+	return nil
+}
+
+// apply passes by the wallets that fail on their own; the next pass tries them again.
+func (s *sweeper) apply(ctx context.Context, targets []target) error {
+	err := s.applier.apply(ctx, targets, nil)
+	if err == nil || causeOf(err) == connection {
+		return err
+	}
+	for _, t := range targets {
+		if err := s.applier.apply(ctx, []target{t}, nil); err != nil {
+			if causeOf(err) == connection {
+				return err
+			}
+			s.health.degrade("sweep", fmt.Errorf("wallet %s: %w", t.walletID, err))
+		}
+	}
+	return nil
+}

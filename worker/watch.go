@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+const (
+	watchInterval  = 2 * time.Second
+	watchTimeoutMs = 1_000
+
+	// stalled is how long lag may stand still before the worker is not ready.
+	stalled = 15 * time.Second
+	// silent is how long a partition may bring nothing although there is something: then Kafka's
+	// client hangs, and only a new process helps.
+	silent = 30 * time.Second
+)
+
+// movement says since when a partition has had something to do and not done it.
+type movement struct {
+	stored, polled           int64
+	storedSince, polledSince time.Time
+}
+
+// follow is the next look at a partition that ends at end in Kafka.
+func (m movement) follow(now time.Time, stored, polled, end int64) movement {
+	if stored != m.stored || stored >= end || m.storedSince.IsZero() {
+		m.storedSince = now
+	}
+	if polled != m.polled || polled >= end || m.polledSince.IsZero() {
+		m.polledSince = now
+	}
+	m.stored, m.polled = stored, polled
+	return m
+}
+
+// watch asks Kafka every now and then where each partition ends. It tells the lag and whether it
+// moves, and gives the consumer up when messages do not come although they are there.
+func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
+	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
+		err := c.lookAtTopic()
+		for _, p := range c.assigned() {
+			if err == nil {
+				err = c.lookAt(p)
+			}
+			if err != nil {
+				p.movement = movement{} // Kafka is away: nothing moves, and that is not its fault
+			} else if time.Since(p.movement.polledSince) >= silent {
+				giveUp(fmt.Errorf("partition %d has messages from offset %d on, and none came for %v", p.number, p.movement.polled, silent))
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			c.health.degrade("kafka", err)
+		default:
+			c.health.ok("kafka")
+		}
+	}
+}
+
+func (c *consumer) lookAtTopic() error {
+	metadata, err := c.client.GetMetadata(&c.topic, false, watchTimeoutMs)
+	if err != nil {
+		return err
+	}
+	if err := metadata.Topics[c.topic].Error; err.Code() != kafka.ErrNoError {
+		return fmt.Errorf("topic %s: %w", c.topic, err)
+	}
+	return nil
+}
+
+func (c *consumer) lookAt(p *partition) error {
+	first, end, err := c.client.QueryWatermarkOffsets(c.topic, p.number, watchTimeoutMs)
+	if err != nil {
+		return err
+	}
+	if p.stored.Load() == unknownOffset {
+		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
+		if err != nil {
+			return err
+		}
+		begin := max(first, int64(committed[0].Offset)) // negative if nothing was committed
+		p.stored.CompareAndSwap(unknownOffset, begin)
+		p.polled.CompareAndSwap(unknownOffset, begin)
+	}
+	stored, polled := max(first, p.stored.Load()), max(first, p.polled.Load())
+	if p.paused.Load() {
+		polled = end
+	}
+	p.movement = p.movement.follow(time.Now(), stored, polled, end)
+	c.metrics.lag.WithLabelValues(fmt.Sprint(p.number)).Set(float64(max(0, end-stored)))
+	name := fmt.Sprintf("lag of partition %d", p.number)
+	if time.Since(p.movement.storedSince) >= stalled {
+		c.health.fail(name, errors.New("it does not move"))
+	} else {
+		c.health.ok(name)
+	}
+	return nil
+}
