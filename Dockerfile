@@ -11,10 +11,10 @@ COPY db/testdb/go.mod db/testdb/go.sum db/testdb/
 COPY ${SERVICE}/go.mod ${SERVICE}/go.sum ${SERVICE}/
 RUN go mod download -C ${SERVICE}
 COPY deploy/ready deploy/ready
-RUN go build -C deploy/ready -trimpath -o ../../out/ready .
+RUN go build -C deploy/ready -ldflags=-s -o ../../out/ready .
 COPY db db
 COPY ${SERVICE} ${SERVICE}
-RUN go build -C ${SERVICE} -trimpath -o ../out/service .
+RUN go build -C ${SERVICE} -ldflags=-s -o ../out/service .
 
 FROM debian:13.6-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

@@ -197,7 +197,7 @@ func needsOnlyGlibc(t *testing.T, program string) {
 	}
 }
 
-// refusesToStartWithoutSettings: exit code 2, and every missing setting is named at once.
+// refusesToStartWithoutSettings checks for exit code 2, and that every missing setting is named at once.
 func refusesToStartWithoutSettings(t *testing.T, binary, program string) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), binary)

@@ -36,7 +36,7 @@ func TestConfigEnvSaysWhatTheServicesRead(t *testing.T) {
 			switch said, ok := documented[program][name]; {
 			case !ok:
 				t.Errorf("%s reads %s, which config.env does not have for it", program, name)
-			case value != required && !sameValue(said, value):
+			case value != required && value != optional && !sameValue(said, value):
 				t.Errorf("%s: %s is %q in config.env, and by default %q", program, name, said, value)
 			}
 		}
@@ -136,52 +136,31 @@ func configEnv(t *testing.T) map[string]map[string]string {
 
 // sameValue is whether two texts mean the same: 24h and 24h0m0s do.
 func sameValue(said, value string) bool {
-	if value == optional {
-		value = ""
-	}
 	a, errA := time.ParseDuration(said)
 	b, errB := time.ParseDuration(value)
 	return said == value || errA == nil && errB == nil && a == b
 }
 
-// settings reads from a program's config.go which variables it reads, and their defaults. A setting
-// is read by a call with its name and its default, text("TOPIC", "wallet-operations"), where an
-// empty text means that it is required; or as env["GROUP_INSTANCE_ID"] if it has none.
+// settings reads from a service's config.go, or from all of ctl, which variables it reads, and their
+// defaults. A setting is read by a call with its name and its default, text("TOPIC", "operations");
+// if it is required, by required("DATABASE_URL") or with an empty default; and if it is neither, as
+// env["GROUP_INSTANCE_ID"].
 func settings(t *testing.T, program string) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile(filepath.Join(root, program, "config.go"))
+	pattern := "config.go"
+	if program == "ctl" {
+		pattern = "*.go"
+	}
+	files, err := filepath.Glob(filepath.Join(root, program, pattern))
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := parser.ParseFile(token.NewFileSet(), "", source, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	evaluate := evaluator(t)
 	defaults, bare := map[string]string{}, map[string]string{}
-	ast.Inspect(file, func(node ast.Node) bool {
-		switch node := node.(type) {
-		case *ast.IndexExpr:
-			if name, ok := variableName(node.Index); ok {
-				bare[name] = optional
-			}
-		case *ast.CallExpr:
-			if len(node.Args) < 2 {
-				break
-			}
-			name, isVariable := variableName(node.Args[0])
-			value, isConstant := evaluate(string(source[node.Args[1].Pos()-file.FileStart : node.Args[1].End()-file.FileStart]))
-			if isVariable && isConstant {
-				if earlier, again := defaults[name]; again && earlier != value {
-					t.Errorf("%s: %s has two defaults, %q and %q", program, name, earlier, value)
-				}
-				defaults[name] = value
-			}
-		}
-		return true
-	})
-	if len(defaults) == 0 {
-		t.Fatalf("%s/config.go reads its settings in a way that is not known here", program)
+	for _, file := range files {
+		readSettings(t, file, defaults, bare)
+	}
+	if len(bare)+len(defaults) == 0 {
+		t.Fatalf("%s reads its settings in a way that is not known here", program)
 	}
 	for name, value := range defaults {
 		if value == "" {
@@ -190,6 +169,49 @@ func settings(t *testing.T, program string) map[string]string {
 	}
 	maps.Copy(bare, defaults)
 	return bare
+}
+
+func readSettings(t *testing.T, path string, defaults, bare map[string]string) {
+	t.Helper()
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), path, source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evaluate := evaluator(t)
+	ast.Inspect(file, func(node ast.Node) bool {
+		switch node := node.(type) {
+		case *ast.IndexExpr:
+			if name, ok := variableName(node.Index); ok {
+				bare[name] = optional
+			}
+		case *ast.CallExpr:
+			if len(node.Args) == 0 {
+				break
+			}
+			name, isVariable := variableName(node.Args[0])
+			if !isVariable {
+				break
+			}
+			if function, ok := node.Fun.(*ast.Ident); ok && function.Name == "required" {
+				defaults[name] = ""
+			}
+			if len(node.Args) == 1 {
+				break
+			}
+			value, isConstant := evaluate(string(source[node.Args[1].Pos()-file.FileStart : node.Args[1].End()-file.FileStart]))
+			if isConstant {
+				if earlier, again := defaults[name]; again && earlier != value {
+					t.Errorf("%s: %s has two defaults, %q and %q", path, name, earlier, value)
+				}
+				defaults[name] = value
+			}
+		}
+		return true
+	})
 }
 
 var environmentName = regexp.MustCompile(`^"([A-Z][A-Z0-9_]+[A-Z0-9])"$`)

@@ -1,0 +1,194 @@
+// Package browser uses the API's Swagger page as a person would, in a real browser.
+package browser
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// The screenshot is kept with `go test -artifacts`.
+func TestSwaggerPageSendsADepositAndAsksNobodyElse(t *testing.T) {
+	t.Parallel()
+	api := startAPI(t)
+	ctx := openBrowser(t)
+	asked := recordHosts(t, ctx)
+
+	do(t, ctx, chromedp.Navigate(api+"/swagger/"))
+	var wallet struct{ WalletID string }
+	answer := tryItOut(t, ctx, "operations-Wallets-createWallet", `{"currency": "EUR"}`, "201")
+	if err := json.Unmarshal([]byte(answer), &wallet); err != nil || wallet.WalletID == "" {
+		t.Fatalf("created wallet: %v\n%s", err, answer)
+	}
+	body := fmt.Sprintf(`{"walletId": %q, "operationType": "DEPOSIT", "amount": 1250}`, wallet.WalletID)
+	answer = tryItOut(t, ctx, "operations-Operations-createOperation", body, "202")
+	var operation struct {
+		WalletID, Status string
+		Amount, Sequence int
+	}
+	if err := json.Unmarshal([]byte(answer), &operation); err != nil || operation.WalletID != wallet.WalletID ||
+		operation.Status != "PENDING" || operation.Amount != 1250 || operation.Sequence != 1 {
+		t.Errorf("sent deposit: %v\n%s", err, answer)
+	}
+
+	picture := run(t, ctx, chromedp.FullScreenshot(100))
+	if err := os.WriteFile(filepath.Join(t.ArtifactDir(), "swagger.png"), picture, 0o600); err != nil {
+		t.Error(err)
+	}
+	own, err := url.Parse(api)
+	if hosts := asked(); err != nil || !slices.Equal(hosts, []string{own.Host}) {
+		t.Errorf("the page asked %v, want %s alone", hosts, own.Host)
+	}
+}
+
+// tryItOut opens an operation on the page, sends body with it, and returns the answer's body.
+func tryItOut(t *testing.T, ctx context.Context, operation, body, status string) string {
+	t.Helper()
+	inside := func(selector string) chromedp.CSS { return chromedp.CSS("#" + operation + " " + selector) }
+	do(t, ctx,
+		chromedp.Click(inside(".opblock-summary-control")),
+		chromedp.Click(inside(".try-out__btn")),
+		chromedp.Click(inside("textarea.body-param__text")),
+		chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)),
+		chromedp.KeyEvent(body),
+		chromedp.Click(inside("button.execute")),
+	)
+	answered := run(t, ctx, chromedp.Text(inside(".live-responses-table .response > .response-col_status")))
+	answer := run(t, ctx, chromedp.Text(inside(".live-responses-table .response .highlight-code")))
+	start, end := strings.Index(answer, "{"), strings.LastIndex(answer, "}")
+	if !strings.HasPrefix(strings.TrimSpace(answered), status) || start < 0 || end < start {
+		t.Fatalf("%s: answered %q, want %s\n%s", operation, answered, status, answer)
+	}
+	return answer[start : end+1]
+}
+
+func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	run(t, ctx, chromedp.Steps(steps...))
+}
+
+func run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
+	t.Helper()
+	value, err := chromedp.Run(ctx, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// recordHosts notes every host that the page asks, in the order of the first request.
+func recordHosts(t *testing.T, ctx context.Context) func() []string {
+	t.Helper()
+	var mu sync.Mutex
+	var hosts []string
+	err := chromedp.Listen(ctx, func(event any) {
+		sent, ok := event.(*network.EventRequestWillBeSent)
+		if !ok || strings.HasPrefix(sent.Request.URL, "data:") {
+			return
+		}
+		asked, err := url.Parse(sent.Request.URL)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil && !slices.Contains(hosts, asked.Host) {
+			hosts = append(hosts, asked.Host)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(hosts)
+	}
+}
+
+// openBrowser starts Chromium with a new profile. It can reach this machine only.
+func openBrowser(t *testing.T) context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("chromium is not installed: apt-get install chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.NoSandbox, // it refuses to run as root otherwise
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.WindowSize(1280, 1600),
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancelAllocator)
+	ctx, cancelBrowser := chromedp.NewContext(ctx)
+	t.Cleanup(cancelBrowser)
+	return ctx
+}
+
+// startAPI builds the api and starts it on a database of its own. It returns the API's URL.
+func startAPI(t *testing.T) string {
+	t.Helper()
+	redisURL := os.Getenv("TEST_REDIS_URL")
+	if redisURL == "" {
+		t.Fatal("TEST_REDIS_URL is not set: run `make test`")
+	}
+	binary := filepath.Join(t.TempDir(), "api")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/legendary-wallet/legendary-wallet/api")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build api: %v\n%s", err, output)
+	}
+	api := exec.Command(binary)
+	api.Env = []string{
+		"DATABASE_URL=" + testdb.New(t).As(testdb.API), "REDIS_URL=" + redisURL,
+		"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
+	}
+	stderr, err := api.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = api.Process.Signal(syscall.SIGTERM)
+		if err := api.Wait(); err != nil {
+			t.Errorf("api after SIGTERM: %v", err)
+		}
+	})
+	listening := make(chan string, 1)
+	go func() {
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			t.Log(lines.Text())
+			var entry struct{ Msg, Addr string }
+			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "api listening" {
+				listening <- entry.Addr
+			}
+		}
+	}()
+	select {
+	case addr := <-listening:
+		return "http://" + addr
+	case <-time.After(30 * time.Second):
+		t.Fatal("the api does not listen after 30 s")
+		return ""
+	}
+}
