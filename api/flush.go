@@ -327,10 +327,14 @@ func (f *flusher) deliver(requests []*request, answers []answer) (held []*reques
 			held = append(held, r)
 		} else {
 			answered = append(answered, r)
+		}
+	}
+	f.queue.finish(answered) // before the answers: a client that is alone sends its next one at once
+	for i, r := range requests {
+		if !r.held {
 			r.done <- answers[i]
 		}
 	}
-	f.queue.finish(answered)
 	return held
 }
 

@@ -160,7 +160,7 @@ func (q *queue) putBack(requests []*request) (late []*request) {
 		}
 	}
 	q.waiting = append(front, q.waiting...)
-	q.crowded = true
+	q.crowded = q.crowded || len(requests) > 0
 	q.signal()
 	return late
 }
