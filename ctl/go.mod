@@ -4,18 +4,29 @@ go 1.26.0
 
 require (
 	github.com/confluentinc/confluent-kafka-go/v2 v2.11.1
+	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/legendary-wallet/legendary-wallet/db v0.0.0
+	github.com/redis/go-redis/v9 v9.23.0
 )
 
 require (
-	github.com/google/uuid v1.6.0 // indirect
+	github.com/amacneil/dbmate/v2 v2.28.0 // indirect
+	github.com/lib/pq v1.10.9 // indirect
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	github.com/legendary-wallet/legendary-wallet/db/testdb v0.0.0
+	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.41.0 // indirect
 )
 
 replace github.com/legendary-wallet/legendary-wallet/db => ../db
+
+replace github.com/legendary-wallet/legendary-wallet/db/testdb => ../db/testdb

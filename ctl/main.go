@@ -31,6 +31,7 @@ var commands = []command{
 	{"relay pause", "--reason TEXT", "stop publishing", relayPause},
 	{"relay resume", "", "go on publishing", relayResume},
 	{"relay rebase", "", "after restoring a dump: publish again everything that is in the outbox", relayRebase},
+	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", verify},
 }
 
 // A call is one run of a command.

@@ -91,6 +91,7 @@ SELECT id FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT 1;
 -- DeletePublished deletes the rows of a range of ids that are old enough and that every relay has
 -- published. A row is only published for certain when its transaction is visible in prev.
 -- name: DeletePublished :execrows
+WITH positions AS MATERIALIZED (SELECT prev FROM relay_positions)
 DELETE FROM outbox o
 WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint AND created_at < now() - make_interval(secs => sqlc.arg(retention_seconds)::float8)
-  AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM relay_positions p);
+  AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM positions p);

@@ -29,3 +29,7 @@ SELECT id, key, payload FROM outbox WHERE id > sqlc.arg(after) AND topic = @topi
 -- GetOutcome returns pgx.ErrNoRows if the wallet's operation of that sequence is not finished.
 -- name: GetOutcome :one
 SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq = @seq;
+
+-- AcceptedOperations returns those of the operations that exist.
+-- name: AcceptedOperations :many
+SELECT wallet_id, seq, id, type, amount FROM operations WHERE id = ANY (@ids::uuid[]);

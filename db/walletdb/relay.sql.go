@@ -23,9 +23,10 @@ func (q *Queries) CreatePosition(ctx context.Context, relay string) error {
 }
 
 const deletePublished = `-- name: DeletePublished :execrows
+WITH positions AS MATERIALIZED (SELECT prev FROM relay_positions)
 DELETE FROM outbox o
 WHERE id > $1::bigint AND id <= $2::bigint AND created_at < now() - make_interval(secs => $3::float8)
-  AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM relay_positions p)
+  AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM positions p)
 `
 
 type DeletePublishedParams struct {

@@ -12,6 +12,45 @@ import (
 	"github.com/google/uuid"
 )
 
+const acceptedOperations = `-- name: AcceptedOperations :many
+SELECT wallet_id, seq, id, type, amount FROM operations WHERE id = ANY ($1::uuid[])
+`
+
+type AcceptedOperationsRow struct {
+	WalletID uuid.UUID
+	Seq      int64
+	ID       uuid.UUID
+	Type     OperationType
+	Amount   int64
+}
+
+// AcceptedOperations returns those of the operations that exist.
+func (q *Queries) AcceptedOperations(ctx context.Context, ids []uuid.UUID) ([]AcceptedOperationsRow, error) {
+	rows, err := q.db.Query(ctx, acceptedOperations, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AcceptedOperationsRow
+	for rows.Next() {
+		var i AcceptedOperationsRow
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.Seq,
+			&i.ID,
+			&i.Type,
+			&i.Amount,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditOperations = `-- name: AuditOperations :many
 SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
        coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
