@@ -43,3 +43,9 @@ check-generated:
 	if [ "$$before" != "$$(state)" ]; then \
 	  git status --short >&2; echo 'make generate changed these files: commit them with their source' >&2; exit 1; \
 	fi
+
+LOCAL = go build -o bin/local ./local && bin/local
+
+.PHONY: test
+test: ## Run all tests with the race detector, end to end ones included
+	@$(LOCAL) parts -- go test -race work

@@ -1,3 +1,49 @@
+// Local runs the whole wallet on one machine, without Docker and as any user: Postgres, Redis and
+// Kafka, the api, the relay and the worker, each in a process of its own.
+//
+// Nothing outlives it. The services and parts are children in process groups of their own, stopped in
+// order at the end; if local is killed, the kernel kills them with it, and Postgres, whose server
+// detaches itself, is stopped by its launcher, which notices that local is gone. A folder of temporary
+// state that a killed local left is removed by the next one.
 package main
 
-func main() {}
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+const usage = `usage: local COMMAND
+
+  parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
+                        it finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
+`
+
+func main() {
+	args := os.Args[1:]
+	if isPart(args) {
+		if err := servePart(args); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	ctx, cancel := untilSignal()
+	code, err := runCommand(ctx, args)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "local:", err)
+		code = max(1, code)
+	}
+	os.Exit(code)
+}
+
+// runCommand returns the exit code: 2 for a wrong command line.
+func runCommand(ctx context.Context, args []string) (int, error) {
+	switch {
+	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
+		return runWithParts(ctx, args[2:])
+	}
+	fmt.Fprint(os.Stderr, usage)
+	return 2, nil
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
+	"github.com/jackc/pgx/v5"
+)
+
+// postgresSettings leave fsync, full_page_writes and synchronous_commit on: what the promises are
+// measured with is what they need.
+var postgresSettings = map[string]string{
+	"listen_addresses":        "127.0.0.1",
+	"unix_socket_directories": "",
+	"max_connections":         "300",
+	"shared_buffers":          "256MB",
+	"max_wal_size":            "4GB",
+}
+
+// postgresPart is a Postgres 18 server whose data lies in the state folder.
+func postgresPart(s *state) (*process, string, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err := postgresDir(s)
+	if err != nil {
+		return nil, "", err
+	}
+	url := fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port))
+	return &process{
+		name:           "postgres",
+		about:          "PostgreSQL " + string(embeddedpostgres.V18),
+		argv:           []string{self(), "postgres", dir, strconv.Itoa(port)},
+		log:            s.log("postgres"),
+		endsWithParent: true,
+		ready:          func(ctx context.Context) error { return pingPostgres(ctx, url) },
+	}, url, nil
+}
+
+func pingPostgres(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+// postgresDir is in the state folder, unless local is root and its Postgres, which is not, could not
+// get there (a clone in root's home).
+func postgresDir(s *state) (string, error) {
+	dir := filepath.Join(s.dir, "postgres")
+	for parent := s.dir; os.Geteuid() == 0 && parent != "/"; parent = filepath.Dir(parent) {
+		info, err := os.Stat(parent)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode()&0o001 == 0 {
+			return filepath.Join("/var/lib/legendary-wallet", strings.ReplaceAll(dir, "/", "-")), nil
+		}
+	}
+	return dir, nil
+}
+
+// servePostgres runs a server until SIGTERM, or until standard input ends, which it does with the
+// parent process. As root it first becomes another user: Postgres refuses to run as root. Dying in
+// between leaves the server running; the next to use or remove the folder stops it.
+func servePostgres(dir, port string) error {
+	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	cache, err := cacheDir()
+	if err != nil {
+		return err
+	}
+	cache = filepath.Join(cache, "postgres")
+	for _, folder := range []string{dir, cache} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := becomeNobody(dir, cache); err != nil {
+			return fmt.Errorf("leave root: %w", err)
+		}
+	}
+	for _, name := range []string{"HOME", "TMPDIR"} {
+		_ = os.Setenv(name, dir)
+	}
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return err
+	}
+	data := filepath.Join(dir, "data")
+	if err := stopPostmaster(data); err != nil {
+		return err
+	}
+	download, err := waitForLock(filepath.Join(cache, "lock"))
+	if err != nil {
+		return err
+	}
+	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
+		Version(embeddedpostgres.V18).
+		Port(uint32(number)).
+		Locale("C").Encoding("UTF8").
+		CachePath(cache).
+		BinariesPath(filepath.Join(cache, string(embeddedpostgres.V18))).
+		RuntimePath(filepath.Join(dir, "runtime")).
+		DataPath(data).
+		Logger(os.Stderr).
+		StartParameters(postgresSettings))
+	err = server.Start()
+	_ = download.Close()
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	<-terminated.Done()
+	return server.Stop()
+}
+
+func becomeNobody(owned ...string) error {
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		return err
+	}
+	uid, _ := strconv.Atoi(nobody.Uid)
+	gid, _ := strconv.Atoi(nobody.Gid)
+	for _, folder := range owned {
+		if err := os.Chown(folder, uid, gid); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Setgroups(nil); err != nil {
+		return err
+	}
+	if err := syscall.Setgid(gid); err != nil {
+		return err
+	}
+	return syscall.Setuid(uid)
+}
+
+// waitForLock serialises the downloads and unpacking of two local processes.
+func waitForLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const temporaryPrefix = "legendary-wallet-"
+
+// state is a folder that one local process holds: the data, sockets and logs of what it runs.
+type state struct {
+	dir       string
+	temporary bool
+	lock      *os.File
+}
+
+// keptState opens a state folder that lives on, unless another process holds it.
+func keptState(dir string) (*state, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s is in use by another local process", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &state{dir: dir, lock: lock}
+	return s, s.prepare()
+}
+
+// temporaryState makes a state folder that close removes. First it removes those whose process was
+// killed before it could.
+func temporaryState() (*state, error) {
+	orphans, _ := filepath.Glob(filepath.Join(os.TempDir(), temporaryPrefix+"*"))
+	for _, dir := range orphans {
+		removeOrphan(dir)
+	}
+	dir, err := os.MkdirTemp("", temporaryPrefix)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	s := &state{dir: dir, temporary: true, lock: lock}
+	return s, s.prepare()
+}
+
+func (s *state) prepare() error {
+	// Postgres runs as another user when local is root, and must be able to enter.
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		return err
+	}
+	return os.MkdirAll(filepath.Join(s.dir, "logs"), 0o755)
+}
+
+func (s *state) log(name string) string { return filepath.Join(s.dir, "logs", name+".log") }
+
+func (s *state) close() {
+	if s.temporary {
+		_ = stopPostmaster(filepath.Join(s.dir, "postgres", "data"))
+		_ = os.RemoveAll(s.dir)
+	}
+	_ = s.lock.Close()
+}
+
+func removeOrphan(dir string) {
+	info, err := os.Lstat(dir)
+	if err != nil || !info.IsDir() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+		return
+	}
+	lock, err := lockFile(filepath.Join(dir, "lock"))
+	if err != nil {
+		return
+	}
+	defer lock.Close()
+	if err := stopPostmaster(filepath.Join(dir, "postgres", "data")); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+func lockFile(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// stopPostmaster stops the server that uses a data directory, if there is one: a postmaster outlives
+// the process that started it.
+func stopPostmaster(data string) error {
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		return nil
+	}
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	pid, err := strconv.Atoi(string(first))
+	if err != nil || !isPostmaster(pid, data) {
+		return nil
+	}
+	_ = syscall.Kill(pid, syscall.SIGQUIT)
+	for deadline := time.Now().Add(stopWithin); isPostmaster(pid, data); time.Sleep(probeEvery) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the server of %s, process %d, does not stop", data, pid)
+		}
+	}
+	return nil
+}
+
+// isPostmaster tells the server from a process that has got its number since.
+func isPostmaster(pid int, data string) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.Contains(command, []byte(data))
+}
+
+// cacheDir is where downloads survive between runs. Root has one that the unprivileged user of
+// Postgres can reach, which root's home is not.
+func cacheDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/cache/legendary-wallet", nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache folder: %w", err)
+	}
+	return filepath.Join(dir, "legendary-wallet"), nil
+}
+
+var (
+	portsMu  sync.Mutex
+	portsOut = map[int]bool{}
+)
+
+// freePort returns a port that nothing listens on, below those that the kernel gives to outgoing
+// connections: one of these could take the port before its server has started, or while it restarts.
+func freePort() (int, error) {
+	portsMu.Lock()
+	defer portsMu.Unlock()
+	for range 1000 {
+		port := 20_000 + rand.IntN(12_000)
+		if portsOut[port] {
+			continue
+		}
+		listener, err := net.Listen("tcp", address(port))
+		if err != nil {
+			continue
+		}
+		_ = listener.Close()
+		portsOut[port] = true
+		return port, nil
+	}
+	return 0, errors.New("no free port between 20000 and 32000")
+}
+
+func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	stopWithin   = 10 * time.Second
+	readyWithin  = 60 * time.Second
+	probeEvery   = 20 * time.Millisecond
+	restartPause = 50 * time.Millisecond
+	longestPause = 2 * time.Second
+)
+
+// process is one supervised child: it is started again whenever it dies, until stop. It runs in a
+// process group of its own, so that Ctrl-C in the terminal reaches only local, which then stops
+// everything in order.
+type process struct {
+	name string
+	argv []string
+	env  []string
+	log  string
+	// about is for the person who watches the start.
+	about string
+	// adminURL is empty for the parts (Postgres, Redis, Kafka).
+	adminURL string
+	// endsWithParent is for a child that watches its standard input and must clean up when local is
+	// gone. Any other child is killed by the kernel with local.
+	endsWithParent bool
+	// ready returns nil once the process does its work.
+	ready func(context.Context) error
+	// changed is told of every start and end.
+	changed func(what string)
+
+	mu        sync.Mutex
+	pid       int
+	starts    int
+	stopping  bool
+	nextEnv   []string
+	lastDeath string
+	done      chan struct{}
+}
+
+// start returns when the process is ready. A process that dies before that is not retried: what
+// stopped it is in its log, whose end is part of the error.
+func (p *process) start(ctx context.Context) error {
+	p.done = make(chan struct{})
+	cmd, err := p.launch()
+	if err != nil {
+		close(p.done)
+		return err
+	}
+	go p.supervise(cmd)
+	if err := p.awaitReady(ctx, 1); err != nil {
+		p.stop()
+		return fmt.Errorf("%s: %w\n%s", p.name, err, lastLines(p.log, 15))
+	}
+	return nil
+}
+
+// awaitReady waits for the given start of the process, or a later one. maxStarts of 0 allows any
+// number.
+func (p *process) awaitReady(ctx context.Context, maxStarts int) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		probe, cancelProbe := context.WithTimeout(ctx, 2*time.Second)
+		err := p.ready(probe)
+		cancelProbe()
+		if err == nil {
+			return nil
+		}
+		p.mu.Lock()
+		died := maxStarts > 0 && (p.starts > maxStarts || p.pid == 0)
+		death := p.lastDeath
+		p.mu.Unlock()
+		if died {
+			return fmt.Errorf("ended before it was ready (%s)", death)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %w", errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+func (p *process) supervise(cmd *exec.Cmd) {
+	defer close(p.done)
+	pause := restartPause
+	for {
+		started := time.Now()
+		_ = cmd.Wait()
+		// What the dead process had started goes with it.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		p.mu.Lock()
+		p.pid, p.lastDeath = 0, cmd.ProcessState.String()
+		p.mu.Unlock()
+		if p.isStopping() {
+			return
+		}
+		p.changed("ended (" + cmd.ProcessState.String() + "), starting it again")
+		for {
+			if time.Since(started) > 5*time.Second {
+				pause = restartPause
+			}
+			time.Sleep(pause)
+			pause = min(2*pause, longestPause)
+			if p.isStopping() {
+				return
+			}
+			var err error
+			if cmd, err = p.launch(); err == nil {
+				break
+			}
+			p.changed(err.Error())
+		}
+		p.changed("")
+	}
+}
+
+// launch starts the process once.
+func (p *process) launch() (*exec.Cmd, error) {
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cmd := exec.Command(p.argv[0], p.argv[1:]...)
+	cmd.Env = append(append(os.Environ(), p.env...), p.nextEnv...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if p.endsWithParent {
+		// The kernel closes the other end when local ends, however it ends.
+		if _, err := cmd.StdinPipe(); err != nil {
+			return nil, err
+		}
+	} else {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	if err := onLauncherThread(cmd.Start); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	p.pid, p.nextEnv = cmd.Process.Pid, nil
+	p.starts++
+	return cmd, nil
+}
+
+// stop asks the process to end, and ends it if it does not.
+func (p *process) stop() {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGCONT)
+	select {
+	case <-p.done:
+	case <-time.After(stopWithin):
+		p.signal(syscall.SIGKILL)
+		<-p.done
+	}
+}
+
+// signal sends a signal to the process if it runs.
+func (p *process) signal(signal syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid != 0 {
+		_ = syscall.Kill(p.pid, signal)
+	}
+}
+
+func (p *process) isStopping() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopping
+}
+
+func (p *process) currentPID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pid
+}
+
+// onLauncherThread runs all starts on one thread that never ends: the kernel sends a child its
+// parent-death signal when the thread that started it ends, not the process.
+func onLauncherThread(start func() error) error {
+	result := make(chan error)
+	launches <- func() { result <- start() }
+	return <-result
+}
+
+var launches = func() chan func() {
+	jobs := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for job := range jobs {
+			job()
+		}
+	}()
+	return jobs
+}()
+
+// lastLines returns the end of a log file, for an error message.
+func lastLines(path string, count int) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	return path + ":\n  " + strings.Join(lines[max(0, len(lines)-count):], "\n  ")
+}
