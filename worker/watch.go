@@ -82,7 +82,7 @@ func (c *consumer) lookAt(p *partition) error {
 	if p.stored.Load() == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
 		if err != nil {
-			return err
+			return nil // a rebalance holds the answer back
 		}
 		begin := max(first, int64(committed[0].Offset)) // negative if nothing was committed
 		p.stored.CompareAndSwap(unknownOffset, begin)

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// A store is a test's database, with what the api does to it.
+type store struct {
+	testing.TB
+	testdb.Database
+	conn  *pgx.Conn
+	topic string // of the outbox rows
+}
+
+func newStore(t testing.TB) *store {
+	database := testdb.New(t)
+	return &store{TB: t, Database: database, conn: database.Conn(t), topic: "wallet-operations"}
+}
+
+// wallet opens a wallet.
+func (s *store) wallet() uuid.UUID {
+	s.Helper()
+	id := uuid.New()
+	s.exec("INSERT INTO wallets (id, currency) VALUES ($1, 'EUR')", id)
+	s.exec("INSERT INTO wallet_sequences (wallet_id) VALUES ($1)", id)
+	return id
+}
+
+func (s *store) exec(sql string, args ...any) {
+	s.Helper()
+	if _, err := s.conn.Exec(context.Background(), sql, args...); err != nil {
+		s.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// accept accepts operations: positive amounts are deposits, negative ones withdrawals. It returns
+// their messages, as the api writes them.
+func (s *store) accept(wallet uuid.UUID, amounts ...int64) [][]byte {
+	s.Helper()
+	ctx := context.Background()
+	var payloads [][]byte
+	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		q := walletdb.New(tx)
+		locked, err := q.LockSequences(ctx, []uuid.UUID{wallet})
+		if err != nil {
+			return err
+		}
+		var ops walletdb.InsertOperationsParams
+		for i, amount := range amounts {
+			m := operationMessage{wallet, locked[0].LastSeq + int64(i) + 1, uuid.New(), "DEPOSIT", amount, locked[0].AcceptedAt.UTC().Format("2006-01-02T15:04:05.000000Z")}
+			if amount < 0 {
+				m.Type, m.Amount = "WITHDRAW", -amount
+			}
+			ops.WalletIds = append(ops.WalletIds, wallet)
+			ops.Seqs = append(ops.Seqs, m.Sequence)
+			ops.Ids = append(ops.Ids, m.OperationID)
+			ops.Types = append(ops.Types, m.Type)
+			ops.Amounts = append(ops.Amounts, m.Amount)
+			ops.Refs = append(ops.Refs, "")
+			payload, _ := json.Marshal(m)
+			payloads = append(payloads, payload)
+		}
+		if err := q.InsertOperations(ctx, ops); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO outbox (topic, key, payload, headers)
+			SELECT $1, $2, payload, '{"version":"1"}' FROM unnest($3::bytea[]) WITH ORDINALITY AS p (payload, n) ORDER BY n`, s.topic, wallet.String(), payloads)
+		if err != nil {
+			return err
+		}
+		return q.AdvanceSequences(ctx, walletdb.AdvanceSequencesParams{WalletIds: []uuid.UUID{wallet}, LastSeqs: []int64{ops.Seqs[len(amounts)-1]}})
+	})
+	if err != nil {
+		s.Fatalf("accept: %v", err)
+	}
+	return payloads
+}
+
+// operationMessage is a message as the api writes it.
+type operationMessage struct {
+	WalletID    uuid.UUID `json:"walletId"`
+	Sequence    int64     `json:"sequence"`
+	OperationID uuid.UUID `json:"operationId"`
+	Type        string    `json:"type"`
+	Amount      int64     `json:"amount"`
+	AcceptedAt  string    `json:"acceptedAt"`
+}
+
+// A topic of the real Kafka that TEST_KAFKA_BROKERS names.
+type topic struct {
+	testing.TB
+	name    string
+	brokers string
+	client  *kgo.Client
+}
+
+func newTopic(t testing.TB, partitions int32) *topic {
+	t.Helper()
+	brokers := os.Getenv("TEST_KAFKA_BROKERS")
+	if brokers == "" {
+		t.Fatal("TEST_KAFKA_BROKERS is not set: run `make test`, or set it to a Kafka broker's address")
+	}
+	return newTopicAt(t, brokers, partitions)
+}
+
+func newTopicAt(t testing.TB, brokers string, partitions int32) *topic {
+	t.Helper()
+	k := &topic{TB: t, name: "worker-test-" + uuid.NewString(), brokers: brokers}
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.client = client
+	create := kmsg.NewPtrCreateTopicsRequest()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = k.name, partitions, 1
+	create.Topics = append(create.Topics, topic)
+	if _, err := create.RequestWith(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		remove := kmsg.NewPtrDeleteTopicsRequest()
+		remove.TopicNames = []string{k.name}
+		remove.Topics = append(remove.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &k.name})
+		_, _ = remove.RequestWith(context.Background(), client)
+		client.Close()
+	})
+	return k
+}
+
+// produce writes messages keyed by wallet.
+func (k *topic) produce(payloads ...[]byte) {
+	k.Helper()
+	records := make([]*kgo.Record, len(payloads))
+	for i, payload := range payloads {
+		m, err := decode(payload)
+		if err != nil {
+			k.Fatal(err)
+		}
+		records[i] = &kgo.Record{Topic: k.name, Key: []byte(m.walletID.String()), Value: payload}
+	}
+	if err := k.client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// committed returns the sum of the group's committed offsets.
+func (k *topic) committed(group string) int64 {
+	k.Helper()
+	request := kmsg.NewPtrOffsetFetchRequest()
+	request.Group = group
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	request.Groups = append(request.Groups, g)
+	response, err := request.RequestWith(context.Background(), k.client)
+	if err != nil {
+		k.Fatal(err)
+	}
+	var sum int64
+	count := func(offset int64) { sum += max(0, offset) }
+	for _, t := range response.Topics {
+		for _, p := range t.Partitions {
+			count(p.Offset)
+		}
+	}
+	for _, g := range response.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				count(p.Offset)
+			}
+		}
+	}
+	return sum
+}
+
+// A worker that runs within the test.
+type running struct {
+	testing.TB
+	group  string
+	cancel context.CancelFunc
+	done   chan struct{}
+	code   int
+	log    *logBuffer
+}
+
+// startWorker runs a worker; settings override the test's own, as NAME=value.
+func (s *store) startWorker(k *topic, settings ...string) *running {
+	s.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &running{TB: s.TB, group: k.name, cancel: cancel, done: make(chan struct{}), log: &logBuffer{}}
+	environ := s.environ(k, settings...)
+	go func() {
+		defer close(w.done)
+		w.code = run(ctx, environ, w.log)
+	}()
+	s.Cleanup(func() {
+		w.stop()
+		if s.Failed() {
+			s.Logf("worker's log:\n%s", w.log)
+		}
+	})
+	return w
+}
+
+func (s *store) environ(k *topic, settings ...string) []string {
+	return append([]string{
+		"DATABASE_URL=" + s.As(testdb.Worker), "REDIS_URL=" + redisURL(s), "KAFKA_BROKERS=" + k.brokers,
+		"TOPIC=" + k.name, "KAFKA_GROUP=" + k.name, "ADMIN_ADDR=127.0.0.1:0", "BATCH_INTERVAL=20ms",
+	}, settings...)
+}
+
+// stop ends a worker as SIGTERM does.
+func (w *running) stop() {
+	w.cancel()
+	<-w.done
+}
+
+func redisURL(t testing.TB) string {
+	given := os.Getenv("TEST_REDIS_URL")
+	if given == "" {
+		t.Fatal("TEST_REDIS_URL is not set: run `make test`, or set it to a Redis server's URL")
+	}
+	return given
+}
+
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// eventually waits for a condition. It describes what is missing, or returns "".
+func eventually(t testing.TB, limit time.Duration, missing func() string) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		text := missing()
+		if text == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still: %s", limit, text)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// waitApplied waits until every accepted operation has an outcome.
+func (s *store) waitApplied() {
+	s.Helper()
+	eventually(s, 30*time.Second, func() string {
+		var behind int
+		s.scan(&behind, "SELECT count(*) FROM operation_states WHERE status = 'PENDING'")
+		if behind > 0 {
+			return fmt.Sprintf("%d operations are pending", behind)
+		}
+		return ""
+	})
+}
+
+func (s *store) scan(value any, sql string, args ...any) {
+	s.Helper()
+	if err := s.conn.QueryRow(context.Background(), sql, args...).Scan(value); err != nil {
+		s.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (s *store) wantBalance(wallet uuid.UUID, balance, appliedSeq int64) {
+	s.Helper()
+	w, err := walletdb.New(s.conn).GetWallet(context.Background(), wallet)
+	if err != nil || w.Balance != balance || w.AppliedSeq != appliedSeq {
+		s.Errorf("wallet has balance %d at sequence %d (%v), want %d at %d", w.Balance, w.AppliedSeq, err, balance, appliedSeq)
+	}
+}
+
+// audit checks that every operation was applied once and in order, and that the balances add up.
+func (s *store) audit() {
+	s.Helper()
+	for fact, sql := range map[string]string{
+		"every sequence is dense and finished": `
+			SELECT count(*) FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id
+			LEFT JOIN LATERAL (SELECT count(*) n, max(seq) last FROM outcomes o WHERE o.wallet_id = w.id) o ON true
+			WHERE w.applied_seq <> s.last_seq OR o.n <> s.last_seq OR coalesce(o.last, 0) <> s.last_seq`,
+		"balance_after is an unbroken chain": `
+			SELECT count(*) FROM (
+			  SELECT balance_after, lag(balance_after, 1, 0::bigint) OVER (PARTITION BY wallet_id ORDER BY seq)
+			    + CASE WHEN status = 'FAILED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END AS expected
+			  FROM operation_states) c WHERE balance_after IS DISTINCT FROM expected`,
+		"the balance is the last one of the chain": `
+			SELECT count(*) FROM wallets w WHERE w.balance <> coalesce((
+			  SELECT balance_after FROM outcomes o WHERE o.wallet_id = w.id ORDER BY seq DESC LIMIT 1), 0)`,
+	} {
+		var violations int
+		s.scan(&violations, sql)
+		if violations > 0 {
+			s.Errorf("%s: %d violations", fact, violations)
+		}
+	}
+}
+
+var discard = slog.New(slog.DiscardHandler)
