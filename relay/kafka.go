@@ -40,7 +40,7 @@ var producerDefaults = kafka.ConfigMap{
 	"batch.num.messages": 10000,
 	"batch.size":         1000000,
 	// Bounded memory. A full queue is waited for.
-	"queue.buffering.max.messages": 2 * maxWave,
+	"queue.buffering.max.messages": 2 * waveLimits.rows,
 	"queue.buffering.max.kbytes":   16384,
 	// A dead broker shows within 10 s.
 	"socket.timeout.ms":                  10000,
@@ -73,7 +73,7 @@ func producerConfig(brokers string, given map[string]string) *kafka.ConfigMap {
 	config := kafka.ConfigMap{
 		"bootstrap.servers":         brokers,
 		"go.delivery.report.fields": "none",
-		"go.events.channel.size":    4 * maxWave,
+		"go.events.channel.size":    4 * waveLimits.rows,
 		"go.logs.channel.enable":    true,
 	}
 	maps.Copy(config, producerDefaults)

@@ -63,6 +63,7 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 			status.metrics.producers.Inc()
 			return newKafkaProducer(config.kafka, log)
 		},
+		limits:      waveLimits,
 		interval:    config.pollInterval,
 		waveTimeout: config.waveTimeout,
 		now:         time.Now,

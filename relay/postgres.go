@@ -97,10 +97,10 @@ func (p postgres) controls(ctx context.Context) (controls, error) {
 	return controls{found.Paused, parked}, nil
 }
 
-func (p postgres) window(ctx context.Context, prev string) ([]row, string, error) {
+func (p postgres) window(ctx context.Context, prev string, maxRows int) ([]row, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	found, err := walletdb.New(p.conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: maxWave})
+	found, err := walletdb.New(p.conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(maxRows)})
 	if err != nil {
 		return nil, "", fmt.Errorf("read window: %w", err)
 	}

@@ -20,11 +20,16 @@ import (
 //	R3  A position is saved only after Kafka has acknowledged everything before it.
 //	R4  A key's partition follows from the registered partition count, which never changes.
 
-const (
-	maxWave      = 5000    // rows
-	maxWaveBytes = 8 << 20 // of payloads
-	pageWidth    = 2000    // ids
+// limits bound the memory of a wave, and what is sent twice after an error.
+type limits struct {
+	rows      int
+	bytes     int   // of payloads
+	pageWidth int64 // ids that one page of a large window covers
+}
 
+var waveLimits = limits{rows: 5000, bytes: 8 << 20, pageWidth: 2000}
+
+const (
 	saveInterval    = 100 * time.Millisecond
 	controlInterval = time.Second
 	minPause        = 2 * time.Millisecond
@@ -59,8 +64,8 @@ type outbox interface {
 	topics(ctx context.Context) (map[string]int32, error)
 	controls(ctx context.Context) (controls, error)
 	// window returns the rows visible now and not in prev, in id order, with the present snapshot. More
-	// than maxWave rows may not be all, nor the first ones.
-	window(ctx context.Context, prev string) (rows []row, cur string, err error)
+	// than maxRows rows may not be all, nor the first ones.
+	window(ctx context.Context, prev string, maxRows int) (rows []row, cur string, err error)
 	// extent returns the first and last id between two snapshots.
 	extent(ctx context.Context, prev, cur string) (first, last int64, err error)
 	// page returns the rows of the window of p whose ids are in (p.after, upTo], in id order.
@@ -101,13 +106,14 @@ func stoppedAt(id int64, reason string) error {
 type relay struct {
 	openOutbox   func(context.Context) (outbox, error)
 	openProducer func() (producer, error)
+	limits       limits
 	interval     time.Duration // between the starts of two waves, unless rows are waiting already
 	waveTimeout  time.Duration
 	now          func() time.Time
 	sleep        func(context.Context, time.Duration)
 	status       *status
 
-	limit    int // most rows of the next wave
+	limit    int // most rows of the next wave: fewer after Kafka rejected one
 	failures int // since the last step that succeeded
 }
 
@@ -116,7 +122,7 @@ type relay struct {
 func (r *relay) lead(ctx context.Context) {
 	r.status.lead(true)
 	defer r.status.lead(false)
-	r.limit = maxWave
+	r.limit = r.limits.rows
 	for ctx.Err() == nil {
 		err := r.session(ctx)
 		if err == nil || ctx.Err() != nil {
@@ -234,12 +240,12 @@ func (s *session) step(ctx context.Context) (published int, more bool, err error
 func (s *session) read(ctx context.Context) (rows []row, window position, upTo int64, err error) {
 	window = s.at
 	if window.cur == "" {
-		rows, cur, err := s.outbox.window(ctx, window.prev)
+		rows, cur, err := s.outbox.window(ctx, window.prev, s.limits.rows)
 		if err != nil || len(rows) == 0 {
 			return nil, window, 0, err
 		}
 		first, last := rows[0].ID, rows[len(rows)-1].ID
-		if len(rows) <= maxWave {
+		if len(rows) <= s.limits.rows {
 			return rows, position{window.prev, cur, first - 1, last}, last, nil
 		}
 		if first, last, err = s.outbox.extent(ctx, window.prev, cur); err != nil {
@@ -247,7 +253,7 @@ func (s *session) read(ctx context.Context) (rows []row, window position, upTo i
 		}
 		window = position{window.prev, cur, first - 1, last}
 	}
-	upTo = min(window.last, window.after+pageWidth)
+	upTo = min(window.last, window.after+s.limits.pageWidth)
 	rows, err = s.outbox.page(ctx, window, upTo)
 	return rows, window, upTo, err
 }
@@ -285,7 +291,7 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 				return nil, 0, stoppedAt(r.ID, fmt.Sprintf("topic %q is not registered: ctl topic create %s --partitions N", r.Topic, r.Topic))
 			}
 		}
-		if partitions == 0 || taken == s.limit || taken > 0 && bytes > maxWaveBytes {
+		if partitions == 0 || taken == s.limit || taken > 0 && bytes > s.limits.bytes {
 			return messages, taken, nil
 		}
 		messages = append(messages, message{r, partition(r.Key, partitions), partitions})
@@ -303,7 +309,7 @@ func (s *session) publish(ctx context.Context, messages []message) error {
 	var rejected *rejectedError
 	switch {
 	case err == nil:
-		s.limit = min(2*s.limit, maxWave)
+		s.limit = min(2*s.limit, s.limits.rows)
 		s.status.took("publish", s.now().Sub(publishing))
 	case errors.As(err, &rejected) && len(messages) == 1:
 		return stoppedAt(messages[0].ID, rejected.Error())

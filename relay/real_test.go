@@ -4,13 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
@@ -142,4 +147,125 @@ func TestRowsArriveInOrderWithTheirHeadersAndPartitions(t *testing.T) {
 		}
 		last[m.key] = n
 	}
+}
+
+// Ten writers insert in transactions that take long, overlap, abort and use savepoints, each wallet's
+// rows under the wallet's lock as the API does; none may be lost or out of order.
+func TestConcurrentWritersLoseNothing(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	owner := database.Conn(t)
+	if _, err := owner.Exec(ctx, "CREATE TABLE wallet (id int PRIMARY KEY, seq int NOT NULL); INSERT INTO wallet SELECT n, 0 FROM generate_series(1, 5) n"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, environ(database, brokers(t)), t.Output())
+	var writers sync.WaitGroup
+	for n := range 10 {
+		conn := database.Conn(t)
+		random := rand.New(rand.NewPCG(1, uint64(n)))
+		writers.Go(func() {
+			for range 40 {
+				if err := writeSome(ctx, conn, topic, random); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	want := map[string]int{}
+	rows, err := owner.Query(ctx, "SELECT 'wallet-' || id, seq FROM wallet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var key string
+		var seq int
+		if err := rows.Scan(&key, &seq); err != nil {
+			t.Fatal(err)
+		}
+		want[key] = seq
+	}
+	var total int
+	for _, seq := range want {
+		total += seq
+	}
+	checkOrder(t, consume(t, brokers(t), topic, 3, distinct(total)), want)
+	t.Logf("%d rows", total)
+}
+
+// writeSome is one transaction: it locks wallets in order, and inserts their next rows.
+func writeSome(ctx context.Context, conn *pgx.Conn, topic string, random *rand.Rand) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(ctx)
+	first := 1 + random.IntN(5)
+	for wallet := first; wallet <= min(5, first+random.IntN(2)); wallet++ {
+		for range 1 + random.IntN(20) {
+			_, err := tx.Exec(ctx, `WITH w AS (UPDATE wallet SET seq = seq + 1 WHERE id = $2 RETURNING *)
+				INSERT INTO outbox (topic, key, payload) SELECT $1, 'wallet-' || id, convert_to(seq::text, 'UTF8') FROM w`, topic, wallet)
+			if err != nil {
+				return err
+			}
+		}
+		if random.IntN(3) == 0 {
+			savepoint, err := tx.Begin(ctx)
+			if err != nil {
+				return err
+			}
+			if _, err := savepoint.Exec(ctx, "INSERT INTO outbox (topic, key, payload) VALUES ($1, 'nobody', '')", topic); err != nil {
+				return err
+			}
+			if err := savepoint.Rollback(ctx); err != nil {
+				return err
+			}
+		}
+		time.Sleep(time.Duration(random.IntN(30)) * time.Millisecond) // A transaction that takes its time.
+	}
+	if random.IntN(4) == 0 {
+		return nil // Aborted.
+	}
+	return tx.Commit(ctx)
+}
+
+// distinct waits for n different messages.
+func distinct(n int) func([]received) bool {
+	seen, read := map[string]bool{}, 0
+	return func(all []received) bool {
+		for ; read < len(all); read++ {
+			seen[all[read].key+" "+all[read].value] = true
+		}
+		return len(seen) >= n
+	}
+}
+
+// checkOrder fails unless every key's values are 1, 2, 3 and so on to what is wanted, in order of
+// their first appearance, and each key in one partition.
+func checkOrder(t testing.TB, all []received, want map[string]int) (duplicates int) {
+	t.Helper()
+	last, home := map[string]int{}, map[string]int32{}
+	for _, m := range all {
+		value, err := strconv.Atoi(m.value)
+		if err != nil {
+			t.Fatalf("%+v", m)
+		}
+		if partition, seen := home[m.key]; seen && partition != m.partition {
+			t.Fatalf("%s in partitions %d and %d", m.key, partition, m.partition)
+		}
+		home[m.key] = m.partition
+		switch {
+		case value <= last[m.key]:
+			duplicates++
+		case value == last[m.key]+1:
+			last[m.key] = value
+		default:
+			t.Fatalf("%s: %d appears after %d", m.key, value, last[m.key])
+		}
+	}
+	if diff := cmp.Diff(want, last); diff != "" {
+		t.Errorf("last values (-want +got):\n%s", diff)
+	}
+	return duplicates
 }

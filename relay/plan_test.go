@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// planner makes the generic plan of every query that it is given, as a long-lived connection does,
+// and explains running it. The plans stay as they were when the query came first.
+type planner struct {
+	walletdb.DBTX
+	conn     *pgx.Conn
+	prepared []string
+	plan     plan // of the last query
+}
+
+type plan struct {
+	Node node `json:"Plan"`
+}
+
+type node struct {
+	Type     string `json:"Node Type"`
+	Relation string `json:"Relation Name"`
+	Index    string `json:"Index Name"`
+	Hit      int    `json:"Shared Hit Blocks"`
+	Read     int    `json:"Shared Read Blocks"`
+	Plans    []node `json:"Plans"`
+}
+
+func newPlanner(t testing.TB, database testdb.Database) *planner {
+	p := &planner{conn: database.Conn(t)}
+	if _, err := p.conn.Exec(t.Context(), "SET plan_cache_mode = force_generic_plan; SET jit = off"); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *planner) explain(ctx context.Context, sql string, args []any) error {
+	n := slices.Index(p.prepared, sql)
+	if n < 0 {
+		n = len(p.prepared)
+		if _, err := p.conn.Exec(ctx, fmt.Sprintf("PREPARE p%d AS %s", n, sql)); err != nil {
+			return err
+		}
+		p.prepared = append(p.prepared, sql)
+	}
+	literals := make([]string, len(args))
+	for i, arg := range args {
+		literals[i] = fmt.Sprintf("'%v'", arg)
+	}
+	var plans []plan
+	var text []byte
+	explain := fmt.Sprintf("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE p%d (%s)", n, strings.Join(literals, ", "))
+	if err := p.conn.QueryRow(ctx, explain, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &plans); err != nil {
+		return err
+	}
+	p.plan = plans[0]
+	return nil
+}
+
+func (p *planner) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := p.explain(ctx, sql, args); err != nil {
+		return nil, err
+	}
+	return p.conn.Query(ctx, "SELECT WHERE false")
+}
+
+func (p *planner) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, p.explain(ctx, sql, args)
+}
+
+func (p *planner) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return noRow{p.explain(ctx, sql, args)}
+}
+
+type noRow struct{ err error }
+
+func (r noRow) Scan(...any) error { return r.err }
+
+// check fails if the last query read the outbox in another way than by index, or too much of it.
+func (p *planner) check(t testing.TB, name, index string, maxBuffers int) {
+	t.Helper()
+	var scans func(n node) []string
+	scans = func(n node) (found []string) {
+		if strings.HasSuffix(n.Type, "Scan") && (n.Relation == "outbox" || n.Index != "") && n.Index != "relay_positions_pkey" && n.Type != "Bitmap Heap Scan" {
+			found = append(found, n.Index)
+		}
+		for _, child := range n.Plans {
+			found = append(found, scans(child)...)
+		}
+		return found
+	}
+	found := scans(p.plan.Node)
+	if len(found) == 0 || slices.ContainsFunc(found, func(i string) bool { return i != index }) {
+		t.Errorf("%s: reads the outbox by %q, want only %s", name, found, index)
+	}
+	if buffers := p.plan.Node.Hit + p.plan.Node.Read; buffers > maxBuffers {
+		t.Errorf("%s: reads %d buffers, want at most %d", name, buffers, maxBuffers)
+	}
+}
+
+// Neither a plan made when the table was empty, nor one made without statistics, nor one made with
+// them may read more of a big outbox than the rows asked for.
+func TestPlansReadOnlyWhatTheyReturn(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	conn := database.Conn(t)
+	insert := func(rows int) {
+		t.Helper()
+		_, err := conn.Exec(ctx, `INSERT INTO outbox (topic, key, payload)
+			SELECT 't', gen_random_uuid(), convert_to(repeat('x', 150), 'UTF8') FROM generate_series(1, $1)`, rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot := func() (s string) {
+		t.Helper()
+		if err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if _, err := conn.Exec(ctx, "ALTER TABLE outbox SET (autovacuum_enabled = false)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := walletdb.New(conn).CreatePosition(ctx, "wallet-relay"); err != nil {
+		t.Fatal(err)
+	}
+	young := newPlanner(t, database)
+	young.checkAll(t, "empty table", "1:1:", snapshot(), 1, 20)
+
+	for range 50 {
+		insert(10_000)
+	}
+	var late string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_xact_id()::text").Scan(&late); err != nil {
+		t.Fatal(err)
+	}
+	// A transaction that another one saw running, and that has 100 rows in the midst of the others.
+	if _, err := conn.Exec(ctx, `UPDATE outbox SET xid = $1 WHERE id > 250000 AND id <= 250100`, late); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		insert(10_000)
+	}
+	backlog := snapshot()
+	insert(100)
+	small := snapshot()
+	for _, name := range []string{"plans of the empty table", "no statistics", "statistics"} {
+		p := young
+		switch name {
+		case "no statistics":
+			p = newPlanner(t, database)
+		case "statistics":
+			if _, err := conn.Exec(ctx, "VACUUM ANALYZE outbox"); err != nil {
+				t.Fatal(err)
+			}
+			p = newPlanner(t, database)
+		}
+		p.checkAll(t, name+", all is backlog", "1:1:", backlog, 400_000, 50_000)
+		p.checkAll(t, name+", small window", backlog, small, 1_000_000, 100)
+		xmax := strings.Split(small, ":")[1]
+		p.checkAll(t, name+", window of a late transaction", late+":"+xmax+":"+late, small, 250_000, 100)
+	}
+}
+
+// checkAll explains every query that the relay runs again and again. extent is what measuring the
+// window may read; the others read as little behind any backlog.
+func (p *planner) checkAll(t testing.TB, name, prev, cur string, after int64, extent int) {
+	t.Helper()
+	ctx, q := t.Context(), walletdb.New(p)
+	upTo := after + waveLimits.pageWidth
+	for _, query := range []struct {
+		name, index string
+		buffers     int
+		run         func() error
+	}{
+		{"window", "outbox_xid", min(extent, 500), func() error {
+			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(waveLimits.rows)})
+			return err
+		}},
+		{"extent", "outbox_xid", extent, func() error {
+			_, err := q.RelayExtent(ctx, walletdb.RelayExtentParams{Prev: prev, Cur: cur})
+			return err
+		}},
+		{"page", "outbox_pkey", 300, func() error {
+			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: after, UpTo: upTo, Prev: prev, Cur: cur})
+			return err
+		}},
+		{"backlog", "outbox_xid", 1000, func() error {
+			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+			return err
+		}},
+		{"first row", "outbox_pkey", 10, func() error {
+			_, err := q.FirstRow(ctx, after)
+			return err
+		}},
+		{"retention", "outbox_pkey", 300, func() error {
+			_, err := q.DeletePublished(ctx, walletdb.DeletePublishedParams{After: after, UpTo: upTo})
+			return err
+		}},
+	} {
+		if err := query.run(); err != nil {
+			t.Fatalf("%s: %s: %v", name, query.name, err)
+		}
+		p.check(t, name+": "+query.name, query.index, query.buffers)
+	}
+}

@@ -1,0 +1,536 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// The simulation runs the relay's own code (everything in publish.go) between a simulated outbox and
+// a simulated log. One seed decides everything: who runs next, what breaks, who dies, what arrives
+// late. Several relays run at once, as if there were no leader's lock.
+
+// TestSimulation checks, for every seed: no row is lost, every wallet's messages first appear in
+// order, in one partition, and no position is saved that Kafka has not acknowledged.
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	schedules := 10_000
+	if given, err := strconv.Atoi(os.Getenv("SCHEDULES")); err == nil {
+		schedules = given
+	}
+	var total counts
+	for seed := range schedules {
+		w := newWorld(uint64(seed))
+		if err := w.run(); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		total.add(w.counts)
+	}
+	t.Logf("%d schedules: %+v", schedules, total)
+	// A simulation in which nothing happens proves nothing.
+	for name, n := range map[string]int{"pages": total.pages, "lost acknowledgements": total.lostAcks, "kills": total.kills, "late batches": total.late,
+		"crashes": total.crashes, "rejections": total.rejections, "duplicates": total.duplicates, "parked": total.parked} {
+		if n < schedules/10 {
+			t.Errorf("only %d %s", n, name)
+		}
+	}
+}
+
+type counts struct{ rows, pages, lostAcks, kills, late, crashes, rejections, duplicates, parked int }
+
+func (c *counts) add(d counts) {
+	c.rows += d.rows
+	c.pages += d.pages
+	c.lostAcks += d.lostAcks
+	c.kills += d.kills
+	c.late += d.late
+	c.crashes += d.crashes
+	c.rejections += d.rejections
+	c.duplicates += d.duplicates
+	c.parked += d.parked
+}
+
+const (
+	simWallets    = 4
+	simRegistered = 3 // partitions
+	simRelays     = 2
+)
+
+var (
+	errSimulated = errors.New("simulated")
+	errPoison    = errors.New("rejected")
+)
+
+type world struct {
+	*rand.Rand
+	clock  time.Time
+	broken error // the first violation
+	quiet  bool  // no more faults
+	counts counts
+
+	// Postgres. A snapshot is how many transactions had committed: its text is that number.
+	lastID    int64
+	lastSeq   [simWallets]int
+	locked    [simWallets]bool
+	running   []*transaction
+	committed []*transaction
+	rows      map[int64]simRow // of committed transactions
+	epoch     int              // grows with each crash: connections of an older one are broken
+	position  position
+	previous  position // what a crash may bring back
+	parked    map[int64]bool
+	poison    int64 // the row that Kafka rejects
+
+	// Kafka
+	partitions int
+	late       []batch // sent by producers that are gone
+	logged     map[int64]bool
+	first      [simWallets]int // the last sequence that appeared for the first time
+	home       [simWallets]int // partition + 1
+
+	relays []*simRelay
+}
+
+type transaction struct {
+	wallets []int
+	rows    []simRow
+}
+
+type simRow struct {
+	id     int64
+	wallet int
+	seq    int
+}
+
+type batch struct {
+	partition int
+	ids       []int64
+}
+
+type simRelay struct {
+	world  *world
+	relay  *relay
+	next   func() (struct{}, bool)
+	kill   func()
+	yield  func(struct{}) bool
+	cancel context.CancelFunc
+	dead   bool
+	ended  bool
+}
+
+// simMetrics takes every relay's numbers, which nobody reads.
+var simMetrics = newMetrics()
+
+func newWorld(seed uint64) *world {
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), rows: map[int64]simRow{}, parked: map[int64]bool{}, logged: map[int64]bool{}, partitions: simRegistered}
+	w.position = position{prev: "0"}
+	w.previous = w.position
+	if w.IntN(4) == 0 {
+		w.poison = 1 + w.Int64N(30)
+	}
+	for range simRelays {
+		w.relays = append(w.relays, w.newRelay())
+	}
+	return w
+}
+
+func (w *world) newRelay() *simRelay {
+	p := &simRelay{world: w}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.relay = &relay{
+		openOutbox:   func(context.Context) (outbox, error) { return &simOutbox{p, w.epoch}, p.step() },
+		openProducer: func() (producer, error) { return &simProducer{p}, nil },
+		limits:       limits{rows: 6, bytes: 1 << 20, pageWidth: 4},
+		interval:     20 * time.Millisecond,
+		waveTimeout:  time.Hour,
+		now:          func() time.Time { return w.clock },
+		sleep:        func(context.Context, time.Duration) { _ = p.step() },
+		status:       &status{log: slog.New(slog.DiscardHandler), metrics: simMetrics},
+	}
+	p.next, p.kill = iter.Pull(func(yield func(struct{}) bool) {
+		p.yield = yield
+		p.relay.lead(ctx)
+	})
+	return p
+}
+
+// step lets the others run before this relay goes on. It fails if the relay was killed meanwhile.
+func (p *simRelay) step() error {
+	if !p.dead && !p.yield(struct{}{}) {
+		p.dead = true
+		p.cancel()
+	}
+	if p.dead {
+		return errSimulated
+	}
+	p.world.clock = p.world.clock.Add(time.Duration(p.world.IntN(60)) * time.Millisecond)
+	return nil
+}
+
+// run plays one schedule: faults for a while, then none until everything has come to rest.
+func (w *world) run() error {
+	defer func() {
+		for _, p := range w.relays {
+			p.kill()
+		}
+	}()
+	for range 150 + w.IntN(150) {
+		w.act()
+		if w.broken != nil {
+			return w.broken
+		}
+	}
+	w.quiet = true
+	for _, tx := range slices.Clone(w.running) {
+		w.commit(tx)
+	}
+	for range 20_000 {
+		w.relays[w.IntN(len(w.relays))].resume()
+		w.operate()
+		if w.broken != nil {
+			return w.broken
+		}
+		if w.position == (position{prev: strconv.Itoa(len(w.committed))}) {
+			return w.check()
+		}
+	}
+	return fmt.Errorf("the relays come to no end: position %+v of %d", w.position, len(w.committed))
+}
+
+// act does one thing.
+func (w *world) act() {
+	switch n := w.IntN(100); {
+	case n < 12:
+		w.begin()
+	case n < 22 && len(w.running) > 0:
+		w.insert(w.running[w.IntN(len(w.running))])
+	case n < 32 && len(w.running) > 0:
+		w.commit(w.running[w.IntN(len(w.running))])
+	case n < 34 && len(w.running) > 0:
+		w.end(w.running[w.IntN(len(w.running))]) // abort: its ids stay unused
+	case n < 37:
+		w.arrive()
+	case n < 39:
+		i := w.IntN(len(w.relays))
+		w.counts.kills++
+		w.relays[i].kill()
+		w.relays[i] = w.newRelay()
+	case n < 40: // SIGTERM
+		w.relays[w.IntN(len(w.relays))].cancel()
+	case n < 41: // Postgres crashes, and forgets the transactions that run and the last saves.
+		w.counts.crashes++
+		w.epoch++
+		w.position = w.previous
+		for _, tx := range slices.Clone(w.running) {
+			w.end(tx)
+		}
+	case n < 42:
+		w.partitions++
+	default:
+		// Runs of the same relay make zombies of the others.
+		p := w.relays[w.IntN(len(w.relays))]
+		for range 1 + w.IntN(12) {
+			p.resume()
+		}
+	}
+	w.operate()
+}
+
+// operate is the operator: parks the row at which a relay has stopped, if it is the right one; and
+// starts relays that ended.
+func (w *world) operate() {
+	for i, p := range w.relays {
+		if p.ended {
+			w.relays[i] = w.newRelay()
+		}
+		var stopped *stoppedError
+		if errors.As(p.relay.status.trouble, &stopped) && !w.parked[w.poison] {
+			if want := stoppedAt(w.poison, errPoison.Error()).Error(); stopped.Error() != want {
+				w.violated("stopped with %q, want %q", stopped, want)
+			}
+			w.parked[w.poison] = true
+			w.counts.parked++
+		}
+	}
+}
+
+// violated notes that the relay broke a promise.
+func (w *world) violated(format string, args ...any) {
+	if w.broken == nil {
+		w.broken = fmt.Errorf(format, args...)
+	}
+}
+
+// check is for when all is quiet.
+func (w *world) check() error {
+	for id := range w.rows {
+		if !w.logged[id] && !w.parked[id] {
+			return fmt.Errorf("row %d is lost", id)
+		}
+	}
+	return w.broken
+}
+
+// resume runs the relay to its next step.
+func (p *simRelay) resume() {
+	_, more := p.next()
+	p.ended = !more
+}
+
+// A transaction locks its wallets before it takes ids and sequences, and until its end.
+func (w *world) begin() {
+	tx := &transaction{}
+	for range 1 + w.IntN(2) {
+		if wallet := w.IntN(simWallets); !w.locked[wallet] {
+			w.locked[wallet] = true
+			tx.wallets = append(tx.wallets, wallet)
+		}
+	}
+	if len(tx.wallets) > 0 {
+		w.running = append(w.running, tx)
+	}
+}
+
+func (w *world) insert(tx *transaction) {
+	for range 1 + w.IntN(4) {
+		wallet := tx.wallets[w.IntN(len(tx.wallets))]
+		w.lastID += 1 + w.Int64N(2)
+		seq := w.lastSeq[wallet] + 1
+		for _, r := range tx.rows {
+			if r.wallet == wallet {
+				seq++
+			}
+		}
+		tx.rows = append(tx.rows, simRow{w.lastID, wallet, seq})
+	}
+}
+
+func (w *world) commit(tx *transaction) {
+	for _, r := range tx.rows {
+		w.lastSeq[r.wallet] = r.seq
+		w.rows[r.id] = r
+	}
+	if len(tx.rows) > 0 {
+		w.committed = append(w.committed, tx)
+	}
+	w.counts.rows += len(tx.rows)
+	w.end(tx)
+}
+
+func (w *world) end(tx *transaction) {
+	for _, wallet := range tx.wallets {
+		w.locked[wallet] = false
+	}
+	w.running = slices.DeleteFunc(w.running, func(other *transaction) bool { return other == tx })
+}
+
+// append is the log's end of a batch. Kafka itself is what order is judged by.
+func (w *world) append(b batch) {
+	for _, id := range b.ids {
+		r := w.rows[id]
+		if home := w.home[r.wallet]; home != 0 && home != b.partition+1 {
+			w.violated("wallet %d in partitions %d and %d", r.wallet, home-1, b.partition)
+		}
+		w.home[r.wallet] = b.partition + 1
+		if w.logged[id] {
+			w.counts.duplicates++
+			continue
+		}
+		want := w.first[r.wallet] + 1
+		if poison := w.rows[w.poison]; w.parked[w.poison] && poison.wallet == r.wallet && poison.seq == want {
+			want++
+		}
+		if r.seq != want {
+			w.violated("wallet %d: sequence %d appears before %d", r.wallet, r.seq, want)
+		}
+		w.logged[id], w.first[r.wallet] = true, r.seq
+	}
+}
+
+// arrive lets a batch arrive whose producer is gone.
+func (w *world) arrive() {
+	if len(w.late) == 0 {
+		return
+	}
+	i := w.IntN(len(w.late))
+	w.append(w.late[i])
+	w.late = slices.Delete(w.late, i, i+1)
+	w.counts.late++
+}
+
+// simOutbox is one connection to Postgres.
+type simOutbox struct {
+	*simRelay
+	epoch int
+}
+
+// call is a round trip: others run before it, and it may fail before or after its effect.
+func (o *simOutbox) call(effect func()) error {
+	w := o.world
+	if err := o.step(); err != nil {
+		return err
+	}
+	if o.epoch != w.epoch || !w.quiet && w.IntN(50) == 0 {
+		return errSimulated
+	}
+	effect()
+	if !w.quiet && w.IntN(50) == 0 {
+		return errSimulated
+	}
+	return o.step()
+}
+
+func (o *simOutbox) position(context.Context) (p position, err error) {
+	err = o.call(func() { p = o.world.position })
+	return p, err
+}
+
+func (o *simOutbox) topics(context.Context) (map[string]int32, error) {
+	return map[string]int32{"topic": simRegistered}, o.call(func() {})
+}
+
+func (o *simOutbox) controls(context.Context) (c controls, err error) {
+	err = o.call(func() { c.parked = maps.Clone(o.world.parked) })
+	return c, err
+}
+
+// save checks R3: whatever the position says is published must be in the log.
+func (o *simOutbox) save(_ context.Context, p position) error {
+	return o.call(func() {
+		w := o.world
+		for _, r := range w.between("0", p.prev) {
+			if !w.logged[r.ID] && !w.parked[r.ID] {
+				w.violated("position %+v is saved without row %d", p, r.ID)
+			}
+		}
+		for _, r := range w.between(p.prev, p.cur) {
+			if r.ID <= p.after && !w.logged[r.ID] && !w.parked[r.ID] {
+				w.violated("position %+v is saved without row %d", p, r.ID)
+			}
+		}
+		if w.IntN(3) > 0 {
+			w.previous = w.position
+		}
+		w.position = p
+	})
+}
+
+// window returns any of the rows if they are too many.
+func (o *simOutbox) window(_ context.Context, prev string, maxRows int) (rows []row, cur string, err error) {
+	err = o.call(func() {
+		cur = strconv.Itoa(len(o.world.committed))
+		rows = o.world.between(prev, cur)
+		if len(rows) > maxRows {
+			o.world.counts.pages++
+			o.world.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+			rows = rows[:maxRows+1]
+			slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
+		}
+	})
+	return rows, cur, err
+}
+
+func (o *simOutbox) extent(_ context.Context, prev, cur string) (first, last int64, err error) {
+	err = o.call(func() {
+		rows := o.world.between(prev, cur)
+		first, last = rows[0].ID, rows[len(rows)-1].ID
+	})
+	return first, last, err
+}
+
+func (o *simOutbox) page(_ context.Context, p position, upTo int64) (rows []row, err error) {
+	err = o.call(func() {
+		rows = slices.DeleteFunc(o.world.between(p.prev, p.cur), func(r row) bool { return r.ID <= p.after || r.ID > upTo })
+	})
+	return rows, err
+}
+
+func (o *simOutbox) close() {}
+
+// between returns the rows of the transactions that committed between two snapshots, in id order.
+func (w *world) between(prev, cur string) (rows []row) {
+	from, _ := strconv.Atoi(prev)
+	to, _ := strconv.Atoi(cur)
+	for i := from; i < to; i++ {
+		for _, r := range w.committed[i].rows {
+			rows = append(rows, row{ID: r.id, Topic: "topic", Key: strconv.Itoa(r.wallet)})
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
+	return rows
+}
+
+// simProducer sends a wave as batches, in order within a partition, one after the other.
+type simProducer struct{ *simRelay }
+
+func (p *simProducer) publish(_ context.Context, messages []message) error {
+	w := p.world
+	queues := map[int][]int64{}
+	for _, m := range messages {
+		partition := int(m.partition)
+		if partition < 0 { // The broker's choice.
+			partition = int(murmur2([]byte(m.Key))) % w.partitions
+		}
+		queues[partition] = append(queues[partition], m.ID)
+	}
+	for len(queues) > 0 {
+		partition := w.oneOf(queues)
+		if err := p.step(); err != nil {
+			p.abandon(queues)
+			return err
+		}
+		n := 1 + w.IntN(min(4, len(queues[partition])))
+		sent := batch{partition, queues[partition][:n]}
+		switch fault := w.IntN(30); {
+		case slices.Contains(sent.ids, w.poison) && w.poison != 0:
+			w.counts.rejections++
+			delete(queues, partition)
+			p.abandon(queues)
+			return &rejectedError{errPoison}
+		case fault == 0 && !w.quiet: // The batch is on its way, or lost.
+			p.abandon(queues)
+			return errSimulated
+		case fault == 1 && !w.quiet: // It has arrived, and the acknowledgement is lost.
+			w.counts.lostAcks++
+			w.append(sent)
+			p.abandon(queues)
+			return errSimulated
+		}
+		w.append(sent)
+		if queues[partition] = queues[partition][n:]; len(queues[partition]) == 0 {
+			delete(queues, partition)
+		}
+	}
+	return p.step()
+}
+
+// abandon leaves at most one batch of each partition on its way.
+func (p *simProducer) abandon(queues map[int][]int64) {
+	w := p.world
+	for partition := range w.partitions {
+		if ids := queues[partition]; len(ids) > 0 && w.IntN(2) == 0 {
+			b := batch{partition, ids[:1+w.IntN(min(4, len(ids)))]}
+			if !slices.Contains(b.ids, w.poison) {
+				w.late = append(w.late, b)
+			}
+		}
+	}
+}
+
+func (p *simProducer) close() {}
+
+// oneOf chooses without regard to the order of a map, which no seed decides.
+func (w *world) oneOf(queues map[int][]int64) int {
+	return slices.Sorted(maps.Keys(queues))[w.IntN(len(queues))]
+}
