@@ -49,3 +49,10 @@ LOCAL = go build -o bin/local ./local && bin/local
 .PHONY: test
 test: ## Run all tests with the race detector, end to end ones included
 	@$(LOCAL) parts -- go test -race work
+
+.PHONY: demo run
+demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise
+	@$(LOCAL) demo
+
+run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, KAFKA=apache the real broker
+	@$(LOCAL) run

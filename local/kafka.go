@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -8,10 +9,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -145,10 +149,26 @@ func kafkaJars(ctx context.Context) (string, error) {
 
 // run runs a command to its end and returns what it wrote if it fails.
 func run(ctx context.Context, dir string, argv ...string) error {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := commandIn(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", argv[0], err, output)
+	return runCaptured(cmd, io.Discard)
+}
+
+// commandIn is a command that gets no Ctrl-C from the terminal but ends with ctx.
+func commandIn(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// runCaptured runs a command to its end. What it wrote goes to out, and into the error.
+func runCaptured(cmd *exec.Cmd, out io.Writer) error {
+	var written bytes.Buffer
+	cmd.Stdout = io.MultiWriter(&written, out)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, written.Bytes())
 	}
 	return nil
 }

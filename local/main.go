@@ -15,8 +15,21 @@ import (
 
 const usage = `usage: local COMMAND
 
+  demo                  run everything, send 1,000 operations a second to one wallet for 10 s, check
+                        every promise; exit 0 if all hold
+  run                   run everything until Ctrl-C; the state stays in .local/
   parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
                         it finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
+
+Settings of demo and run, in the environment:
+
+  KAFKA=apache          Apache Kafka instead of a stand-in
+  API, RELAY, WORKER    how many of each run (1)
+  HTTP_ADDR             where the first api listens (a free port)
+  DATABASE_URL, REDIS_URL, KAFKA_BROKERS
+                        use this server (Postgres: as its superuser) instead of starting one
+
+Others, such as FLUSH_MAX or RDKAFKA_LINGER_MS, reach the services.
 `
 
 func main() {
@@ -40,7 +53,15 @@ func main() {
 
 // runCommand returns the exit code: 2 for a wrong command line.
 func runCommand(ctx context.Context, args []string) (int, error) {
+	c, err := parseConfig(os.Getenv)
+	if err != nil {
+		return 2, err
+	}
 	switch {
+	case len(args) == 1 && args[0] == "demo":
+		return 0, demo(ctx, c, os.Stdout)
+	case len(args) == 1 && args[0] == "run":
+		return 0, runUntilStopped(ctx, c, os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
 		return runWithParts(ctx, args[2:])
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -131,7 +132,7 @@ func makeTemplate(server *url.URL) (string, error) {
 	if _, err := conn.Exec(ctx, fmt.Sprintf("DROP DATABASE IF EXISTS %s WITH (FORCE)", name)); err != nil {
 		return "", err
 	}
-	if err := Migrate(withPath(server, name)); err != nil {
+	if err := Migrate(withPath(server, name), os.Stderr); err != nil {
 		return "", err
 	}
 	for _, service := range []Service{API, Relay, Worker} {
@@ -146,8 +147,9 @@ func makeTemplate(server *url.URL) (string, error) {
 	return name, err
 }
 
-// Migrate creates the database that the URL names, if need be, and applies all migrations to it.
-func Migrate(databaseURL string) error {
+// Migrate creates the database that the URL names, if need be, and applies all migrations to it. It
+// writes what it does to log.
+func Migrate(databaseURL string, log io.Writer) error {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		return err
@@ -156,7 +158,7 @@ func Migrate(databaseURL string) error {
 	migrator.FS = db.Migrations
 	migrator.MigrationsDir = []string{"migrations"}
 	migrator.AutoDumpSchema = false
-	migrator.Log = os.Stderr
+	migrator.Log = log
 	if err := migrator.CreateAndMigrate(); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+)
+
+// client speaks HTTP/1.1 over one connection that it keeps. It does what a load generator needs and
+// no more, so that on a shared machine little of what is measured is the measuring.
+type client struct {
+	addr    string
+	timeout time.Duration // of one request
+
+	conn    net.Conn
+	reader  *bufio.Reader
+	request []byte
+	body    []byte
+}
+
+// response is valid until the client's next request.
+type response struct {
+	status int
+	body   []byte
+}
+
+// do sends a request and reads its answer. After an error the next request opens a new connection;
+// whether the server has acted on this one is not known.
+func (c *client) do(method, path, idempotencyKey string, body []byte) (response, error) {
+	if c.conn == nil {
+		conn, err := net.DialTimeout("tcp", c.addr, c.timeout)
+		if err != nil {
+			return response{}, err
+		}
+		c.conn, c.reader = conn, bufio.NewReaderSize(conn, 4096)
+	}
+	c.request = append(c.request[:0], method...)
+	c.request = append(append(append(c.request, ' '), path...), " HTTP/1.1\r\nHost: "...)
+	c.request = append(append(c.request, c.addr...), "\r\n"...)
+	if idempotencyKey != "" {
+		c.request = append(append(append(c.request, "Idempotency-Key: "...), idempotencyKey...), "\r\n"...)
+	}
+	if body != nil {
+		c.request = append(c.request, "Content-Type: application/json\r\nContent-Length: "...)
+		c.request = append(strconv.AppendInt(c.request, int64(len(body)), 10), "\r\n"...)
+	}
+	c.request = append(append(c.request, "\r\n"...), body...)
+	r, err := c.exchange()
+	if err != nil {
+		c.close()
+	}
+	return r, err
+}
+
+func (c *client) exchange() (response, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+		return response{}, err
+	}
+	if _, err := c.conn.Write(c.request); err != nil {
+		return response{}, err
+	}
+	line, err := c.reader.ReadSlice('\n')
+	if err != nil {
+		return response{}, err
+	}
+	if len(line) < len("HTTP/1.1 200") {
+		return response{}, fmt.Errorf("status line %q", line)
+	}
+	status, err := strconv.Atoi(string(line[9:12]))
+	if err != nil {
+		return response{}, fmt.Errorf("status line %q", line)
+	}
+	length, last := -1, false
+	for {
+		if line, err = c.reader.ReadSlice('\n'); err != nil {
+			return response{}, err
+		}
+		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": "))
+		if !found {
+			break
+		}
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return response{}, err
+			}
+		case bytes.EqualFold(name, []byte("Connection")):
+			last = bytes.EqualFold(value, []byte("close"))
+		}
+	}
+	if length < 0 {
+		return response{}, errors.New("the answer has no Content-Length")
+	}
+	if cap(c.body) < length {
+		c.body = make([]byte, length)
+	}
+	c.body = c.body[:length]
+	if _, err := io.ReadFull(c.reader, c.body); err != nil {
+		return response{}, err
+	}
+	if last {
+		c.close()
+	}
+	return response{status, c.body}, nil
+}
+
+func (c *client) close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
+}

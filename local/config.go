@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// config is the settings of a stack. The services' own settings reach them through the environment.
+type config struct {
+	// A part whose address is given is not started.
+	databaseURL, redisURL, kafkaBrokers string
+	kafka                               string
+	topic                               string
+	httpAddr                            string
+	apis, relays, workers               int
+}
+
+// topicPartitions bounds the workers that share the work.
+const topicPartitions = 8
+
+// parseConfig reports all mistakes at once.
+func parseConfig(getenv func(string) string) (config, error) {
+	var mistakes []error
+	text := func(name, fallback string) string {
+		if value := getenv(name); value != "" {
+			return value
+		}
+		return fallback
+	}
+	replicas := func(name string) int {
+		n, err := strconv.Atoi(text(name, "1"))
+		if err != nil || n < 1 || n > 20 {
+			mistakes = append(mistakes, fmt.Errorf("%s=%s: want a number of processes, 1 to 20", name, getenv(name)))
+		}
+		return n
+	}
+	c := config{
+		databaseURL:  getenv("DATABASE_URL"),
+		redisURL:     getenv("REDIS_URL"),
+		kafkaBrokers: getenv("KAFKA_BROKERS"),
+		kafka:        text("KAFKA", "kfake"),
+		topic:        text("TOPIC", "wallet-operations"),
+		httpAddr:     getenv("HTTP_ADDR"),
+		apis:         replicas("API"),
+		relays:       replicas("RELAY"),
+		workers:      replicas("WORKER"),
+	}
+	if c.kafka != "kfake" && c.kafka != "apache" {
+		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.kafka))
+	}
+	return c, errors.Join(mistakes...)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	demoRatePerSecond = 1000
+	demoDuration      = 10 * time.Second
+)
+
+// demo runs the whole system in temporary state, sends operations to one wallet and checks every
+// promise.
+func demo(ctx context.Context, c config, out io.Writer) error {
+	root, err := workspace()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Legendary Wallet: one wallet takes %d operations a second for %.0f s, then every promise is checked.\n\n", demoRatePerSecond, demoDuration.Seconds())
+	bin := filepath.Join(root, "bin")
+	if err := build(ctx, root, bin, out); err != nil {
+		return err
+	}
+	state, err := temporaryState()
+	if err != nil {
+		return err
+	}
+	defer state.close()
+	began := time.Now()
+	s := newStack(state, c, bin, out)
+	if err := s.start(ctx, c); err != nil {
+		return err
+	}
+	defer s.stop()
+	wallets, err := openWallets(s.apiURLs[0], 1)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n  %s opened wallet %s, %.1f s after the start\n\n", s.apiURLs[0], wallets[0], time.Since(began).Seconds())
+	history, err := demoLoad(ctx, s, wallets, out)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, s.parts.databaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	promises, err := s.checkPromises(ctx, conn, history)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err != nil {
+		return err
+	}
+	return printPromises(out, promises)
+}
+
+// demoLoad sends the operations and prints how long they took.
+func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer) ([]operation, error) {
+	l := &load{
+		apis: s.apiURLs, wallets: wallets, connections: 200,
+		ratePerSecond: demoRatePerSecond, duration: demoDuration, resendPercent: 2,
+		attempt: 12 * time.Second, patience: time.Minute,
+	}
+	var applied atomic.Int64
+	watch, err := watchApplied(ctx, s.parts.databaseURL, wallets, applied.Store)
+	if err != nil {
+		return nil, err
+	}
+	progressCtx, endProgress := context.WithCancel(ctx)
+	progressEnded := make(chan struct{})
+	go func() { showProgress(progressCtx, out, l, &applied); close(progressEnded) }()
+	history := l.send(ctx)
+	sending := time.Since(l.start)
+	deadline := time.Now().Add(30 * time.Second)
+	for ctx.Err() == nil && applied.Load() < l.accepted.Load() && time.Now().Before(deadline) {
+		time.Sleep(watchEvery)
+	}
+	endProgress()
+	<-progressEnded
+	if err := watch.stop(); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, errInterrupted
+	}
+	resent := 0
+	for _, op := range history {
+		if op.attempts > 1 {
+			resent++
+		}
+	}
+	fmt.Fprintf(out, "\n  %d operations accepted in %.1f s, %.0f/s; %d of them sent again with the same key; %d errors\n\n",
+		l.accepted.Load(), sending.Seconds(), float64(l.accepted.Load())/sending.Seconds(), resent, l.failures.Load())
+	accept, appliedTimes := latencies(l.start, history, watch)
+	fmt.Fprintf(out, "  %-20s %8s %8s %8s\n", "from when it was due", "p50", "p99", "max")
+	fmt.Fprintln(out, percentiles("until accepted", accept))
+	fmt.Fprintln(out, percentiles("until applied", appliedTimes))
+	fmt.Fprintln(out)
+	if l.failures.Load() > 0 {
+		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.failures.Load(), *l.lastFail.Load())
+	}
+	return history, nil
+}
+
+// showProgress draws a bar on a terminal, and writes a line a second elsewhere.
+func showProgress(ctx context.Context, out io.Writer, l *load, applied *atomic.Int64) {
+	terminal := isTerminal(out)
+	every := time.Second
+	if terminal {
+		every = 100 * time.Millisecond
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	total := int64(l.duration.Seconds()) * int64(l.ratePerSecond)
+	for {
+		ended := false
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ended = true
+		}
+		counts := fmt.Sprintf("%6d sent %6d accepted %6d applied", l.sent.Load(), l.accepted.Load(), applied.Load())
+		switch {
+		case terminal:
+			const width = 30
+			filled := min(width, int(applied.Load()*width/total))
+			fmt.Fprintf(out, "\r  [%s%s] %s", strings.Repeat("█", filled), strings.Repeat("·", width-filled), counts)
+		case !ended:
+			fmt.Fprintf(out, "  %s\n", counts)
+		}
+		if ended {
+			if terminal {
+				fmt.Fprintln(out)
+			}
+			return
+		}
+	}
+}
+
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// printPromises returns an error if one is broken.
+func printPromises(out io.Writer, promises []promise) error {
+	const shown = 5
+	kept := true
+	for _, p := range promises {
+		if len(p.broken) == 0 {
+			fmt.Fprintf(out, "  ✓ %s\n", p.says)
+			continue
+		}
+		kept = false
+		fmt.Fprintf(out, "  ✗ %s\n", p.says)
+		for _, line := range p.broken[:min(shown, len(p.broken))] {
+			fmt.Fprintf(out, "      %s\n", strings.TrimSpace(line))
+		}
+		if more := len(p.broken) - shown; more > 0 {
+			fmt.Fprintf(out, "      and %d more\n", more)
+		}
+	}
+	fmt.Fprintln(out)
+	if !kept {
+		return errors.New("a promise is broken")
+	}
+	fmt.Fprintln(out, "  Every promise holds.")
+	return nil
+}
+
+// runUntilStopped keeps the stack in the foreground.
+func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
+	root, err := workspace()
+	if err != nil {
+		return err
+	}
+	state, err := keptState(filepath.Join(root, ".local"))
+	if err != nil {
+		return err
+	}
+	defer state.close()
+	bin := filepath.Join(root, "bin")
+	if err := build(ctx, root, bin, out); err != nil {
+		return err
+	}
+	s := newStack(state, c, bin, out)
+	if err := s.start(ctx, c); err != nil {
+		return err
+	}
+	defer s.stop()
+	fmt.Fprintf(out, `
+  API       %[1]s
+  Swagger   %[1]s/swagger/
+  Postgres  %[2]s
+  Redis     %[3]s
+  Kafka     %[4]s, topic %[5]s
+  logs      %[6]s
+  all of it %[7]s
+
+  Open a wallet, pay something in, look at it:
+
+    W=$(curl -s -X POST %[1]s/api/v1/wallets -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
+    curl -s -X POST %[1]s/api/v1/wallet -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
+    curl -s %[1]s/api/v1/wallets/$W; echo
+
+  Ctrl-C stops everything; the data stays.
+`, s.apiURLs[0], s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.dir, "logs"), filepath.Join(state.dir, "stack.json"))
+	<-ctx.Done()
+	fmt.Fprintln(out, "\n  stopping")
+	return nil
+}

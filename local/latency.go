@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// watchEvery is how exactly it is known when an operation was applied.
+const watchEvery = 5 * time.Millisecond
+
+// appliedWatch sees, over a connection of its own, when wallets' operations became readable.
+type appliedWatch struct {
+	steps map[uuid.UUID][]appliedStep
+	end   context.CancelFunc
+	done  chan error
+}
+
+type appliedStep struct {
+	at  time.Time
+	seq int64
+}
+
+// watchApplied watches until stop, and tells progress the sum of the sequences.
+func watchApplied(ctx context.Context, databaseURL string, wallets []uuid.UUID, progress func(applied int64)) (*appliedWatch, error) {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w := &appliedWatch{steps: map[uuid.UUID][]appliedStep{}, end: cancel, done: make(chan error, 1)}
+	go func() {
+		defer conn.Close(context.WithoutCancel(ctx))
+		w.done <- w.watch(ctx, walletdb.New(conn), wallets, progress)
+	}()
+	return w, nil
+}
+
+func (w *appliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wallets []uuid.UUID, progress func(applied int64)) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		rows, err := queries.AppliedSequences(ctx, wallets)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watch what is applied: %w", err)
+		}
+		at, total := time.Now(), int64(0)
+		for _, row := range rows {
+			total += row.AppliedSeq
+			steps := w.steps[row.ID]
+			if row.AppliedSeq > 0 && (len(steps) == 0 || steps[len(steps)-1].seq < row.AppliedSeq) {
+				w.steps[row.ID] = append(steps, appliedStep{at, row.AppliedSeq})
+			}
+		}
+		progress(total)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (w *appliedWatch) stop() error {
+	w.end()
+	return <-w.done
+}
+
+// when reports false if the operation was not seen applied.
+func (w *appliedWatch) when(wallet uuid.UUID, seq int64) (time.Time, bool) {
+	steps := w.steps[wallet]
+	i := sort.Search(len(steps), func(i int) bool { return steps[i].seq >= seq })
+	if i == len(steps) {
+		return time.Time{}, false
+	}
+	return steps[i].at, true
+}
+
+// latencies are the times from when operations were due: until they were acknowledged, and until
+// they were seen applied. Counting from when they were due, not sent, keeps the wait of those that
+// a slow answer held up.
+func latencies(started time.Time, history []operation, watch *appliedWatch) (accept, applied *hdrhistogram.Histogram) {
+	newHistogram := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Minute.Microseconds(), 3) }
+	accept, applied = newHistogram(), newHistogram()
+	for _, op := range history {
+		if op.answered == 0 {
+			continue
+		}
+		_ = accept.RecordValue((op.answered - op.due).Microseconds())
+		if at, seen := watch.when(op.wallet, op.sequence); seen {
+			_ = applied.RecordValue(max(1, at.Sub(started.Add(op.due)).Microseconds()))
+		}
+	}
+	return accept, applied
+}
+
+func percentiles(name string, h *hdrhistogram.Histogram) string {
+	ms := func(percentile float64) float64 { return float64(h.ValueAtPercentile(percentile)) / 1000 }
+	return fmt.Sprintf("  %-20s %8.1f %8.1f %8.1f ms", name, ms(50), ms(99), ms(100))
+}

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// promise is one thing that must hold, and what speaks against it.
+type promise struct {
+	says   string
+	broken []string
+}
+
+// awaitQuiet waits until everything accepted is applied.
+func awaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
+	deadline := time.Now().Add(within)
+	for {
+		totals, err := walletdb.New(conn).Totals(ctx)
+		if err != nil || totals.Operations == totals.Outcomes && totals.LastSeq == totals.AppliedSeq || time.Now().After(deadline) {
+			return totals, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return totals, errInterrupted
+		}
+	}
+}
+
+// checkPromises compares what clients were told, what the database holds and what Kafka's log says,
+// once everything is quiet.
+func (s *stack) checkPromises(ctx context.Context, conn *pgx.Conn, history []operation) ([]promise, error) {
+	totals, err := awaitQuiet(ctx, conn, 30*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := walletdb.New(conn).StoredOperations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	log, err := s.readLog(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read topic %s: %w", s.topic, err)
+	}
+	return []promise{
+		checkTotals(totals),
+		s.audit(ctx),
+		checkClients(history, stored),
+		checkOrder(history, stored),
+		checkLog(log, stored),
+	}, nil
+}
+
+// checkTotals holds the counters and sums of all wallets against each other.
+func checkTotals(t walletdb.TotalsRow) promise {
+	p := promise{says: fmt.Sprintf("operations %d = outcomes %d = last sequences %d = applied %d; balance %d = deposits - withdrawals; %d failed",
+		t.Operations, t.Outcomes, t.LastSeq, t.AppliedSeq, t.Balance, t.Failed)}
+	if t.Operations != t.Outcomes || t.Operations != t.LastSeq || t.Operations != t.AppliedSeq {
+		p.broken = append(p.broken, "the counts differ")
+	}
+	if t.Balance != t.Processed {
+		p.broken = append(p.broken, fmt.Sprintf("balances are %d, processed operations come to %d", t.Balance, t.Processed))
+	}
+	return p
+}
+
+// audit replays every wallet's history with the operator's command: sequences dense, none pending,
+// each outcome as the rules say, balances an unbroken chain, cache and outbox in agreement.
+func (s *stack) audit(ctx context.Context) promise {
+	p := promise{says: "every wallet replayed: sequences dense, none pending, each balance follows from the one before, never negative"}
+	var out lines
+	if err := s.ctl(ctx, &out, "verify", "--overdue", "0s", "--topic", s.topic); err != nil {
+		p.broken = append(out, err.Error())
+	}
+	return p
+}
+
+// lines collects what a command writes.
+type lines []string
+
+func (l *lines) Write(text []byte) (int, error) {
+	*l = append(*l, string(text))
+	return len(text), nil
+}
+
+// checkClients compares every acknowledged operation with the one stored, and every stored one with
+// what was sent.
+func checkClients(history []operation, stored []walletdb.StoredOperationsRow) promise {
+	byID := make(map[uuid.UUID]walletdb.StoredOperationsRow, len(stored))
+	for _, row := range stored {
+		byID[row.ID] = row
+	}
+	var acknowledged, unknown int
+	p := promise{}
+	for _, op := range history {
+		row, found := byID[op.id]
+		if op.wrong != "" {
+			p.broken = append(p.broken, op.wrong)
+		}
+		if op.answered == 0 && !found {
+			unknown++
+			continue
+		}
+		if op.answered > 0 {
+			acknowledged++
+		}
+		if row.WalletID != op.wallet || string(row.Type) != op.kind || row.Amount != op.amount || op.answered > 0 && row.Seq != op.sequence {
+			p.broken = append(p.broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.kind, op.amount, op.wallet, op.sequence, op.id, row))
+		}
+		delete(byID, op.id)
+	}
+	for id, row := range byID {
+		p.broken = append(p.broken, fmt.Sprintf("operation %s was sent by nobody, or acknowledged twice: %+v", id, row))
+	}
+	p.says = fmt.Sprintf("%d acknowledged operations exist once, as they were sent; nothing else does", acknowledged)
+	if unknown > 0 {
+		p.says += fmt.Sprintf(" (%d more were never answered, and not accepted)", unknown)
+	}
+	return p
+}
+
+// checkOrder looks for an operation that was acknowledged before another one of its wallet was sent,
+// and yet has the larger sequence. One that is stored but was never acknowledged may have been
+// accepted at any time after it was sent.
+func checkOrder(history []operation, stored []walletdb.StoredOperationsRow) promise {
+	p := promise{says: "an operation acknowledged before another one was sent comes before it"}
+	byID := make(map[uuid.UUID]operation, len(history))
+	for _, op := range history {
+		byID[op.id] = op
+	}
+	// stored is in order of wallet and sequence. Going back in it, earliest is the first
+	// acknowledgement among the later operations of the wallet.
+	var earliest operation
+	for i := len(stored) - 1; i >= 0; i-- {
+		op, found := byID[stored[i].ID]
+		if earliest.wallet != stored[i].WalletID {
+			earliest = operation{wallet: stored[i].WalletID}
+		}
+		if !found {
+			continue
+		}
+		if earliest.answered > 0 && earliest.answered < op.sentAt {
+			p.broken = append(p.broken, fmt.Sprintf("sequence %d was acknowledged at %s, before sequence %d was sent at %s", earliest.sequence, earliest.answered, stored[i].Seq, op.sentAt))
+		}
+		if op.answered > 0 && (earliest.answered == 0 || op.answered < earliest.answered) {
+			earliest = op
+		}
+	}
+	return p
+}
+
+// message is an operation in Kafka's log.
+type message struct {
+	WalletID    uuid.UUID `json:"walletId"`
+	Sequence    int64     `json:"sequence"`
+	OperationID uuid.UUID `json:"operationId"`
+	Type        string    `json:"type"`
+	Amount      int64     `json:"amount"`
+
+	partition int32
+}
+
+// checkLog holds Kafka's log against the operations: a wallet's first occurrences are its operations
+// in order, all in one partition. Repetitions are allowed.
+func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
+	p := promise{}
+	type key struct {
+		wallet uuid.UUID
+		seq    int64
+	}
+	operations := make(map[key]walletdb.StoredOperationsRow, len(stored))
+	for _, row := range stored {
+		operations[key{row.WalletID, row.Seq}] = row
+	}
+	last := map[uuid.UUID]int64{}
+	partitions := map[uuid.UUID]int32{}
+	repeated := 0
+	for _, m := range log {
+		row := operations[key{m.WalletID, m.Sequence}]
+		if row.ID != m.OperationID || string(row.Type) != m.Type || row.Amount != m.Amount {
+			p.broken = append(p.broken, fmt.Sprintf("the log says %+v, stored is %+v", m, row))
+		}
+		if partition, seen := partitions[m.WalletID]; seen && partition != m.partition {
+			p.broken = append(p.broken, fmt.Sprintf("wallet %s is in partitions %d and %d", m.WalletID, partition, m.partition))
+		}
+		partitions[m.WalletID] = m.partition
+		switch {
+		case m.Sequence <= last[m.WalletID]:
+			repeated++
+		case m.Sequence == last[m.WalletID]+1:
+			last[m.WalletID]++
+		default:
+			p.broken = append(p.broken, fmt.Sprintf("wallet %s: sequence %d follows %d in the log", m.WalletID, m.Sequence, last[m.WalletID]))
+			last[m.WalletID] = m.Sequence
+		}
+	}
+	for _, row := range stored {
+		if row.Seq > last[row.WalletID] {
+			p.broken = append(p.broken, fmt.Sprintf("sequence %d of wallet %s is not in the log", row.Seq, row.WalletID))
+		}
+	}
+	p.says = fmt.Sprintf("the log has them all in order, each wallet in one partition, %d repeated", repeated)
+	return p
+}
+
+// readLog reads the topic from its beginning to its end, which must stand still.
+func (s *stack) readLog(ctx context.Context) ([]message, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	left, err := topicLength(ctx, client, s.topic)
+	if err != nil {
+		return nil, err
+	}
+	var log []message
+	for int64(len(log)) < left {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, err
+		}
+		for record := range fetches.RecordsAll() {
+			m := message{partition: record.Partition}
+			if err := json.Unmarshal(record.Value, &m); err != nil {
+				return nil, fmt.Errorf("partition %d, offset %d: %w", record.Partition, record.Offset, err)
+			}
+			log = append(log, m)
+		}
+	}
+	// Within a partition the order is the log's; across partitions it does not matter.
+	sort.SliceStable(log, func(i, j int) bool { return log[i].partition < log[j].partition })
+	return log, nil
+}
+
+// topicLength adds up the ends of a topic's partitions.
+func topicLength(ctx context.Context, client *kgo.Client, topic string) (int64, error) {
+	request := kmsg.NewPtrListOffsetsRequest()
+	requested := kmsg.NewListOffsetsRequestTopic()
+	requested.Topic = topic
+	for partition := range int32(topicPartitions) {
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition, p.Timestamp = partition, -1 // the end
+		requested.Partitions = append(requested.Partitions, p)
+	}
+	request.Topics = append(request.Topics, requested)
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return 0, err
+	}
+	var length int64
+	for _, t := range response.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return 0, err
+			}
+			length += p.Offset
+		}
+	}
+	return length, nil
+}

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// stack is the whole system: the parts and the services.
+type stack struct {
+	state *state
+	bin   string
+	topic string
+	out   io.Writer
+	parts *parts
+	// login is each service's own connection string.
+	login map[string]string
+	// env is set for every service.
+	env []string
+
+	apiURLs  []string
+	services []*process
+
+	mu      sync.Mutex
+	running bool
+}
+
+// newStack starts nothing yet.
+func newStack(s *state, c config, bin string, out io.Writer) *stack {
+	return &stack{
+		state: s, bin: bin, topic: c.topic, out: out,
+		parts: &parts{databaseURL: c.databaseURL, redisURL: c.redisURL, kafkaBrokers: c.kafkaBrokers, kafka: c.kafka},
+	}
+}
+
+// start brings everything up; what has started when it fails is stopped again.
+func (s *stack) start(ctx context.Context, c config) (err error) {
+	defer func() {
+		if err != nil {
+			s.stop()
+			if ctx.Err() != nil {
+				err = errInterrupted
+			}
+		}
+	}()
+	if err := s.parts.start(ctx, s.state, s.out, s.changed); err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if err := s.createTopic(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s\n", "database", time.Since(started).Seconds(), s.topic)
+	return s.startServices(ctx, c)
+}
+
+// migrate applies the migrations and makes each service's login.
+func (s *stack) migrate(ctx context.Context) error {
+	log, err := os.Create(s.state.log("migrate"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if err := testdb.Migrate(s.parts.databaseURL, log); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, s.parts.databaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	s.login = map[string]string{}
+	for _, service := range []string{"api", "relay", "worker"} {
+		name := "local_" + service
+		_, err := conn.Exec(ctx, fmt.Sprintf(`DO $$ BEGIN
+			CREATE ROLE %[1]s LOGIN PASSWORD 'local' IN ROLE wallet_%[2]s;
+		EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$`, name, service))
+		if err != nil {
+			return fmt.Errorf("make the login of %s: %w", service, err)
+		}
+		u, err := url.Parse(s.parts.databaseURL)
+		if err != nil {
+			return err
+		}
+		u.User = url.UserPassword(name, "local")
+		s.login[service] = u.String()
+	}
+	return nil
+}
+
+func (s *stack) createTopic(ctx context.Context) error {
+	return s.ctl(ctx, io.Discard, "topic", "create", s.topic, "--partitions", fmt.Sprint(topicPartitions))
+}
+
+// startServices starts the replicas of all services at once: they wait for what they need.
+func (s *stack) startServices(ctx context.Context, c config) error {
+	started := time.Now()
+	for service, count := range map[string]int{"api": c.apis, "relay": c.relays, "worker": c.workers} {
+		for i := range count {
+			p, err := s.service(service, i, c.httpAddr)
+			if err != nil {
+				return err
+			}
+			s.services = append(s.services, p)
+		}
+	}
+	results := make(chan error)
+	for _, p := range s.services {
+		go func() { results <- p.start(ctx) }()
+	}
+	var failure error
+	for range s.services {
+		if err := <-results; err != nil && failure == nil {
+			failure = err
+		}
+	}
+	if failure != nil {
+		return failure
+	}
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  %d api, %d relay, %d worker\n", "services", time.Since(started).Seconds(), c.apis, c.relays, c.workers)
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
+	return s.describe()
+}
+
+// service is the i-th replica of a service.
+func (s *stack) service(service string, i int, httpAddr string) (*process, error) {
+	name := service
+	if i > 0 {
+		name = fmt.Sprintf("%s-%d", service, i+1)
+	}
+	admin, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{
+		name: name, argv: []string{filepath.Join(s.bin, service)}, log: s.state.log(name),
+		adminURL: "http://" + address(admin),
+		changed:  func(what string) { s.changed(name, what) },
+	}
+	p.ready = func(ctx context.Context) error { return ping(ctx, p.adminURL+"/readyz") }
+	p.env = append([]string{
+		"DATABASE_URL=" + s.login[service], "REDIS_URL=" + s.parts.redisURL, "KAFKA_BROKERS=" + s.parts.kafkaBrokers,
+		"TOPIC=" + s.topic, "ADMIN_ADDR=" + address(admin),
+	}, s.env...)
+	switch service {
+	case "api":
+		if i > 0 || httpAddr == "" {
+			port, err := freePort()
+			if err != nil {
+				return nil, err
+			}
+			httpAddr = address(port)
+		}
+		p.env = append(p.env, "HTTP_ADDR="+httpAddr)
+		s.apiURLs = append(s.apiURLs, "http://"+reachable(httpAddr))
+	case "worker":
+		// A static member has its partitions back at once when it is started again.
+		p.env = append(p.env, "GROUP_INSTANCE_ID="+name)
+	}
+	return p, nil
+}
+
+// reachable is an address to connect to for one to listen on.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listen
+}
+
+// ctl runs the operator's command on this stack.
+func (s *stack) ctl(ctx context.Context, out io.Writer, args ...string) error {
+	cmd := commandIn(ctx, filepath.Join(s.bin, "ctl"), args...)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.parts.databaseURL, "REDIS_URL="+s.parts.redisURL, "KAFKA_BROKERS="+s.parts.kafkaBrokers)
+	return runCaptured(cmd, out)
+}
+
+// stop stops the services before what they work with, so that they drain.
+func (s *stack) stop() {
+	s.mu.Lock()
+	s.running = false
+	s.mu.Unlock()
+	stopAll(s.services)
+	s.parts.stop()
+}
+
+// process finds a service or part by its name.
+func (s *stack) process(name string) *process {
+	for _, p := range append(s.services, s.parts.processes...) {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// changed reports a child that ended or was started again.
+func (s *stack) changed(name, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running {
+		return
+	}
+	if what != "" {
+		fmt.Fprintf(s.out, "  %s %s\n", name, what)
+	}
+	_ = s.describe()
+}
+
+// description is stack.json.
+type description struct {
+	APIURL       string               `json:"apiUrl"`
+	APIKey       string               `json:"apiKey"`
+	DatabaseURL  string               `json:"databaseUrl"`
+	RedisURL     string               `json:"redisUrl"`
+	KafkaBrokers string               `json:"kafkaBrokers"`
+	Topic        string               `json:"topic"`
+	Processes    []processDescription `json:"processes"`
+}
+
+type processDescription struct {
+	Name     string `json:"name"`
+	PID      int    `json:"pid"`
+	AdminURL string `json:"adminUrl"`
+}
+
+// describe writes stack.json, which appears whole or not at all.
+func (s *stack) describe() error {
+	d := description{
+		APIURL: s.apiURLs[0], DatabaseURL: s.parts.databaseURL, RedisURL: s.parts.redisURL,
+		KafkaBrokers: s.parts.kafkaBrokers, Topic: s.topic,
+	}
+	for _, p := range append(s.services, s.parts.processes...) {
+		d.Processes = append(d.Processes, processDescription{p.name, p.currentPID(), p.adminURL})
+	}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.state.dir, "stack.json")
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// ping returns nil if the URL answers 200.
+func ping(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		return fmt.Errorf("%s: %s %s", url, response.Status, body)
+	}
+	return nil
+}
