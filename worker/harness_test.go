@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -108,6 +109,9 @@ type topic struct {
 	name    string
 	brokers string
 	client  *kgo.Client
+
+	mu       sync.Mutex
+	produced []*kgo.Record
 }
 
 func newTopic(t testing.TB, partitions int32) *topic {
@@ -122,26 +126,31 @@ func newTopic(t testing.TB, partitions int32) *topic {
 func newTopicAt(t testing.TB, brokers string, partitions int32) *topic {
 	t.Helper()
 	k := &topic{TB: t, name: "worker-test-" + uuid.NewString(), brokers: brokers}
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.client = client
+	k.connect()
 	create := kmsg.NewPtrCreateTopicsRequest()
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = k.name, partitions, 1
 	create.Topics = append(create.Topics, topic)
-	if _, err := create.RequestWith(t.Context(), client); err != nil {
+	if _, err := create.RequestWith(t.Context(), k.client); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		remove := kmsg.NewPtrDeleteTopicsRequest()
 		remove.TopicNames = []string{k.name}
 		remove.Topics = append(remove.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &k.name})
-		_, _ = remove.RequestWith(context.Background(), client)
-		client.Close()
+		_, _ = remove.RequestWith(context.Background(), k.client)
 	})
 	return k
+}
+
+func (k *topic) connect() {
+	k.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(k.brokers, ",")...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	if err != nil {
+		k.Fatal(err)
+	}
+	k.client = client
+	k.Cleanup(client.Close)
 }
 
 // produce writes messages keyed by wallet.
@@ -158,10 +167,13 @@ func (k *topic) produce(payloads ...[]byte) {
 	if err := k.client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
 		k.Fatal(err)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.produced = append(k.produced, records...)
 }
 
-// committed returns the sum of the group's committed offsets.
-func (k *topic) committed(group string) int64 {
+// committed returns the group's committed offsets by partition.
+func (k *topic) committed(group string) map[int32]int64 {
 	k.Helper()
 	request := kmsg.NewPtrOffsetFetchRequest()
 	request.Group = group
@@ -172,21 +184,56 @@ func (k *topic) committed(group string) int64 {
 	if err != nil {
 		k.Fatal(err)
 	}
-	var sum int64
-	count := func(offset int64) { sum += max(0, offset) }
-	for _, t := range response.Topics {
-		for _, p := range t.Partitions {
-			count(p.Offset)
-		}
-	}
+	offsets := map[int32]int64{}
 	for _, g := range response.Groups {
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
-				count(p.Offset)
+				offsets[p.Partition] = max(0, p.Offset)
 			}
 		}
 	}
+	return offsets
+}
+
+// checkOffsets checks that everything below the committed offsets is finished in Postgres, and
+// returns how many messages that is.
+func (s *store) checkOffsets(k *topic) int64 {
+	s.Helper()
+	committed := k.committed(k.name)
+	applied := map[uuid.UUID]int64{}
+	rows, err := s.conn.Query(context.Background(), "SELECT id, applied_seq FROM wallets")
+	if err != nil {
+		s.Fatal(err)
+	}
+	var id uuid.UUID
+	var seq int64
+	if _, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error { applied[id] = seq; return nil }); err != nil {
+		s.Fatal(err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, record := range k.produced {
+		m, _ := decode(record.Value)
+		if record.Offset < committed[record.Partition] && applied[m.walletID] < m.sequence {
+			s.Errorf("partition %d is committed up to %d, but offset %d is not applied", record.Partition, committed[record.Partition], record.Offset)
+		}
+	}
+	var sum int64
+	for _, offset := range committed {
+		sum += offset
+	}
 	return sum
+}
+
+// waitCommitted waits until the group has committed n messages in all.
+func (s *store) waitCommitted(k *topic, n int64) {
+	s.Helper()
+	eventually(s, 30*time.Second, func() string {
+		if got := s.checkOffsets(k); got != n {
+			return fmt.Sprintf("%d messages of %d committed", got, n)
+		}
+		return ""
+	})
 }
 
 // A worker that runs within the test.
@@ -227,8 +274,41 @@ func (s *store) environ(k *topic, settings ...string) []string {
 
 // stop ends a worker as SIGTERM does.
 func (w *running) stop() {
+	w.Helper()
 	w.cancel()
-	<-w.done
+	select {
+	case <-w.done:
+	case <-time.After(5 * time.Second):
+		w.Error("the worker does not stop within 5 s")
+	}
+}
+
+// waitForPartitions waits until the worker has been given a partition.
+func (w *running) waitForPartitions() {
+	w.Helper()
+	eventually(w, 20*time.Second, func() string {
+		if !assignedSome.MatchString(w.log.String()) {
+			return "the worker has no partition"
+		}
+		return ""
+	})
+}
+
+var assignedSome = regexp.MustCompile(`"partitions assigned","partitions":\[\d`)
+
+func (w *running) waitForLog(text string) {
+	w.Helper()
+	w.waitForLogs(text, 1)
+}
+
+func (w *running) waitForLogs(text string, times int) {
+	w.Helper()
+	eventually(w, 20*time.Second, func() string {
+		if strings.Count(w.log.String(), text) < times {
+			return fmt.Sprintf("%q is not in the log %d times", text, times)
+		}
+		return ""
+	})
 }
 
 func redisURL(t testing.TB) string {

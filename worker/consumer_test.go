@@ -1,0 +1,387 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+)
+
+// From messages to balances, on real Postgres, Redis and Kafka.
+func TestMessagesBecomeBalances(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 4)
+	first, second := s.wallet(), s.wallet()
+	k.produce(s.accept(first, 100, -30, -80)...)
+	k.produce(s.accept(second, 5)...)
+	w := s.startWorker(k)
+	s.waitApplied()
+	s.wantBalance(first, 70, 3)
+	s.wantBalance(second, 5, 1)
+
+	options, err := redis.ParseURL(redisURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := redis.NewClient(options)
+	defer cache.Close()
+	eventually(t, 5*time.Second, func() string {
+		got, ok, err := walletcache.Get(t.Context(), cache, first)
+		if err != nil || !ok || got.Balance != 70 || got.AppliedSeq != 3 {
+			return fmt.Sprintf("the cache says %+v, %v, %v", got, ok, err)
+		}
+		return ""
+	})
+	s.waitCommitted(k, 4)
+	w.stop()
+	s.audit()
+}
+
+// Workers come and go while messages come twice, late and in the wrong order. At every moment what
+// lies below a committed offset is finished.
+func TestWorkersComeAndGoUnderLoad(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 6)
+	load := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t), topic: s.topic}
+	loading, stop := context.WithCancel(t.Context())
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		var wallets []uuid.UUID
+		for range 30 {
+			wallets = append(wallets, load.wallet())
+		}
+		for i := 0; loading.Err() == nil; i++ {
+			messages := load.accept(wallets[i%len(wallets)], 7, -5, -5, 3, -1)
+			slices.Reverse(messages[2:])
+			k.produce(append(messages, messages[1], messages[4])...)
+		}
+	}()
+	settle := func(workers ...*running) {
+		t.Helper()
+		for _, w := range workers {
+			w.waitForPartitions()
+		}
+		before := s.checkOffsets(k)
+		eventually(t, 30*time.Second, func() string {
+			if got := s.checkOffsets(k); got < before+500 {
+				return fmt.Sprintf("%d messages committed after %d", got, before)
+			}
+			return ""
+		})
+	}
+	a := s.startWorker(k)
+	settle(a)
+	b, c := s.startWorker(k), s.startWorker(k)
+	settle(a, b, c)
+	b.stop()
+	c.stop()
+	settle(a)
+	stop()
+	<-loaded
+	s.waitApplied()
+	s.waitCommitted(k, int64(len(k.produced)))
+	a.stop()
+	s.audit()
+}
+
+// A partition is taken away while its transaction waits for a lock. It may finish, and what it did is
+// reported; if it does not in time, its partition is given up, and nothing is lost either.
+func TestRevokedWhileATransactionRuns(t *testing.T) {
+	t.Parallel()
+	for fact, release := range map[string]string{
+		"it finishes in time":          "partitions revoked",
+		"it does not, and is given up": "transaction still running",
+	} {
+		t.Run(fact, func(t *testing.T) {
+			t.Parallel()
+			s, k := newStore(t), newTopic(t, 2)
+			locker := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
+			var messages [][]byte
+			for range 10 {
+				messages = append(messages, s.accept(s.wallet(), 1)...)
+			}
+			locker.exec("BEGIN")
+			locker.exec("SELECT FROM wallets FOR UPDATE")
+			url := "DATABASE_URL=" + s.As("wallet_worker") + "&lock_timeout=20000&statement_timeout=20000"
+			a := s.startWorker(k, url)
+			k.produce(messages...)
+			s.waitForLock()
+			b := s.startWorker(k, url)
+			a.waitForLog(release)
+			locker.exec("COMMIT")
+			s.waitApplied()
+			b.waitForPartitions()
+			s.waitCommitted(k, 10)
+			a.stop()
+			b.stop()
+			s.audit()
+		})
+	}
+}
+
+func TestPoisonBytesArePassedOver(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 1)
+	wallet := s.wallet()
+	good := s.accept(wallet, 1, 1, 1)
+	k.produceRaw([]byte("\x00\xff not an operation"), good[0], nil, []byte(`{"walletId":7}`), good[2])
+	w := s.startWorker(k)
+	s.waitApplied()
+	s.wantBalance(wallet, 3, 3)
+	s.waitCommitted(k, 5)
+	w.stop()
+	for _, offset := range []int{0, 2, 3} {
+		if line := fmt.Sprintf(`"partition":0,"offset":%d`, offset); !strings.Contains(w.log.String(), line) {
+			t.Errorf("no log line names %s", line)
+		}
+	}
+}
+
+// Kafka has lost messages: those of the end, which no later message makes up for. The sweep does.
+func TestTheSweepAppliesWhatKafkaLost(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 1)
+	wallet, quiet := s.wallet(), s.wallet()
+	k.produce(s.accept(wallet, 1, 1)...)
+	w := s.startWorker(k, "SWEEP_AFTER=1s")
+	s.waitApplied()
+	w.stop()
+	k.produce(s.accept(wallet, 1, 1)...)
+	k.deleteRecords(0, 4)
+	s.accept(quiet, 5) // never published at all
+	w = s.startWorker(k, "SWEEP_AFTER=1s")
+	s.waitApplied()
+	k.produce(s.accept(wallet, 1)...)
+	s.waitApplied()
+	s.waitCommitted(k, 5)
+	w.stop()
+	s.audit()
+}
+
+// A worker is stopped inside its transaction, taken for dead, and goes on later.
+func TestAZombieDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 1)
+	locker := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
+	wallet := s.wallet()
+	locker.exec("BEGIN")
+	locker.exec("SELECT FROM wallets FOR UPDATE")
+	zombie := s.startProcess(k, "RDKAFKA_SESSION_TIMEOUT_MS=6000")
+	k.produce(s.accept(wallet, 5, -3, -3)...)
+	s.waitForLock()
+	zombie.signal(syscall.SIGSTOP)
+	locker.exec("COMMIT") // the zombie has the lock now, and does nothing with it
+
+	begin := time.Now()
+	w := s.startWorker(k, "RDKAFKA_SESSION_TIMEOUT_MS=6000")
+	s.waitApplied()
+	t.Logf("taken over after %v", time.Since(begin).Round(time.Millisecond))
+	k.produce(s.accept(wallet, 1)...)
+	zombie.signal(syscall.SIGCONT)
+	s.waitApplied()
+	eventually(t, 20*time.Second, func() string {
+		if !strings.Contains(zombie.log.String(), "revoked") {
+			return "the zombie does not know that it lost its partition"
+		}
+		return ""
+	})
+	k.produce(s.accept(wallet, 1, 1)...)
+	s.waitApplied()
+	s.waitCommitted(k, 6)
+	w.stop()
+	zombie.signal(syscall.SIGTERM)
+	_ = zombie.Wait()
+	s.wantBalance(wallet, 5, 6)
+	s.audit()
+}
+
+// A static member that is killed has its partitions back as soon as it is back. A dynamic one would
+// wait for the end of the dead one's session.
+func TestAStaticMemberComesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 2)
+	wallet := s.wallet()
+	static := []string{"GROUP_INSTANCE_ID=worker-0", "RDKAFKA_SESSION_TIMEOUT_MS=60000"}
+	first := s.startProcess(k, static...)
+	k.produce(s.accept(wallet, 1)...)
+	s.waitApplied()
+	first.kill()
+	begin := time.Now()
+	s.startWorker(k, static...)
+	k.produce(s.accept(wallet, 1)...)
+	s.waitApplied()
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("back after %v", took)
+	}
+}
+
+// Kafka refuses the older of two members with one name, and its client then hangs in Close.
+func TestAFencedWorkerEnds(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 1)
+	wallet := s.wallet()
+	older := s.startWorker(k, "GROUP_INSTANCE_ID=worker-0")
+	k.produce(s.accept(wallet, 1)...)
+	s.waitApplied()
+	s.startWorker(k, "GROUP_INSTANCE_ID=worker-0")
+	select {
+	case <-older.done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the older one goes on")
+	}
+	if older.code != 1 {
+		t.Errorf("exit code %d, want 1", older.code)
+	}
+	k.produce(s.accept(wallet, 1)...)
+	s.waitApplied()
+}
+
+// Nothing is there when the worker starts; then one after the other comes. It says so once each.
+func TestItWaitsForWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	postgres, kafkaPort := newProxy(t, s.conn.Config().Host+":"+fmt.Sprint(s.conn.Config().Port)), freePort(t)
+	k := &topic{TB: t, name: "wallet-operations", brokers: fmt.Sprintf("127.0.0.1:%d", kafkaPort)}
+	url := strings.Replace(s.As("wallet_worker"), fmt.Sprintf("%s:%d", s.conn.Config().Host, s.conn.Config().Port), postgres.addr, 1)
+	w := s.startWorker(k, "DATABASE_URL="+url)
+	w.waitForLog("postgres has a problem")
+	postgres.open()
+	w.waitForLog("worker started")
+	w.waitForLog("kafka has a problem")
+	cluster, err := kfake.NewCluster(kfake.Ports(kafkaPort), kfake.SeedTopics(1, k.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	k.connect()
+	wallet := s.wallet()
+	k.produce(s.accept(wallet, 1)...)
+	s.waitApplied()
+
+	postgres.cut()
+	k.produce(s.accept(wallet, 1)...)
+	w.waitForLogs("postgres has a problem", 2)
+	postgres.open()
+	s.waitApplied()
+	w.waitForLogs("postgres works again", 2)
+	w.waitForLogs("kafka works again", 1)
+	for _, event := range []string{"postgres has a problem", "postgres works again"} {
+		if n := strings.Count(w.log.String(), event); n != 2 {
+			t.Errorf("%q is logged %d times, want 2", event, n)
+		}
+	}
+	w.stop()
+	s.audit()
+}
+
+// proxy is a TCP server in front of another that can be cut off.
+type proxy struct {
+	testing.TB
+	addr, target string
+	listener     net.Listener
+	conns        chan net.Conn
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	return &proxy{TB: t, addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), target: target, conns: make(chan net.Conn, 1000)}
+}
+
+func (p *proxy) open() {
+	listener, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.listener = listener
+	p.Cleanup(p.cut)
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", p.target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			p.conns <- client
+			p.conns <- server
+			go pipe(client, server)
+			go pipe(server, client)
+		}
+	}()
+}
+
+func (p *proxy) cut() {
+	_ = p.listener.Close()
+	for {
+		select {
+		case conn := <-p.conns:
+			_ = conn.Close()
+		default:
+			return
+		}
+	}
+}
+
+func pipe(to, from net.Conn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// deleteRecords removes a partition's records below an offset.
+func (k *topic) deleteRecords(partition int32, offset int64) {
+	k.Helper()
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	t := kmsg.NewDeleteRecordsRequestTopic()
+	t.Topic = k.name
+	p := kmsg.NewDeleteRecordsRequestTopicPartition()
+	p.Partition, p.Offset = partition, offset
+	t.Partitions = append(t.Partitions, p)
+	request.Topics = append(request.Topics, t)
+	if _, err := request.RequestWith(context.Background(), k.client); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// produceRaw writes values to partition 0.
+func (k *topic) produceRaw(values ...[]byte) {
+	k.Helper()
+	for _, value := range values {
+		if err := k.client.ProduceSync(context.Background(), &kgo.Record{Topic: k.name, Key: []byte("raw"), Value: value}).FirstErr(); err != nil {
+			k.Fatal(err)
+		}
+	}
+}
