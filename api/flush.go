@@ -96,9 +96,6 @@ type mode struct {
 // flush answers requests and returns, in order, those that are to be tried again.
 func (f *flusher) flush(ctx context.Context, requests []*request, held bool) (back []*request) {
 	m := mode{lookup: time.Now().Before(f.lookupUntil), skipHeld: held}
-	for _, r := range requests {
-		m.lookup = m.lookup || r.sent
-	}
 	for {
 		answers, sent, err := f.attempt(ctx, requests, m)
 		switch next := afterError(err, sent, m, len(requests)); next {

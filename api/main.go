@@ -33,7 +33,7 @@ import (
 var contract []byte
 
 // drainTime is how long waiting requests have to get their answer after SIGTERM.
-const drainTime = 4 * time.Second
+const drainTime = 3 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -101,7 +101,7 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	h.started.Store(true)
-	slog.Info("api listening", "addr", server.Addr)
+	slog.Info("api listening", "addr", server.Addr, "admin", admin.Addr)
 
 	select {
 	case err := <-failed:

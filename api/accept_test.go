@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+func TestAcceptDecidesOnEachRequest(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 24, 9, 15, 0, 123456000, time.UTC)
+	mine, held, missing := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
+	deposit := func(walletID uuid.UUID, id byte, amount int64) *request {
+		return &request{walletID: walletID, id: uuid.UUID{id}, kind: walletdb.OperationTypeDEPOSIT, amount: amount}
+	}
+	ours := deposit(mine, 21, 5)
+	ours.sent = true
+	before := walletdb.OperationState{WalletID: mine, Seq: 4, ID: uuid.UUID{20}, Type: "DEPOSIT", Amount: 7, Status: "FAILED"}
+	earlier := walletdb.OperationState{WalletID: mine, Seq: 5, ID: uuid.UUID{21}, Type: "DEPOSIT", Amount: 5, Status: "PENDING"}
+	withReference := deposit(mine, 20, 7)
+	withReference.reference = "r"
+	withdraw := deposit(mine, 20, 7)
+	withdraw.kind = walletdb.OperationTypeWITHDRAW
+
+	requests := []*request{
+		deposit(mine, 10, 1),
+		deposit(mine, 10, 1), // the same key twice in one flush
+		deposit(mine, 10, 2), // and with other content
+		deposit(mine, 11, 3),
+		deposit(held, 12, 1),
+		deposit(missing, 13, 1),
+		deposit(mine, 20, 7), // accepted and finished before
+		withReference,
+		withdraw,
+		ours, // its commit went unanswered
+	}
+	accepted, answers := accept(requests, state{
+		acceptedAt: at,
+		lastSeqs:   map[uuid.UUID]int64{mine: 5},
+		existing:   map[uuid.UUID]bool{mine: true, held: true},
+		operations: map[uuid.UUID]walletdb.OperationState{before.ID: before, earlier.ID: earlier},
+	})
+
+	first := walletdb.OperationState{WalletID: mine, Seq: 6, ID: uuid.UUID{10}, Type: "DEPOSIT", Amount: 1, CreatedAt: at, Status: "PENDING"}
+	second := walletdb.OperationState{WalletID: mine, Seq: 7, ID: uuid.UUID{11}, Type: "DEPOSIT", Amount: 3, CreatedAt: at, Status: "PENDING"}
+	if diff := cmp.Diff([]walletdb.OperationState{first, second}, accepted); diff != "" {
+		t.Errorf("accepted (-want +got):\n%s", diff)
+	}
+	want := []answer{
+		{operation: first},
+		{operation: first, replayed: true},
+		{err: errKeyReused},
+		{operation: second},
+		{err: errHeld},
+		{err: errWalletNotFound},
+		{operation: before, replayed: true},
+		{err: errKeyReused},
+		{err: errKeyReused},
+		{operation: earlier},
+	}
+	if diff := cmp.Diff(want, answers, cmp.AllowUnexported(answer{}), cmpopts.EquateErrors()); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrorsDecideHowAFlushGoesOn(t *testing.T) {
+	t.Parallel()
+	refused := func(code string) error { return &pgconn.PgError{Severity: "ERROR", Code: code} }
+	duplicate := &pgconn.PgError{Severity: "ERROR", Code: "23505", ConstraintName: "operations_id"}
+	fatal := &pgconn.PgError{Severity: "FATAL", Code: "57P01"}
+	for _, test := range []struct {
+		name string
+		err  error
+		sent bool
+		mode mode
+		size int
+		want step
+	}{
+		{"no error", nil, true, mode{}, 1, deliver},
+		{"lock timeout", refused("55P03"), false, mode{}, 1, withoutHeld},
+		{"lock timeout although held wallets are skipped", refused("55P03"), true, mode{skipHeld: true}, 1, later},
+		{"accepted before", duplicate, true, mode{}, 1, withLookup},
+		{"accepted before although it was looked up", duplicate, true, mode{lookup: true}, 2, split},
+		{"another constraint", refused("23505"), true, mode{}, 2, split},
+		{"bad data among others", refused("22021"), true, mode{}, 2, split},
+		{"bad data alone", refused("22021"), true, mode{}, 1, refuse},
+		{"deadlock", refused("40P01"), true, mode{}, 2, later},
+		{"disk full", refused("53100"), true, mode{}, 1, later},
+		{"connection lost before the commit", errors.New("EOF"), false, mode{}, 1, later},
+		{"connection lost after the commit was sent", errors.New("EOF"), true, mode{}, 1, laterUnknown},
+		{"backend ended after the commit was sent", fatal, true, mode{}, 1, laterUnknown},
+		{"no answer in time", context.DeadlineExceeded, true, mode{}, 1, laterUnknown},
+	} {
+		if got := afterError(test.err, test.sent, test.mode, test.size); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
+	t.Parallel()
+	wrong := map[string]string{
+		"DATABASE_URL":         "postgres://host:port/x",
+		"REDIS_URL":            "http://redis",
+		"LOG_LEVEL":            "loud",
+		"DEFAULT_CURRENCY":     "euro",
+		"FLUSH_MAX":            "0",
+		"FLUSH_INTERVAL":       "5",
+		"QUEUE_MAX_OPERATIONS": "many",
+		"QUEUE_MAX_BYTES":      "1",
+		"REQUEST_TIMEOUT":      "-1s",
+	}
+	var stderr bytes.Buffer
+	code := run(t.Context(), func(name string) string { return wrong[name] }, &stderr)
+	if code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	for name := range wrong {
+		if !strings.Contains(stderr.String(), name+": ") {
+			t.Errorf("%s is not named in:\n%s", name, stderr.String())
+		}
+	}
+	if lines := strings.Count(stderr.String(), "\n"); lines != len(wrong) {
+		t.Errorf("%d lines for %d mistakes:\n%s", lines, len(wrong), stderr.String())
+	}
+}
+
+func TestNothingButAddressesIsRequired(t *testing.T) {
+	t.Parallel()
+	_, err := parseConfig(func(string) string { return "" })
+	if err == nil || err.Error() != "DATABASE_URL: is required\nREDIS_URL: is required" {
+		t.Errorf("an empty environment: %v", err)
+	}
+	c, err := parseConfig(func(name string) string {
+		return map[string]string{"DATABASE_URL": "postgres://localhost/w", "REDIS_URL": "redis://localhost:6379/0"}[name]
+	})
+	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" {
+		t.Errorf("defaults: %+v, %v", c, err)
+	}
+}

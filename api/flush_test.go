@@ -1,0 +1,392 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// newFlusher is a flusher without a process around it.
+func newFlusher(t *testing.T, databaseURL string) *flusher {
+	t.Helper()
+	config, err := db.Config(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &flusher{
+		queue:   newQueue(limits{operations: 1000, bytes: 1 << 20, flush: 100}),
+		config:  flushConfig(config.ConnConfig),
+		topic:   "wallet-operations",
+		observe: func(int, time.Duration) {},
+	}
+	t.Cleanup(f.disconnect)
+	return f
+}
+
+// insertWallet makes a wallet in the database.
+func insertWallet(t *testing.T, database testdb.Database) uuid.UUID {
+	t.Helper()
+	id := uuid.New()
+	q := walletdb.New(database.Conn(t))
+	if _, err := q.CreateWallet(t.Context(), walletdb.CreateWalletParams{ID: id, Currency: "EUR"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.CreateSequence(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestHundredEqualKeysAtOnceAreOneOperation(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	apis := []*api{startAPI(t, database.As(testdb.API)), startAPI(t, database.As(testdb.API))}
+	walletID := apis[0].newWallet(t)
+	replies := make([]reply, 100)
+	var clients sync.WaitGroup
+	for i := range replies {
+		clients.Go(func() { replies[i] = apis[i%2].deposit(walletID, 5, "Idempotency-Key: same") })
+	}
+	clients.Wait()
+	originals := 0
+	for _, r := range replies {
+		if r.status != http.StatusAccepted || r.text != replies[0].text {
+			t.Fatalf("answers differ: %d %s %v, and %s", r.status, r.text, r.err, replies[0].text)
+		}
+		if r.header.Get("Idempotency-Replayed") == "" {
+			originals++
+		}
+	}
+	if originals != 1 {
+		t.Errorf("%d answers say that they are the first", originals)
+	}
+	mustBeDense(t, database.Conn(t), walletID, 1)
+}
+
+func TestTwoProcessesGiveOneWalletOneOrder(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	apis := []*api{startAPI(t, database.As(testdb.API)), startAPI(t, database.As(testdb.API))}
+	walletID := apis[0].newWallet(t)
+	type call struct {
+		start, end time.Time
+		seq        int64
+	}
+	const clients, each = 20, 25
+	calls := make([]call, clients*each)
+	var group sync.WaitGroup
+	for c := range clients {
+		group.Go(func() {
+			for i := range each {
+				start := time.Now()
+				r := apis[c%2].deposit(walletID, 1, fmt.Sprintf("Idempotency-Key: %d-%d", c, i))
+				if r.status != http.StatusAccepted {
+					t.Errorf("%d %s %v", r.status, r.text, r.err)
+					return
+				}
+				calls[c*each+i] = call{start, time.Now(), r.number(t, "sequence")}
+			}
+		})
+	}
+	group.Wait()
+	mustBeDense(t, database.Conn(t), walletID, len(calls))
+	for _, a := range calls {
+		for _, b := range calls {
+			if a.end.Before(b.start) && a.seq >= b.seq {
+				t.Fatalf("an operation was acknowledged as %d before one was sent that got %d", a.seq, b.seq)
+			}
+		}
+	}
+}
+
+func TestOneBadRequestInAFlushHarmsNoOther(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	f := newFlusher(t, database.As(testdb.API))
+	walletID := insertWallet(t, database)
+	requests := make([]*request, 9)
+	for i := range requests {
+		requests[i] = waitingRequest(t.Context(), walletID)
+	}
+	requests[4].reference = "\x00" // which Postgres does not take
+	requests[7].walletID = uuid.New()
+	f.queue.push(requests...)
+	taken, _ := f.queue.take()
+	if back := f.flush(t.Context(), taken, false); len(back) > 0 {
+		t.Fatalf("%d came back", len(back))
+	}
+	seq := int64(0)
+	for i, r := range requests {
+		got := <-r.done
+		switch i {
+		case 4, 7:
+			if got.err == nil {
+				t.Errorf("request %d was accepted", i)
+			}
+		default:
+			if seq++; got.err != nil || got.operation.Seq != seq {
+				t.Errorf("request %d: sequence %d, want %d (%v)", i, got.operation.Seq, seq, got.err)
+			}
+		}
+	}
+	mustBeDense(t, database.Conn(t), walletID, 7)
+}
+
+// The lookup has to see what the lock's last holder committed while the flush waited for the lock.
+func TestAnOperationCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	f := newFlusher(t, database.As(testdb.API))
+	f.config.RuntimeParams["lock_timeout"] = "10s"
+	f.config.RuntimeParams["application_name"] = "flush"
+	f.lookupUntil = time.Now().Add(time.Minute)
+	walletID := insertWallet(t, database)
+	r := waitingRequest(t.Context(), walletID)
+
+	holder, observer := database.Conn(t), database.Conn(t)
+	for _, sql := range []string{
+		"BEGIN",
+		"UPDATE wallet_sequences SET last_seq = 1",
+		fmt.Sprintf("INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES ('%s', 1, '%s', 'DEPOSIT', 1)", walletID, r.id),
+	} {
+		if _, err := holder.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go f.flush(t.Context(), []*request{r}, false)
+	eventually(t, "the flush waits for the lock", func() (waits bool) {
+		err := observer.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'flush' AND wait_event_type = 'Lock')").Scan(&waits)
+		return err == nil && waits
+	})
+	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-r.done; got.err != nil || !got.replayed || got.operation.Seq != 1 {
+		t.Errorf("got %+v, want the operation that was committed meanwhile", got)
+	}
+}
+
+// While one wallet cannot be locked, the others are accepted as ever; its own operations wait.
+func TestALockedWalletDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	var wallets []uuid.UUID
+	for range 9 {
+		wallets = append(wallets, a.newWallet(t))
+	}
+	locked, others := wallets[0], wallets[1:]
+	normal := latencies(t, a, others, time.Second)
+
+	release := lockWallet(t, database, locked)
+	waiting := make(chan reply, 20)
+	for range cap(waiting) {
+		go func() { waiting <- a.deposit(locked, 1) }()
+	}
+	during := latencies(t, a, others, 5*time.Second)
+	select {
+	case r := <-waiting:
+		t.Fatalf("an operation of the locked wallet was answered: %d %s", r.status, r.text)
+	default:
+	}
+	release()
+	for range cap(waiting) {
+		if r := <-waiting; r.status != http.StatusAccepted {
+			t.Errorf("after the lock was gone: %d %s %v", r.status, r.text, r.err)
+		}
+	}
+	mustBeDense(t, database.Conn(t), locked, cap(waiting))
+	before, after := percentile(normal, 99), percentile(during, 99)
+	t.Logf("p99 %v, while a wallet was locked %v (p50 %v and %v)", before, after, percentile(normal, 50), percentile(during, 50))
+	if after > before+100*time.Millisecond {
+		t.Errorf("p99 went from %v to %v", before, after)
+	}
+}
+
+func latencies(t *testing.T, a *api, wallets []uuid.UUID, during time.Duration) (all []time.Duration) {
+	t.Helper()
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	end := time.Now().Add(during)
+	for _, walletID := range wallets {
+		clients.Go(func() {
+			for time.Now().Before(end) {
+				start := time.Now()
+				r := a.deposit(walletID, 1)
+				took := time.Since(start)
+				if r.status != http.StatusAccepted {
+					t.Errorf("%d %s %v", r.status, r.text, r.err)
+					return
+				}
+				mu.Lock()
+				all = append(all, took)
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	return all
+}
+
+func percentile(all []time.Duration, p int) time.Duration {
+	slices.Sort(all)
+	return all[len(all)*p/100]
+}
+
+func TestATransactionLeftOpenIsEndedAndHoldsItsWalletNoLonger(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	proxy := newProxy(t, database.As(testdb.API))
+	stopped := startAPI(t, proxy.url)
+	other := startAPI(t, database.As(testdb.API))
+	walletID := stopped.newWallet(t)
+
+	holding := proxy.holdInsert()
+	go stopped.deposit(walletID, 1, "Idempotency-Key: stopped")
+	<-holding // the wallet is locked, the insert on its way
+	stopped.signal(t, syscall.SIGSTOP)
+	start := time.Now()
+	if r := other.deposit(walletID, 1); r.status != http.StatusAccepted {
+		t.Fatalf("%d %s %v", r.status, r.text, r.err)
+	}
+	if took := time.Since(start); took < 2*time.Second || took > 7*time.Second {
+		t.Errorf("the wallet was held for %v, not for the 5 s of the session's limit", took)
+	}
+	mustBeDense(t, database.Conn(t), walletID, 1)
+
+	// The stopped process wakes up, finds its transaction gone, and does the same flush again.
+	proxy.release()
+	stopped.signal(t, syscall.SIGCONT)
+	eventually(t, "the stopped process has accepted its operation", func() bool {
+		return stopped.deposit(walletID, 1, "Idempotency-Key: stopped").status == http.StatusAccepted
+	})
+	mustBeDense(t, database.Conn(t), walletID, 2)
+}
+
+func TestALostAnswerToACommitIsFoundOut(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name      string
+		committed bool
+	}{{"it was committed", true}, {"it was not", false}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			database := testdb.New(t)
+			proxy := newProxy(t, database.As(testdb.API))
+			a := startAPI(t, proxy.url)
+			for _, header := range []string{"Idempotency-Key: k", "X-Request-Id: without-a-key"} {
+				walletID := a.newWallet(t)
+				proxy.cutInsert(test.committed, false)
+				r := a.deposit(walletID, 7, header)
+				if r.status != http.StatusAccepted || r.number(t, "sequence") != 1 {
+					t.Errorf("%d %s %v", r.status, r.text, r.err)
+				}
+				if r.header.Get("Idempotency-Replayed") != "" {
+					t.Error("the request is called a replay of itself")
+				}
+				mustBeDense(t, database.Conn(t), walletID, 1)
+			}
+		})
+	}
+}
+
+func TestAnOutcomeThatStaysUnknownIsToldWithTheOperationsID(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	proxy := newProxy(t, database.As(testdb.API))
+	a := startAPI(t, proxy.url, "REQUEST_TIMEOUT=1s")
+	walletID := a.newWallet(t)
+	proxy.cutInsert(true, true)
+	r := a.deposit(walletID, 7, "Idempotency-Key: k")
+	want := uuid.NewSHA1(walletID, []byte("k")).String()
+	if r.status != http.StatusServiceUnavailable || r.body["code"] != "outcome-unknown" || r.body["operationId"] != want {
+		t.Fatalf("%d %s %v", r.status, r.text, r.err)
+	}
+	proxy.open(t)
+	eventually(t, "a retry finds the operation", func() bool {
+		r := a.deposit(walletID, 7, "Idempotency-Key: k")
+		return r.status == http.StatusAccepted && r.body["operationId"] == want
+	})
+	mustBeDense(t, database.Conn(t), walletID, 1)
+}
+
+// Killed before or after the commit, the api leaves one operation, or none; a retry finds or makes it.
+func TestARetryAfterAKillIsTheSameOperation(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"accept-before-commit", "accept-after-commit"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			database := testdb.New(t)
+			a := startAPI(t, database.As(testdb.API), "FAILPOINT="+point)
+			walletID := a.newWallet(t)
+			if r := a.deposit(walletID, 3, "Idempotency-Key: k"); r.err == nil {
+				t.Fatalf("the api lived: %d %s", r.status, r.text)
+			}
+			next := startAPI(t, database.As(testdb.API))
+			if r := next.deposit(walletID, 3, "Idempotency-Key: k"); r.status != http.StatusAccepted || r.number(t, "sequence") != 1 {
+				t.Errorf("%d %s %v", r.status, r.text, r.err)
+			}
+			mustBeDense(t, database.Conn(t), walletID, 1)
+		})
+	}
+}
+
+func TestAFullQueueRefusesWithoutAccepting(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "QUEUE_MAX_OPERATIONS=4", "REQUEST_TIMEOUT=2s")
+	locked, other := a.newWallet(t), a.newWallet(t)
+	lockWallet(t, database, locked)
+	var clients sync.WaitGroup
+	replies := make(chan reply, 10)
+	for range cap(replies) {
+		clients.Go(func() { replies <- a.deposit(locked, 1) })
+	}
+	eventually(t, "the wallet's half of the queue is full", func() bool { return len(replies) == 8 })
+	if r := a.deposit(other, 1); r.status != http.StatusAccepted {
+		t.Errorf("another wallet: %d %s", r.status, r.text)
+	}
+	clients.Wait()
+	close(replies)
+	for r := range replies {
+		if r.status != http.StatusServiceUnavailable || r.body["code"] != "overloaded" || r.header.Get("Retry-After") == "" {
+			t.Errorf("%d %s %v", r.status, r.text, r.header)
+		}
+	}
+	mustBeDense(t, database.Conn(t), locked, 0)
+}
+
+func TestARequestIsNotAcceptedAfterItsClientHasLeft(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	walletID := a.newWallet(t)
+	release := lockWallet(t, database, walletID)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	go func() {
+		request, _ := http.NewRequestWithContext(ctx, "POST", a.url+"/api/v1/wallet", strings.NewReader(depositBody(walletID, 1)))
+		request.Header.Set("Content-Type", "application/json")
+		_, _ = client.Do(request)
+	}()
+	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	leave()
+	eventually(t, "the request is dropped", func() bool { return a.metric(t, "wallet_api_queue_operations") == "0" })
+	release()
+	if r := a.deposit(walletID, 1); r.status != http.StatusAccepted {
+		t.Errorf("%d %s", r.status, r.text)
+	}
+	mustBeDense(t, database.Conn(t), walletID, 1)
+}

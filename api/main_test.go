@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// binary is the api as it is shipped, with the race detector and failpoints.
+var binary string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "api")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(folder, "api")
+	build := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", binary, ".")
+	if output, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the api: %v\n%s", err, output)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
+}
+
+// api is a running process.
+type api struct {
+	url      string
+	adminURL string
+	process  *os.Process
+	exited   chan int
+
+	mu  sync.Mutex
+	log []string
+}
+
+// startAPI starts an api and waits until it listens.
+func startAPI(t *testing.T, databaseURL string, settings ...string) *api {
+	t.Helper()
+	a := launchAPI(t, databaseURL, settings...)
+	a.listening(t)
+	return a
+}
+
+// launchAPI starts an api; it may not get far.
+func launchAPI(t *testing.T, databaseURL string, settings ...string) *api {
+	t.Helper()
+	redisURL := os.Getenv("TEST_REDIS_URL")
+	if redisURL == "" {
+		t.Fatal("TEST_REDIS_URL is not set: run `make test`, or set it to a Redis server's URL")
+	}
+	cmd := exec.Command(binary)
+	cmd.Env = append([]string{
+		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
+	}, settings...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a := &api{process: cmd.Process, exited: make(chan int, 1)}
+	go func() {
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			a.mu.Lock()
+			a.log = append(a.log, lines.Text())
+			a.mu.Unlock()
+		}
+		_ = cmd.Wait()
+		a.exited <- cmd.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() {
+		_ = a.process.Kill()
+		if t.Failed() {
+			t.Log(strings.Join(a.lines(""), "\n"))
+		}
+		if races := a.lines("DATA RACE"); len(races) > 0 {
+			t.Error("the api has a data race")
+		}
+	})
+	return a
+}
+
+func (a *api) listening(t *testing.T) {
+	t.Helper()
+	eventually(t, "the api listens", func() bool { return len(a.lines("api listening")) > 0 })
+	var line struct{ Addr, Admin string }
+	if err := json.Unmarshal([]byte(a.lines("api listening")[0]), &line); err != nil {
+		t.Fatal(err)
+	}
+	a.url, a.adminURL = "http://"+line.Addr, "http://"+line.Admin
+}
+
+// lines returns what was logged and contains text.
+func (a *api) lines(text string) (found []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, line := range a.log {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (a *api) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := a.process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (a *api) exitCode(t *testing.T, within time.Duration) int {
+	t.Helper()
+	select {
+	case code := <-a.exited:
+		return code
+	case <-time.After(within):
+		t.Fatalf("the api runs still after %v", within)
+		return 0
+	}
+}
+
+// reply is an answer of the api.
+type reply struct {
+	status int
+	header http.Header
+	body   map[string]any
+	text   string
+	err    error
+}
+
+// send sends a request; headers are "Name: value".
+func (a *api) send(method, path, body string, headers ...string) reply {
+	return sendTo(a.url, method, path, body, headers...)
+}
+
+func sendTo(url, method, path, body string, headers ...string) reply {
+	request, err := http.NewRequest(method, url+path, strings.NewReader(body))
+	if err != nil {
+		return reply{err: err}
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Add(name, value)
+	}
+	if method == http.MethodPost && request.Header["Content-Type"] == nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return reply{err: err}
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	r := reply{status: response.StatusCode, header: response.Header, text: string(text), err: err}
+	numbers := json.NewDecoder(bytes.NewReader(text))
+	numbers.UseNumber()
+	_ = numbers.Decode(&r.body)
+	return r
+}
+
+var client = &http.Client{
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 200},
+	Timeout:       30 * time.Second,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func (a *api) deposit(walletID uuid.UUID, amount int, headers ...string) reply {
+	return a.send("POST", "/api/v1/wallet", depositBody(walletID, amount), headers...)
+}
+
+func depositBody(walletID uuid.UUID, amount int) string {
+	return fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":%d}`, walletID, amount)
+}
+
+func (a *api) newWallet(t *testing.T) uuid.UUID {
+	t.Helper()
+	r := a.send("POST", "/api/v1/wallets", "{}")
+	if r.status != http.StatusCreated {
+		t.Fatalf("create a wallet: %d %s %v", r.status, r.text, r.err)
+	}
+	return uuid.MustParse(r.body["walletId"].(string))
+}
+
+func (r reply) number(t *testing.T, field string) int64 {
+	t.Helper()
+	number, ok := r.body[field].(json.Number)
+	if !ok {
+		t.Fatalf("no number %s in %d %s %v", field, r.status, r.text, r.err)
+	}
+	n, _ := number.Int64()
+	return n
+}
+
+// metric returns the value of a metric without labels.
+func (a *api) metric(t *testing.T, name string) string {
+	t.Helper()
+	for line := range strings.Lines(sendTo(a.adminURL, "GET", "/metrics", "").text) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// mustBeDense checks a wallet's rows: sequences without gaps, one outbox row each, in their order.
+func mustBeDense(t *testing.T, conn *pgx.Conn, walletID uuid.UUID, operations int) {
+	t.Helper()
+	var count, last, counted, ordered int
+	err := conn.QueryRow(t.Context(), `
+		SELECT (SELECT count(*) FROM operations WHERE wallet_id = $1),
+		       (SELECT coalesce(max(seq), 0) FROM operations WHERE wallet_id = $1),
+		       (SELECT last_seq FROM wallet_sequences WHERE wallet_id = $1),
+		       (SELECT count(*) FROM (
+		          SELECT convert_from(payload, 'UTF8')::json->>'sequence' AS seq, row_number() OVER (ORDER BY id) AS place
+		          FROM outbox WHERE key = $1::text) o WHERE o.seq = o.place::text)`, walletID).Scan(&count, &last, &counted, &ordered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count != operations || last != operations || counted != operations || ordered != operations {
+		t.Errorf("operations %d, last sequence %d, last_seq %d, outbox rows in order %d; want %d of each", count, last, counted, ordered, operations)
+	}
+}
+
+// lockWallet keeps a wallet's sequence row locked until the test or release ends it.
+func lockWallet(t *testing.T, database testdb.Database, walletID uuid.UUID) (release func()) {
+	t.Helper()
+	conn := database.Conn(t)
+	if _, err := conn.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE", walletID); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _, _ = conn.Exec(context.Background(), "ROLLBACK") }
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// ready returns the status of /readyz and what it calls degraded.
+func (a *api) ready() (status int, degraded []string) {
+	r := sendTo(a.adminURL, "GET", "/readyz", "")
+	list, _ := r.body["degraded"].([]any)
+	for _, d := range list {
+		degraded = append(degraded, d.(string))
+	}
+	return r.status, degraded
+}
+
+func (a *api) isDegraded(names ...string) func() bool {
+	return func() bool {
+		status, degraded := a.ready()
+		return status == http.StatusOK && slices.Equal(degraded, names)
+	}
+}
+
+func TestWaitingRequestsAreAnsweredBeforeTheProcessEnds(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	walletID := a.newWallet(t)
+	release := lockWallet(t, database, walletID)
+	replies := make(chan reply, 1)
+	go func() { replies <- a.deposit(walletID, 1) }()
+	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	a.signal(t, syscall.SIGTERM)
+	eventually(t, "the api is not ready", func() bool { status, _ := a.ready(); return status == http.StatusServiceUnavailable })
+	if r := a.send("GET", walletsPath+"/"+walletID.String(), "", "Connection: close"); r.err == nil {
+		t.Errorf("a new request was let in: %d", r.status)
+	}
+	release()
+	if r := <-replies; r.status != http.StatusAccepted {
+		t.Errorf("the waiting request: %d %s %v", r.status, r.text, r.err)
+	}
+	if code := a.exitCode(t, 5*time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestTheProcessEndsInTimeAlthoughARequestCannotBeAccepted(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	walletID := a.newWallet(t)
+	lockWallet(t, database, walletID)
+	replies := make(chan reply, 1)
+	go func() { replies <- a.deposit(walletID, 1) }()
+	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	a.signal(t, syscall.SIGTERM)
+	if code := a.exitCode(t, 5*time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if r := <-replies; r.body["code"] != "overloaded" {
+		t.Errorf("the waiting request: %d %s %v", r.status, r.text, r.err)
+	}
+}
+
+func TestPostgresMayComeLateAndGo(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	proxy := newProxy(t, database.As(testdb.API))
+	proxy.close()
+	a := launchAPI(t, proxy.url)
+	eventually(t, "the api waits", func() bool { return len(a.lines("waiting for postgres")) > 0 })
+	proxy.open(t)
+	a.listening(t)
+	walletID := a.newWallet(t)
+	if r := a.deposit(walletID, 1); r.status != http.StatusAccepted {
+		t.Fatalf("%d %s", r.status, r.text)
+	}
+
+	proxy.close()
+	eventually(t, "postgres is named as lost", a.isDegraded("postgres"))
+	read := a.send("GET", walletsPath+"/"+walletID.String()+"/operations/"+absent, "")
+	if read.status != http.StatusServiceUnavailable || read.body["code"] != "overloaded" {
+		t.Errorf("a read without postgres: %d %s", read.status, read.text)
+	}
+	replies := make(chan reply, 1)
+	go func() { replies <- a.deposit(walletID, 2) }()
+	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	proxy.open(t)
+	if r := <-replies; r.status != http.StatusAccepted || r.number(t, "sequence") != 2 {
+		t.Errorf("the request that waited: %d %s", r.status, r.text)
+	}
+	eventually(t, "nothing is degraded", a.isDegraded())
+	for _, message := range []string{"waiting for postgres", "flushes fail", "flushes work again", "postgres is lost", "postgres is back"} {
+		if said := a.lines(message); len(said) != 1 {
+			t.Errorf("%q was said %d times", message, len(said))
+		}
+	}
+}
+
+func TestMigrationsAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	conn := database.Conn(t)
+	if _, err := conn.Exec(t.Context(), "DELETE FROM schema_migrations WHERE version = '20261124000003'"); err != nil {
+		t.Fatal(err)
+	}
+	a := launchAPI(t, database.As(testdb.API))
+	eventually(t, "the api names the migration", func() bool { return len(a.lines("20261124000003_outbox.sql")) == 1 })
+	if _, err := conn.Exec(t.Context(), "INSERT INTO schema_migrations VALUES ('20261124000003')"); err != nil {
+		t.Fatal(err)
+	}
+	a.listening(t)
+}
+
+// Redis may be away: balances then come from Postgres. After it is back, nothing older is read.
+func TestRedisMayComeLateAndGo(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	cache := miniredis.RunT(t)
+	a := startAPI(t, database.As(testdb.API), "REDIS_URL=redis://"+cache.Addr())
+	walletID := a.newWallet(t)
+	path := walletsPath + "/" + walletID.String()
+	balance := func() int64 { return a.send("GET", path, "").number(t, "balance") }
+	apply := func(balance int) {
+		_, err := database.Conn(t).Exec(t.Context(), "UPDATE wallets SET balance = $1, applied_seq = $1", balance)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if balance() != 0 {
+		t.Fatal("a new wallet has a balance")
+	}
+	apply(5)
+	if got := balance(); got != 0 {
+		t.Fatalf("balance %d: it was not read from redis", got)
+	}
+	cache.Close()
+	if got := balance(); got != 5 {
+		t.Errorf("balance %d without redis, want 5 from postgres", got)
+	}
+	eventually(t, "redis is named as lost", a.isDegraded("redis"))
+	if err := cache.Restart(); err != nil { // with what it held before
+		t.Fatal(err)
+	}
+	eventually(t, "redis is used again", a.isDegraded())
+	if got := balance(); got != 5 {
+		t.Errorf("balance %d, want 5: it went back", got)
+	}
+	for _, message := range []string{"redis is lost", "redis is back"} {
+		if said := a.lines(message); len(said) != 1 {
+			t.Errorf("%q was said %d times", message, len(said))
+		}
+	}
+}
+
+// Who has seen an operation's outcome reads no older balance afterwards.
+func TestAFinishedOperationRaisesTheBalanceThatIsReadNext(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	conn := database.Conn(t)
+	for name, see := range map[string]func(walletID uuid.UUID, path string) reply{
+		"read": func(_ uuid.UUID, path string) reply { return a.send("GET", path, "") },
+		"sent again": func(walletID uuid.UUID, _ string) reply {
+			return a.deposit(walletID, 5, "Idempotency-Key: k")
+		},
+	} {
+		walletID := a.newWallet(t)
+		accepted := a.deposit(walletID, 5, "Idempotency-Key: k")
+		if a.send("GET", walletsPath+"/"+walletID.String(), "").number(t, "balance") != 0 { // now it is in redis
+			t.Fatal("a new wallet has a balance")
+		}
+		_, err := conn.Exec(t.Context(), "INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ($1, 1, 'PROCESSED', 5)", walletID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		finished := see(walletID, accepted.header.Get("Location"))
+		if finished.status != http.StatusOK || finished.body["status"] != "PROCESSED" || finished.number(t, "balanceAfter") != 5 {
+			t.Errorf("%s: %d %s", name, finished.status, finished.text)
+		}
+		wallet := a.send("GET", walletsPath+"/"+walletID.String(), "")
+		if wallet.number(t, "balance") != 5 || wallet.number(t, "version") != 1 {
+			t.Errorf("%s: after its outcome was seen: %s", name, wallet.text)
+		}
+	}
+}
+
+func TestAWrongConfigurationEndsTheProcessWithCode2(t *testing.T) {
+	t.Parallel()
+	a := launchAPI(t, "", "FLUSH_MAX=none")
+	if code := a.exitCode(t, 10*time.Second); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	eventually(t, "both mistakes are named", func() bool {
+		return strings.Contains(strings.Join(a.lines(""), "\n"), "DATABASE_URL") && len(a.lines("FLUSH_MAX")) == 1
+	})
+}
