@@ -32,6 +32,13 @@ type cache struct {
 	missed atomic.Int64 // writes that Redis did not get since all was well
 }
 
+func newCache(options *redis.Options, health *health, failures prometheus.Counter) *cache {
+	options.ContextTimeoutEnabled = true // or a silent Redis would take its own, longer time
+	options.MaxRetries, options.DialerRetries = -1, 1
+	redis.SetLogger(quiet{}) // it would tell every failure, and health tells the first
+	return &cache{client: redis.NewClient(options), health: health, failures: failures}
+}
+
 // write is for every wallet of a transaction, changed or not: an earlier worker may have died
 // between its commit and its write.
 func (c *cache) write(ctx context.Context, wallets []walletdb.Wallet) {
@@ -95,3 +102,7 @@ func runID(info string) string {
 	id, _, _ := strings.Cut(rest, "\r\n")
 	return id
 }
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}

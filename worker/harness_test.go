@@ -336,6 +336,16 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
+// missing returns a condition: that the log has a text.
+func (b *logBuffer) missing(text string) func() string {
+	return func() string {
+		if strings.Contains(b.String(), text) {
+			return ""
+		}
+		return fmt.Sprintf("%q is not in the log", text)
+	}
+}
+
 // eventually waits for a condition. It describes what is missing, or returns "".
 func eventually(t testing.TB, limit time.Duration, missing func() string) {
 	t.Helper()

@@ -21,7 +21,6 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 )
@@ -71,7 +70,7 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	if waitForMigrations(ctx, pool, health); ctx.Err() != nil {
 		return nil
 	}
-	cache := &cache{client: redis.NewClient(c.redis), health: health, failures: metrics.cacheErrors}
+	cache := newCache(c.redis, health, metrics.cacheErrors)
 	halted := newHalted(c.sweepAfter, log)
 	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", halted.count)
 	recorder := recorder{cache, metrics, log}

@@ -26,8 +26,9 @@ FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT sqlc.arg(max_ro
 SELECT w.id FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@seqs::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id WHERE w.applied_seq < t.seq;
 
--- WalletsAfter returns the next wallets by id.
+-- WalletsAfter returns the next wallets by id. The subselect runs once for each of them: a join would
+-- read all of wallet_sequences.
 -- name: WalletsAfter :many
-SELECT w.id, w.applied_seq, coalesce(s.last_seq, 0)::bigint AS last_seq
-FROM (SELECT * FROM wallets WHERE wallets.id > sqlc.arg(after)::uuid ORDER BY wallets.id LIMIT sqlc.arg(max_rows)::bigint) w
-LEFT JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id;
+SELECT w.id, w.applied_seq,
+       coalesce((SELECT s.last_seq FROM wallet_sequences s WHERE s.wallet_id = w.id), 0)::bigint AS last_seq
+FROM wallets w WHERE w.id > sqlc.arg(after)::uuid ORDER BY w.id LIMIT sqlc.arg(max_rows)::bigint;

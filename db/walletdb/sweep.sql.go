@@ -108,9 +108,9 @@ func (q *Queries) TrySweepLock(ctx context.Context, idleTimeoutMs int64) (bool, 
 }
 
 const walletsAfter = `-- name: WalletsAfter :many
-SELECT w.id, w.applied_seq, coalesce(s.last_seq, 0)::bigint AS last_seq
-FROM (SELECT id, currency, reference, balance, applied_seq, created_at FROM wallets WHERE wallets.id > $1::uuid ORDER BY wallets.id LIMIT $2::bigint) w
-LEFT JOIN wallet_sequences s ON s.wallet_id = w.id ORDER BY w.id
+SELECT w.id, w.applied_seq,
+       coalesce((SELECT s.last_seq FROM wallet_sequences s WHERE s.wallet_id = w.id), 0)::bigint AS last_seq
+FROM wallets w WHERE w.id > $1::uuid ORDER BY w.id LIMIT $2::bigint
 `
 
 type WalletsAfterParams struct {
@@ -124,7 +124,8 @@ type WalletsAfterRow struct {
 	LastSeq    int64
 }
 
-// WalletsAfter returns the next wallets by id.
+// WalletsAfter returns the next wallets by id. The subselect runs once for each of them: a join would
+// read all of wallet_sequences.
 func (q *Queries) WalletsAfter(ctx context.Context, arg WalletsAfterParams) ([]WalletsAfterRow, error) {
 	rows, err := q.db.Query(ctx, walletsAfter, arg.After, arg.MaxRows)
 	if err != nil {

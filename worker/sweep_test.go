@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+func (s *store) sweeper(distance time.Duration) (*sweeper, *walletdb.Queries) {
+	s.Helper()
+	l := s.ledger()
+	return &sweeper{
+		database: l.pool.Config().ConnConfig, topic: s.topic, distance: distance, health: newHealth(discard), log: discard,
+		applier: &applier{ledger: l, halted: newHalted(0, discard), committed: func(context.Context, plan, []received) {}},
+	}, walletdb.New(l.pool)
+}
+
+// grow lets every outbox row become older.
+func (s *store) grow(age string) {
+	s.exec("UPDATE outbox SET created_at = created_at - $1::interval", age)
+}
+
+func TestTheSweepFollowsTheOutboxAtADistance(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	poisoned, wallet := s.wallet(), s.wallet()
+	s.exec("INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ($1, 1, 'PROCESSED', 1)", poisoned)
+	s.accept(poisoned, 1)
+	s.accept(wallet, repeat(1, sweepPage)...)
+	s.exec("INSERT INTO outbox (topic, key, payload) VALUES ('another', $1, 'x'), ($2, $1, 'no operation')", wallet, s.topic)
+	s.accept(wallet, 1)
+	sweeper, q := s.sweeper(time.Minute)
+	sweep := func() (more bool) {
+		t.Helper()
+		more, err := sweeper.sweepOutbox(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return more
+	}
+	if sweep() {
+		t.Error("more is to be done although all is young")
+	}
+	s.wantBalance(wallet, 0, 0)
+
+	s.grow("2 minutes")
+	s.accept(wallet, 1)
+	if !sweep() {
+		t.Error("a full page and no more to be done")
+	}
+	s.wantBalance(wallet, sweepPage-1, sweepPage-1)
+	if sweep() {
+		t.Error("more is to be done although the rest is young")
+	}
+	s.wantBalance(wallet, sweepPage+1, sweepPage+1)
+	s.wantBalance(poisoned, 0, 0)
+}
+
+func TestASweeperBeginsInTheRecentPast(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	wallet := s.wallet()
+	sweeper, q := s.sweeper(time.Minute)
+	start := func() int64 {
+		t.Helper()
+		if err := sweeper.findStart(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		return sweeper.outboxID
+	}
+	if got := start(); got > 0 {
+		t.Errorf("an empty outbox begins after %d", got)
+	}
+	s.accept(wallet, repeat(1, 100)...)
+	s.grow("21 minutes")
+	s.exec("DELETE FROM outbox WHERE id < 10 OR id = 100")
+	if got := start(); got < 98 || got > 100 {
+		t.Errorf("an outbox with nothing recent begins after %d, want about its end", got)
+	}
+	s.accept(wallet, repeat(1, 100)...)
+	s.exec("DELETE FROM outbox WHERE id IN (101, 102)")
+	if got := start(); got < 99 || got > 102 {
+		t.Errorf("begins after %d, want just before the first recent row, 103", got)
+	}
+}
+
+// Not even the outbox knows of these operations any more.
+func TestTheWalkFindsWhatWasBehindInThePassBefore(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	sweeper, q := s.sweeper(0)
+	var wallets []uuid.UUID
+	for range 3 {
+		wallets = append(wallets, s.wallet())
+		s.accept(wallets[len(wallets)-1], 1)
+	}
+	s.exec("INSERT INTO wallets (id, currency) SELECT gen_random_uuid(), 'EUR' FROM generate_series(1, $1)", sweepPage)
+	s.exec("INSERT INTO wallet_sequences (wallet_id) SELECT id FROM wallets ON CONFLICT DO NOTHING")
+	s.exec("TRUNCATE outbox")
+	pass := func() {
+		t.Helper()
+		for more := true; more; more = sweeper.walk != uuid.Nil {
+			if err := sweeper.sweepWallets(t.Context(), q); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	pass()
+	for _, wallet := range wallets {
+		s.wantBalance(wallet, 0, 0)
+	}
+	s.accept(wallets[0], 1)
+	pass()
+	for _, wallet := range wallets {
+		s.wantBalance(wallet, 1, 1)
+	}
+	pass()
+	s.wantBalance(wallets[0], 2, 2)
+	s.audit()
+}
+
+func TestOneWorkerSweepsAtATime(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	begin := func() (held *logBuffer, stop func()) {
+		sweeper, _ := s.sweeper(time.Minute)
+		held = &logBuffer{}
+		sweeper.log = slog.New(slog.NewTextHandler(held, nil))
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = sweeper.hold(ctx)
+		}()
+		return held, func() {
+			cancel()
+			<-ended
+		}
+	}
+	first, stopFirst := begin()
+	eventually(t, 10*time.Second, first.missing("sweeping"))
+	second, _ := s.sweeper(time.Minute)
+	if err := second.hold(t.Context()); err != nil {
+		t.Errorf("the second does not simply give up: %v", err)
+	}
+	stopFirst()
+	third, stopThird := begin()
+	eventually(t, 10*time.Second, third.missing("sweeping"))
+	stopThird()
+}
