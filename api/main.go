@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
@@ -34,6 +35,9 @@ var contract []byte
 
 // drainTime is how long waiting requests have to get their answer after SIGTERM.
 const drainTime = 3 * time.Second
+
+// goodbye is how long closing the connections may take after that.
+const goodbye = 300 * time.Millisecond
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -63,7 +67,9 @@ func serve(ctx context.Context, c config) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
+	redis.SetLogger(quiet{})             // it would tell every failure, and the cache tells the first
+	c.redis.ContextTimeoutEnabled = true // or a silent Redis would take its own, longer time
 	redisClient := redis.NewClient(c.redis)
 	defer redisClient.Close()
 
@@ -114,6 +120,21 @@ func serve(ctx context.Context, c config) error {
 	err = server.Shutdown(context.WithoutCancel(ctx))
 	return err
 }
+
+// closePool says goodbye to Postgres, but not for long: from a silent server it would wait for 15 s.
+func closePool(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() { pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(goodbye):
+	}
+}
+
+// quiet is a log that says nothing.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // flushConfig is the flusher's own connection: it waits for locks less long than others.
 func flushConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
