@@ -41,12 +41,15 @@ func (c *cache) get(ctx context.Context, id uuid.UUID) (wallet walletdb.Wallet, 
 }
 
 // fill puts in what was read from Postgres, before a client sees it.
-func (c *cache) fill(ctx context.Context, wallet walletdb.Wallet) {
-	c.use(ctx, func(ctx context.Context) error { return walletcache.Fill(ctx, c.client, wallet) })
+func (c *cache) fill(ctx context.Context, wallets ...walletdb.Wallet) {
+	if len(wallets) == 0 {
+		return
+	}
+	c.use(ctx, func(ctx context.Context) error { return walletcache.Fill(ctx, c.client, wallets...) })
 }
 
 // raise puts in the wallet's state after a finished operation, before a client sees it: the next
-// balance that is read is not older.
+// balance that is read is not older. A pending operation says nothing about the balance.
 func (c *cache) raise(ctx context.Context, operation walletdb.OperationState) {
 	if operation.BalanceAfter == nil {
 		return

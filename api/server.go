@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -28,7 +29,7 @@ func newHandler(w *wallets, m *metrics) (http.Handler, error) {
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.Use(m.measure, identify, recoverPanic, headAsGet, limitBody)
+	router.Use(m.measure, identify, recoverPanic, headAsGet, joinETags, limitBody)
 	router.NotFound(answerNotFound)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, "GET, HEAD") })
 	router.Handle("/api/*", api)
@@ -113,6 +114,16 @@ func headAsGet(next http.Handler) http.Handler {
 			clone := *r
 			clone.Method = http.MethodGet
 			r = &clone
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// joinETags makes several lines of If-None-Match one, of which ogen reads the first only.
+func joinETags(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lines := r.Header["If-None-Match"]; len(lines) > 1 {
+			r.Header.Set("If-None-Match", strings.Join(lines, ", "))
 		}
 		next.ServeHTTP(w, r)
 	})

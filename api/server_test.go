@@ -32,6 +32,7 @@ const (
 	walletsPath    = "/api/v1/wallets"
 	walletsW       = "/api/v1/wallets/W"
 	operationsPath = "/api/v1/wallet"
+	statementW     = "/api/v1/wallets/W/operations"
 	operationO     = "/api/v1/wallets/W/operations/O"
 	absent         = "00000000-0000-4000-8000-000000000000"
 )
@@ -67,6 +68,11 @@ func surfaces() []surface {
 		{"content type with a charset", "POST", operationsPath, deposit(""), []string{"Content-Type: application/json; charset=utf-8"}, 202, "", ""},
 		{"read an operation", "GET", operationO, "", nil, 200, "", ""},
 		{"read an operation's head", "HEAD", operationO, "", nil, 200, "", ""},
+		{"find wallets", "GET", walletsPath + "?reference=x&limit=500&after=" + absent, "", nil, 200, "", ""},
+		{"list wallets", "GET", walletsPath, "", nil, 200, "", ""},
+		{"read a statement", "GET", statementW, "", nil, 200, "", ""},
+		{"read a statement with everything", "GET", statementW + "?after=1&limit=1&order=asc", "", nil, 200, "", ""},
+		{"read an unchanged wallet", "GET", walletsW, "", []string{`If-None-Match: "0"`}, 304, "", ""},
 		{"the contract", "GET", "/openapi.yaml", "", nil, 200, "", ""},
 		{"the contract's head", "HEAD", "/openapi.yaml", "", nil, 200, "", ""},
 		{"Swagger UI", "GET", "/swagger/", "", nil, 200, "", ""},
@@ -87,6 +93,16 @@ func surfaces() []surface {
 		{"another wallet's operation", "GET", "/api/v1/wallets/" + absent + "/operations/O", "", nil, 404, "operation-not-found", ""},
 		{"a wallet id that is none", "GET", "/api/v1/wallets/x", "", nil, 400, "invalid-request", "walletId"},
 		{"an operation id that is none", "GET", walletsW + "/operations/x", "", nil, 400, "invalid-request", "operationId"},
+		{"a statement of no wallet", "GET", "/api/v1/wallets/" + absent + "/operations", "", nil, 404, "wallet-not-found", ""},
+		{"a page of 0", "GET", statementW + "?limit=0", "", nil, 400, "invalid-request", "limit"},
+		{"a page of 501", "GET", walletsPath + "?limit=501", "", nil, 400, "invalid-request", "limit"},
+		{"a page of words", "GET", walletsPath + "?limit=all", "", nil, 400, "invalid-request", "limit"},
+		{"two limits", "GET", walletsPath + "?limit=1&limit=2", "", nil, 400, "invalid-request", "limit"},
+		{"an empty limit", "GET", walletsPath + "?limit=", "", nil, 400, "invalid-request", "limit"},
+		{"after nothing", "GET", statementW + "?after=0", "", nil, 400, "invalid-request", "after"},
+		{"after no wallet", "GET", walletsPath + "?after=x", "", nil, 400, "invalid-request", "after"},
+		{"another order", "GET", statementW + "?order=up", "", nil, 400, "invalid-request", "order"},
+		{"an empty reference to find", "GET", walletsPath + "?reference=", "", nil, 400, "invalid-request", "reference"},
 		{"a malformed query", "GET", walletsW + "?a=%zz", "", nil, 400, "invalid-request", ""},
 
 		{"no content type", "POST", operationsPath, deposit(""), []string{"Content-Type: "}, 415, "unsupported-media-type", ""},
@@ -271,5 +287,28 @@ func TestAPanicIsAProblem(t *testing.T) {
 		`"detail":"The error is on our side and was logged.","code":"internal","instance":"/api/v1/wallets/x"}`
 	if answer.Code != http.StatusInternalServerError || answer.Body.String() != want {
 		t.Errorf("%d %s", answer.Code, answer.Body)
+	}
+}
+
+func TestAnETagChangesWithTheVersionOnly(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		ifNoneMatch string
+		want        bool
+	}{
+		{`"7"`, true}, {`W/"7"`, true}, {`"6", "7"`, true}, {`"6",W/"7"`, true}, {`*`, true},
+		{`"6"`, false}, {`7`, false}, {``, false}, {`"77"`, false},
+	} {
+		if got := hasETag(test.ifNoneMatch, `"7"`); got != test.want {
+			t.Errorf("If-None-Match: %s: %v", test.ifNoneMatch, got)
+		}
+	}
+	a := startAPI(t, testdb.New(t).As(testdb.API))
+	path := walletsPath + "/" + a.newWallet(t).String()
+	read := a.send("GET", path, "")
+	etag := read.header.Get("ETag")
+	unchanged := a.send("GET", path, "", `If-None-Match: "x"`, "If-None-Match: "+etag)
+	if unchanged.status != http.StatusNotModified || unchanged.text != "" || unchanged.header.Get("ETag") != etag {
+		t.Errorf("%d %q %v", unchanged.status, unchanged.text, unchanged.header)
 	}
 }

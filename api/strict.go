@@ -108,6 +108,9 @@ var rules = map[string]string{
 	"amount":          "must be an integer from 1 to 9007199254740991",
 	"reference":       "must be a string of 1 to 128 characters without control characters",
 	"currency":        "must be three capital letters",
+	"after":           "must be next of the page before",
+	"limit":           "must be an integer from 1 to 500",
+	"order":           "must be asc or desc",
 	"Idempotency-Key": "must be 1 to 255 visible ASCII characters, or a quoted string of them and spaces",
 }
 

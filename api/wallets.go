@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,7 +113,7 @@ func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalle
 }
 
 // GetWallet reads the cache, else Postgres.
-func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (*oas.WalletReadHeaders, error) {
+func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (oas.GetWalletRes, error) {
 	wallet, found := ws.cache.get(ctx, params.WalletID)
 	if !found {
 		ctx, cancel := context.WithTimeout(ctx, ws.timeout)
@@ -126,7 +128,52 @@ func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (*
 		}
 		ws.cache.fill(ctx, wallet)
 	}
-	return &oas.WalletReadHeaders{CacheControl: cacheControl, Response: walletBody(wallet)}, nil
+	etag := `"` + strconv.FormatInt(wallet.AppliedSeq, 10) + `"`
+	if hasETag(params.IfNoneMatch.Value, etag) {
+		return &oas.WalletUnchanged{ETag: etag, CacheControl: cacheControl}, nil
+	}
+	return &oas.WalletReadHeaders{ETag: etag, CacheControl: cacheControl, Response: walletBody(wallet)}, nil
+}
+
+// hasETag reports whether an If-None-Match (RFC 9110) names the etag; weak or strong is the same here.
+func hasETag(ifNoneMatch, etag string) bool {
+	for candidate := range strings.SplitSeq(ifNoneMatch, ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// ListWallets reads one wallet more than the page, to know whether there is a next one.
+func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams) (*oas.WalletListHeaders, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	limit := int(params.Limit.Value)
+	q := walletdb.New(ws.pool)
+	var found []walletdb.Wallet
+	var err error
+	if params.Reference.Set {
+		found, err = q.ListWalletsByReference(ctx, walletdb.ListWalletsByReferenceParams{
+			Reference: string(params.Reference.Value), After: params.After.Value, MaxRows: int32(limit + 1),
+		})
+	} else {
+		found, err = q.ListWallets(ctx, walletdb.ListWalletsParams{After: params.After.Value, MaxRows: int32(limit + 1)})
+	}
+	if err != nil {
+		return nil, readError(err)
+	}
+	page := oas.WalletPage{Items: []oas.Wallet{}, Next: oas.NilUUID{Null: true}}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = oas.NilUUID{Value: found[limit-1].ID}
+	}
+	ws.cache.fill(ctx, found...)
+	for _, wallet := range found {
+		page.Items = append(page.Items, walletBody(wallet))
+	}
+	return &oas.WalletListHeaders{CacheControl: cacheControl, Response: page}, nil
 }
 
 // readError tells errors that will pass, of which the client may simply try again, from ours.

@@ -358,7 +358,7 @@ func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w h
 
 // handleGetWalletRequest handles getWallet operation.
 //
-// `version` is the sequence of the last operation that the balance contains.
+// `version` is the sequence of the last operation that the balance contains; the `ETag` is made of it.
 //
 // Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
 //
@@ -388,7 +388,7 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 
 	var rawBody []byte
 
-	var response *WalletReadHeaders
+	var response GetWalletRes
 	if m := s.cfg.Middleware; m != nil {
 		mreq := middleware.Request{
 			Context:          ctx,
@@ -402,6 +402,10 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 					Name: "walletId",
 					In:   "path",
 				}: params.WalletID,
+				{
+					Name: "If-None-Match",
+					In:   "header",
+				}: params.IfNoneMatch,
 			},
 			Raw: r,
 		}
@@ -409,7 +413,7 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 		type (
 			Request  = struct{}
 			Params   = GetWalletParams
-			Response = *WalletReadHeaders
+			Response = GetWalletRes
 		)
 		response, err = middleware.HookMiddleware[
 			Request,
@@ -445,6 +449,222 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 	}
 
 	if err := encodeGetWalletResponse(response, w); err != nil {
+		defer recordError("EncodeResponse", err)
+		if !errors.Is(err, ht.ErrInternalServerErrorResponse) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+		}
+		return
+	}
+}
+
+// handleListOperationsRequest handles listOperations operation.
+//
+// A page of the wallet's operations by sequence, the newest first unless `order` says otherwise. Each
+// finished one carries the balance after it. Operations that are accepted while a client pages change
+// nothing on pages that it has read.
+//
+// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
+//
+// GET /api/v1/wallets/{walletId}/operations
+func (s *Server) handleListOperationsRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
+	statusWriter := &codeRecorder{ResponseWriter: w}
+	w = statusWriter
+	ctx := r.Context()
+
+	var (
+		err          error
+		opErrContext = ogenerrors.OperationContext{
+			Name: ListOperationsOperation,
+			ID:   "listOperations",
+		}
+	)
+	params, err := decodeListOperationsParams(args, argsEscaped, r)
+	if err != nil {
+		err = &ogenerrors.DecodeParamsError{
+			OperationContext: opErrContext,
+			Err:              err,
+		}
+		defer recordError("DecodeParams", err)
+		s.cfg.ErrorHandler(ctx, w, r, err)
+		return
+	}
+
+	var rawBody []byte
+
+	var response *OperationListHeaders
+	if m := s.cfg.Middleware; m != nil {
+		mreq := middleware.Request{
+			Context:          ctx,
+			OperationName:    ListOperationsOperation,
+			OperationSummary: "Read a wallet's statement",
+			OperationID:      "listOperations",
+			Body:             nil,
+			RawBody:          rawBody,
+			Params: middleware.Parameters{
+				{
+					Name: "walletId",
+					In:   "path",
+				}: params.WalletID,
+				{
+					Name: "after",
+					In:   "query",
+				}: params.After,
+				{
+					Name: "limit",
+					In:   "query",
+				}: params.Limit,
+				{
+					Name: "order",
+					In:   "query",
+				}: params.Order,
+			},
+			Raw: r,
+		}
+
+		type (
+			Request  = struct{}
+			Params   = ListOperationsParams
+			Response = *OperationListHeaders
+		)
+		response, err = middleware.HookMiddleware[
+			Request,
+			Params,
+			Response,
+		](
+			m,
+			mreq,
+			unpackListOperationsParams,
+			func(ctx context.Context, request Request, params Params) (response Response, err error) {
+				response, err = s.h.ListOperations(ctx, params)
+				return response, err
+			},
+		)
+	} else {
+		response, err = s.h.ListOperations(ctx, params)
+	}
+	if err != nil {
+		if errRes, ok := errors.Into[*ProblemStatusCodeWithHeaders](err); ok {
+			if err := encodeErrorResponse(errRes, w); err != nil {
+				defer recordError("Internal", err)
+			}
+			return
+		}
+		if errors.Is(err, ht.ErrNotImplemented) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+			return
+		}
+		if err := encodeErrorResponse(s.h.NewError(ctx, err), w); err != nil {
+			defer recordError("Internal", err)
+		}
+		return
+	}
+
+	if err := encodeListOperationsResponse(response, w); err != nil {
+		defer recordError("EncodeResponse", err)
+		if !errors.Is(err, ht.ErrInternalServerErrorResponse) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+		}
+		return
+	}
+}
+
+// handleListWalletsRequest handles listWallets operation.
+//
+// A page of wallets in the order of their ids: all of them, or those with a reference.
+//
+// Codes: `invalid-request`, `overloaded`, `internal`.
+//
+// GET /api/v1/wallets
+func (s *Server) handleListWalletsRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
+	statusWriter := &codeRecorder{ResponseWriter: w}
+	w = statusWriter
+	ctx := r.Context()
+
+	var (
+		err          error
+		opErrContext = ogenerrors.OperationContext{
+			Name: ListWalletsOperation,
+			ID:   "listWallets",
+		}
+	)
+	params, err := decodeListWalletsParams(args, argsEscaped, r)
+	if err != nil {
+		err = &ogenerrors.DecodeParamsError{
+			OperationContext: opErrContext,
+			Err:              err,
+		}
+		defer recordError("DecodeParams", err)
+		s.cfg.ErrorHandler(ctx, w, r, err)
+		return
+	}
+
+	var rawBody []byte
+
+	var response *WalletListHeaders
+	if m := s.cfg.Middleware; m != nil {
+		mreq := middleware.Request{
+			Context:          ctx,
+			OperationName:    ListWalletsOperation,
+			OperationSummary: "Find wallets",
+			OperationID:      "listWallets",
+			Body:             nil,
+			RawBody:          rawBody,
+			Params: middleware.Parameters{
+				{
+					Name: "reference",
+					In:   "query",
+				}: params.Reference,
+				{
+					Name: "after",
+					In:   "query",
+				}: params.After,
+				{
+					Name: "limit",
+					In:   "query",
+				}: params.Limit,
+			},
+			Raw: r,
+		}
+
+		type (
+			Request  = struct{}
+			Params   = ListWalletsParams
+			Response = *WalletListHeaders
+		)
+		response, err = middleware.HookMiddleware[
+			Request,
+			Params,
+			Response,
+		](
+			m,
+			mreq,
+			unpackListWalletsParams,
+			func(ctx context.Context, request Request, params Params) (response Response, err error) {
+				response, err = s.h.ListWallets(ctx, params)
+				return response, err
+			},
+		)
+	} else {
+		response, err = s.h.ListWallets(ctx, params)
+	}
+	if err != nil {
+		if errRes, ok := errors.Into[*ProblemStatusCodeWithHeaders](err); ok {
+			if err := encodeErrorResponse(errRes, w); err != nil {
+				defer recordError("Internal", err)
+			}
+			return
+		}
+		if errors.Is(err, ht.ErrNotImplemented) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+			return
+		}
+		if err := encodeErrorResponse(s.h.NewError(ctx, err), w); err != nil {
+			defer recordError("Internal", err)
+		}
+		return
+	}
+
+	if err := encodeListWalletsResponse(response, w); err != nil {
 		defer recordError("EncodeResponse", err)
 		if !errors.Is(err, ht.ErrInternalServerErrorResponse) {
 			s.cfg.ErrorHandler(ctx, w, r, err)

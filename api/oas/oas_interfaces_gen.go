@@ -8,3 +8,7 @@ type CreateOperationRes interface {
 type CreateWalletRes interface {
 	createWalletRes()
 }
+
+type GetWalletRes interface {
+	getWalletRes()
+}

@@ -10,4 +10,6 @@ const (
 	CreateWalletOperation    OperationName = "CreateWallet"
 	GetOperationOperation    OperationName = "GetOperation"
 	GetWalletOperation       OperationName = "GetWallet"
+	ListOperationsOperation  OperationName = "ListOperations"
+	ListWalletsOperation     OperationName = "ListWallets"
 )

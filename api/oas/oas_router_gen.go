@@ -17,6 +17,9 @@ var (
 	rn2AllowedHeaders = map[string]string{
 		"POST": "Content-Type,Idempotency-Key",
 	}
+	rn4AllowedHeaders = map[string]string{
+		"GET": "If-None-Match",
+	}
 )
 
 func (s *Server) cutPrefix(path string) (string, bool) {
@@ -92,11 +95,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 				if len(elem) == 0 {
 					switch r.Method {
+					case "GET":
+						s.handleListWalletsRequest([0]string{}, elemIsEscaped, w, r)
 					case "POST":
 						s.handleCreateWalletRequest([0]string{}, elemIsEscaped, w, r)
 					default:
 						s.notAllowed(w, r, notAllowedParams{
-							allowedMethods: "POST",
+							allowedMethods: "GET,POST",
 							allowedHeaders: rn2AllowedHeaders,
 							acceptPost:     "application/json",
 							acceptPatch:    "",
@@ -132,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 						default:
 							s.notAllowed(w, r, notAllowedParams{
 								allowedMethods: "GET",
-								allowedHeaders: nil,
+								allowedHeaders: rn4AllowedHeaders,
 								acceptPost:     "",
 								acceptPatch:    "",
 							})
@@ -141,30 +146,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 						return
 					}
 					switch elem[0] {
-					case '/': // Prefix: "/operations/"
+					case '/': // Prefix: "/operations"
 
-						if l := len("/operations/"); len(elem) >= l && elem[0:l] == "/operations/" {
+						if l := len("/operations"); len(elem) >= l && elem[0:l] == "/operations" {
 							elem = elem[l:]
 						} else {
 							break
 						}
 
-						// Param: "operationId"
-						// Leaf parameter, slashes are prohibited
-						idx := strings.IndexByte(elem, '/')
-						if idx >= 0 {
-							break
-						}
-						args[1] = elem
-						elem = ""
-
 						if len(elem) == 0 {
-							// Leaf node.
 							switch r.Method {
 							case "GET":
-								s.handleGetOperationRequest([2]string{
+								s.handleListOperationsRequest([1]string{
 									args[0],
-									args[1],
 								}, elemIsEscaped, w, r)
 							default:
 								s.notAllowed(w, r, notAllowedParams{
@@ -176,6 +170,45 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 							}
 
 							return
+						}
+						switch elem[0] {
+						case '/': // Prefix: "/"
+
+							if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+								elem = elem[l:]
+							} else {
+								break
+							}
+
+							// Param: "operationId"
+							// Leaf parameter, slashes are prohibited
+							idx := strings.IndexByte(elem, '/')
+							if idx >= 0 {
+								break
+							}
+							args[1] = elem
+							elem = ""
+
+							if len(elem) == 0 {
+								// Leaf node.
+								switch r.Method {
+								case "GET":
+									s.handleGetOperationRequest([2]string{
+										args[0],
+										args[1],
+									}, elemIsEscaped, w, r)
+								default:
+									s.notAllowed(w, r, notAllowedParams{
+										allowedMethods: "GET",
+										allowedHeaders: nil,
+										acceptPost:     "",
+										acceptPatch:    "",
+									})
+								}
+
+								return
+							}
+
 						}
 
 					}
@@ -304,6 +337,15 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 
 				if len(elem) == 0 {
 					switch method {
+					case "GET":
+						r.name = ListWalletsOperation
+						r.summary = "Find wallets"
+						r.operationID = "listWallets"
+						r.operationGroup = ""
+						r.pathPattern = "/api/v1/wallets"
+						r.args = args
+						r.count = 0
+						return r, true
 					case "POST":
 						r.name = CreateWalletOperation
 						r.summary = "Create a wallet"
@@ -351,38 +393,64 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 						}
 					}
 					switch elem[0] {
-					case '/': // Prefix: "/operations/"
+					case '/': // Prefix: "/operations"
 
-						if l := len("/operations/"); len(elem) >= l && elem[0:l] == "/operations/" {
+						if l := len("/operations"); len(elem) >= l && elem[0:l] == "/operations" {
 							elem = elem[l:]
 						} else {
 							break
 						}
 
-						// Param: "operationId"
-						// Leaf parameter, slashes are prohibited
-						idx := strings.IndexByte(elem, '/')
-						if idx >= 0 {
-							break
-						}
-						args[1] = elem
-						elem = ""
-
 						if len(elem) == 0 {
-							// Leaf node.
 							switch method {
 							case "GET":
-								r.name = GetOperationOperation
-								r.summary = "Read an operation"
-								r.operationID = "getOperation"
+								r.name = ListOperationsOperation
+								r.summary = "Read a wallet's statement"
+								r.operationID = "listOperations"
 								r.operationGroup = ""
-								r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}"
+								r.pathPattern = "/api/v1/wallets/{walletId}/operations"
 								r.args = args
-								r.count = 2
+								r.count = 1
 								return r, true
 							default:
 								return
 							}
+						}
+						switch elem[0] {
+						case '/': // Prefix: "/"
+
+							if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+								elem = elem[l:]
+							} else {
+								break
+							}
+
+							// Param: "operationId"
+							// Leaf parameter, slashes are prohibited
+							idx := strings.IndexByte(elem, '/')
+							if idx >= 0 {
+								break
+							}
+							args[1] = elem
+							elem = ""
+
+							if len(elem) == 0 {
+								// Leaf node.
+								switch method {
+								case "GET":
+									r.name = GetOperationOperation
+									r.summary = "Read an operation"
+									r.operationID = "getOperation"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}"
+									r.args = args
+									r.count = 2
+									return r, true
+								default:
+									return
+								}
+							}
+
 						}
 
 					}

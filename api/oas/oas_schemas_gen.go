@@ -46,6 +46,96 @@ func (s *FieldError) SetDetail(val string) {
 	s.Detail = val
 }
 
+// NewNilInt64 returns new NilInt64 with value set to v.
+func NewNilInt64(v int64) NilInt64 {
+	return NilInt64{
+		Value: v,
+	}
+}
+
+// NilInt64 is nullable int64.
+type NilInt64 struct {
+	Value int64
+	Null  bool
+}
+
+// SetTo sets value to v.
+func (o *NilInt64) SetTo(v int64) {
+	o.Null = false
+	o.Value = v
+}
+
+// IsNull returns true if value is Null.
+func (o NilInt64) IsNull() bool { return o.Null }
+
+// SetToNull sets value to null.
+func (o *NilInt64) SetToNull() {
+	o.Null = true
+	var v int64
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o NilInt64) Get() (v int64, ok bool) {
+	if o.Null {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o NilInt64) Or(d int64) int64 {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewNilUUID returns new NilUUID with value set to v.
+func NewNilUUID(v uuid.UUID) NilUUID {
+	return NilUUID{
+		Value: v,
+	}
+}
+
+// NilUUID is nullable uuid.UUID.
+type NilUUID struct {
+	Value uuid.UUID
+	Null  bool
+}
+
+// SetTo sets value to v.
+func (o *NilUUID) SetTo(v uuid.UUID) {
+	o.Null = false
+	o.Value = v
+}
+
+// IsNull returns true if value is Null.
+func (o NilUUID) IsNull() bool { return o.Null }
+
+// SetToNull sets value to null.
+func (o *NilUUID) SetToNull() {
+	o.Null = true
+	var v uuid.UUID
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o NilUUID) Get() (v uuid.UUID, ok bool) {
+	if o.Null {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o NilUUID) Or(d uuid.UUID) uuid.UUID {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // Ref: #/components/schemas/Operation
 type Operation struct {
 	OperationID uuid.UUID `json:"operationId"`
@@ -250,6 +340,59 @@ func (s *OperationFinishedHeaders) SetResponse(val Operation) {
 }
 
 func (*OperationFinishedHeaders) createOperationRes() {}
+
+// OperationListHeaders wraps OperationPage with response headers.
+type OperationListHeaders struct {
+	CacheControl string
+	Response     OperationPage
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *OperationListHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *OperationListHeaders) GetResponse() OperationPage {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *OperationListHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *OperationListHeaders) SetResponse(val OperationPage) {
+	s.Response = val
+}
+
+// Ref: #/components/schemas/OperationPage
+type OperationPage struct {
+	Items []Operation `json:"items"`
+	// `after` for the next page; null on the last one.
+	Next NilInt64 `json:"next"`
+}
+
+// GetItems returns the value of Items.
+func (s *OperationPage) GetItems() []Operation {
+	return s.Items
+}
+
+// GetNext returns the value of Next.
+func (s *OperationPage) GetNext() NilInt64 {
+	return s.Next
+}
+
+// SetItems sets the value of Items.
+func (s *OperationPage) SetItems(val []Operation) {
+	s.Items = val
+}
+
+// SetNext sets the value of Next.
+func (s *OperationPage) SetNext(val NilInt64) {
+	s.Next = val
+}
 
 // OperationReadHeaders wraps Operation with response headers.
 type OperationReadHeaders struct {
@@ -602,6 +745,98 @@ func (o OptInt32) Or(d int32) int32 {
 	return d
 }
 
+// NewOptInt64 returns new OptInt64 with value set to v.
+func NewOptInt64(v int64) OptInt64 {
+	return OptInt64{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptInt64 is optional int64.
+type OptInt64 struct {
+	Value int64
+	Set   bool
+}
+
+// IsSet returns true if OptInt64 was set.
+func (o OptInt64) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptInt64) Reset() {
+	var v int64
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptInt64) SetTo(v int64) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptInt64) Get() (v int64, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptInt64) Or(d int64) int64 {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptOrder returns new OptOrder with value set to v.
+func NewOptOrder(v Order) OptOrder {
+	return OptOrder{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptOrder is optional Order.
+type OptOrder struct {
+	Value Order
+	Set   bool
+}
+
+// IsSet returns true if OptOrder was set.
+func (o OptOrder) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptOrder) Reset() {
+	var v Order
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptOrder) SetTo(v Order) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptOrder) Get() (v Order, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptOrder) Or(d Order) Order {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptReference returns new OptReference with value set to v.
 func NewOptReference(v Reference) OptReference {
 	return OptReference{
@@ -784,6 +1019,48 @@ func (o OptUUID) Or(d uuid.UUID) uuid.UUID {
 		return v
 	}
 	return d
+}
+
+// Ref: #/components/schemas/Order
+type Order string
+
+const (
+	OrderAsc  Order = "asc"
+	OrderDesc Order = "desc"
+)
+
+// AllValues returns all Order values.
+func (Order) AllValues() []Order {
+	return []Order{
+		OrderAsc,
+		OrderDesc,
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Order) MarshalText() ([]byte, error) {
+	switch s {
+	case OrderAsc:
+		return []byte(s), nil
+	case OrderDesc:
+		return []byte(s), nil
+	default:
+		return nil, errors.Errorf("invalid value: %q", s)
+	}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Order) UnmarshalText(data []byte) error {
+	switch Order(data) {
+	case OrderAsc:
+		*s = OrderAsc
+		return nil
+	case OrderDesc:
+		*s = OrderDesc
+		return nil
+	default:
+		return errors.Errorf("invalid value: %q", data)
+	}
 }
 
 // A problem document (RFC 9457).
@@ -1046,15 +1323,74 @@ func (s *WalletCreatedHeaders) SetResponse(val Wallet) {
 
 func (*WalletCreatedHeaders) createWalletRes() {}
 
+// WalletListHeaders wraps WalletPage with response headers.
+type WalletListHeaders struct {
+	CacheControl string
+	Response     WalletPage
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *WalletListHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *WalletListHeaders) GetResponse() WalletPage {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *WalletListHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *WalletListHeaders) SetResponse(val WalletPage) {
+	s.Response = val
+}
+
+// Ref: #/components/schemas/WalletPage
+type WalletPage struct {
+	Items []Wallet `json:"items"`
+	// `after` for the next page; null on the last one.
+	Next NilUUID `json:"next"`
+}
+
+// GetItems returns the value of Items.
+func (s *WalletPage) GetItems() []Wallet {
+	return s.Items
+}
+
+// GetNext returns the value of Next.
+func (s *WalletPage) GetNext() NilUUID {
+	return s.Next
+}
+
+// SetItems sets the value of Items.
+func (s *WalletPage) SetItems(val []Wallet) {
+	s.Items = val
+}
+
+// SetNext sets the value of Next.
+func (s *WalletPage) SetNext(val NilUUID) {
+	s.Next = val
+}
+
 // WalletReadHeaders wraps Wallet with response headers.
 type WalletReadHeaders struct {
 	CacheControl string
+	ETag         string
 	Response     Wallet
 }
 
 // GetCacheControl returns the value of CacheControl.
 func (s *WalletReadHeaders) GetCacheControl() string {
 	return s.CacheControl
+}
+
+// GetETag returns the value of ETag.
+func (s *WalletReadHeaders) GetETag() string {
+	return s.ETag
 }
 
 // GetResponse returns the value of Response.
@@ -1067,10 +1403,17 @@ func (s *WalletReadHeaders) SetCacheControl(val string) {
 	s.CacheControl = val
 }
 
+// SetETag sets the value of ETag.
+func (s *WalletReadHeaders) SetETag(val string) {
+	s.ETag = val
+}
+
 // SetResponse sets the value of Response.
 func (s *WalletReadHeaders) SetResponse(val Wallet) {
 	s.Response = val
 }
+
+func (*WalletReadHeaders) getWalletRes() {}
 
 // WalletReplayedHeaders wraps Wallet with response headers.
 type WalletReplayedHeaders struct {
@@ -1136,3 +1479,31 @@ func (s *WalletRequest) SetCurrency(val OptCurrency) {
 func (s *WalletRequest) SetReference(val OptReference) {
 	s.Reference = val
 }
+
+// Ref: #/components/responses/WalletUnchanged
+type WalletUnchanged struct {
+	CacheControl string
+	ETag         string
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *WalletUnchanged) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetETag returns the value of ETag.
+func (s *WalletUnchanged) GetETag() string {
+	return s.ETag
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *WalletUnchanged) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetETag sets the value of ETag.
+func (s *WalletUnchanged) SetETag(val string) {
+	s.ETag = val
+}
+
+func (*WalletUnchanged) getWalletRes() {}

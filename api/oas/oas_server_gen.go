@@ -37,12 +37,30 @@ type Handler interface {
 	GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error)
 	// GetWallet implements getWallet operation.
 	//
-	// `version` is the sequence of the last operation that the balance contains.
+	// `version` is the sequence of the last operation that the balance contains; the `ETag` is made of it.
 	//
 	// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
-	GetWallet(ctx context.Context, params GetWalletParams) (*WalletReadHeaders, error)
+	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
+	// ListOperations implements listOperations operation.
+	//
+	// A page of the wallet's operations by sequence, the newest first unless `order` says otherwise. Each
+	// finished one carries the balance after it. Operations that are accepted while a client pages change
+	// nothing on pages that it has read.
+	//
+	// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/operations
+	ListOperations(ctx context.Context, params ListOperationsParams) (*OperationListHeaders, error)
+	// ListWallets implements listWallets operation.
+	//
+	// A page of wallets in the order of their ids: all of them, or those with a reference.
+	//
+	// Codes: `invalid-request`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets
+	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
 	// NewError creates *ProblemStatusCodeWithHeaders from error returned by handler.
 	//
 	// Used for common default response.

@@ -41,8 +41,8 @@ func Set(ctx context.Context, client redis.UniversalClient, wallets []walletdb.W
 }
 
 // Fill is Set for a reader: it announces nothing.
-func Fill(ctx context.Context, client redis.UniversalClient, wallet walletdb.Wallet) error {
-	return run(ctx, client, []walletdb.Wallet{wallet}, "")
+func Fill(ctx context.Context, client redis.UniversalClient, wallets ...walletdb.Wallet) error {
+	return run(ctx, client, wallets, "")
 }
 
 // Raise tells the cache a newer state of a wallet of which only version and balance are known, so

@@ -96,6 +96,16 @@ func (ns NullOutcomeStatus) Value() (driver.Value, error) {
 	return string(ns.OutcomeStatus), nil
 }
 
+type Operation struct {
+	WalletID  uuid.UUID
+	Seq       int64
+	ID        uuid.UUID
+	Type      OperationType
+	Amount    int64
+	Reference *string
+	CreatedAt time.Time
+}
+
 type OperationState struct {
 	WalletID      uuid.UUID
 	Seq           int64
