@@ -48,15 +48,18 @@ func (c *cache) fill(ctx context.Context, wallets ...walletdb.Wallet) {
 	c.use(ctx, func(ctx context.Context) error { return walletcache.Fill(ctx, c.client, wallets...) })
 }
 
-// raise puts in the wallet's state after a finished operation, before a client sees it: the next
-// balance that is read is not older. A pending operation says nothing about the balance.
-func (c *cache) raise(ctx context.Context, operation walletdb.OperationState) {
-	if operation.BalanceAfter == nil {
-		return
+// raise puts in the wallets' states after finished operations, before a client sees them: the next
+// balance that is read is not older. A pending operation says nothing about a balance.
+func (c *cache) raise(ctx context.Context, operations ...walletdb.OperationState) {
+	var states []walletdb.Wallet
+	for _, o := range operations {
+		if o.BalanceAfter != nil {
+			states = append(states, walletdb.Wallet{ID: o.WalletID, AppliedSeq: o.Seq, Balance: *o.BalanceAfter})
+		}
 	}
-	c.use(ctx, func(ctx context.Context) error {
-		return walletcache.Raise(ctx, c.client, operation.WalletID, operation.Seq, *operation.BalanceAfter)
-	})
+	if len(states) > 0 {
+		c.use(ctx, func(ctx context.Context) error { return walletcache.Raise(ctx, c.client, states...) })
+	}
 }
 
 func (c *cache) use(ctx context.Context, fn func(ctx context.Context) error) {

@@ -35,10 +35,8 @@ const (
 	messageHeaders = `{"version":"1"}`
 )
 
-var (
-	errOverloaded     = errors.New("not accepted in time")
-	errOutcomeUnknown = errors.New("the answer to a commit was lost")
-)
+// errOverloaded means that nothing was accepted, and that the same request may be accepted later.
+var errOverloaded = errors.New("not accepted in time")
 
 // flusher accepts operations: one transaction, a flush, for all requests that came meanwhile.
 //

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -18,7 +19,15 @@ func operationID(walletID uuid.UUID, key oas.OptString) (uuid.UUID, error) {
 	if !key.Set {
 		return uuid.NewV7()
 	}
-	return uuid.NewSHA1(walletID, []byte(plainKey(key.Value))), nil
+	return uuid.NewSHA1(walletID, []byte(key.Value)), nil
+}
+
+// itemKey is the key of a batch's operation i: its own, or one made from the batch's.
+func itemKey(own, batch oas.OptString, i int) oas.OptString {
+	if own.Set || !batch.Set {
+		return own
+	}
+	return oas.NewOptString(batch.Value + ":" + strconv.Itoa(i))
 }
 
 // newWalletID is the identity of a wallet: of the client and the key, or new without a key.
@@ -26,16 +35,16 @@ func newWalletID(client string, key oas.OptString) (uuid.UUID, error) {
 	if !key.Set {
 		return uuid.NewV7()
 	}
-	return uuid.NewSHA1(walletNamespace, []byte(client+"\x00"+plainKey(key.Value))), nil
+	return uuid.NewSHA1(walletNamespace, []byte(client+"\x00"+key.Value)), nil
 }
 
-// plainKey takes the quotes and escapes off a key that openapi.yaml's pattern has let through, so
-// that "a" and a are one key.
-func plainKey(key string) string {
-	if !strings.HasPrefix(key, `"`) {
-		return key
+// plainKey takes the quotes and escapes off the key of a header that openapi.yaml's pattern has let
+// through, so that "a" and a are one key.
+func plainKey(header oas.OptString) oas.OptString {
+	if strings.HasPrefix(header.Value, `"`) {
+		header.Value = unescape.Replace(header.Value[1 : len(header.Value)-1])
 	}
-	return unescape.Replace(key[1 : len(key)-1])
+	return header
 }
 
 var unescape = strings.NewReplacer(`\"`, `"`, `\\`, `\`)

@@ -18,40 +18,38 @@ var errOperationNotFound = errors.New("operation not found")
 
 // CreateOperation queues the operation for the next flush and waits for its answer.
 func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationRequest, params oas.CreateOperationParams) (oas.CreateOperationRes, error) {
-	id, err := operationID(body.WalletID, params.IdempotencyKey)
+	id, err := operationID(body.WalletID, plainKey(params.IdempotencyKey))
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	started := time.Now()
-	accepted := ws.accept(&request{
+	r := &request{
 		walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
 		ctx: ctx, done: make(chan answer, 1),
-	})
-	if errors.Is(accepted.err, errOutcomeUnknown) {
-		return nil, unknownOperation(id)
 	}
-	if accepted.err != nil {
-		return nil, accepted.err
+	if !ws.queue.push(r) {
+		return nil, errOverloaded
+	}
+	got := ws.wait(r)
+	if got.err != nil {
+		return nil, got.err
 	}
 	ws.metrics.accepts.Observe(time.Since(started).Seconds())
+	ws.cache.raise(ctx, got.operation)
 	location := walletPath(body.WalletID) + "/operations/" + id.String()
-	replayed := oas.OptBool{Value: true, Set: accepted.replayed}
-	if accepted.operation.Status == statusPending {
-		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, Response: operationBody(accepted.operation)}, nil
+	replayed := oas.OptBool{Value: true, Set: got.replayed}
+	if got.operation.Status == statusPending {
+		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, Response: operationBody(got.operation)}, nil
 	}
-	ws.cache.raise(ctx, accepted.operation)
-	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, Response: operationBody(accepted.operation)}, nil
+	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, Response: operationBody(got.operation)}, nil
 }
 
-// accept waits for the request's flush. If the time is over before that starts, nothing is accepted;
-// after that the flush decides, which ends soon.
-func (ws *wallets) accept(r *request) answer {
-	if !ws.queue.push(r) {
-		return answer{err: errOverloaded}
-	}
+// wait returns the answer to a queued request. If the client's time is over before the request's
+// flush starts, nothing is accepted; after that the flush decides, which ends soon.
+func (ws *wallets) wait(r *request) answer {
 	select {
 	case a := <-r.done:
 		return a
@@ -61,6 +59,41 @@ func (ws *wallets) accept(r *request) answer {
 		return answer{err: r.givenUp()}
 	}
 	return <-r.done
+}
+
+// CreateOperations queues a batch: all of it, in its order, or nothing.
+func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest, params oas.CreateOperationsParams) (*oas.BatchResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	batchKey := plainKey(params.IdempotencyKey)
+	requests := make([]*request, len(body.Operations))
+	for i, item := range body.Operations {
+		id, err := operationID(item.WalletID, itemKey(item.IdempotencyKey, batchKey, i))
+		if err != nil {
+			return nil, err
+		}
+		requests[i] = &request{
+			walletID: item.WalletID, id: id, kind: walletdb.OperationType(item.OperationType),
+			amount: int64(item.Amount), reference: string(item.Reference.Value),
+			ctx: ctx, done: make(chan answer, 1),
+		}
+	}
+	if !ws.queue.push(requests...) {
+		return nil, errOverloaded
+	}
+	response := &oas.BatchResponse{Items: make([]oas.BatchItem, len(requests))}
+	operations := make([]walletdb.OperationState, 0, len(requests))
+	for i, r := range requests {
+		got := ws.wait(r)
+		if got.err != nil {
+			response.Items[i] = oas.NewProblemBatchItem(problemOf(ctx, got.err).Response)
+			continue
+		}
+		operations = append(operations, got.operation)
+		response.Items[i] = oas.NewOperationBatchItem(operationBody(got.operation))
+	}
+	ws.cache.raise(ctx, operations...)
+	return response, nil
 }
 
 // GetOperation reads Postgres.

@@ -35,7 +35,7 @@ func (r *request) bytes() int { return operationBytes + len(r.reference) }
 // givenUp is the answer to a request whose client does not wait any longer.
 func (r *request) givenUp() error {
 	if r.sent {
-		return errOutcomeUnknown
+		return unknownOperation(r.id)
 	}
 	return errOverloaded
 }

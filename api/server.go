@@ -132,7 +132,7 @@ func joinETags(next http.Handler) http.Handler {
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
-			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, maxBody)}
+			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path))}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -47,6 +47,11 @@ func surfaces() []surface {
 	invalid := func(name, body, field string) surface {
 		return surface{name, "POST", operationsPath, body, nil, 400, "invalid-request", field}
 	}
+	const item = `{"walletId":"W","operationType":"DEPOSIT","amount":1}`
+	batch := func(items string) string { return `{"operations":[` + items + `]}` }
+	invalidBatch := func(name, body, field string) surface {
+		return surface{name, "POST", batchPath, body, nil, 400, "invalid-request", field}
+	}
 	invalidKey := func(name string, header ...string) surface {
 		return surface{name, "POST", operationsPath, deposit(""), header, 400, "invalid-request", "Idempotency-Key"}
 	}
@@ -137,6 +142,21 @@ func surfaces() []surface {
 		invalid("a long reference", deposit(`,"reference":"`+strings.Repeat("é", 129)+`"`), "reference"),
 		invalid("a control character", deposit(`,"reference":"a\nb"`), "reference"),
 		invalid("a zero character", deposit(`,"reference":"a\u0000b"`), "reference"),
+		invalidBatch("no operations", `{}`, "operations"),
+		invalidBatch("an empty batch", `{"operations":[]}`, "operations"),
+		invalidBatch("a batch that is no array", `{"operations":{}}`, "operations"),
+		invalidBatch("a batch of 1001", batch(strings.Repeat(item+",", 1000)+item), "operations"),
+		invalidBatch("an amount of 0 in a batch", batch(item+","+strings.Replace(item, ":1}", ":0}", 1)), "operations[1].amount"),
+		invalidBatch("a fraction in a batch", batch(item+","+strings.Replace(item, ":1}", ":1.5}", 1)), "operations[1].amount"),
+		invalidBatch("no amount in a batch", batch(item+`,{"walletId":"W","operationType":"DEPOSIT"}`), "operations[1].amount"),
+		invalidBatch("an unknown field in a batch", batch(item+","+strings.Replace(item, ":1}", `:1,"x":1}`, 1)), "operations[1].x"),
+		invalidBatch("a repeated field in a batch", batch(item+","+strings.Replace(item, ":1}", `:1,"amount":1}`, 1)), "operations[1].amount"),
+		invalidBatch("an empty key in a batch", batch(strings.Replace(item, ":1}", `:1,"idempotencyKey":""}`, 1)), "operations[0].idempotencyKey"),
+		invalidBatch("an item that is no object", batch(item+",7"), "operations[1]"),
+		{"a batch too large", "POST", batchPath, batch(item) + strings.Repeat(" ", maxBatchBody), nil, 413, "request-too-large", ""},
+		{"a batch", "POST", batchPath, batch(item), nil, 200, "", ""},
+		{"a large batch", "POST", batchPath, batch(strings.Repeat(item+",", 999)+item), nil, 200, "", ""},
+		{"reading a batch", "GET", batchPath, "", nil, 405, "method-not-allowed", ""},
 		{"a currency in small letters", "POST", walletsPath, `{"currency":"eur"}`, nil, 400, "invalid-request", "currency"},
 		{"the longest reference", "POST", operationsPath, deposit(`,"reference":"` + strings.Repeat("é", 128) + `"`), nil, 202, "", ""},
 

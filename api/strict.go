@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/go-faster/jx"
@@ -19,8 +20,23 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 )
 
-// maxBody is the largest body, in bytes.
-const maxBody = 16 << 10
+const (
+	batchPath = "/api/v1/wallet/batch"
+
+	// The largest bodies, in bytes.
+	maxBody      = 16 << 10
+	maxBatchBody = 1 << 20
+
+	// maxFieldErrors is the most mistakes that one answer names.
+	maxFieldErrors = 20
+)
+
+func bodyLimit(path string) int64 {
+	if path == batchPath {
+		return maxBatchBody
+	}
+	return maxBody
+}
 
 // strictBody is a request's body that refuses, when it is read, what ogen's decoder lets through: too
 // many bytes, invalid UTF-8 and fields that come twice. It is read only after a request's path,
@@ -75,7 +91,11 @@ func uniqueFields(d *jx.Decoder, path string) error {
 			return uniqueFields(d, path+key+".")
 		}))
 	case jx.Array:
-		return onlyProblem(d.Arr(func(d *jx.Decoder) error { return uniqueFields(d, path) }))
+		i := -1
+		return onlyProblem(d.Arr(func(d *jx.Decoder) error {
+			i++
+			return uniqueFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].")
+		}))
 	default:
 		return d.Skip()
 	}
@@ -111,15 +131,16 @@ var rules = map[string]string{
 	"after":           "must be next of the page before",
 	"limit":           "must be an integer from 1 to 500",
 	"order":           "must be asc or desc",
+	"operations":      "must be an array of 1 to 1000 operations",
+	"idempotencyKey":  "must be 1 to 255 visible ASCII characters and spaces",
 	"Idempotency-Key": "must be 1 to 255 visible ASCII characters, or a quoted string of them and spaces",
 }
 
 // decodeProblem finds out what is wrong with a request that ogen could not decode. A request with
 // several mistakes is told the first of 415, 413 and 400.
 func decodeProblem(r *http.Request, err error) problem {
-	body, hasBody := r.Body.(*strictBody)
 	var p problem
-	if hasBody {
+	if body, unread := r.Body.(*strictBody); unread { // once it has read a body, ogen puts another in its place
 		mediaType, _, mediaErr := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if mediaErr != nil || mediaType != "application/json" {
 			return problem{code: unsupportedMediaType}
@@ -129,7 +150,6 @@ func decodeProblem(r *http.Request, err error) problem {
 		}
 	}
 	var parameter *ogenerrors.DecodeParamError
-	var fields *validate.Error
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -137,24 +157,47 @@ func decodeProblem(r *http.Request, err error) problem {
 		return invalid(parameter.Name, rules[parameter.Name])
 	case errors.Is(err, validate.ErrBodyRequired):
 		return problem{code: invalidRequest, detail: "The request needs a body."}
-	case errors.As(err, &fields):
-		p = problem{code: invalidRequest}
+	}
+	p = problem{code: invalidRequest, errors: fieldErrors(itemPath(err), err)}
+	if len(p.errors) == 0 {
+		p.detail = "The body is not JSON, or not an object."
+	}
+	p.errors = p.errors[:min(len(p.errors), maxFieldErrors)]
+	return p
+}
+
+// fieldErrors finds the fields in an error of ogen's. Validation names them, one in the other;
+// decoding names them in its text only.
+func fieldErrors(path string, err error) (found []oas.FieldError) {
+	var fields *validate.Error
+	if errors.As(err, &fields) {
 		for _, field := range fields.Fields {
+			name := strings.TrimPrefix(strings.TrimSuffix(path, ".")+"."+field.Name, ".")
+			name = strings.Replace(name, ".[", "[", 1)
+			nested := fieldErrors(name+".", field.Error)
+			if len(nested) > 0 {
+				found = append(found, nested...)
+				continue
+			}
 			detail := rules[field.Name]
 			if errors.Is(field.Error, validate.ErrFieldRequired) {
 				detail = "is missing"
 			}
-			p.errors = append(p.errors, oas.FieldError{Field: field.Name, Detail: detail})
+			found = append(found, oas.FieldError{Field: name, Detail: detail})
 		}
-		return p
+		return found
 	}
-	if name := decodedField.FindStringSubmatch(err.Error()); name != nil {
-		return invalid(name[1], rules[name[1]])
+	if names := unexpectedField.FindStringSubmatch(err.Error()); names != nil {
+		return []oas.FieldError{{Field: path + names[1], Detail: "is not a field of this request"}}
 	}
-	if name := unexpectedField.FindStringSubmatch(err.Error()); name != nil {
-		return invalid(name[1], "is not a field of this request")
+	if names := decodedField.FindAllStringSubmatch(err.Error(), -1); names != nil {
+		name := names[len(names)-1][1]
+		if path != "" && name == "operations" {
+			return []oas.FieldError{{Field: strings.TrimSuffix(path, "."), Detail: "must be an object"}}
+		}
+		return []oas.FieldError{{Field: path + name, Detail: rules[name]}}
 	}
-	return problem{code: invalidRequest, detail: "The body is not valid JSON of the right shape."}
+	return nil
 }
 
 // ogen names the field of a decoding error in its text only.
@@ -162,3 +205,25 @@ var (
 	decodedField    = regexp.MustCompile(`decode field "(\w+)"`)
 	unexpectedField = regexp.MustCompile(`unexpected field "((?:[^"\\]|\\.){1,128})"`)
 )
+
+// itemPath is the place of the batch's operation at which decoding stopped, as in "operations[3].".
+func itemPath(err error) string {
+	var body *ogenerrors.DecodeBodyError
+	if !errors.As(err, &body) || !strings.Contains(err.Error(), `decode field "operations"`) {
+		return ""
+	}
+	i := -1
+	_ = jx.DecodeBytes(body.Body).Obj(func(d *jx.Decoder, key string) error {
+		if key != "operations" {
+			return d.Skip()
+		}
+		return d.Arr(func(d *jx.Decoder) error {
+			i++
+			return new(oas.BatchOperation).Decode(d)
+		})
+	})
+	if i < 0 {
+		return "" // it is no array
+	}
+	return "operations[" + strconv.Itoa(i) + "]."
+}

@@ -13,6 +13,7 @@ import (
 
 var regexMap = map[string]ogenregex.Regexp{
 	"^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$": ogenregex.MustCompile("^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"),
+	"^[ -~]{1,255}$":         ogenregex.MustCompile("^[ -~]{1,255}$"),
 	"^[A-Z]{3}$":             ogenregex.MustCompile("^[A-Z]{3}$"),
 	"^[^\\x00-\\x1f\\x7f]+$": ogenregex.MustCompile("^[^\\x00-\\x1f\\x7f]+$"),
 }

@@ -143,6 +143,128 @@ func (s *Server) handleCreateOperationRequest(args [0]string, argsEscaped bool, 
 	}
 }
 
+// handleCreateOperationsRequest handles createOperations operation.
+//
+// Up to 1000 operations, each accepted or refused on its own. `items` answers them in their order,
+// each with an operation or with a problem, which has a `code`. Operations of one wallet get their
+// sequences in the order of the batch.
+//
+// If an operation breaks the schema, the whole batch is refused with 400 and nothing is accepted;
+// `errors` then names it, as in `operations[3].amount`.
+//
+// Give every operation an `idempotencyKey`, or the batch an `Idempotency-Key` K: then operation i (the
+// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
+//
+// Codes: `invalid-request`, `unsupported-media-type`, `request-too-large`, `overloaded`, `internal`;
+// in an item `wallet-not-found`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
+// `internal`.
+//
+// POST /api/v1/wallet/batch
+func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
+	statusWriter := &codeRecorder{ResponseWriter: w}
+	w = statusWriter
+	ctx := r.Context()
+
+	var (
+		err          error
+		opErrContext = ogenerrors.OperationContext{
+			Name: CreateOperationsOperation,
+			ID:   "createOperations",
+		}
+	)
+	params, err := decodeCreateOperationsParams(args, argsEscaped, r)
+	if err != nil {
+		err = &ogenerrors.DecodeParamsError{
+			OperationContext: opErrContext,
+			Err:              err,
+		}
+		defer recordError("DecodeParams", err)
+		s.cfg.ErrorHandler(ctx, w, r, err)
+		return
+	}
+
+	var rawBody []byte
+	request, rawBody, close, err := s.decodeCreateOperationsRequest(r)
+	if err != nil {
+		err = &ogenerrors.DecodeRequestError{
+			OperationContext: opErrContext,
+			Err:              err,
+		}
+		defer recordError("DecodeRequest", err)
+		s.cfg.ErrorHandler(ctx, w, r, err)
+		return
+	}
+	defer func() {
+		if err := close(); err != nil {
+			recordError("CloseRequest", err)
+		}
+	}()
+
+	var response *BatchResponse
+	if m := s.cfg.Middleware; m != nil {
+		mreq := middleware.Request{
+			Context:          ctx,
+			OperationName:    CreateOperationsOperation,
+			OperationSummary: "Deposit to or withdraw from many wallets",
+			OperationID:      "createOperations",
+			Body:             request,
+			RawBody:          rawBody,
+			Params: middleware.Parameters{
+				{
+					Name: "Idempotency-Key",
+					In:   "header",
+				}: params.IdempotencyKey,
+			},
+			Raw: r,
+		}
+
+		type (
+			Request  = *BatchRequest
+			Params   = CreateOperationsParams
+			Response = *BatchResponse
+		)
+		response, err = middleware.HookMiddleware[
+			Request,
+			Params,
+			Response,
+		](
+			m,
+			mreq,
+			unpackCreateOperationsParams,
+			func(ctx context.Context, request Request, params Params) (response Response, err error) {
+				response, err = s.h.CreateOperations(ctx, request, params)
+				return response, err
+			},
+		)
+	} else {
+		response, err = s.h.CreateOperations(ctx, request, params)
+	}
+	if err != nil {
+		if errRes, ok := errors.Into[*ProblemStatusCodeWithHeaders](err); ok {
+			if err := encodeErrorResponse(errRes, w); err != nil {
+				defer recordError("Internal", err)
+			}
+			return
+		}
+		if errors.Is(err, ht.ErrNotImplemented) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+			return
+		}
+		if err := encodeErrorResponse(s.h.NewError(ctx, err), w); err != nil {
+			defer recordError("Internal", err)
+		}
+		return
+	}
+
+	if err := encodeCreateOperationsResponse(response, w); err != nil {
+		defer recordError("EncodeResponse", err)
+		if !errors.Is(err, ht.ErrInternalServerErrorResponse) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+		}
+		return
+	}
+}
+
 // handleCreateWalletRequest handles createWallet operation.
 //
 // Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same

@@ -6,10 +6,11 @@ package oas
 type OperationName = string
 
 const (
-	CreateOperationOperation OperationName = "CreateOperation"
-	CreateWalletOperation    OperationName = "CreateWallet"
-	GetOperationOperation    OperationName = "GetOperation"
-	GetWalletOperation       OperationName = "GetWallet"
-	ListOperationsOperation  OperationName = "ListOperations"
-	ListWalletsOperation     OperationName = "ListWallets"
+	CreateOperationOperation  OperationName = "CreateOperation"
+	CreateOperationsOperation OperationName = "CreateOperations"
+	CreateWalletOperation     OperationName = "CreateWallet"
+	GetOperationOperation     OperationName = "GetOperation"
+	GetWalletOperation        OperationName = "GetWallet"
+	ListOperationsOperation   OperationName = "ListOperations"
+	ListWalletsOperation      OperationName = "ListWallets"
 )

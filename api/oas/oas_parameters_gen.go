@@ -110,6 +110,101 @@ func decodeCreateOperationParams(args [0]string, argsEscaped bool, r *http.Reque
 	return params, nil
 }
 
+// CreateOperationsParams is parameters of createOperations operation.
+type CreateOperationsParams struct {
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent.
+	// The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+}
+
+func unpackCreateOperationsParams(packed middleware.Parameters) (params CreateOperationsParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeCreateOperationsParams(args [0]string, argsEscaped bool, r *http.Request) (params CreateOperationsParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // CreateWalletParams is parameters of createWallet operation.
 type CreateWalletParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or

@@ -107,6 +107,19 @@ func encodeCreateOperationResponse(response CreateOperationRes, w http.ResponseW
 	}
 }
 
+func encodeCreateOperationsResponse(response *BatchResponse, w http.ResponseWriter) error {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(200)
+
+	e := new(jx.Encoder)
+	response.Encode(e)
+	if _, err := e.WriteTo(w); err != nil {
+		return errors.Wrap(err, "write")
+	}
+
+	return nil
+}
+
 func encodeCreateWalletResponse(response CreateWalletRes, w http.ResponseWriter) error {
 	switch response := response.(type) {
 	case *WalletReplayedHeaders:

@@ -18,6 +18,164 @@ type Amount int64
 
 type Balance int64
 
+// An operation, or a problem, which has a `code`.
+// Ref: #/components/schemas/BatchItem
+// BatchItem represents sum type.
+type BatchItem struct {
+	// Type selects the active sum variant, switch on this field.
+	Type      BatchItemType
+	Operation Operation
+	Problem   Problem
+}
+
+// BatchItemType is oneOf type of BatchItem.
+type BatchItemType string
+
+// Possible values for BatchItemType.
+const (
+	OperationBatchItem BatchItemType = "Operation"
+	ProblemBatchItem   BatchItemType = "Problem"
+)
+
+// IsOperation reports whether BatchItem is Operation.
+func (s BatchItem) IsOperation() bool { return s.Type == OperationBatchItem }
+
+// IsProblem reports whether BatchItem is Problem.
+func (s BatchItem) IsProblem() bool { return s.Type == ProblemBatchItem }
+
+// SetOperation sets BatchItem to Operation.
+func (s *BatchItem) SetOperation(v Operation) {
+	s.Type = OperationBatchItem
+	s.Operation = v
+}
+
+// GetOperation returns Operation and true boolean if BatchItem is Operation.
+func (s BatchItem) GetOperation() (v Operation, ok bool) {
+	if !s.IsOperation() {
+		return v, false
+	}
+	return s.Operation, true
+}
+
+// NewOperationBatchItem returns new BatchItem from Operation.
+func NewOperationBatchItem(v Operation) BatchItem {
+	var s BatchItem
+	s.SetOperation(v)
+	return s
+}
+
+// SetProblem sets BatchItem to Problem.
+func (s *BatchItem) SetProblem(v Problem) {
+	s.Type = ProblemBatchItem
+	s.Problem = v
+}
+
+// GetProblem returns Problem and true boolean if BatchItem is Problem.
+func (s BatchItem) GetProblem() (v Problem, ok bool) {
+	if !s.IsProblem() {
+		return v, false
+	}
+	return s.Problem, true
+}
+
+// NewProblemBatchItem returns new BatchItem from Problem.
+func NewProblemBatchItem(v Problem) BatchItem {
+	var s BatchItem
+	s.SetProblem(v)
+	return s
+}
+
+// Ref: #/components/schemas/BatchOperation
+type BatchOperation struct {
+	WalletID      uuid.UUID     `json:"walletId"`
+	OperationType OperationType `json:"operationType"`
+	Amount        Amount        `json:"amount"`
+	Reference     OptReference  `json:"reference"`
+	// The operation's Idempotency-Key, as it is without quotes: 1 to 255 visible ASCII characters and
+	// spaces.
+	IdempotencyKey OptString `json:"idempotencyKey"`
+}
+
+// GetWalletID returns the value of WalletID.
+func (s *BatchOperation) GetWalletID() uuid.UUID {
+	return s.WalletID
+}
+
+// GetOperationType returns the value of OperationType.
+func (s *BatchOperation) GetOperationType() OperationType {
+	return s.OperationType
+}
+
+// GetAmount returns the value of Amount.
+func (s *BatchOperation) GetAmount() Amount {
+	return s.Amount
+}
+
+// GetReference returns the value of Reference.
+func (s *BatchOperation) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetIdempotencyKey returns the value of IdempotencyKey.
+func (s *BatchOperation) GetIdempotencyKey() OptString {
+	return s.IdempotencyKey
+}
+
+// SetWalletID sets the value of WalletID.
+func (s *BatchOperation) SetWalletID(val uuid.UUID) {
+	s.WalletID = val
+}
+
+// SetOperationType sets the value of OperationType.
+func (s *BatchOperation) SetOperationType(val OperationType) {
+	s.OperationType = val
+}
+
+// SetAmount sets the value of Amount.
+func (s *BatchOperation) SetAmount(val Amount) {
+	s.Amount = val
+}
+
+// SetReference sets the value of Reference.
+func (s *BatchOperation) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetIdempotencyKey sets the value of IdempotencyKey.
+func (s *BatchOperation) SetIdempotencyKey(val OptString) {
+	s.IdempotencyKey = val
+}
+
+// Ref: #/components/schemas/BatchRequest
+type BatchRequest struct {
+	Operations []BatchOperation `json:"operations"`
+}
+
+// GetOperations returns the value of Operations.
+func (s *BatchRequest) GetOperations() []BatchOperation {
+	return s.Operations
+}
+
+// SetOperations sets the value of Operations.
+func (s *BatchRequest) SetOperations(val []BatchOperation) {
+	s.Operations = val
+}
+
+// Ref: #/components/schemas/BatchResponse
+type BatchResponse struct {
+	Items []BatchItem `json:"items"`
+}
+
+// GetItems returns the value of Items.
+func (s *BatchResponse) GetItems() []BatchItem {
+	return s.Items
+}
+
+// SetItems sets the value of Items.
+func (s *BatchResponse) SetItems(val []BatchItem) {
+	s.Items = val
+}
+
 type Currency string
 
 // Ref: #/components/schemas/FieldError

@@ -19,6 +19,24 @@ type Handler interface {
 	//
 	// POST /api/v1/wallet
 	CreateOperation(ctx context.Context, req *OperationRequest, params CreateOperationParams) (CreateOperationRes, error)
+	// CreateOperations implements createOperations operation.
+	//
+	// Up to 1000 operations, each accepted or refused on its own. `items` answers them in their order,
+	// each with an operation or with a problem, which has a `code`. Operations of one wallet get their
+	// sequences in the order of the batch.
+	//
+	// If an operation breaks the schema, the whole batch is refused with 400 and nothing is accepted;
+	// `errors` then names it, as in `operations[3].amount`.
+	//
+	// Give every operation an `idempotencyKey`, or the batch an `Idempotency-Key` K: then operation i (the
+	// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
+	//
+	// Codes: `invalid-request`, `unsupported-media-type`, `request-too-large`, `overloaded`, `internal`;
+	// in an item `wallet-not-found`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
+	// `internal`.
+	//
+	// POST /api/v1/wallet/batch
+	CreateOperations(ctx context.Context, req *BatchRequest, params CreateOperationsParams) (*BatchResponse, error)
 	// CreateWallet implements createWallet operation.
 	//
 	// Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same

@@ -45,10 +45,10 @@ func Fill(ctx context.Context, client redis.UniversalClient, wallets ...walletdb
 	return run(ctx, client, wallets, "")
 }
 
-// Raise tells the cache a newer state of a wallet of which only version and balance are known, so
-// that no older one is read from it.
-func Raise(ctx context.Context, client redis.UniversalClient, id uuid.UUID, version, balance int64) error {
-	return run(ctx, client, []walletdb.Wallet{{ID: id, AppliedSeq: version, Balance: balance}}, "")
+// Raise tells the cache newer states of wallets of which only id, version and balance are known, so
+// that no older ones are read from it.
+func Raise(ctx context.Context, client redis.UniversalClient, states ...walletdb.Wallet) error {
+	return run(ctx, client, states, "")
 }
 
 // Get reports false if the cache cannot tell.

@@ -36,7 +36,7 @@ func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
 func TestRaiseHidesAnOlderStateUntilAReaderFillsIt(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()
-	if err := walletcache.Raise(t.Context(), client, wallet.ID, 7, 70); err != nil {
+	if err := walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: wallet.ID, AppliedSeq: 7, Balance: 70}); err != nil {
 		t.Fatal(err)
 	}
 	if _, found, err := walletcache.Get(t.Context(), client, wallet.ID); err != nil || found {
