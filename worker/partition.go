@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -35,9 +34,9 @@ type partition struct {
 	report  func(err error)                            // tells why nothing can be applied; nil: something was
 	sleep   func(ctx context.Context, d time.Duration) // until ctx ends at most
 
-	next       int64                // the offset after the last message applied, or unknownOffset
-	stuck      map[uuid.UUID]target // wallets that fail on their own, and hold the offset back
-	stuckUntil time.Time            // when they are tried again
+	next       int64     // the offset after the last message applied, or unknownOffset
+	stuck      []target  // wallets that fail on their own, and hold the offset back
+	stuckUntil time.Time // when they are tried again
 
 	paused atomic.Bool
 	polled atomic.Int64 // the offset after the last message received, or unknownOffset
@@ -55,7 +54,7 @@ const unknownOffset = -1
 func newPartition(number int32, queue *queue, applier *applier, store func(next int64), report func(err error)) *partition {
 	p := &partition{
 		number: number, queue: queue, applier: applier, store: store, report: report, sleep: sleep,
-		next: unknownOffset, stuck: map[uuid.UUID]target{}, done: make(chan struct{}),
+		next: unknownOffset, done: make(chan struct{}),
 	}
 	p.polled.Store(unknownOffset)
 	p.stored.Store(unknownOffset)
@@ -98,8 +97,8 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 	if len(p.stuck) > 0 && !time.Now().Before(p.stuckUntil) {
 		p.retryStuck(ctx)
 	}
-	for _, t := range failed {
-		p.stuck[t.walletID] = t
+	if len(failed) > 0 {
+		p.stuck = append(p.stuck, failed...)
 		p.stuckUntil = time.Now().Add(stuckDelay)
 	}
 	if len(batch) > 0 {
@@ -117,36 +116,38 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 
 // retryStuck gives every stuck wallet another chance.
 func (p *partition) retryStuck(ctx context.Context) {
-	failed, err := p.oneByOne(ctx, slices.Collect(maps.Values(p.stuck)), nil)
+	failed, err := p.oneByOne(ctx, p.stuck, nil)
 	p.stuckUntil = time.Now().Add(stuckDelay)
 	if err != nil {
 		p.report(err)
 		return
 	}
-	clear(p.stuck)
-	for _, t := range failed {
-		p.stuck[t.walletID] = t
-	}
+	p.stuck = failed
 }
 
 // targets returns what a batch asks for, without the wallets that are stuck or halted.
 func (p *partition) targets(batch []received) []target {
-	upTo := make(map[uuid.UUID]int64)
+	targets := make([]target, 0, len(batch))
+	place := make(map[uuid.UUID]int, len(batch))
 	for _, m := range batch {
-		if m.sequence > upTo[m.walletID] {
-			upTo[m.walletID] = m.sequence
+		if m.sequence == 0 {
+			continue
 		}
-	}
-	targets := make([]target, 0, len(upTo))
-	for id, sequence := range upTo {
-		if t, ok := p.stuck[id]; ok {
-			t.upTo, t.accepted = max(t.upTo, sequence), false
-			p.stuck[id] = t
-		} else if !p.applier.halted.recently(id) {
-			targets = append(targets, target{walletID: id, upTo: sequence})
+		i, seen := place[m.walletID]
+		if !seen {
+			i = len(targets)
+			place[m.walletID] = i
+			targets = append(targets, target{walletID: m.walletID})
 		}
+		targets[i].upTo = max(targets[i].upTo, m.sequence)
 	}
-	return targets
+	return slices.DeleteFunc(targets, func(t target) bool {
+		i := slices.IndexFunc(p.stuck, func(s target) bool { return s.walletID == t.walletID })
+		if i >= 0 {
+			p.stuck[i] = target{walletID: t.walletID, upTo: max(p.stuck[i].upTo, t.upTo)}
+		}
+		return i >= 0 || p.applier.halted.recently(t.walletID)
+	})
 }
 
 // settle applies targets, for as long as it takes, and returns those that fail on their own.
