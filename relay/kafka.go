@@ -19,6 +19,7 @@ const (
 	metadataTimeout = 5 * time.Second
 	// closeTimeout bounds the wait for librdkafka, whose destructor can hang.
 	closeTimeout = time.Second
+	causeTimeout = 300 * time.Millisecond
 	maxHeaders   = 1000 // different headers kept parsed
 )
 
@@ -121,7 +122,8 @@ func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
 			}
 		}
 		if err != nil {
-			return failure(m.Topic, err)
+			out.TopicPartition.Error = err
+			return failure(out)
 		}
 	}
 	for acknowledged < len(messages) {
@@ -139,20 +141,41 @@ func (k *kafkaProducer) await(ctx context.Context, acknowledged *int, of int) er
 	case event := <-k.producer.Events():
 		switch event := event.(type) {
 		case *kafka.Message:
-			if err := event.TopicPartition.Error; err != nil {
-				return failure(*event.TopicPartition.Topic, err)
+			if event.TopicPartition.Error != nil {
+				return k.cause(failure(event))
 			}
 			*acknowledged++
 			failpoint.Reach("relay-mid-wave")
 		case kafka.Error:
 			if event.IsFatal() {
-				return fmt.Errorf("kafka producer: %w", event)
+				return k.cause(fmt.Errorf("kafka producer: %w", event))
 			}
 			k.trouble = event
 		}
 		return nil
 	case <-ctx.Done():
 		return errors.Join(fmt.Errorf("kafka acknowledged %d of %d messages: %w", *acknowledged, of, ctx.Err()), k.trouble)
+	}
+}
+
+// cause looks for a rejection among the reports that follow the first error of a wave: the error of
+// the producer, which ends with it, comes first, and the other messages' reports tell nothing.
+func (k *kafkaProducer) cause(err error) error {
+	patience := time.After(causeTimeout)
+	for {
+		var rejected *rejectedError
+		if errors.As(err, &rejected) {
+			return err
+		}
+		select {
+		case event := <-k.producer.Events():
+			m, ok := event.(*kafka.Message)
+			if ok && m.TopicPartition.Error != nil && errors.As(failure(m), &rejected) {
+				return rejected
+			}
+		case <-patience:
+			return err
+		}
 	}
 }
 
@@ -227,10 +250,11 @@ func isFull(err error) bool {
 }
 
 // failure tells an error that comes back on every try from one that a new producer may not have.
-func failure(topic string, err error) error {
+func failure(m *kafka.Message) error {
+	err := fmt.Errorf("kafka, topic %q: %w", *m.TopicPartition.Topic, m.TopicPartition.Error)
 	var e kafka.Error
 	if errors.As(err, &e) && slices.Contains(rejections, e.Code()) {
-		return &rejectedError{fmt.Errorf("kafka rejects a message for topic %q: %w", topic, err)}
+		return &rejectedError{err}
 	}
-	return fmt.Errorf("publish to topic %q: %w", topic, err)
+	return err
 }

@@ -55,13 +55,24 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	}
 	defer pool.Close()
 
-	r := &relay{
+	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
+	var work sync.WaitGroup
+	work.Go(func() { upkeep(ctx, pool, config.relay, config.retention, status) })
+	work.Go(func() { elect(ctx, config.postgres.ConnConfig, config.relay, status, newRelay(config, status).lead) })
+	work.Wait()
+	log.Info("relay ended")
+	return 0
+}
+
+// newRelay wires the relay to Postgres and Kafka.
+func newRelay(config config, status *status) *relay {
+	return &relay{
 		openOutbox: func(ctx context.Context) (outbox, error) {
 			return openPostgres(ctx, config.postgres.ConnConfig, config.relay)
 		},
 		openProducer: func() (producer, error) {
 			status.metrics.producers.Inc()
-			return newKafkaProducer(config.kafka, log)
+			return newKafkaProducer(config.kafka, status.log)
 		},
 		limits:      waveLimits,
 		interval:    config.pollInterval,
@@ -70,11 +81,4 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 		sleep:       func(ctx context.Context, d time.Duration) { sleep(ctx, d) },
 		status:      status,
 	}
-	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
-	var work sync.WaitGroup
-	work.Go(func() { upkeep(ctx, pool, config.relay, config.retention, status) })
-	work.Go(func() { elect(ctx, config.postgres.ConnConfig, config.relay, status, r.lead) })
-	work.Wait()
-	log.Info("relay ended")
-	return 0
 }

@@ -27,11 +27,11 @@ var mutations = []mutation{
 		"publish.go", "case upTo < p.last:\n\t\tp.after = upTo\n", "",
 	},
 	{
-		"R1: rows are published in id order", "TestConcurrentWritersLoseNothing",
+		"R1: rows are published in id order", "TestWindowsHoldWhatBecameVisible",
 		"../db/walletdb/relay.sql.go", "AS cur FROM w ORDER BY id", "AS cur FROM w ORDER BY id DESC",
 	},
 	{
-		"R1: transactions that were running are read later", "TestConcurrentWritersLoseNothing",
+		"R1: transactions that were running are read later", "TestWindowsHoldWhatBecameVisible",
 		"../db/walletdb/relay.sql.go", "FROM pg_snapshot_xip($1::pg_snapshot) x (xid)", "FROM (SELECT NULL::xid8 LIMIT 0) x (xid)",
 	},
 	{

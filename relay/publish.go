@@ -113,7 +113,7 @@ type relay struct {
 	sleep        func(context.Context, time.Duration)
 	status       *status
 
-	limit    int // most rows of the next wave: fewer after Kafka rejected one
+	limit    int // most rows of the next wave: fewer after an error
 	failures int // since the last step that succeeded
 }
 
@@ -299,8 +299,9 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 	return messages, len(rows), nil
 }
 
-// publish sends one wave. If Kafka rejects a message for good, the waves are halved until it is
-// alone: then its row is known.
+// publish sends one wave. After an error the next wave has half the rows, after a success twice as
+// many. So a row that Kafka rejects for good is alone in the end, and known; and a broker that is too
+// slow for a wave is sent less.
 func (s *session) publish(ctx context.Context, messages []message) error {
 	publishing := s.now()
 	ctx, cancel := context.WithTimeout(ctx, s.waveTimeout)
@@ -313,7 +314,7 @@ func (s *session) publish(ctx context.Context, messages []message) error {
 		s.status.took("publish", s.now().Sub(publishing))
 	case errors.As(err, &rejected) && len(messages) == 1:
 		return stoppedAt(messages[0].ID, rejected.Error())
-	case errors.As(err, &rejected):
+	default:
 		s.limit = max(1, len(messages)/2)
 	}
 	return err

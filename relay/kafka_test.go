@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// newLiar starts a broker that the test can make lie, with a registered topic of 3 partitions.
+func newLiar(t testing.TB, database testdb.Database, options ...kfake.Opt) (cluster *kfake.Cluster, topic string) {
+	t.Helper()
+	topic = "relay-test-" + uuid.NewString()
+	cluster, err := kfake.NewCluster(append(options, kfake.SeedTopics(3, topic))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	register(t, database, topic, 3)
+	return cluster, topic
+}
+
+// Whatever the broker answers, everything arrives, and in order.
+func TestBrokerFaultsLoseNothing(t *testing.T) {
+	t.Parallel()
+	produce := []kmsg.Key{kmsg.Produce}
+	answer := func(err *kerr.Error, count int) func(*kfake.Cluster, string) {
+		return func(c *kfake.Cluster, _ string) { c.Fault(kfake.Fault{Keys: produce, Err: err, Count: count}) }
+	}
+	for _, test := range []struct {
+		name   string
+		inject func(c *kfake.Cluster, topic string)
+	}{
+		{"the acknowledgement is lost", answer(kerr.RequestTimedOut, 5)},
+		{"too few replicas after the append", answer(kerr.NotEnoughReplicasAfterAppend, 5)},
+		{"a batch is refused for good", answer(kerr.MessageTooLarge, 1)},
+		{"three batches are refused for good", answer(kerr.InvalidRecord, 3)},
+		{"the producer is unknown", answer(kerr.UnknownProducerID, 2)},
+		{"the sequence is out of order", answer(kerr.OutOfOrderSequenceNumber, 1)},
+		{"the server fails", answer(kerr.UnknownServerError, 2)},
+		{"the leader moves in mid-wave", func(c *kfake.Cluster, topic string) {
+			var requests atomic.Int32
+			c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				if n := requests.Add(1); n < 20 {
+					go c.MoveTopicPartition(topic, n%3, n%2)
+				}
+				return nil, nil, false
+			})
+		}},
+		{"requests vanish", func(c *kfake.Cluster, _ string) {
+			var requests atomic.Int32
+			c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				return nil, nil, requests.Add(1) <= 3
+			})
+		}},
+		{"connections are cut", func(c *kfake.Cluster, _ string) {
+			var requests atomic.Int32
+			c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				c.KeepControl()
+				n := requests.Add(1)
+				return nil, errors.New("cut"), n < 30 && n%4 == 0
+			})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			database := testdb.New(t)
+			cluster, topic := newLiar(t, database, kfake.NumBrokers(2))
+			addr := cluster.ListenAddrs()[0]
+			conn := database.Conn(t)
+			// Small batches: a wave has many, and the first may fail while others wait behind it.
+			start(t, environ(database, addr, "WAVE_TIMEOUT=1s", "RDKAFKA_BATCH_NUM_MESSAGES=7"), t.Output())
+			want := map[string]int{}
+			write := func(transactions int) (total int) {
+				for range transactions {
+					for _, key := range []string{"a", "b", "c", "d"} {
+						put(t, conn, topic, key, want[key]+1, 50)
+						want[key] += 50
+					}
+				}
+				return 4 * want["a"]
+			}
+			consume(t, addr, topic, 3, distinct(write(2)))
+			test.inject(cluster, topic)
+			all := consume(t, addr, topic, 3, distinct(write(20)))
+			t.Logf("%d duplicates", checkOrder(t, all, want))
+		})
+	}
+}
+
+func TestARowThatKafkaRejectsStopsPublishingUntilParked(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 1, "max.message.bytes=5000")
+	conn := database.Conn(t)
+	put(t, conn, topic, "a", 1, 20)
+	if _, err := conn.Exec(t.Context(), "INSERT INTO outbox (topic, key, payload) VALUES ($1, 'a', convert_to(repeat('x', 10000), 'UTF8'))", topic); err != nil {
+		t.Fatal(err)
+	}
+	put(t, conn, topic, "a", 21, 20)
+	log := &logs{show: t.Output()}
+	start(t, environ(database, brokers(t)), log)
+	await(t, "the relay stops at row 21", func() bool { return log.count("ctl relay park 21 ") > 0 })
+	checkOrder(t, consume(t, brokers(t), topic, 1, distinct(20)), map[string]int{"a": 20})
+
+	if _, err := conn.Exec(t.Context(), "INSERT INTO parked_rows (outbox_id, actor, reason) VALUES (21, 'test', 'too large')"); err != nil {
+		t.Fatal(err)
+	}
+	checkOrder(t, consume(t, brokers(t), topic, 1, distinct(40)), map[string]int{"a": 40})
+	if n := log.count("publishing has stopped"); n != 1 {
+		t.Errorf("told of %d times", n)
+	}
+}
+
+func TestAnUnregisteredTopicStopsPublishingUntilRegistered(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	cluster, topic := newLiar(t, database)
+	addr := cluster.ListenAddrs()[0]
+	if err := cluster.CreateTopic("other", 3, nil); err != nil {
+		t.Fatal(err)
+	}
+	conn := database.Conn(t)
+	put(t, conn, topic, "a", 1, 10)
+	put(t, conn, "other", "a", 1, 1)
+	put(t, conn, topic, "a", 11, 10)
+	log := &logs{show: t.Output()}
+	start(t, environ(database, addr), log)
+	await(t, "the relay stops at row 11", func() bool { return log.count(`outbox row 11: topic \"other\" is not registered`) == 1 })
+	checkOrder(t, consume(t, addr, topic, 3, distinct(10)), map[string]int{"a": 10})
+	register(t, database, "other", 3)
+	checkOrder(t, consume(t, addr, topic, 3, distinct(20)), map[string]int{"a": 20})
+	checkOrder(t, consume(t, addr, "other", 3, distinct(1)), map[string]int{"a": 1})
+}
+
+func TestFewerPartitionsAtTheBrokerStopPublishing(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	cluster, _ := newLiar(t, database)
+	if err := cluster.CreateTopic("narrow", 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	register(t, database, "narrow", 4)
+	put(t, database.Conn(t), "narrow", "a", 1, 1)
+	log := &logs{show: t.Output()}
+	start(t, environ(database, cluster.ListenAddrs()[0]), log)
+	await(t, "the relay stops", func() bool {
+		return log.count(`topic \"narrow\" has 2 partitions at the broker and 4 registered`) == 1
+	})
+}
+
+func TestKafkaMissingAtTheStartIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	port := freePort(t)
+	addr := fmt.Sprint("127.0.0.1:", port)
+	register(t, database, "topic", 3)
+	put(t, database.Conn(t), "topic", "a", 1, 10)
+	log := &logs{show: t.Output()}
+	start(t, environ(database, addr, "WAVE_TIMEOUT=1s"), log)
+	await(t, "the relay misses Kafka", func() bool { return log.count("publishing is interrupted") == 1 })
+	time.Sleep(2500 * time.Millisecond) // Two more tries.
+	cluster, err := kfake.NewCluster(kfake.Ports(port), kfake.NumBrokers(1), kfake.SeedTopics(3, "topic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	checkOrder(t, consume(t, addr, "topic", 3, distinct(10)), map[string]int{"a": 10})
+	await(t, "the relay is content", func() bool { return log.count("publishing goes on") == 1 })
+	if n := log.count("WARN"); n != 1 {
+		t.Errorf("%d warnings", n)
+	}
+}

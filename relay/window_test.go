@@ -1,0 +1,112 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// The interleaving is scripted: what a statement sees depends on nothing else.
+func TestWindowsHoldWhatBecameVisible(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	config, err := db.Config(database.As(testdb.Relay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outbox, err := openPostgres(ctx, config.ConnConfig, "wallet-relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outbox.close()
+	begin := func() pgx.Tx {
+		t.Helper()
+		tx, err := database.Conn(t).Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	insert := func(tx pgx.Tx, name string) {
+		t.Helper()
+		if _, err := tx.Exec(ctx, "INSERT INTO outbox (topic, key, payload) VALUES ('t', $1, '')", name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(what string, rows []row, err error, want string) {
+		t.Helper()
+		var names []string
+		for _, r := range rows {
+			names = append(names, r.Key)
+		}
+		if diff := cmp.Diff(want, strings.Join(names, " ")); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", what, err, diff)
+		}
+	}
+	all := position{prev: "1:1:"}
+
+	// a takes the first id and commits last.
+	a, b := begin(), begin()
+	insert(a, "a1")
+	insert(b, "b")
+	end(b.Commit(ctx))
+	rows, cur1, err := outbox.window(ctx, all.prev, 100)
+	expect("while a runs", rows, err, "b")
+	if rows, _, err := outbox.window(ctx, cur1, 100); err != nil || len(rows) != 0 {
+		t.Errorf("after b: %v, %v", rows, err)
+	}
+
+	// c's transaction is younger than a's, and its row lies between two of a's.
+	c, d, e := begin(), begin(), begin()
+	insert(c, "c")
+	insert(a, "a2")
+	insert(d, "d, rolled back")
+	end(d.Rollback(ctx))
+	savepoint, err := e.Begin(ctx)
+	end(err)
+	insert(savepoint, "e, rolled back to a savepoint")
+	end(savepoint.Rollback(ctx))
+	savepoint, err = e.Begin(ctx)
+	end(err)
+	insert(savepoint, "e")
+	end(savepoint.Commit(ctx))
+	end(e.Commit(ctx))
+	end(a.Commit(ctx))
+	end(c.Commit(ctx))
+	rows, cur2, err := outbox.window(ctx, cur1, 100)
+	expect("after a, c, d and e", rows, err, "a1 c a2 e")
+
+	// The same windows in pages.
+	f := begin()
+	insert(f, "f")
+	end(f.Commit(ctx))
+	first, last, err := outbox.extent(ctx, cur1, cur2)
+	if err != nil || first != 1 || last != 7 {
+		t.Errorf("extent %d to %d, %v", first, last, err)
+	}
+	rows, err = outbox.page(ctx, position{prev: cur1, cur: cur2, last: 7}, 7)
+	expect("page of the second window", rows, err, "a1 c a2 e")
+	rows, err = outbox.page(ctx, position{prev: cur1, cur: cur2, after: 1, last: 7}, 4)
+	expect("page from 2 to 4", rows, err, "c a2")
+	rows, err = outbox.page(ctx, position{prev: all.prev, cur: cur1, last: 8}, 8)
+	expect("page of the first window", rows, err, "b")
+	rows, _, err = outbox.window(ctx, cur2, 100)
+	expect("after f", rows, err, "f")
+
+	// More than the limit is told of by one more.
+	rows, _, err = outbox.window(ctx, all.prev, 3)
+	if err != nil || len(rows) != 4 {
+		t.Errorf("limit 3: %d rows, %v", len(rows), err)
+	}
+}
