@@ -61,6 +61,7 @@ func (h *health) started() {
 func (h *health) state() (degraded, reasons []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	degraded, reasons = []string{}, []string{}
 	for name, p := range h.problems {
 		if line := name + ": " + p.text; p.degraded {
 			degraded = append(degraded, line)

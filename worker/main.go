@@ -37,7 +37,9 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	var client *kafka.Consumer
 	if err == nil {
-		client, err = kafka.NewConsumer(&c.kafka)
+		if client, err = kafka.NewConsumer(&c.kafka); err != nil {
+			err = fmt.Errorf("KAFKA_BROKERS, KAFKA_GROUP, GROUP_INSTANCE_ID or RDKAFKA_*: %w", err)
+		}
 	}
 	if err != nil {
 		log.Error("wrong settings", "error", err)

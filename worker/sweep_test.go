@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -130,7 +129,7 @@ func TestOneWorkerSweepsAtATime(t *testing.T) {
 	begin := func() (held *logBuffer, stop func()) {
 		sweeper, _ := s.sweeper(time.Minute)
 		held = &logBuffer{}
-		sweeper.log = slog.New(slog.NewTextHandler(held, nil))
+		sweeper.log = testLog(held)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
 		go func() {

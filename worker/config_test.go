@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var required = []string{"DATABASE_URL=postgres://worker@db/wallet", "REDIS_URL=redis://redis:6379/0", "KAFKA_BROKERS=kafka:9092"}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig(append(required, "RDKAFKA_SASL_USERNAME=worker", "RDKAFKA_ENABLE_AUTO_OFFSET_STORE=true", "BATCH_INTERVAL=0s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.batchInterval != 0 || c.batchSize != 2000 || c.sweepAfter != 30*time.Second || c.topic != "wallet-operations" || c.adminAddr != "127.0.0.1:9082" {
+		t.Errorf("defaults: %+v", c)
+	}
+	for property, want := range map[string]any{
+		"sasl.username": "worker", "group.id": "wallet-worker", "bootstrap.servers": "kafka:9092",
+		"enable.auto.offset.store": false, // the worker's promises rest on it
+	} {
+		if got := c.kafka[property]; got != want {
+			t.Errorf("%s = %v, want %v", property, got, want)
+		}
+	}
+}
+
+func TestEveryWrongSettingIsNamedAtOnce(t *testing.T) {
+	t.Parallel()
+	for fact, test := range map[string]struct {
+		environ []string
+		named   []string
+	}{
+		"nothing is set":  {nil, []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS"}},
+		"all is nonsense": {[]string{"DATABASE_URL=x", "REDIS_URL=x", "KAFKA_BROKERS=x", "LOG_LEVEL=x", "BATCH_INTERVAL=-1s", "BATCH_SIZE=0", "SWEEP_AFTER=30"}, []string{"DATABASE_URL", "REDIS_URL", "LOG_LEVEL", "BATCH_INTERVAL", "BATCH_SIZE", "SWEEP_AFTER"}},
+		"beyond a limit":  {append(required, "BATCH_SIZE=5001"), []string{"BATCH_SIZE"}},
+		"Kafka's own":     {append(required, "RDKAFKA_NO_SUCH_THING=1"), []string{"RDKAFKA_", "no.such.thing"}},
+	} {
+		var log bytes.Buffer
+		if code := run(context.Background(), test.environ, &log); code != 2 {
+			t.Errorf("%s: exit code %d, want 2", fact, code)
+		}
+		for _, name := range test.named {
+			if !strings.Contains(log.String(), name) {
+				t.Errorf("%s: %s is not named: %s", fact, name, log.String())
+			}
+		}
+	}
+}
+
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	h := newHealth(testLog(&log))
+	server := adminHandler(h, newMetrics())
+	type answer struct {
+		Ready             bool
+		Degraded, Reasons []string
+	}
+	get := func() (int, answer) {
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
+		var a answer
+		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+			t.Fatal(err)
+		}
+		return w.Code, a
+	}
+	for _, step := range []struct {
+		fact string
+		do   func()
+		code int
+		want answer
+	}{
+		{"while it starts", func() {}, 503, answer{false, []string{}, []string{"starting"}}},
+		{"started", h.started, 200, answer{true, []string{}, []string{}}},
+		{"Redis is away", func() { h.degrade("redis", context.DeadlineExceeded) }, 200, answer{true, []string{"redis: context deadline exceeded"}, []string{}}},
+		{"a partition fails", func() { h.fail("partition 3", errUnexpected) }, 503, answer{false, []string{"redis: context deadline exceeded"}, []string{"partition 3: unexpected"}}},
+		{"it goes on failing", func() { h.fail("partition 3", errUnexpected) }, 503, answer{false, []string{"redis: context deadline exceeded"}, []string{"partition 3: unexpected"}}},
+		{"all is well", func() { h.ok("partition 3"); h.ok("redis"); h.ok("postgres") }, 200, answer{true, []string{}, []string{}}},
+	} {
+		step.do()
+		if code, got := get(); code != step.code || !cmp.Equal(got, step.want) {
+			t.Errorf("%s: %d %s", step.fact, code, cmp.Diff(step.want, got))
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 4 {
+		t.Errorf("%d lines for two problems that begin and end, want 4:\n%s", n, log.String())
+	}
+}
+
+func TestMovement(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	at := func(seconds int) time.Time { return begin.Add(time.Duration(seconds) * time.Second) }
+	for fact, test := range map[string]struct {
+		looks          [][3]int64 // stored, polled, end; one a second
+		stored, polled int        // seconds that each stands still at the end
+	}{
+		"idle":                            {[][3]int64{{5, 5, 5}, {5, 5, 5}, {5, 5, 5}}, 0, 0},
+		"keeping up":                      {[][3]int64{{5, 5, 6}, {6, 6, 7}, {7, 7, 8}}, 0, 0},
+		"nothing comes":                   {[][3]int64{{5, 5, 6}, {5, 5, 7}, {5, 5, 7}}, 2, 2},
+		"messages come and stay undone":   {[][3]int64{{5, 6, 7}, {5, 7, 8}, {5, 8, 9}}, 2, 0},
+		"all messages are here, not done": {[][3]int64{{5, 7, 7}, {5, 7, 7}, {5, 7, 7}}, 2, 0},
+		"it begins to stand still":        {[][3]int64{{5, 5, 5}, {5, 5, 5}, {5, 5, 6}, {5, 5, 6}}, 2, 2},
+		"it moves again":                  {[][3]int64{{5, 5, 9}, {5, 5, 9}, {6, 6, 9}}, 0, 0},
+	} {
+		var m movement
+		for i, look := range test.looks {
+			m = m.follow(at(i), look[0], look[1], look[2])
+		}
+		last := at(len(test.looks) - 1)
+		if stored, polled := int(last.Sub(m.storedSince).Seconds()), int(last.Sub(m.polledSince).Seconds()); stored != test.stored || polled != test.polled {
+			t.Errorf("%s: still for %d s and %d s, want %d and %d", fact, stored, polled, test.stored, test.polled)
+		}
+	}
+}
