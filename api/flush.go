@@ -318,7 +318,7 @@ func (f *flusher) deliver(requests []*request, answers []answer) (held []*reques
 	}
 	answered := make([]*request, 0, len(requests))
 	for i, r := range requests {
-		if r.held = answers[i].err == errHeld; r.held {
+		if r.held = errors.Is(answers[i].err, errHeld); r.held {
 			held = append(held, r)
 		} else {
 			answered = append(answered, r)

@@ -155,7 +155,7 @@ func surfaces() []surface {
 		invalidBatch("an item that is no object", batch(item+",7"), "operations[1]"),
 		{"a batch too large", "POST", batchPath, batch(item) + strings.Repeat(" ", maxBatchBody), nil, 413, "request-too-large", ""},
 		{"a batch", "POST", batchPath, batch(item), nil, 200, "", ""},
-		{"a large batch", "POST", batchPath, batch(strings.Repeat(item+",", 999)+item), nil, 200, "", ""},
+		{"a large batch", "POST", batchPath, batch(strings.Repeat(item+",", 999) + item), nil, 200, "", ""},
 		{"reading a batch", "GET", batchPath, "", nil, 405, "method-not-allowed", ""},
 		{"a currency in small letters", "POST", walletsPath, `{"currency":"eur"}`, nil, 400, "invalid-request", "currency"},
 		{"the longest reference", "POST", operationsPath, deposit(`,"reference":"` + strings.Repeat("é", 128) + `"`), nil, 202, "", ""},
@@ -298,6 +298,7 @@ func TestAnswersCarryWhatTheContractPromises(t *testing.T) {
 		t.Errorf("read: %d %s", read.status, read.text)
 	}
 }
+
 func TestAPanicIsAProblem(t *testing.T) {
 	t.Parallel()
 	handler := identify(recoverPanic(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("password") })))
@@ -316,8 +317,15 @@ func TestAnETagChangesWithTheVersionOnly(t *testing.T) {
 		ifNoneMatch string
 		want        bool
 	}{
-		{`"7"`, true}, {`W/"7"`, true}, {`"6", "7"`, true}, {`"6",W/"7"`, true}, {`*`, true},
-		{`"6"`, false}, {`7`, false}, {``, false}, {`"77"`, false},
+		{`"7"`, true},
+		{`W/"7"`, true},
+		{`"6", "7"`, true},
+		{`"6",W/"7"`, true},
+		{`*`, true},
+		{`"6"`, false},
+		{`7`, false},
+		{``, false},
+		{`"77"`, false},
 	} {
 		if got := hasETag(test.ifNoneMatch, `"7"`); got != test.want {
 			t.Errorf("If-None-Match: %s: %v", test.ifNoneMatch, got)

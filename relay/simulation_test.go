@@ -38,8 +38,10 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d schedules: %+v", schedules, total)
 	// A simulation in which nothing happens proves nothing.
-	for name, n := range map[string]int{"pages": total.pages, "lost acknowledgements": total.lostAcks, "kills": total.kills, "late batches": total.late,
-		"crashes": total.crashes, "rejections": total.rejections, "duplicates": total.duplicates, "parked": total.parked} {
+	for name, n := range map[string]int{
+		"pages": total.pages, "lost acknowledgements": total.lostAcks, "kills": total.kills, "late batches": total.late,
+		"crashes": total.crashes, "rejections": total.rejections, "duplicates": total.duplicates, "parked": total.parked,
+	} {
 		if n < schedules/10 {
 			t.Errorf("only %d %s", n, name)
 		}
