@@ -25,13 +25,13 @@ const root = "../.."
 var pinned = regexp.MustCompile(`^[a-z0-9./-]+:[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9.]+)?$`)
 
 // images are the programs that the Dockerfile builds, by the compose services that run them.
-var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "topic": "ctl"}
+var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "topic": "ctl", "ctl": "ctl"}
 
 // load reads compose.yaml as `docker compose` does where nothing but env is set.
 func load(t *testing.T, env ...string) *types.Project {
 	t.Helper()
 	options, err := cli.NewProjectOptions(
-		[]string{filepath.Join(root, "compose.yaml")}, cli.WithEnv(env), cli.WithResolvedPaths(true))
+		[]string{filepath.Join(root, "compose.yaml")}, cli.WithEnv(env), cli.WithResolvedPaths(true), cli.WithProfiles([]string{"operator"}))
 	if err != nil {
 		t.Fatal(err)
 	}

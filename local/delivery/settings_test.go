@@ -81,16 +81,19 @@ func TestConfigEnvSaysWhatComposeReads(t *testing.T) {
 func TestComposePassesEverySettingOn(t *testing.T) {
 	t.Parallel()
 	fixed := []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS", "HTTP_ADDR", "ADMIN_ADDR", "GROUP_INSTANCE_ID"}
-	for _, program := range []string{"api", "relay", "worker"} {
+	for _, program := range []string{"api", "relay", "worker", "ctl"} {
+		var names, env []string
 		for name := range settings(t, program) {
-			if slices.Contains(fixed, name) {
-				continue
+			if !slices.Contains(fixed, name) {
+				names, env = append(names, name), append(env, name+"=from-env")
 			}
-			got := load(t, name+"=from-env").Services[program].Environment[name]
-			if got == nil || *got != "from-env" {
+		}
+		with, without := load(t, env...).Services[program].Environment, load(t).Services[program].Environment
+		for _, name := range names {
+			if got := with[name]; got == nil || *got != "from-env" {
 				t.Errorf("%s in .env does not reach %s", name, program)
 			}
-			if got := load(t).Services[program].Environment[name]; got != nil {
+			if got := without[name]; got != nil {
 				t.Errorf("%s of %s is %q though .env does not set it", name, program, *got)
 			}
 		}
