@@ -9,25 +9,24 @@ import (
 )
 
 const (
-	// haltedLimit bounds what is remembered of damaged wallets. The others are tried every time.
-	haltedLimit = 10_000
-	// haltedMemory is how long a wallet counts as damaged after it was found so.
+	haltedLimit = 10_000 // wallets that are remembered
+	// haltedMemory is how long a wallet counts as damaged after it was last found so: another worker
+	// may have applied what was repaired.
 	haltedMemory = 10 * time.Minute
 )
 
-// halted remembers the wallets that were found damaged, because operations are missing between the
-// last one applied and the last one accepted. Batches go on without them, and pass their offsets;
-// the sweeps try them again, so that a wallet which was repaired goes on by itself.
+// halted tells which wallets were found damaged, because operations are missing between the last one
+// applied and the last one accepted. Batches go on without them, and pass their offsets. Their next
+// message and the sweeps try them again, so that a wallet which was repaired goes on by itself.
 type halted struct {
-	pause time.Duration // how long batches pass a damaged wallet by
-	log   *slog.Logger
+	log *slog.Logger
 
 	mu      sync.Mutex
 	foundAt map[uuid.UUID]time.Time
 }
 
-func newHalted(pause time.Duration, log *slog.Logger) *halted {
-	return &halted{pause: pause, log: log, foundAt: map[uuid.UUID]time.Time{}}
+func newHalted(log *slog.Logger) *halted {
+	return &halted{log: log, foundAt: map[uuid.UUID]time.Time{}}
 }
 
 func (h *halted) add(damaged []uuid.UUID) {
@@ -55,14 +54,6 @@ func (h *halted) remove(healthy []uuid.UUID) {
 			delete(h.foundAt, id)
 		}
 	}
-}
-
-// recently says that a wallet was found damaged a short while ago.
-func (h *halted) recently(id uuid.UUID) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	at, found := h.foundAt[id]
-	return found && time.Since(at) < h.pause
 }
 
 // count returns how many wallets are known to be damaged.

@@ -73,7 +73,7 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 		return nil
 	}
 	cache := newCache(c.redis, health, metrics.cacheErrors)
-	halted := newHalted(c.sweepAfter, log)
+	halted := newHalted(log)
 	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", halted.count)
 	recorder := recorder{cache, metrics, log}
 	consumer := &consumer{

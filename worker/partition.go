@@ -125,7 +125,8 @@ func (p *partition) retryStuck(ctx context.Context) {
 	p.stuck = failed
 }
 
-// targets returns what a batch asks for, without the wallets that are stuck or halted.
+// targets returns what a batch asks for, without the wallets that are stuck: those get
+// the new sequence and wait.
 func (p *partition) targets(batch []received) []target {
 	targets := make([]target, 0, len(batch))
 	place := make(map[uuid.UUID]int, len(batch))
@@ -146,7 +147,7 @@ func (p *partition) targets(batch []received) []target {
 		if i >= 0 {
 			p.stuck[i] = target{walletID: t.walletID, upTo: max(p.stuck[i].upTo, t.upTo)}
 		}
-		return i >= 0 || p.applier.halted.recently(t.walletID)
+		return i >= 0
 	})
 }
 

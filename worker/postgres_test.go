@@ -45,7 +45,7 @@ type bench struct {
 
 func newBench(l ledger) *bench {
 	b := &bench{}
-	a := &applier{ledger: l, halted: newHalted(0, discard), committed: func(_ context.Context, done plan, _ []received) {
+	a := &applier{ledger: l, halted: newHalted(discard), committed: func(_ context.Context, done plan, _ []received) {
 		b.applied = append(b.applied, done.applied...)
 	}}
 	b.partition = newPartition(0, newQueue(0, 1), a,

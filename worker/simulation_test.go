@@ -274,7 +274,7 @@ func (w *world) sweep() {
 func (x *simWorker) restart() {
 	w := x.world
 	x.dead, x.busy, x.position = false, false, w.committed
-	a := &applier{ledger: x, halted: newHalted(0, discard), committed: func(context.Context, plan, []received) {}}
+	a := &applier{ledger: x, halted: newHalted(discard), committed: func(context.Context, plan, []received) {}}
 	x.partition = newPartition(0, newQueue(0, 1), a, nil, func(error) {})
 	self := x.partition
 	x.partition.store = func(next int64) {

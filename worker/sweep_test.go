@@ -15,7 +15,7 @@ func (s *store) sweeper(distance time.Duration) (*sweeper, *walletdb.Queries) {
 	l := s.ledger()
 	return &sweeper{
 		database: l.pool.Config().ConnConfig, topic: s.topic, distance: distance, health: newHealth(discard), log: discard,
-		applier: &applier{ledger: l, halted: newHalted(0, discard), committed: func(context.Context, plan, []received) {}},
+		applier: &applier{ledger: l, halted: newHalted(discard), committed: func(context.Context, plan, []received) {}},
 	}, walletdb.New(l.pool)
 }
 
