@@ -77,7 +77,8 @@ func serve(ctx context.Context, c config) error {
 	entries := &cache{client: redisClient}
 	h := &health{pool: pool, cache: entries, queue: q}
 	m := newMetrics(q, h)
-	ws := &wallets{pool: pool, cache: entries, queue: q, metrics: m, currency: c.currency, timeout: c.requestTimeout}
+	w := newWaits(pool, entries, ctx.Done())
+	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, currency: c.currency, timeout: c.requestTimeout}
 	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed}
 	handler, err := newHandler(ws, m)
 	if err != nil {
@@ -101,6 +102,7 @@ func serve(ctx context.Context, c config) error {
 	}
 	background.Go(func() { f.run(running) })
 	background.Go(func() { entries.watch(running) })
+	background.Go(func() { w.run(running, redisClient) })
 	background.Go(func() { h.watchPostgres(running) })
 	server, err := listen(running, c.httpAddr, handler, failed)
 	if err != nil {

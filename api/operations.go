@@ -22,13 +22,13 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	acceptCtx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	started := time.Now()
 	r := &request{
 		walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
-		ctx: ctx, done: make(chan answer, 1),
+		ctx: acceptCtx, done: make(chan answer, 1),
 	}
 	if !ws.queue.push(r) {
 		return nil, errOverloaded
@@ -38,13 +38,13 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 		return nil, got.err
 	}
 	ws.metrics.accepts.Observe(time.Since(started).Seconds())
-	ws.cache.raise(ctx, got.operation)
+	operation, applied := ws.finish(ctx, got.operation, params.Prefer)
 	location := walletPath(body.WalletID) + "/operations/" + id.String()
 	replayed := oas.OptBool{Value: true, Set: got.replayed}
-	if got.operation.Status == statusPending {
-		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, Response: operationBody(got.operation)}, nil
+	if operation.Status == statusPending {
+		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}, nil
 	}
-	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, Response: operationBody(got.operation)}, nil
+	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}, nil
 }
 
 // wait returns the answer to a queued request. If the client's time is over before the request's
@@ -98,17 +98,50 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 
 // GetOperation reads Postgres.
 func (ws *wallets) GetOperation(ctx context.Context, params oas.GetOperationParams) (*oas.OperationReadHeaders, error) {
+	operation, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: params.OperationID, WalletID: params.WalletID})
+	if err != nil {
+		return nil, err
+	}
+	operation, applied := ws.finish(ctx, operation, params.Prefer)
+	return &oas.OperationReadHeaders{CacheControl: cacheControl, PreferenceApplied: applied, Response: operationBody(operation)}, nil
+}
+
+func (ws *wallets) readOperation(ctx context.Context, id walletdb.GetOperationParams) (walletdb.OperationState, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	operation, err := walletdb.New(ws.pool).GetOperation(ctx, walletdb.GetOperationParams{ID: params.OperationID, WalletID: params.WalletID})
+	operation, err := walletdb.New(ws.pool).GetOperation(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, errOperationNotFound
+		return operation, errOperationNotFound
 	}
 	if err != nil {
-		return nil, readError(err)
+		return operation, readError(err)
+	}
+	return operation, nil
+}
+
+// finish waits for the outcome of an operation that is pending, as long as the client prefers to. It
+// returns the operation as it then stands, and what Preference-Applied says. What it cannot find out
+// is no error: the operation is accepted all the same.
+func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState, prefer oas.OptString) (walletdb.OperationState, oas.OptString) {
+	applied := oas.OptString{}
+	limit, asked := preferredWait(prefer.Value)
+	if asked && operation.Status == statusPending {
+		outcome, reached, granted := ws.waits.wait(ctx, limit, &waiter{walletID: operation.WalletID, seq: operation.Seq, operation: operation.ID})
+		if outcome != nil {
+			return *outcome, appliedWait(limit)
+		}
+		asked = granted
+		if reached {
+			if now, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: operation.ID, WalletID: operation.WalletID}); err == nil {
+				operation = now
+			}
+		}
+	}
+	if asked {
+		applied = appliedWait(limit)
 	}
 	ws.cache.raise(ctx, operation)
-	return &oas.OperationReadHeaders{CacheControl: cacheControl, Response: operationBody(operation)}, nil
+	return operation, applied
 }
 
 func operationBody(o walletdb.OperationState) oas.Operation {

@@ -22,6 +22,7 @@ const (
 	methodNotAllowed     code = "method-not-allowed"
 	requestTooLarge      code = "request-too-large"
 	unsupportedMediaType code = "unsupported-media-type"
+	notYetApplied        code = "not-yet-applied"
 	idempotencyKeyReused code = "idempotency-key-reused"
 	overloaded           code = "overloaded"
 	outcomeUnknown       code = "outcome-unknown"
@@ -39,6 +40,7 @@ var kinds = map[code]struct {
 	operationNotFound:    {404, "Operation not found", "The wallet has no operation with this id."},
 	notFound:             {404, "Not found", "There is nothing at this path."},
 	methodNotAllowed:     {405, "Method not allowed", "The path does not have this method; the header Allow lists those it has."},
+	notYetApplied:        {409, "Not yet applied", "The wallet has not been applied up to this sequence."},
 	requestTooLarge:      {413, "Request too large", "The body is larger than this request may be."},
 	unsupportedMediaType: {415, "Unsupported media type", "The body's Content-Type must be application/json."},
 	idempotencyKeyReused: {422, "Idempotency key reused", "This Idempotency-Key was used before with other content."},
@@ -77,6 +79,8 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		p.code = walletNotFound
 	case errors.Is(err, errOperationNotFound):
 		p.code = operationNotFound
+	case errors.Is(err, errNotYetApplied):
+		p.code = notYetApplied
 	case errors.Is(err, errKeyReused):
 		p.code = idempotencyKeyReused
 	case errors.Is(err, errOverloaded):
@@ -100,7 +104,7 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 	if path := callOf(ctx).path; path != "" {
 		response.Response.Instance = oas.NewOptString(path)
 	}
-	if kind.status == http.StatusServiceUnavailable {
+	if kind.status == http.StatusServiceUnavailable || kind.status == http.StatusConflict {
 		response.RetryAfter = oas.NewOptInt32(1)
 	}
 	return response

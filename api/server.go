@@ -30,7 +30,7 @@ func newHandler(w *wallets, m *metrics) (http.Handler, error) {
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.Use(m.measure, identify, recoverPanic, headAsGet, joinETags, limitBody)
+	router.Use(m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
 	router.NotFound(answerNotFound)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, "GET, HEAD") })
 	router.Handle("/api/*", api)
@@ -120,11 +120,13 @@ func headAsGet(next http.Handler) http.Handler {
 	})
 }
 
-// joinETags makes several lines of If-None-Match one, of which ogen reads the first only.
-func joinETags(next http.Handler) http.Handler {
+// joinLines makes several lines of a header that is a list one, of which ogen reads the first only.
+func joinLines(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if lines := r.Header["If-None-Match"]; len(lines) > 1 {
-			r.Header.Set("If-None-Match", strings.Join(lines, ", "))
+		for _, name := range []string{"If-None-Match", "Prefer"} {
+			if lines := r.Header[name]; len(lines) > 1 {
+				r.Header.Set(name, strings.Join(lines, ", "))
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

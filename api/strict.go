@@ -129,6 +129,7 @@ var rules = map[string]string{
 	"reference":       "must be a string of 1 to 128 characters without control characters",
 	"currency":        "must be three capital letters",
 	"after":           "must be next of the page before",
+	"minSequence":     "must be an integer from 0 to 9007199254740991",
 	"limit":           "must be an integer from 1 to 500",
 	"order":           "must be asc or desc",
 	"operations":      "must be an array of 1 to 1000 operations",

@@ -23,13 +23,19 @@ const (
 
 	// cacheControl: an answer is one client's, and is asked for again each time.
 	cacheControl = "private, no-cache"
+
+	// defaultWait is how long minSequence waits unless the client says otherwise.
+	defaultWait = 5 * time.Second
 )
+
+var errNotYetApplied = errors.New("wallet is not applied that far")
 
 // wallets answers the requests of openapi.yaml.
 type wallets struct {
 	pool     *pgxpool.Pool
 	cache    *cache
 	queue    *queue
+	waits    *waits
 	metrics  *metrics
 	currency string        // of wallets whose request names none
 	timeout  time.Duration // of a request
@@ -114,25 +120,69 @@ func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalle
 
 // GetWallet reads the cache, else Postgres.
 func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (oas.GetWalletRes, error) {
-	wallet, found := ws.cache.get(ctx, params.WalletID)
-	if !found {
-		ctx, cancel := context.WithTimeout(ctx, ws.timeout)
-		defer cancel()
-		var err error
-		wallet, err = walletdb.New(ws.pool).GetWallet(ctx, params.WalletID)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil, errWalletNotFound
-		}
-		if err != nil {
-			return nil, readError(err)
-		}
-		ws.cache.fill(ctx, wallet)
+	applied, limit := oas.OptString{}, defaultWait
+	if wait, asked := preferredWait(params.Prefer.Value); asked && params.MinSequence.Set {
+		applied, limit = appliedWait(wait), wait
+	}
+	wallet, err := ws.readWallet(ctx, params.WalletID)
+	if least := params.MinSequence.Value; err == nil && wallet.AppliedSeq < least {
+		wallet, err = ws.awaitWallet(ctx, params.WalletID, least, limit)
+	}
+	if err != nil {
+		return nil, err
 	}
 	etag := `"` + strconv.FormatInt(wallet.AppliedSeq, 10) + `"`
 	if hasETag(params.IfNoneMatch.Value, etag) {
 		return &oas.WalletUnchanged{ETag: etag, CacheControl: cacheControl}, nil
 	}
-	return &oas.WalletReadHeaders{ETag: etag, CacheControl: cacheControl, Response: walletBody(wallet)}, nil
+	return &oas.WalletReadHeaders{ETag: etag, CacheControl: cacheControl, PreferenceApplied: applied, Response: walletBody(wallet)}, nil
+}
+
+// readWallet reads the cache, else Postgres.
+func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletdb.Wallet, error) {
+	if wallet, found := ws.cache.get(ctx, id); found {
+		return wallet, nil
+	}
+	return ws.loadWallet(ctx, id)
+}
+
+// loadWallet reads Postgres and fills the cache.
+func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID) (walletdb.Wallet, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	wallet, err := walletdb.New(ws.pool).GetWallet(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return wallet, errWalletNotFound
+	}
+	if err != nil {
+		return wallet, readError(err)
+	}
+	ws.cache.fill(ctx, wallet)
+	return wallet, nil
+}
+
+// awaitWallet waits until the wallet has been applied up to a sequence. It does not wait for a
+// sequence that was not given yet.
+func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, limit time.Duration) (walletdb.Wallet, error) {
+	wallet, err := ws.loadWallet(ctx, id) // the cache may be behind
+	if err != nil || wallet.AppliedSeq >= least {
+		return wallet, err
+	}
+	lastSeq, err := walletdb.New(ws.pool).LastSequence(ctx, id)
+	if err != nil {
+		return wallet, readError(err)
+	}
+	if least > lastSeq {
+		return wallet, errNotYetApplied
+	}
+	if _, reached, _ := ws.waits.wait(ctx, limit, &waiter{walletID: id, seq: least}); !reached {
+		return wallet, errNotYetApplied
+	}
+	wallet, err = ws.loadWallet(ctx, id)
+	if err == nil && wallet.AppliedSeq < least {
+		err = errNotYetApplied
+	}
+	return wallet, err
 }
 
 // hasETag reports whether an If-None-Match (RFC 9110) names the etag; weak or strong is the same here.

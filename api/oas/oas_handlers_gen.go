@@ -31,8 +31,8 @@ func recordError(string, error) {}
 // handleCreateOperationRequest handles createOperation operation.
 //
 // 202 means that the operation is durable and will be applied at its place in the wallet's sequence.
-// 200 means that it is finished already: this is a retry of an operation which has been applied
-// meanwhile.
+// 200 means that it is finished, `PROCESSED` or `FAILED`: because the request had `Prefer: wait`, or
+// because it is a retry of an operation which has been applied meanwhile.
 //
 // Codes: `invalid-request`, `wallet-not-found`, `unsupported-media-type`, `request-too-large`,
 // `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
@@ -92,6 +92,10 @@ func (s *Server) handleCreateOperationRequest(args [0]string, argsEscaped bool, 
 					Name: "Idempotency-Key",
 					In:   "header",
 				}: params.IdempotencyKey,
+				{
+					Name: "Prefer",
+					In:   "header",
+				}: params.Prefer,
 			},
 			Raw: r,
 		}
@@ -427,6 +431,10 @@ func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w h
 					Name: "operationId",
 					In:   "path",
 				}: params.OperationID,
+				{
+					Name: "Prefer",
+					In:   "header",
+				}: params.Prefer,
 			},
 			Raw: r,
 		}
@@ -482,7 +490,11 @@ func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w h
 //
 // `version` is the sequence of the last operation that the balance contains; the `ETag` is made of it.
 //
-// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
+// To read what you wrote, ask with `minSequence` for the sequence of your operation: the answer waits
+// until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
+// if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
+//
+// Codes: `invalid-request`, `wallet-not-found`, `not-yet-applied`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}
 func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -524,6 +536,14 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 					Name: "walletId",
 					In:   "path",
 				}: params.WalletID,
+				{
+					Name: "minSequence",
+					In:   "query",
+				}: params.MinSequence,
+				{
+					Name: "Prefer",
+					In:   "header",
+				}: params.Prefer,
 				{
 					Name: "If-None-Match",
 					In:   "header",

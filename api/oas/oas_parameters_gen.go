@@ -24,6 +24,10 @@ type CreateOperationParams struct {
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
 	// before it sends.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
+	// over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
 }
 
 func unpackCreateOperationParams(packed middleware.Parameters) (params CreateOperationParams) {
@@ -34,6 +38,15 @@ func unpackCreateOperationParams(packed middleware.Parameters) (params CreateOpe
 		}
 		if v, ok := packed[key]; ok {
 			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
 		}
 	}
 	return params
@@ -103,6 +116,45 @@ func decodeCreateOperationParams(args [0]string, argsEscaped bool, r *http.Reque
 	}(); err != nil {
 		return params, &ogenerrors.DecodeParamError{
 			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
 			In:   "header",
 			Err:  err,
 		}
@@ -306,6 +358,10 @@ type GetOperationParams struct {
 	WalletID uuid.UUID
 	// The operation's id.
 	OperationID uuid.UUID
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
+	// over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
 }
 
 func unpackGetOperationParams(packed middleware.Parameters) (params GetOperationParams) {
@@ -323,10 +379,20 @@ func unpackGetOperationParams(packed middleware.Parameters) (params GetOperation
 		}
 		params.OperationID = packed[key].(uuid.UUID)
 	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
 	return params
 }
 
 func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request) (params GetOperationParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
 	// Decode path: walletId.
 	if err := func() error {
 		param := args[0]
@@ -417,6 +483,45 @@ func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request)
 			Err:  err,
 		}
 	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
 	return params, nil
 }
 
@@ -424,6 +529,12 @@ func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request)
 type GetWalletParams struct {
 	// The wallet's id.
 	WalletID uuid.UUID
+	// The least version that will do.
+	MinSequence OptInt64 `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
+	// over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
 	// ETags of the wallet that the client has. If it still is one of them, the answer is 304.
 	IfNoneMatch OptString `json:",omitempty,omitzero"`
 }
@@ -438,6 +549,24 @@ func unpackGetWalletParams(packed middleware.Parameters) (params GetWalletParams
 	}
 	{
 		key := middleware.ParameterKey{
+			Name: "minSequence",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.MinSequence = v.(OptInt64)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
 			Name: "If-None-Match",
 			In:   "header",
 		}
@@ -449,6 +578,7 @@ func unpackGetWalletParams(packed middleware.Parameters) (params GetWalletParams
 }
 
 func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (params GetWalletParams, _ error) {
+	q := uri.NewQueryDecoder(r.URL.Query())
 	h := uri.NewHeaderDecoder(r.Header)
 	// Decode path: walletId.
 	if err := func() error {
@@ -492,6 +622,111 @@ func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (p
 		return params, &ogenerrors.DecodeParamError{
 			Name: "walletId",
 			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode query: minSequence.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "minSequence",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotMinSequenceVal int64
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToInt64(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotMinSequenceVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.MinSequence.SetTo(paramsDotMinSequenceVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.MinSequence.Get(); ok {
+					if err := func() error {
+						if err := (validate.Int{
+							MinSet:        true,
+							Min:           0,
+							MaxSet:        true,
+							Max:           9007199254740991,
+							MinExclusive:  false,
+							MaxExclusive:  false,
+							MultipleOfSet: false,
+							MultipleOf:    0,
+							Pattern:       nil,
+						}).Validate(int64(value)); err != nil {
+							return errors.Wrap(err, "int")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "minSequence",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
 			Err:  err,
 		}
 	}

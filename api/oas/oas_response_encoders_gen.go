@@ -16,7 +16,7 @@ func encodeCreateOperationResponse(response CreateOperationRes, w http.ResponseW
 	switch response := response.(type) {
 	case *OperationFinishedHeaders:
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Access-Control-Expose-Headers", "Idempotency-Replayed,Location")
+		w.Header().Set("Access-Control-Expose-Headers", "Idempotency-Replayed,Location,Preference-Applied")
 		// Encoding response headers.
 		{
 			h := uri.NewHeaderEncoder(w.Header())
@@ -45,6 +45,21 @@ func encodeCreateOperationResponse(response CreateOperationRes, w http.ResponseW
 					return e.EncodeValue(conv.StringToString(response.Location))
 				}); err != nil {
 					return errors.Wrap(err, "encode Location header")
+				}
+			}
+			// Encode "Preference-Applied" header.
+			{
+				cfg := uri.HeaderParameterEncodingConfig{
+					Name:    "Preference-Applied",
+					Explode: false,
+				}
+				if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+					if val, ok := response.PreferenceApplied.Get(); ok {
+						return e.EncodeValue(conv.StringToString(val))
+					}
+					return nil
+				}); err != nil {
+					return errors.Wrap(err, "encode Preference-Applied header")
 				}
 			}
 		}
@@ -60,7 +75,7 @@ func encodeCreateOperationResponse(response CreateOperationRes, w http.ResponseW
 
 	case *OperationAcceptedHeaders:
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Access-Control-Expose-Headers", "Idempotency-Replayed,Location")
+		w.Header().Set("Access-Control-Expose-Headers", "Idempotency-Replayed,Location,Preference-Applied")
 		// Encoding response headers.
 		{
 			h := uri.NewHeaderEncoder(w.Header())
@@ -89,6 +104,21 @@ func encodeCreateOperationResponse(response CreateOperationRes, w http.ResponseW
 					return e.EncodeValue(conv.StringToString(response.Location))
 				}); err != nil {
 					return errors.Wrap(err, "encode Location header")
+				}
+			}
+			// Encode "Preference-Applied" header.
+			{
+				cfg := uri.HeaderParameterEncodingConfig{
+					Name:    "Preference-Applied",
+					Explode: false,
+				}
+				if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+					if val, ok := response.PreferenceApplied.Get(); ok {
+						return e.EncodeValue(conv.StringToString(val))
+					}
+					return nil
+				}); err != nil {
+					return errors.Wrap(err, "encode Preference-Applied header")
 				}
 			}
 		}
@@ -202,6 +232,7 @@ func encodeCreateWalletResponse(response CreateWalletRes, w http.ResponseWriter)
 
 func encodeGetOperationResponse(response *OperationReadHeaders, w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Access-Control-Expose-Headers", "Preference-Applied")
 	// Encoding response headers.
 	{
 		h := uri.NewHeaderEncoder(w.Header())
@@ -215,6 +246,21 @@ func encodeGetOperationResponse(response *OperationReadHeaders, w http.ResponseW
 				return e.EncodeValue(conv.StringToString(response.CacheControl))
 			}); err != nil {
 				return errors.Wrap(err, "encode Cache-Control header")
+			}
+		}
+		// Encode "Preference-Applied" header.
+		{
+			cfg := uri.HeaderParameterEncodingConfig{
+				Name:    "Preference-Applied",
+				Explode: false,
+			}
+			if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+				if val, ok := response.PreferenceApplied.Get(); ok {
+					return e.EncodeValue(conv.StringToString(val))
+				}
+				return nil
+			}); err != nil {
+				return errors.Wrap(err, "encode Preference-Applied header")
 			}
 		}
 	}
@@ -233,7 +279,7 @@ func encodeGetWalletResponse(response GetWalletRes, w http.ResponseWriter) error
 	switch response := response.(type) {
 	case *WalletReadHeaders:
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.Header().Set("Access-Control-Expose-Headers", "Etag")
+		w.Header().Set("Access-Control-Expose-Headers", "Etag,Preference-Applied")
 		// Encoding response headers.
 		{
 			h := uri.NewHeaderEncoder(w.Header())
@@ -259,6 +305,21 @@ func encodeGetWalletResponse(response GetWalletRes, w http.ResponseWriter) error
 					return e.EncodeValue(conv.StringToString(response.ETag))
 				}); err != nil {
 					return errors.Wrap(err, "encode ETag header")
+				}
+			}
+			// Encode "Preference-Applied" header.
+			{
+				cfg := uri.HeaderParameterEncodingConfig{
+					Name:    "Preference-Applied",
+					Explode: false,
+				}
+				if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+					if val, ok := response.PreferenceApplied.Get(); ok {
+						return e.EncodeValue(conv.StringToString(val))
+					}
+					return nil
+				}); err != nil {
+					return errors.Wrap(err, "encode Preference-Applied header")
 				}
 			}
 		}

@@ -12,7 +12,7 @@ import (
 
 var (
 	rn1AllowedHeaders = map[string]string{
-		"POST": "Content-Type,Idempotency-Key",
+		"POST": "Content-Type,Idempotency-Key,Prefer",
 	}
 	rn2AllowedHeaders = map[string]string{
 		"POST": "Content-Type,Idempotency-Key",
@@ -21,7 +21,10 @@ var (
 		"POST": "Content-Type,Idempotency-Key",
 	}
 	rn5AllowedHeaders = map[string]string{
-		"GET": "If-None-Match",
+		"GET": "If-None-Match,Prefer",
+	}
+	rn7AllowedHeaders = map[string]string{
+		"GET": "Prefer",
 	}
 )
 
@@ -228,7 +231,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 								default:
 									s.notAllowed(w, r, notAllowedParams{
 										allowedMethods: "GET",
-										allowedHeaders: nil,
+										allowedHeaders: rn7AllowedHeaders,
 										acceptPost:     "",
 										acceptPatch:    "",
 									})

@@ -425,6 +425,7 @@ func (s *Operation) SetAppliedAt(val OptTime) {
 type OperationAcceptedHeaders struct {
 	IdempotencyReplayed OptBool
 	Location            string
+	PreferenceApplied   OptString
 	Response            Operation
 }
 
@@ -436,6 +437,11 @@ func (s *OperationAcceptedHeaders) GetIdempotencyReplayed() OptBool {
 // GetLocation returns the value of Location.
 func (s *OperationAcceptedHeaders) GetLocation() string {
 	return s.Location
+}
+
+// GetPreferenceApplied returns the value of PreferenceApplied.
+func (s *OperationAcceptedHeaders) GetPreferenceApplied() OptString {
+	return s.PreferenceApplied
 }
 
 // GetResponse returns the value of Response.
@@ -453,6 +459,11 @@ func (s *OperationAcceptedHeaders) SetLocation(val string) {
 	s.Location = val
 }
 
+// SetPreferenceApplied sets the value of PreferenceApplied.
+func (s *OperationAcceptedHeaders) SetPreferenceApplied(val OptString) {
+	s.PreferenceApplied = val
+}
+
 // SetResponse sets the value of Response.
 func (s *OperationAcceptedHeaders) SetResponse(val Operation) {
 	s.Response = val
@@ -464,6 +475,7 @@ func (*OperationAcceptedHeaders) createOperationRes() {}
 type OperationFinishedHeaders struct {
 	IdempotencyReplayed OptBool
 	Location            string
+	PreferenceApplied   OptString
 	Response            Operation
 }
 
@@ -475,6 +487,11 @@ func (s *OperationFinishedHeaders) GetIdempotencyReplayed() OptBool {
 // GetLocation returns the value of Location.
 func (s *OperationFinishedHeaders) GetLocation() string {
 	return s.Location
+}
+
+// GetPreferenceApplied returns the value of PreferenceApplied.
+func (s *OperationFinishedHeaders) GetPreferenceApplied() OptString {
+	return s.PreferenceApplied
 }
 
 // GetResponse returns the value of Response.
@@ -490,6 +507,11 @@ func (s *OperationFinishedHeaders) SetIdempotencyReplayed(val OptBool) {
 // SetLocation sets the value of Location.
 func (s *OperationFinishedHeaders) SetLocation(val string) {
 	s.Location = val
+}
+
+// SetPreferenceApplied sets the value of PreferenceApplied.
+func (s *OperationFinishedHeaders) SetPreferenceApplied(val OptString) {
+	s.PreferenceApplied = val
 }
 
 // SetResponse sets the value of Response.
@@ -554,13 +576,19 @@ func (s *OperationPage) SetNext(val NilInt64) {
 
 // OperationReadHeaders wraps Operation with response headers.
 type OperationReadHeaders struct {
-	CacheControl string
-	Response     Operation
+	CacheControl      string
+	PreferenceApplied OptString
+	Response          Operation
 }
 
 // GetCacheControl returns the value of CacheControl.
 func (s *OperationReadHeaders) GetCacheControl() string {
 	return s.CacheControl
+}
+
+// GetPreferenceApplied returns the value of PreferenceApplied.
+func (s *OperationReadHeaders) GetPreferenceApplied() OptString {
+	return s.PreferenceApplied
 }
 
 // GetResponse returns the value of Response.
@@ -571,6 +599,11 @@ func (s *OperationReadHeaders) GetResponse() Operation {
 // SetCacheControl sets the value of CacheControl.
 func (s *OperationReadHeaders) SetCacheControl(val string) {
 	s.CacheControl = val
+}
+
+// SetPreferenceApplied sets the value of PreferenceApplied.
+func (s *OperationReadHeaders) SetPreferenceApplied(val OptString) {
+	s.PreferenceApplied = val
 }
 
 // SetResponse sets the value of Response.
@@ -1536,9 +1569,10 @@ func (s *WalletPage) SetNext(val NilUUID) {
 
 // WalletReadHeaders wraps Wallet with response headers.
 type WalletReadHeaders struct {
-	CacheControl string
-	ETag         string
-	Response     Wallet
+	CacheControl      string
+	ETag              string
+	PreferenceApplied OptString
+	Response          Wallet
 }
 
 // GetCacheControl returns the value of CacheControl.
@@ -1549,6 +1583,11 @@ func (s *WalletReadHeaders) GetCacheControl() string {
 // GetETag returns the value of ETag.
 func (s *WalletReadHeaders) GetETag() string {
 	return s.ETag
+}
+
+// GetPreferenceApplied returns the value of PreferenceApplied.
+func (s *WalletReadHeaders) GetPreferenceApplied() OptString {
+	return s.PreferenceApplied
 }
 
 // GetResponse returns the value of Response.
@@ -1564,6 +1603,11 @@ func (s *WalletReadHeaders) SetCacheControl(val string) {
 // SetETag sets the value of ETag.
 func (s *WalletReadHeaders) SetETag(val string) {
 	s.ETag = val
+}
+
+// SetPreferenceApplied sets the value of PreferenceApplied.
+func (s *WalletReadHeaders) SetPreferenceApplied(val OptString) {
+	s.PreferenceApplied = val
 }
 
 // SetResponse sets the value of Response.

@@ -11,8 +11,8 @@ type Handler interface {
 	// CreateOperation implements createOperation operation.
 	//
 	// 202 means that the operation is durable and will be applied at its place in the wallet's sequence.
-	// 200 means that it is finished already: this is a retry of an operation which has been applied
-	// meanwhile.
+	// 200 means that it is finished, `PROCESSED` or `FAILED`: because the request had `Prefer: wait`, or
+	// because it is a retry of an operation which has been applied meanwhile.
 	//
 	// Codes: `invalid-request`, `wallet-not-found`, `unsupported-media-type`, `request-too-large`,
 	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
@@ -57,7 +57,11 @@ type Handler interface {
 	//
 	// `version` is the sequence of the last operation that the balance contains; the `ETag` is made of it.
 	//
-	// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
+	// To read what you wrote, ask with `minSequence` for the sequence of your operation: the answer waits
+	// until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
+	// if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
+	//
+	// Codes: `invalid-request`, `wallet-not-found`, `not-yet-applied`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)

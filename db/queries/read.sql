@@ -20,3 +20,7 @@ WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
 -- statistics, it would read all outcomes of the page for each operation.
 -- name: OutcomesBetween :many
 SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
+
+-- WalletVersions returns how far wallets are applied.
+-- name: WalletVersions :many
+SELECT id, applied_seq FROM wallets WHERE id = ANY (@ids::uuid[]);

@@ -177,3 +177,33 @@ func (q *Queries) OutcomesBetween(ctx context.Context, arg OutcomesBetweenParams
 	}
 	return items, nil
 }
+
+const walletVersions = `-- name: WalletVersions :many
+SELECT id, applied_seq FROM wallets WHERE id = ANY ($1::uuid[])
+`
+
+type WalletVersionsRow struct {
+	ID         uuid.UUID
+	AppliedSeq int64
+}
+
+// WalletVersions returns how far wallets are applied.
+func (q *Queries) WalletVersions(ctx context.Context, ids []uuid.UUID) ([]WalletVersionsRow, error) {
+	rows, err := q.db.Query(ctx, walletVersions, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WalletVersionsRow
+	for rows.Next() {
+		var i WalletVersionsRow
+		if err := rows.Scan(&i.ID, &i.AppliedSeq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+func TestPreferAsksForAWait(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		prefer string
+		wait   time.Duration
+		asked  bool
+	}{
+		{"wait=5", 5 * time.Second, true},
+		{"respond-async, Wait = 5; x=1, wait=7", 5 * time.Second, true},
+		{`wait="5"`, 5 * time.Second, true},
+		{"wait=0", 0, true},
+		{"wait=31", maxWait, true},
+		{"wait=99999999999999999999", maxWait, false},
+		{"wait=-1", 0, false}, {"wait=1.5", 0, false}, {"wait", 0, false}, {"waiting=5", 0, false}, {"", 0, false},
+	} {
+		wait, asked := preferredWait(test.prefer)
+		if asked != test.asked || asked && wait != test.wait {
+			t.Errorf("Prefer: %s: %v %v", test.prefer, wait, asked)
+		}
+	}
+}
+
+// applier does what the worker does, for one database.
+type applier struct {
+	database testdb.Database
+	redis    redis.UniversalClient
+}
+
+// apply finishes a wallet's operation, announced only if that is asked for.
+func (w applier) apply(t *testing.T, walletID uuid.UUID, seq, balance int64, announced bool) {
+	t.Helper()
+	conn := w.database.Conn(t)
+	for _, sql := range []string{
+		"INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ($1, $2, 'PROCESSED', $3)",
+		"UPDATE wallets SET applied_seq = $2, balance = $3 WHERE id = $1",
+	} {
+		if _, err := conn.Exec(t.Context(), sql, walletID, seq, balance); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !announced {
+		return
+	}
+	wallet, err := walletdb.New(conn).GetWallet(t.Context(), walletID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := walletcache.Set(t.Context(), w.redis, []walletdb.Wallet{wallet}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w applier) hasOperation(t *testing.T, walletID uuid.UUID, seq int64) func() bool {
+	conn := w.database.Conn(t)
+	return func() (has bool) {
+		err := conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM operations WHERE wallet_id = $1 AND seq = $2)", walletID, seq).Scan(&has)
+		return err == nil && has
+	}
+}
+
+func newApplier(t *testing.T, database testdb.Database, redisURL string) applier {
+	t.Helper()
+	options, err := redis.ParseURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return applier{database, client}
+}
+
+func TestAWaitEndsWithTheOutcome(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	worker := newApplier(t, database, os.Getenv("TEST_REDIS_URL"))
+	walletID := a.newWallet(t)
+	fastest := time.Hour
+	for seq := int64(1); seq <= 5; seq++ {
+		replies := make(chan reply, 2)
+		go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
+		eventually(t, "the operation is accepted", worker.hasOperation(t, walletID, seq))
+		start := time.Now()
+		worker.apply(t, walletID, seq, seq, true)
+		r := <-replies
+		fastest = min(fastest, time.Since(start))
+		if r.status != http.StatusOK || r.body["status"] != "PROCESSED" || r.number(t, "balanceAfter") != seq || r.header.Get("Preference-Applied") != "wait=20" {
+			t.Errorf("%d %s %v", r.status, r.text, r.header)
+		}
+		if wallet := a.send("GET", walletsPath+"/"+walletID.String(), ""); wallet.number(t, "version") < seq {
+			t.Errorf("the balance read next is older: %s", wallet.text)
+		}
+	}
+	if fastest > pollInterval/2 {
+		t.Errorf("the fastest answer took %v: announcements are not heard", fastest)
+	}
+}
+
+func TestAWaitEndsWithoutAnnouncementsToo(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	cache := miniredis.RunT(t)
+	a := startAPI(t, database.As(testdb.API), "REDIS_URL=redis://"+cache.Addr())
+	worker := newApplier(t, database, "redis://"+cache.Addr())
+	walletID := a.newWallet(t)
+	accepted := a.deposit(walletID, 1)
+	cache.Close()
+	replies := make(chan reply, 2)
+	go func() { replies <- a.send("GET", accepted.header.Get("Location"), "", "Prefer: wait=20") }()
+	go func() {
+		replies <- a.send("GET", walletsPath+"/"+walletID.String()+"?minSequence=1", "", "Prefer: wait=20")
+	}()
+	worker.apply(t, walletID, 1, 1, false)
+	for range 2 {
+		if r := <-replies; r.status != http.StatusOK || r.header.Get("Preference-Applied") != "wait=20" {
+			t.Errorf("%d %s %v", r.status, r.text, r.header)
+		}
+	}
+}
+
+func TestWhenTheWaitIsOverTheAnswerIsTheUsualOne(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, testdb.New(t).As(testdb.API))
+	walletID := a.newWallet(t)
+	r := a.deposit(walletID, 1, "Prefer: respond-async", "Prefer: wait=1")
+	if r.status != http.StatusAccepted || r.header.Get("Preference-Applied") != "wait=1" {
+		t.Errorf("%d %s %v", r.status, r.text, r.header)
+	}
+	r = a.send("GET", r.header.Get("Location"), "", "Prefer: wait=1")
+	if r.status != http.StatusOK || r.body["status"] != "PENDING" || r.header.Get("Preference-Applied") != "wait=1" {
+		t.Errorf("%d %s %v", r.status, r.text, r.header)
+	}
+	r = a.send("GET", walletsPath+"/"+walletID.String()+"?minSequence=1", "", "Prefer: wait=1")
+	if r.status != http.StatusConflict || r.body["code"] != "not-yet-applied" || r.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s %v", r.status, r.text, r.header)
+	}
+}
+
+func TestMinSequenceReadsWhatIsAppliedAndDoesNotWaitForWhatWasNeverSent(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	worker := newApplier(t, database, os.Getenv("TEST_REDIS_URL"))
+	walletID := a.newWallet(t)
+	path := walletsPath + "/" + walletID.String()
+	a.send("GET", path, "") // now it is in redis
+	a.deposit(walletID, 5)
+	worker.apply(t, walletID, 1, 5, false)
+	if r := a.send("GET", path+"?minSequence=1", ""); r.status != http.StatusOK || r.number(t, "balance") != 5 {
+		t.Errorf("%d %s", r.status, r.text)
+	}
+	start := time.Now()
+	if r := a.send("GET", path+"?minSequence=2", ""); r.status != http.StatusConflict || time.Since(start) > defaultWait/2 {
+		t.Errorf("%d %s after %v", r.status, r.text, time.Since(start))
+	}
+}
+
+func TestWaitingEndsAtOnceWhenTheProcessEnds(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	worker := newApplier(t, database, os.Getenv("TEST_REDIS_URL"))
+	walletID := a.newWallet(t)
+	replies := make(chan reply, 1)
+	go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
+	eventually(t, "the operation is accepted", worker.hasOperation(t, walletID, 1))
+	a.signal(t, syscall.SIGTERM)
+	if r := <-replies; r.status != http.StatusAccepted {
+		t.Errorf("%d %s %v", r.status, r.text, r.err)
+	}
+	if code := a.exitCode(t, 5*time.Second); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestNoMoreWaitThanMay(t *testing.T) {
+	t.Parallel()
+	ws := newWaits(nil, nil, nil)
+	walletID := uuid.New()
+	var first *waiter
+	for range maxWaiters {
+		first = &waiter{walletID: walletID, seq: 2, operation: uuid.New()}
+		if _, granted := ws.join(first); !granted {
+			t.Fatal("refused too early")
+		}
+	}
+	if _, _, granted := ws.wait(t.Context(), time.Minute, &waiter{walletID: walletID, seq: 2}); granted {
+		t.Error("one more waits")
+	}
+	ws.leave(first)
+	if _, granted := ws.join(&waiter{walletID: walletID, seq: 2}); !granted {
+		t.Error("there is no room after one has left")
+	}
+	if len(ws.applied(walletID, 1)) != 0 || len(ws.applied(walletID, 2)) != maxWaiters {
+		t.Error("a version lets others go than those it is enough for")
+	}
+	if reached, _ := ws.join(&waiter{walletID: walletID, seq: 2}); !reached {
+		t.Error("what was announced before is waited for")
+	}
+}
