@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -18,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // brokers returns the address of Apache Kafka.
@@ -92,6 +96,7 @@ func newTopic(t testing.TB, database testdb.Database, brokers string, partitions
 	return name
 }
 
+// freePort is free for the moment.
 func freePort(t testing.TB) int {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -102,9 +107,15 @@ func freePort(t testing.TB) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
+// register tells the relays of a topic.
 func register(t testing.TB, database testdb.Database, topic string, partitions int) {
 	t.Helper()
-	if _, err := database.Conn(t).Exec(t.Context(), "INSERT INTO outbox_topics VALUES ($1, $2)", topic, partitions); err != nil {
+	conn, err := pgx.Connect(t.Context(), database.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "INSERT INTO outbox_topics VALUES ($1, $2)", topic, partitions); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -147,14 +158,13 @@ type received struct {
 	partition  int32
 }
 
-// consume reads a topic from its begin until enough says so.
-func consume(t testing.TB, brokers, topic string, partitions int, enough func(all []received) bool) []received {
+// subscribe opens a topic at its begin.
+func subscribe(t testing.TB, brokers, topic string, partitions int) *kafka.Consumer {
 	t.Helper()
-	consumer, err := kafka.NewConsumer(&kafka.ConfigMap{"bootstrap.servers": brokers, "group.id": topic, "enable.auto.commit": false, "fetch.wait.max.ms": 20})
+	consumer, err := kafka.NewConsumer(&kafka.ConfigMap{"bootstrap.servers": brokers, "group.id": topic, "enable.auto.commit": false, "fetch.wait.max.ms": 20, "log_level": 0})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer consumer.Close()
 	var assignment []kafka.TopicPartition
 	for p := range partitions {
 		assignment = append(assignment, kafka.TopicPartition{Topic: &topic, Partition: int32(p), Offset: 0})
@@ -162,23 +172,61 @@ func consume(t testing.TB, brokers, topic string, partitions int, enough func(al
 	if err := consumer.Assign(assignment); err != nil {
 		t.Fatal(err)
 	}
-	var all []received
+	return consumer
+}
+
+// receive waits 50 ms for a message.
+func receive(consumer *kafka.Consumer) (r received, ok bool) {
+	m, ok := consumer.Poll(50).(*kafka.Message)
+	if !ok {
+		return r, false
+	}
+	r = received{key: string(m.Key), value: string(m.Value), partition: m.TopicPartition.Partition}
+	for _, h := range m.Headers {
+		r.headers += h.Key + "=" + string(h.Value) + ";"
+	}
+	return r, true
+}
+
+// consume reads a topic from its begin until enough says so.
+func consume(t testing.TB, brokers, topic string, partitions int, enough func(all []received) bool) (all []received) {
+	t.Helper()
+	consumer := subscribe(t, brokers, topic, partitions)
+	defer consumer.Close()
 	for last := time.Now(); !enough(all); {
-		m, ok := consumer.Poll(50).(*kafka.Message)
-		if !ok {
-			if time.Since(last) > silence {
-				t.Fatalf("nothing comes after %d messages", len(all))
-			}
-			continue
+		if r, ok := receive(consumer); ok {
+			all, last = append(all, r), time.Now()
+		} else if time.Since(last) > silence {
+			t.Fatalf("nothing comes after %d messages", len(all))
 		}
-		last = time.Now()
-		r := received{key: string(m.Key), value: string(m.Value), partition: m.TopicPartition.Partition}
-		for _, h := range m.Headers {
-			r.headers += h.Key + "=" + string(h.Value) + ";"
-		}
-		all = append(all, r)
 	}
 	return all
+}
+
+func TestRowsArriveInOrderWithTheirHeadersAndPartitions(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 4)
+	conn := database.Conn(t)
+	_, err := conn.Exec(t.Context(), `INSERT INTO outbox (topic, key, payload, headers)
+		SELECT $1, 'wallet-' || (n - 1) % 10, convert_to(((n + 9) / 10)::text, 'UTF8'), '{"version": "1", "n": 2}' FROM generate_series(1, 20000) n`, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, environ(database, brokers(t)), t.Output())
+	all := consume(t, brokers(t), topic, 4, distinct(20000))
+	want := map[string]int{}
+	for n := range 10 {
+		want[fmt.Sprint("wallet-", n)] = 2000
+	}
+	if duplicates := checkOrder(t, all, want); duplicates > 0 {
+		t.Errorf("%d duplicates", duplicates)
+	}
+	for _, m := range all {
+		if m.partition != partition(m.key, 4) || m.headers != "n=2;version=1;" {
+			t.Fatalf("%+v", m)
+		}
+	}
 }
 
 // Ten writers insert in transactions that take long, overlap, abort and use savepoints, each wallet's
@@ -300,4 +348,68 @@ func checkOrder(t testing.TB, all []received, want map[string]int) (duplicates i
 		t.Errorf("last values (-want +got):\n%s", diff)
 	}
 	return duplicates
+}
+
+func slogTo(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, nil)) }
+
+// endOffsets returns how many messages a topic has.
+func endOffsets(t testing.TB, brokers, topic string, partitions int) (n int64) {
+	t.Helper()
+	consumer, err := kafka.NewConsumer(&kafka.ConfigMap{"bootstrap.servers": brokers, "group.id": topic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consumer.Close()
+	for p := range partitions {
+		_, end, err := consumer.QueryWatermarkOffsets(topic, int32(p), 5000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += end
+	}
+	return n
+}
+
+// copyOf restores a copy of a database, to which nobody may be connected.
+func copyOf(t testing.TB, original testdb.Database) testdb.Database {
+	t.Helper()
+	u, err := url.Parse(original.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	u.Path = "/postgres"
+	admin := testdb.Database{URL: u.String()}.Conn(t)
+	if _, err := admin.Exec(t.Context(), "CREATE DATABASE "+name+"_copy TEMPLATE "+name); err != nil {
+		t.Fatal(err)
+	}
+	server := u.String()
+	t.Cleanup(func() {
+		admin, err := pgx.Connect(context.Background(), server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer admin.Close(context.Background())
+		if _, err := admin.Exec(context.Background(), "DROP DATABASE "+name+"_copy WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	u.Path = "/" + name + "_copy"
+	return testdb.Database{URL: u.String()}
+}
+
+// rebase does what `ctl relay rebase` does.
+func rebase(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		q := walletdb.New(tx)
+		if _, err := q.AdoptRows(t.Context()); err != nil {
+			return err
+		}
+		_, err := q.ResetPositions(t.Context())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

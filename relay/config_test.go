@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestAllMistakesOfTheSettingsAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{
+		"DATABASE_URL=postgres://:x:y", "LOG_LEVEL=loud", "POLL_INTERVAL=20", "WAVE_TIMEOUT=1ms", "OUTBOX_RETENTION=1s",
+		"RDKAFKA_ACKS=1", "RDKAFKA_ENABLE_IDEMPOTENCE=false",
+	}, &stderr)
+	if code != 2 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, name := range []string{"DATABASE_URL", "KAFKA_BROKERS", "LOG_LEVEL", "POLL_INTERVAL", "WAVE_TIMEOUT", "OUTBOX_RETENTION", "RDKAFKA_ACKS", "RDKAFKA_ENABLE_IDEMPOTENCE"} {
+		if !strings.Contains(stderr.String(), name+": ") {
+			t.Errorf("%s is not named in:\n%s", name, &stderr)
+		}
+	}
+}
+
+func TestRdkafkaSettingsReachTheProducer(t *testing.T) {
+	t.Parallel()
+	base := []string{"DATABASE_URL=postgres://relay@localhost/wallet", "KAFKA_BROKERS=localhost:9092"}
+	c, err := loadConfig(append(base, "RDKAFKA_SASL_USERNAME=relay", "RDKAFKA_LINGER_MS=2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{"sasl.username": "relay", "linger.ms": "2", "acks": "all"} {
+		if got := (*c.kafka)[name]; got != want {
+			t.Errorf("%s = %v, want %v", name, got, want)
+		}
+	}
+	if _, err := loadConfig(append(base, "RDKAFKA_NO_SUCH_THING=1")); err == nil || !strings.Contains(err.Error(), "RDKAFKA_*: ") || !strings.Contains(err.Error(), "no.such.thing") {
+		t.Errorf("an unknown property: %v", err)
+	}
+}

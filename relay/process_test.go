@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+// The test binary is the relay, too, for tests that kill it.
+func TestMain(m *testing.M) {
+	if os.Getenv("RELAY_CHILD") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// A child is a relay in a process of its own.
+type child struct {
+	*exec.Cmd
+	log *logs
+}
+
+func startChild(t testing.TB, environ []string) child {
+	t.Helper()
+	c := child{exec.Command(os.Args[0]), &logs{show: t.Output()}}
+	c.Env, c.Stderr = append(environ, "RELAY_CHILD=1"), c.log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	return c
+}
+
+// leads waits until the child leads.
+func (c child) leads(t testing.TB) {
+	t.Helper()
+	await(t, "the relay leads", func() bool { return c.log.count(`"leading":true`) > c.log.count(`"leading":false`) })
+}
+
+// writer inserts rows of one key until it is stopped, and returns how many.
+func writer(t testing.TB, database testdb.Database, topic, key string) (stop func() int) {
+	t.Helper()
+	conn := database.Conn(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var written int
+	var work sync.WaitGroup
+	work.Go(func() {
+		for ; ctx.Err() == nil; written += 5 {
+			put(t, conn, topic, key, written+1, 5)
+			sleep(ctx, 3*time.Millisecond)
+		}
+	})
+	return func() int {
+		cancel()
+		work.Wait()
+		return written
+	}
+}
+
+func TestAStandbyTakesOverFromALeaderThatDiesOrStops(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	conn := database.Conn(t)
+	singles := make(chan string, 100)
+	consumer := subscribe(t, brokers(t), topic, 3)
+	go func() {
+		defer consumer.Close()
+		for t.Context().Err() == nil {
+			if r, ok := receive(consumer); ok && r.key == "single" {
+				singles <- r.value
+			}
+		}
+	}()
+	// arrives measures how long a row takes that is inserted now.
+	number := 0
+	arrives := func() time.Duration {
+		t.Helper()
+		started := time.Now()
+		number++
+		put(t, conn, topic, "single", number, 1)
+		await(t, "the row arrives", func() bool {
+			select {
+			case value := <-singles:
+				return value == fmt.Sprint(number)
+			default:
+				return false
+			}
+		})
+		return time.Since(started)
+	}
+
+	first := startChild(t, environ(database, brokers(t)))
+	first.leads(t)
+	stop := writer(t, database, topic, "a")
+	arrives()
+	second := startChild(t, environ(database, brokers(t)))
+	await(t, "the second relay starts", func() bool { return second.log.count("relay started") > 0 })
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if took := arrives(); took > 2*time.Second {
+		t.Errorf("after a kill -9 a row took %v", took)
+	}
+
+	third := startChild(t, environ(database, brokers(t)))
+	await(t, "the third relay starts", func() bool { return third.log.count("relay started") > 0 })
+	second.leads(t)
+	if err := second.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if took := arrives(); took > 6*time.Second {
+		t.Errorf("after a SIGSTOP a row took %v", took)
+	}
+	if err := second.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the stopped relay knows that it does not lead", func() bool { return second.log.count(`"leading":false`) > 0 })
+	arrives()
+	total := stop()
+	all := consume(t, brokers(t), topic, 3, distinct(total+number))
+	t.Logf("%d rows, %d duplicates", total, checkOrder(t, all, map[string]int{"a": total, "single": number}))
+}
+
+func TestTwoLeadersOnlyAddDuplicates(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	var relays sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	for range 2 {
+		config, err := loadConfig(environ(database, brokers(t), "POLL_INTERVAL=5ms"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := newStatus(slogTo(t.Output()))
+		relays.Go(func() { newRelay(config, status).lead(ctx) })
+	}
+	want := map[string]int{}
+	writers := map[string]func() int{}
+	for _, key := range []string{"a", "b", "c"} {
+		writers[key] = writer(t, database, topic, key)
+	}
+	time.Sleep(2 * time.Second) // Writing and publishing goes on.
+	total := 0
+	for key, stop := range writers {
+		want[key] = stop()
+		total += want[key]
+	}
+	all := consume(t, brokers(t), topic, 3, distinct(total))
+	cancel()
+	relays.Wait()
+	duplicates := checkOrder(t, all, want)
+	t.Logf("%d rows, %d duplicates", total, duplicates)
+	if duplicates == 0 {
+		t.Error("no duplicates: only one relay was at work")
+	}
+}
+
+func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	conn := database.Conn(t)
+	put(t, conn, topic, "a", 1, 30_000) // A window of many pages.
+	position := func() (open bool, text string) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), "SELECT coalesce(bool_or(cur IS NOT NULL), true), coalesce(max(prev || ' ' || after_id), '1:1: 0') FROM relay_positions").Scan(&open, &text); err != nil {
+			t.Fatal(err)
+		}
+		return open, text
+	}
+	stops := 0
+	for open, before := position(); open; open, before = position() {
+		stop := start(t, environ(database, brokers(t)), t.Output())
+		await(t, "the position moves", func() bool { _, text := position(); return text != before })
+		stop()
+		stops++
+	}
+	t.Logf("ended %d times", stops)
+	put(t, conn, topic, "a", 30_001, 1)
+	start(t, environ(database, brokers(t)), t.Output())
+	all := consume(t, brokers(t), topic, 3, distinct(30_001))
+	if duplicates := checkOrder(t, all, map[string]int{"a": 30_001}); duplicates > 0 {
+		t.Errorf("%d duplicates", duplicates)
+	}
+}
+
+func TestAPositionRolledBackOnlyAddsDuplicates(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	conn := database.Conn(t)
+	put(t, conn, topic, "a", 1, 100)
+	stop := start(t, environ(database, brokers(t)), t.Output())
+	consume(t, brokers(t), topic, 3, distinct(100))
+	stop()
+	if _, err := conn.Exec(t.Context(), "UPDATE relay_positions SET prev = '1:1:'"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, conn, topic, "a", 101, 100)
+	start(t, environ(database, brokers(t)), t.Output())
+	all := consume(t, brokers(t), topic, 3, distinct(200))
+	if duplicates := checkOrder(t, all, map[string]int{"a": 200}); duplicates != 100 {
+		t.Errorf("%d duplicates, want 100", duplicates)
+	}
+}
+
+func TestLostPostgresConnectionsLoseNothing(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	conn := database.Conn(t)
+	start(t, environ(database, brokers(t)), t.Output())
+	stop := writer(t, database, topic, "a")
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 10 {
+		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // Any moment.
+		_, err := conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'test_wallet_relay'")
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := stop()
+	all := consume(t, brokers(t), topic, 3, distinct(total))
+	t.Logf("%d rows, %d duplicates", total, checkOrder(t, all, map[string]int{"a": total}))
+}
+
+// A dump carries the position and the xids of another database along; with them the relay would
+// lose rows, or publish some for ever.
+func TestARestoredDumpStopsPublishingUntilRebased(t *testing.T) {
+	t.Parallel()
+	ctx, original := t.Context(), testdb.New(t)
+	topic := newTopic(t, original, brokers(t), 3)
+	conn, err := pgx.Connect(ctx, original.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, conn, topic, "a", 1, 10)
+	stop := start(t, environ(original, brokers(t)), t.Output())
+	consume(t, brokers(t), topic, 3, distinct(10))
+	stop()
+	put(t, conn, topic, "a", 11, 10)
+	if _, err := conn.Exec(ctx, "UPDATE outbox SET xid = (xid::text::bigint + 1000000000)::text::xid8"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	restored := copyOf(t, original)
+	conn = restored.Conn(t)
+
+	log := &logs{show: t.Output()}
+	start(t, environ(restored, brokers(t)), log)
+	await(t, "the relay stops", func() bool { return log.count("ctl relay rebase") == 1 })
+	if _, err := conn.Exec(ctx, "DELETE FROM relay_positions"); err != nil { // The xids alone tell.
+		t.Fatal(err)
+	}
+	await(t, "the relay begins anew", func() bool {
+		var n int
+		err := conn.QueryRow(ctx, "SELECT count(*) FROM relay_positions").Scan(&n)
+		return err == nil && n == 1
+	})
+	rebase(t, conn)
+	put(t, conn, topic, "a", 21, 10)
+	all := consume(t, brokers(t), topic, 3, distinct(30))
+	if duplicates := checkOrder(t, all, map[string]int{"a": 30}); duplicates != 10 {
+		t.Errorf("%d duplicates, want those of before the dump", duplicates)
+	}
+}
+
+func TestAPausedRelayPublishesNothing(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	conn := database.Conn(t)
+	if _, err := conn.Exec(t.Context(), "INSERT INTO relay_controls VALUES ('wallet-relay', now(), 'test')"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, conn, topic, "a", 1, 10)
+	log := &logs{show: t.Output()}
+	start(t, environ(database, brokers(t)), log)
+	await(t, "the relay pauses", func() bool { return log.count(`"paused":true`) == 1 })
+	if n := endOffsets(t, brokers(t), topic, 3); n != 0 {
+		t.Errorf("%d messages", n)
+	}
+	if _, err := conn.Exec(t.Context(), "UPDATE relay_controls SET paused_at = NULL"); err != nil {
+		t.Fatal(err)
+	}
+	checkOrder(t, consume(t, brokers(t), topic, 3, distinct(10)), map[string]int{"a": 10})
+}

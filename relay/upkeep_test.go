@@ -1,0 +1,89 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+func TestRowsAreDeletedOnlyWhenOldAndPublishedByAll(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	owner := database.Conn(t)
+	relay, err := pgx.Connect(ctx, database.As(testdb.Relay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close(ctx)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := owner.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	low := int64(0)
+	expect := func(what string, wantDeleted, wantLeft int64) {
+		t.Helper()
+		var deleted, left int64
+		var err error
+		if low, deleted, err = deleteOld(ctx, walletdb.New(relay), low, 24*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if err := owner.QueryRow(ctx, "SELECT count(*) FROM outbox").Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if deleted != wantDeleted || left != wantLeft {
+			t.Errorf("%s: %d deleted, %d left; want %d and %d", what, deleted, left, wantDeleted, wantLeft)
+		}
+	}
+	age := "UPDATE outbox SET created_at = now() - interval '25 hours'"
+
+	expect("an empty outbox", 0, 0)
+	put(t, owner, "t", "a", 1, 5000)
+	exec(age)
+	expect("no relay has a position", 0, 5000)
+	exec("INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('one', pg_current_snapshot(), 1, 1), ('two', '1:1:', 1, 1)")
+	expect("one relay has published nothing", 0, 5000)
+	exec("UPDATE relay_positions SET cur = pg_current_snapshot(), after_id = 4000, last_id = 5000 WHERE relay = 'two'")
+	expect("one relay is still publishing the window", 0, 5000)
+	exec("UPDATE relay_positions SET prev = pg_current_snapshot(), cur = NULL")
+	exec("UPDATE outbox SET created_at = now() WHERE id > 3000")
+	expect("the last 2000 are young", 3000, 2000)
+	expect("again", 0, 2000)
+	put(t, owner, "t", "a", 5001, 10)
+	exec(age)
+	exec("UPDATE outbox SET xid = (SELECT pg_snapshot_xmax(prev) FROM relay_positions WHERE relay = 'one') WHERE id > 5000")
+	expect("the last 10 are not published", 2000, 10)
+	if low != 5000 {
+		t.Errorf("the low mark is %d", low)
+	}
+}
+
+func TestBacklogIsMeasured(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	owner := database.Conn(t)
+	q := walletdb.New(owner)
+	if err := q.CreatePosition(ctx, "wallet-relay"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, owner, "t", "a", 1, 7)
+	if _, err := owner.Exec(ctx, "UPDATE outbox SET created_at = now() - interval '1 minute' WHERE id = 3"); err != nil {
+		t.Fatal(err)
+	}
+	backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+	if err != nil || backlog.WaitingRows != 7 || backlog.OldestSeconds < 60 || backlog.OldestSeconds > 90 {
+		t.Errorf("%+v, %v", backlog, err)
+	}
+	if _, err := owner.Exec(ctx, "UPDATE relay_positions SET prev = pg_current_snapshot()"); err != nil {
+		t.Fatal(err)
+	}
+	backlog, err = q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+	if err != nil || backlog.WaitingRows != 0 || backlog.OldestSeconds != 0 {
+		t.Errorf("all published: %+v, %v", backlog, err)
+	}
+}
