@@ -89,16 +89,16 @@ func (w *appliedWatch) when(wallet uuid.UUID, seq int64) (time.Time, bool) {
 // latencies are the times from when operations were due: until they were acknowledged, and until
 // they were seen applied. Counting from when they were due, not sent, keeps the wait of those that
 // a slow answer held up.
-func latencies(started time.Time, history []operation, watch *appliedWatch) (accept, applied *hdrhistogram.Histogram) {
+func latencies(history []operation, watch *appliedWatch) (accept, applied *hdrhistogram.Histogram) {
 	newHistogram := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Minute.Microseconds(), 3) }
 	accept, applied = newHistogram(), newHistogram()
 	for _, op := range history {
-		if op.answered == 0 {
+		if op.answered.IsZero() {
 			continue
 		}
-		_ = accept.RecordValue((op.answered - op.due).Microseconds())
+		_ = accept.RecordValue(op.answered.Sub(op.due).Microseconds())
 		if at, seen := watch.when(op.wallet, op.sequence); seen {
-			_ = applied.RecordValue(max(1, at.Sub(started.Add(op.due)).Microseconds()))
+			_ = applied.RecordValue(max(1, at.Sub(op.due).Microseconds()))
 		}
 	}
 	return accept, applied

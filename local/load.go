@@ -31,6 +31,7 @@ type load struct {
 	// attempt limits one request, patience all attempts at one operation.
 	attempt, patience time.Duration
 
+	ended    atomic.Bool
 	start    time.Time
 	next     atomic.Int64
 	run      string
@@ -40,15 +41,15 @@ type load struct {
 	lastFail atomic.Pointer[string]
 }
 
-// operation is what one client knows of one operation. Times are since the load's start.
+// operation is what one client knows of one operation.
 type operation struct {
 	wallet   uuid.UUID
 	id       uuid.UUID // nil without an answer and a key
 	kind     string
 	amount   int64
-	due      time.Duration
-	sentAt   time.Duration // first
-	answered time.Duration // 0: never acknowledged
+	due      time.Time
+	sentAt   time.Time // for the first time
+	answered time.Time // zero: never acknowledged
 	sequence int64
 	attempts int
 	wrong    string // an answer that contradicts another one
@@ -76,16 +77,16 @@ func (l *load) connection(ctx context.Context, number int) []operation {
 	sender := &sender{load: l, api: number % len(l.apis)}
 	defer sender.client.close()
 	var history []operation
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !l.ended.Load() {
 		n := l.next.Add(1) - 1
-		due := time.Since(l.start)
+		due := time.Now()
 		if l.ratePerSecond > 0 {
-			due = time.Duration(n) * time.Second / time.Duration(l.ratePerSecond)
+			due = l.start.Add(time.Duration(n) * time.Second / time.Duration(l.ratePerSecond))
 		}
-		if due >= l.duration {
+		if due.Sub(l.start) >= l.duration {
 			break
 		}
-		time.Sleep(time.Until(l.start.Add(due)))
+		time.Sleep(time.Until(due))
 		op := operation{wallet: l.wallets[random.IntN(len(l.wallets))], kind: "DEPOSIT", amount: 1 + random.Int64N(1000), due: due}
 		if random.IntN(10) < 3 {
 			op.kind = "WITHDRAW"
@@ -104,6 +105,9 @@ func (l *load) connection(ctx context.Context, number int) []operation {
 	return history
 }
 
+// end lets no more operations begin; those that wait for their answer go on.
+func (l *load) end() { l.ended.Store(true) }
+
 // operationID is the identity that the contract gives an operation with an idempotency key.
 func operationID(wallet uuid.UUID, key string) uuid.UUID { return uuid.NewSHA1(wallet, []byte(key)) }
 
@@ -120,18 +124,18 @@ type sender struct {
 func (s *sender) accept(ctx context.Context, op *operation, key string) {
 	l := s.load
 	s.body = fmt.Appendf(s.body[:0], `{"walletId":"%s","operationType":"%s","amount":%d}`, op.wallet, op.kind, op.amount)
-	op.sentAt = time.Since(l.start)
+	op.sentAt = time.Now()
 	l.sent.Add(1)
 	for ctx.Err() == nil {
 		op.attempts++
 		answer, again, err := s.once(key)
 		if err == nil {
-			op.answered = time.Since(l.start)
+			op.answered = time.Now()
 			op.sequence, op.id = answer.Sequence, answer.OperationID
 			l.accepted.Add(1)
 			return
 		}
-		if !again || key == "" || time.Since(l.start)-op.sentAt > l.patience {
+		if !again || key == "" || time.Since(op.sentAt) > l.patience {
 			text := err.Error()
 			l.lastFail.Store(&text)
 			l.failures.Add(1)

@@ -108,14 +108,14 @@ func checkClients(history []operation, stored []walletdb.StoredOperationsRow) pr
 		if op.wrong != "" {
 			p.broken = append(p.broken, op.wrong)
 		}
-		if op.answered == 0 && !found {
+		if op.answered.IsZero() && !found {
 			unknown++
 			continue
 		}
-		if op.answered > 0 {
+		if !op.answered.IsZero() {
 			acknowledged++
 		}
-		if row.WalletID != op.wallet || string(row.Type) != op.kind || row.Amount != op.amount || op.answered > 0 && row.Seq != op.sequence {
+		if row.WalletID != op.wallet || string(row.Type) != op.kind || row.Amount != op.amount || !op.answered.IsZero() && row.Seq != op.sequence {
 			p.broken = append(p.broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.kind, op.amount, op.wallet, op.sequence, op.id, row))
 		}
 		delete(byID, op.id)
@@ -150,10 +150,10 @@ func checkOrder(history []operation, stored []walletdb.StoredOperationsRow) prom
 		if !found {
 			continue
 		}
-		if earliest.answered > 0 && earliest.answered < op.sentAt {
-			p.broken = append(p.broken, fmt.Sprintf("sequence %d was acknowledged at %s, before sequence %d was sent at %s", earliest.sequence, earliest.answered, stored[i].Seq, op.sentAt))
+		if !earliest.answered.IsZero() && earliest.answered.Before(op.sentAt) {
+			p.broken = append(p.broken, fmt.Sprintf("sequence %d was acknowledged %s before sequence %d was sent", earliest.sequence, op.sentAt.Sub(earliest.answered), stored[i].Seq))
 		}
-		if op.answered > 0 && (earliest.answered == 0 || op.answered < earliest.answered) {
+		if !op.answered.IsZero() && (earliest.answered.IsZero() || op.answered.Before(earliest.answered)) {
 			earliest = op
 		}
 	}

@@ -110,14 +110,8 @@ func (s *stack) createTopic(ctx context.Context) error {
 // startServices starts the replicas of all services at once: they wait for what they need.
 func (s *stack) startServices(ctx context.Context, c config) error {
 	started := time.Now()
-	for service, count := range map[string]int{"api": c.apis, "relay": c.relays, "worker": c.workers} {
-		for i := range count {
-			p, err := s.service(service, i, c.httpAddr)
-			if err != nil {
-				return err
-			}
-			s.services = append(s.services, p)
-		}
+	if err := s.makeServices(c); err != nil {
+		return err
 	}
 	results := make(chan error)
 	for _, p := range s.services {
@@ -137,6 +131,26 @@ func (s *stack) startServices(ctx context.Context, c config) error {
 	s.running = true
 	s.mu.Unlock()
 	return s.describe()
+}
+
+// makeServices prepares the replicas, the first of each kind first.
+func (s *stack) makeServices(c config) error {
+	for i := range max(c.apis, c.relays, c.workers) {
+		for _, kind := range []struct {
+			name  string
+			count int
+		}{{"api", c.apis}, {"relay", c.relays}, {"worker", c.workers}} {
+			if i >= kind.count {
+				continue
+			}
+			p, err := s.service(kind.name, i, c.httpAddr)
+			if err != nil {
+				return err
+			}
+			s.services = append(s.services, p)
+		}
+	}
+	return nil
 }
 
 // service is the i-th replica of a service.

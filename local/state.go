@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -46,12 +47,17 @@ func temporaryState() (*state, error) {
 	for _, dir := range orphans {
 		removeOrphan(dir)
 	}
-	dir, err := os.MkdirTemp("", temporaryPrefix)
+	made, err := os.MkdirTemp("", "new-"+temporaryPrefix)
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	lock, err := lockFile(filepath.Join(made, "lock"))
 	if err != nil {
+		return nil, err
+	}
+	// Under the name that others look for it is locked from the beginning.
+	dir := filepath.Join(filepath.Dir(made), strings.TrimPrefix(filepath.Base(made), "new-"))
+	if err := os.Rename(made, dir); err != nil {
 		return nil, err
 	}
 	s := &state{dir: dir, temporary: true, lock: lock}

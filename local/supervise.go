@@ -19,6 +19,8 @@ const (
 	probeEvery   = 20 * time.Millisecond
 	restartPause = 50 * time.Millisecond
 	longestPause = 2 * time.Second
+	// A process that lived for livedLong did not die of how it starts.
+	livedLong = 500 * time.Millisecond
 )
 
 // process is one supervised child: it is started again whenever it dies, until stop. It runs in a
@@ -53,23 +55,31 @@ type process struct {
 // start returns when the process is ready. A process that dies before that is not retried: what
 // stopped it is in its log, whose end is part of the error.
 func (p *process) start(ctx context.Context) error {
-	p.done = make(chan struct{})
-	cmd, err := p.launch()
-	if err != nil {
-		close(p.done)
+	if err := p.begin(); err != nil {
 		return err
 	}
-	go p.supervise(cmd)
-	if err := p.awaitReady(ctx, 1); err != nil {
+	if err := p.awaitReady(ctx, true); err != nil {
 		p.stop()
 		return fmt.Errorf("%s: %w\n%s", p.name, err, lastLines(p.log, 15))
 	}
 	return nil
 }
 
-// awaitReady waits for the given start of the process, or a later one. maxStarts of 0 allows any
-// number.
-func (p *process) awaitReady(ctx context.Context, maxStarts int) error {
+// begin starts the process and its supervision without waiting until it is ready.
+func (p *process) begin() error {
+	p.mu.Lock()
+	p.stopping, p.starts, p.done = false, 0, make(chan struct{})
+	p.mu.Unlock()
+	cmd, err := p.launch()
+	if err != nil {
+		return err
+	}
+	go p.supervise(cmd)
+	return nil
+}
+
+// awaitReady waits until the process is ready. With atOnce its first end is an error.
+func (p *process) awaitReady(ctx context.Context, atOnce bool) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	tick := time.NewTicker(probeEvery)
@@ -82,10 +92,9 @@ func (p *process) awaitReady(ctx context.Context, maxStarts int) error {
 			return nil
 		}
 		p.mu.Lock()
-		died := maxStarts > 0 && (p.starts > maxStarts || p.pid == 0)
-		death := p.lastDeath
+		died, death := p.starts > 1 || p.pid == 0, p.lastDeath
 		p.mu.Unlock()
-		if died {
+		if atOnce && died {
 			return fmt.Errorf("ended before it was ready (%s)", death)
 		}
 		select {
@@ -112,7 +121,7 @@ func (p *process) supervise(cmd *exec.Cmd) {
 		}
 		p.changed("ended (" + cmd.ProcessState.String() + "), starting it again")
 		for {
-			if time.Since(started) > 5*time.Second {
+			if time.Since(started) > livedLong {
 				pause = restartPause
 			}
 			time.Sleep(pause)
@@ -159,10 +168,21 @@ func (p *process) launch() (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// nextStartWith adds to the environment of the next start alone.
+func (p *process) nextStartWith(env ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nextEnv = env
+}
+
 // stop asks the process to end, and ends it if it does not.
 func (p *process) stop() {
 	p.mu.Lock()
 	p.stopping = true
+	if p.starts == 0 {
+		p.mu.Unlock()
+		return
+	}
 	p.mu.Unlock()
 	p.signal(syscall.SIGTERM)
 	p.signal(syscall.SIGCONT)

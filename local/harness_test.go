@@ -1,0 +1,304 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// The end to end tests run the services as they are shipped, built once with failpoints and the race
+// detector, against the Postgres, Redis and Kafka that `make test` has started. Where a test takes one
+// of these away it starts its own.
+
+func TestMain(m *testing.M) {
+	if isPart(os.Args[1:]) {
+		main() // a test's own Postgres or Kafka
+		return
+	}
+	code := m.Run()
+	if built != nil {
+		built.close()
+	}
+	os.Exit(code)
+}
+
+var (
+	buildOnce sync.Once
+	built     *state
+	errBuild  error
+)
+
+// testBinaries is the folder of the services.
+func testBinaries(t *testing.T) string {
+	t.Helper()
+	buildOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		var root string
+		if root, errBuild = workspace(); errBuild != nil {
+			return
+		}
+		if built, errBuild = temporaryState(); errBuild != nil {
+			return
+		}
+		errBuild = build(ctx, root, built.dir, os.Stderr, "-race", "-tags", "failpoints")
+	})
+	if errBuild != nil {
+		t.Fatal(errBuild)
+	}
+	return built.dir
+}
+
+func required(t *testing.T, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s is not set: run `make test`", name)
+	}
+	return value
+}
+
+// system is a stack with what a test needs around it.
+type system struct {
+	*stack
+	t    *testing.T
+	conn *pgx.Conn
+}
+
+// newSystem runs the given replicas on the shared parts, with a database and a topic of its own.
+func newSystem(t *testing.T, c config) *system {
+	t.Helper()
+	database := testdb.New(t)
+	p := &parts{databaseURL: database.URL, redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
+	s := newSystemOn(t, p, map[string]string{
+		"api": database.As(testdb.API), "relay": database.As(testdb.Relay), "worker": database.As(testdb.Worker),
+	})
+	if err := s.createTopic(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.startServices(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	s.connect()
+	return s
+}
+
+func newSystemOn(t *testing.T, p *parts, login map[string]string) *system {
+	t.Helper()
+	state, err := keptState(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := "e2e-" + uuid.NewString()
+	s := &system{t: t, stack: &stack{
+		state: state, bin: testBinaries(t), topic: topic, out: io.Discard, parts: p, login: login,
+		env: []string{"KAFKA_GROUP=" + topic},
+	}}
+	t.Cleanup(func() {
+		s.stop()
+		state.close()
+		for _, service := range s.services {
+			if log, _ := os.ReadFile(service.log); bytes.Contains(log, []byte("DATA RACE")) {
+				t.Errorf("data race:\n%s", log)
+			}
+			if t.Failed() {
+				t.Log(lastLines(service.log, 15))
+			}
+		}
+	})
+	return s
+}
+
+func (s *system) connect() {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	s.conn = conn
+}
+
+func (s *system) openWallets(count int) []uuid.UUID {
+	s.t.Helper()
+	wallets, err := openWallets(s.apiURLs[0], count)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return wallets
+}
+
+// load is a thousand operations a second by clients that retry with the same key until they have an
+// answer. Without apis it uses all.
+func (s *system) load(wallets []uuid.UUID, apis ...string) *runningLoad {
+	if len(apis) == 0 {
+		apis = s.apiURLs
+	}
+	l := &runningLoad{
+		load: &load{
+			apis: apis, wallets: wallets, connections: 200, ratePerSecond: 1000, duration: time.Hour,
+			resendPercent: 2, attempt: 12 * time.Second, patience: time.Minute,
+		},
+		history: make(chan []operation, 1),
+	}
+	go func() { l.history <- l.send(s.t.Context()) }()
+	return l
+}
+
+type runningLoad struct {
+	*load
+	history chan []operation
+}
+
+// finish ends the load and returns what its clients know.
+func (l *runningLoad) finish() []operation {
+	l.end()
+	return <-l.history
+}
+
+// keep fails the test unless every promise holds and every operation was acknowledged.
+func (s *system) keep(l *runningLoad) {
+	s.t.Helper()
+	history := l.finish()
+	if n := l.failures.Load(); n > 0 {
+		s.t.Errorf("%d operations were not acknowledged; the last: %s", n, *l.lastFail.Load())
+	}
+	s.keepPromises(history)
+}
+
+func (s *system) keepPromises(history []operation) {
+	s.t.Helper()
+	promises, err := s.checkPromises(s.t.Context(), s.conn, history)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var report strings.Builder
+	if err := printPromises(&report, promises); err != nil {
+		s.t.Errorf("\n%s", report.String())
+	}
+}
+
+// until waits for a condition.
+func (s *system) until(what string, within time.Duration, holds func() bool) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	for !holds() {
+		if time.Since(began) > within {
+			s.t.Fatalf("not within %s: %s", within, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// untilApplied waits until something is applied that was not when it began: everything works.
+func (s *system) untilApplied(within time.Duration) time.Duration {
+	s.t.Helper()
+	before := s.totals().Outcomes
+	return s.until("nothing more is applied", within, func() bool { return s.outcomes() > before })
+}
+
+func (s *system) totals() walletdb.TotalsRow {
+	s.t.Helper()
+	totals, err := walletdb.New(s.conn).Totals(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return totals
+}
+
+func (s *system) outcomes() int64 {
+	s.t.Helper()
+	var sum int64
+	if err := s.conn.QueryRow(s.t.Context(), "SELECT coalesce(sum(applied_seq), 0) FROM wallets").Scan(&sum); err != nil {
+		s.t.Fatal(err)
+	}
+	return sum
+}
+
+// kill ends a process at once and waits until it is started again.
+func (s *system) kill(p *process, signal syscall.Signal) {
+	s.t.Helper()
+	before := p.startCount()
+	p.signal(signal)
+	s.until(p.name+" starts again", 10*time.Second, func() bool { return p.startCount() > before })
+}
+
+func (p *process) startCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.starts
+}
+
+// role is what a relay says of itself.
+func role(p *process) string {
+	response, err := http.Get(p.adminURL + "/readyz")
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	var ready struct{ Role string }
+	_ = json.NewDecoder(response.Body).Decode(&ready)
+	return ready.Role
+}
+
+// deposit sends one operation and returns its sequence.
+func (s *system) deposit(api string, wallet uuid.UUID) operation {
+	s.t.Helper()
+	l := &load{apis: []string{api}, wallets: []uuid.UUID{wallet}, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: 12 * time.Second, patience: 30 * time.Second}
+	history := l.send(s.t.Context())
+	if len(history) != 1 || history[0].answered.IsZero() {
+		s.t.Fatalf("a lone operation was not acknowledged: %+v", history)
+	}
+	return history[0]
+}
+
+// balance is what the api says a wallet holds, and at which version.
+func (s *system) balance(wallet uuid.UUID) (balance, version int64) {
+	s.t.Helper()
+	response, err := http.Get(fmt.Sprintf("%s/api/v1/wallets/%s", s.apiURLs[0], wallet))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var w struct{ Balance, Version int64 }
+	if err := json.NewDecoder(response.Body).Decode(&w); err != nil || response.StatusCode != http.StatusOK {
+		s.t.Fatalf("read wallet: %s %v", response.Status, err)
+	}
+	return w.Balance, w.Version
+}
+
+// countLines counts a log's lines that contain any of the words.
+func countLines(t *testing.T, path string, words ...string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Clean(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for line := range strings.Lines(string(text)) {
+		for _, word := range words {
+			if strings.Contains(line, word) {
+				count++
+				break
+			}
+		}
+	}
+	return count
+}
