@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"strconv"
 	"time"
@@ -42,6 +43,15 @@ func parseConfig(getenv func(string) string) (config, error) {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 		}
 	}
+	address := func(name, otherwise string) string {
+		value := text(name, otherwise)
+		_, port, err := net.SplitHostPort(value)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		check(name, err)
+		return value
+	}
 	number := func(name string, otherwise, least int) int {
 		value, err := strconv.Atoi(text(name, strconv.Itoa(otherwise)))
 		if err != nil || value < least {
@@ -65,8 +75,8 @@ func parseConfig(getenv func(string) string) (config, error) {
 	}
 
 	c := config{
-		httpAddr:  text("HTTP_ADDR", ":8080"),
-		adminAddr: text("ADMIN_ADDR", "127.0.0.1:9080"),
+		httpAddr:  address("HTTP_ADDR", ":8080"),
+		adminAddr: address("ADMIN_ADDR", "127.0.0.1:9080"),
 		topic:     text("TOPIC", "wallet-operations"),
 		currency:  text("DEFAULT_CURRENCY", "USD"),
 		limits: limits{

@@ -12,6 +12,8 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 	wrong := map[string]string{
 		"DATABASE_URL":         "postgres://host:port/x",
 		"REDIS_URL":            "http://redis",
+		"HTTP_ADDR":            "8080",
+		"ADMIN_ADDR":           ":99999",
 		"LOG_LEVEL":            "loud",
 		"DEFAULT_CURRENCY":     "euro",
 		"FLUSH_MAX":            "0",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -52,6 +53,15 @@ func loadConfig(environ []string) (config, error) {
 		}
 		return fallback
 	}
+	address := func(name, fallback string) string {
+		value := text(name, fallback)
+		_, port, err := net.SplitHostPort(value)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		mistake(name, err)
+		return value
+	}
 	duration := func(name string, fallback, least time.Duration) time.Duration {
 		d, err := time.ParseDuration(text(name, fallback.String()))
 		if err == nil && d < least {
@@ -80,7 +90,7 @@ func loadConfig(environ []string) (config, error) {
 			p.Close()
 		}
 	}
-	c.adminAddr = text("ADMIN_ADDR", "127.0.0.1:9081")
+	c.adminAddr = address("ADMIN_ADDR", "127.0.0.1:9081")
 	mistake("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
 	c.relay = text("RELAY_NAME", "wallet-relay")
 	c.retention = duration("OUTBOX_RETENTION", 24*time.Hour, time.Minute)

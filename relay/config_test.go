@@ -11,12 +11,12 @@ func TestAllMistakesOfTheSettingsAreToldAtOnce(t *testing.T) {
 	var stderr bytes.Buffer
 	code := run(t.Context(), []string{
 		"DATABASE_URL=postgres://:x:y", "LOG_LEVEL=loud", "POLL_INTERVAL=20", "WAVE_TIMEOUT=1ms", "OUTBOX_RETENTION=1s",
-		"RDKAFKA_ACKS=1", "RDKAFKA_ENABLE_IDEMPOTENCE=false",
+		"RDKAFKA_ACKS=1", "RDKAFKA_ENABLE_IDEMPOTENCE=false", "ADMIN_ADDR=9081",
 	}, &stderr)
 	if code != 2 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, name := range []string{"DATABASE_URL", "KAFKA_BROKERS", "LOG_LEVEL", "POLL_INTERVAL", "WAVE_TIMEOUT", "OUTBOX_RETENTION", "RDKAFKA_ACKS", "RDKAFKA_ENABLE_IDEMPOTENCE"} {
+	for _, name := range []string{"DATABASE_URL", "KAFKA_BROKERS", "LOG_LEVEL", "POLL_INTERVAL", "WAVE_TIMEOUT", "OUTBOX_RETENTION", "RDKAFKA_ACKS", "RDKAFKA_ENABLE_IDEMPOTENCE", "ADMIN_ADDR"} {
 		if !strings.Contains(stderr.String(), name+": ") {
 			t.Errorf("%s is not named in:\n%s", name, &stderr)
 		}

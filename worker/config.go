@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,15 @@ func parseConfig(environ []string) (config, error) {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 		}
 	}
+	address := func(name, fallback string) string {
+		value := text(name, fallback)
+		_, port, err := net.SplitHostPort(value)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		check(name, err)
+		return value
+	}
 	duration := func(name string, fallback, least time.Duration) time.Duration {
 		value, err := time.ParseDuration(text(name, fallback.String()))
 		if err == nil && value < least {
@@ -66,7 +76,7 @@ func parseConfig(environ []string) (config, error) {
 	check("REDIS_URL", err)
 	c.topic = text("TOPIC", "wallet-operations")
 	c.kafka = kafkaConfig(env, text("KAFKA_BROKERS", ""), text("KAFKA_GROUP", "wallet-worker"), env["GROUP_INSTANCE_ID"])
-	c.adminAddr = text("ADMIN_ADDR", "127.0.0.1:9082")
+	c.adminAddr = address("ADMIN_ADDR", "127.0.0.1:9082")
 	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
 	c.batchInterval = duration("BATCH_INTERVAL", 100*time.Millisecond, 0)
 	c.sweepAfter = duration("SWEEP_AFTER", 30*time.Second, time.Second)

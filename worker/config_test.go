@@ -40,7 +40,7 @@ func TestEveryWrongSettingIsNamedAtOnce(t *testing.T) {
 		named   []string
 	}{
 		"nothing is set":  {nil, []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS"}},
-		"all is nonsense": {[]string{"DATABASE_URL=x", "REDIS_URL=x", "KAFKA_BROKERS=x", "LOG_LEVEL=x", "BATCH_INTERVAL=-1s", "BATCH_SIZE=0", "SWEEP_AFTER=30"}, []string{"DATABASE_URL", "REDIS_URL", "LOG_LEVEL", "BATCH_INTERVAL", "BATCH_SIZE", "SWEEP_AFTER"}},
+		"all is nonsense": {[]string{"DATABASE_URL=x", "REDIS_URL=x", "KAFKA_BROKERS=x", "LOG_LEVEL=x", "BATCH_INTERVAL=-1s", "BATCH_SIZE=0", "SWEEP_AFTER=30", "ADMIN_ADDR=9082"}, []string{"DATABASE_URL", "REDIS_URL", "LOG_LEVEL", "BATCH_INTERVAL", "BATCH_SIZE", "SWEEP_AFTER", "ADMIN_ADDR"}},
 		"beyond a limit":  {append(required, "BATCH_SIZE=5001"), []string{"BATCH_SIZE"}},
 		"Kafka's own":     {append(required, "RDKAFKA_NO_SUCH_THING=1"), []string{"RDKAFKA_", "no.such.thing"}},
 	} {
