@@ -31,6 +31,9 @@ var commands = []command{
 	{"relay pause", "--reason TEXT", "stop publishing", relayPause},
 	{"relay resume", "", "go on publishing", relayResume},
 	{"relay rebase", "", "after restoring a dump: publish again everything that is in the outbox", relayRebase},
+	{"keys create", "CLIENT [--scopes LIST]", "make an API key for a client and print it", keysCreate},
+	{"keys list", "", "list the API keys", keysList},
+	{"keys revoke", "ID", "end an API key", keysRevoke},
 	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", verify},
 }
 
@@ -64,7 +67,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		c := &call{flags: flag.NewFlagSet(cmd.words, flag.ContinueOnError), args: args[len(words):], env: map[string]string{}, stdin: stdin, stdout: stdout}
 		c.flags.SetOutput(stderr)
 		c.flags.Usage = func() {
-			fmt.Fprintf(stderr, "usage: ctl %s %s\n  %s\n", cmd.words, cmd.args, cmd.does)
+			fmt.Fprintf(stderr, "usage: ctl %s\n  %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
 			c.flags.PrintDefaults()
 		}
 		for _, pair := range environ {

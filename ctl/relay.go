@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,34 +103,35 @@ func relayUnpark(ctx context.Context, c *call) error {
 	return nil
 }
 
-func relayPause(ctx context.Context, c *call) error  { return c.setPaused(ctx, true) }
-func relayResume(ctx context.Context, c *call) error { return c.setPaused(ctx, false) }
-
-func (c *call) setPaused(ctx context.Context, paused bool) error {
+func relayPause(ctx context.Context, c *call) error {
 	reason := c.flags.String("reason", "", "why; it is kept")
 	if _, err := c.parse(); err != nil {
 		return err
 	}
-	if paused && *reason == "" {
+	if *reason == "" {
 		return usageError("--reason is required")
 	}
+	return c.setPaused(ctx, true, *reason)
+}
+
+func relayResume(ctx context.Context, c *call) error {
+	if _, err := c.parse(); err != nil {
+		return err
+	}
+	return c.setPaused(ctx, false, "")
+}
+
+func (c *call) setPaused(ctx context.Context, paused bool, reason string) error {
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	relay := "wallet-relay"
-	if c.env["RELAY_NAME"] != "" {
-		relay = c.env["RELAY_NAME"]
-	}
-	if err := walletdb.New(conn).SetPaused(ctx, walletdb.SetPausedParams{Relay: relay, Paused: paused, Reason: *reason}); err != nil {
+	relay := cmp.Or(c.env["RELAY_NAME"], "wallet-relay")
+	if err := walletdb.New(conn).SetPaused(ctx, walletdb.SetPausedParams{Relay: relay, Paused: paused, Reason: reason}); err != nil {
 		return fmt.Errorf("pause or resume: %w", err)
 	}
-	if paused {
-		fmt.Fprintf(c.stdout, "%s is paused: within a second it publishes nothing more\n", relay)
-	} else {
-		fmt.Fprintf(c.stdout, "%s goes on within a second\n", relay)
-	}
+	fmt.Fprintf(c.stdout, "%s is told; it heeds it within a second\n", relay)
 	return nil
 }
 
@@ -146,11 +148,18 @@ func relayRebase(ctx context.Context, c *call) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	rows, err := walletdb.New(conn).CountOutbox(ctx)
+	fit, err := walletdb.New(conn).PositionsFit(ctx)
 	if err != nil {
-		return fmt.Errorf("count outbox: %w", err)
+		return fmt.Errorf("check positions: %w", err)
 	}
-	fmt.Fprintf(c.stdout, "The relays will begin at the first row of the outbox, which has %d rows: all are published again.\n", rows)
+	if fit {
+		return errors.New("nothing to do: the relays' positions are from this database")
+	}
+	rows, err := walletdb.New(conn).OutboxSpan(ctx)
+	if err != nil {
+		return fmt.Errorf("measure outbox: %w", err)
+	}
+	fmt.Fprintf(c.stdout, "The relays will begin at the first row of the outbox: all of its rows, at most %d, are published again.\n", rows)
 	if !*yes {
 		fmt.Fprint(c.stdout, "Go on? (yes/no) ")
 		if answer, _ := bufio.NewReader(c.stdin).ReadString('\n'); strings.TrimSpace(answer) != "yes" {

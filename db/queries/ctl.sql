@@ -41,6 +41,14 @@ UPDATE relay_positions SET prev = '1:1:', cur = NULL, after_id = 0, last_id = 0,
 -- name: AdoptRows :execrows
 UPDATE outbox SET xid = pg_current_xact_id() WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
 
--- CountOutbox counts all of it.
--- name: CountOutbox :one
-SELECT count(*) FROM outbox;
+-- PositionsFit reports whether everything the relays rest on is from this database, by the signs that
+-- LoadPosition goes by.
+-- name: PositionsFit :one
+SELECT (NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+  AND NOT EXISTS (SELECT FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
+    WHERE d.datname = current_database() AND (p.system_identifier <> c.system_identifier OR p.database_oid <> d.oid::bigint
+      OR greatest(pg_snapshot_xmax(p.prev), pg_snapshot_xmax(p.cur)) > pg_snapshot_xmax(pg_current_snapshot()))))::boolean AS fit;
+
+-- OutboxSpan returns how many rows the outbox has at most.
+-- name: OutboxSpan :one
+SELECT coalesce(max(id) - min(id) + 1, 0)::bigint AS span FROM outbox;

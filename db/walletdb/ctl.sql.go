@@ -25,18 +25,6 @@ func (q *Queries) AdoptRows(ctx context.Context) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
-const countOutbox = `-- name: CountOutbox :one
-SELECT count(*) FROM outbox
-`
-
-// CountOutbox counts all of it.
-func (q *Queries) CountOutbox(ctx context.Context) (int64, error) {
-	row := q.db.QueryRow(ctx, countOutbox)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const outboxRow = `-- name: OutboxRow :one
 SELECT topic, key, created_at,
   coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p), false)::boolean AS published
@@ -61,6 +49,18 @@ func (q *Queries) OutboxRow(ctx context.Context, id int64) (OutboxRowRow, error)
 		&i.Published,
 	)
 	return i, err
+}
+
+const outboxSpan = `-- name: OutboxSpan :one
+SELECT coalesce(max(id) - min(id) + 1, 0)::bigint AS span FROM outbox
+`
+
+// OutboxSpan returns how many rows the outbox has at most.
+func (q *Queries) OutboxSpan(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, outboxSpan)
+	var span int64
+	err := row.Scan(&span)
+	return span, err
 }
 
 const parkRow = `-- name: ParkRow :execrows
@@ -110,6 +110,22 @@ func (q *Queries) ParkedRows(ctx context.Context) ([]ParkedRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const positionsFit = `-- name: PositionsFit :one
+SELECT (NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+  AND NOT EXISTS (SELECT FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
+    WHERE d.datname = current_database() AND (p.system_identifier <> c.system_identifier OR p.database_oid <> d.oid::bigint
+      OR greatest(pg_snapshot_xmax(p.prev), pg_snapshot_xmax(p.cur)) > pg_snapshot_xmax(pg_current_snapshot()))))::boolean AS fit
+`
+
+// PositionsFit reports whether everything the relays rest on is from this database, by the signs that
+// LoadPosition goes by.
+func (q *Queries) PositionsFit(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, positionsFit)
+	var fit bool
+	err := row.Scan(&fit)
+	return fit, err
 }
 
 const registerTopic = `-- name: RegisterTopic :execrows
