@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,6 +98,54 @@ func TestBrokerFaultsLoseNothing(t *testing.T) {
 			all := consume(t, addr, topic, 3, distinct(write(20)))
 			t.Logf("%d duplicates", checkOrder(t, all, want))
 		})
+	}
+}
+
+// The third of many batches is refused once; those that wait behind it must not get in.
+func TestNothingIsSentBehindAGap(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	cluster, topic := newLiar(t, database)
+	addr := cluster.ListenAddrs()[0]
+	requests := 0
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, When: func(kmsg.Request) bool {
+		requests++
+		return requests == 3
+	}})
+	put(t, database.Conn(t), topic, "a", 1, 500)
+	start(t, environ(database, addr, "RDKAFKA_BATCH_NUM_MESSAGES=7"), t.Output())
+	checkOrder(t, consume(t, addr, topic, 3, distinct(500)), map[string]int{"a": 500})
+}
+
+func TestAWaveIsPublishedWhenAllOfItIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.SeedTopics(1, "topic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), silence)
+	defer cancel()
+	// Requests of one message; the answer to the last one never comes.
+	requests := 0
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if requests++; requests == 10 {
+			time.AfterFunc(300*time.Millisecond, cancel)
+		}
+		return nil, nil, requests == 10
+	})
+	p, err := newKafkaProducer(producerConfig(cluster.ListenAddrs()[0], map[string]string{"batch.num.messages": "1"}), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	messages := make([]message, 10)
+	for i := range messages {
+		messages[i] = message{row: row{ID: int64(i), Topic: "topic", Headers: "{}"}, partitions: 1}
+	}
+	if err := p.publish(ctx, messages); err == nil || !strings.Contains(err.Error(), " of 10 messages") {
+		t.Errorf("got %v", err)
 	}
 }
 
