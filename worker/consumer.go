@@ -191,6 +191,9 @@ func (c *consumer) close(watched <-chan struct{}) {
 	closed := make(chan error, 1)
 	go func() {
 		<-watched // nothing may use a closed client
+		// Without this a member that has no partition yet does not leave, and the others wait for
+		// the end of its session.
+		_ = c.client.Unsubscribe()
 		closed <- c.client.Close()
 	}()
 	select {

@@ -208,6 +208,30 @@ func TestAZombieDoesNoHarm(t *testing.T) {
 	s.audit()
 }
 
+// The others need not wait for the end of its session, at whatever moment it stops.
+func TestAWorkerThatStopsLeavesTheGroup(t *testing.T) {
+	t.Parallel()
+	for fact, moment := range map[string]func(w *running){
+		"before it has a partition": func(w *running) { w.waitForLog("partitions assigned") },
+		"with partitions":           func(w *running) { w.waitForPartitions() },
+	} {
+		t.Run(fact, func(t *testing.T) {
+			t.Parallel()
+			s, k := newStore(t), newTopic(t, 2)
+			stays := s.startWorker(k, "RDKAFKA_SESSION_TIMEOUT_MS=60000")
+			stays.waitForPartitions()
+			leaves := s.startWorker(k, "RDKAFKA_SESSION_TIMEOUT_MS=60000")
+			moment(leaves)
+			leaves.stop()
+			for range 20 {
+				k.produce(s.accept(s.wallet(), 1)...)
+			}
+			s.waitApplied()
+			s.waitCommitted(k, 20)
+		})
+	}
+}
+
 // A static member that is killed has its partitions back as soon as it is back. A dynamic one would
 // wait for the end of the dead one's session.
 func TestAStaticMemberComesBackAtOnce(t *testing.T) {

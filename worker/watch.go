@@ -20,7 +20,8 @@ const (
 	silent = 30 * time.Second
 )
 
-// movement says since when a partition has had something to do and not done it.
+// movement says since when a partition has had something to do and not done it. The zero movement
+// knows nothing yet.
 type movement struct {
 	stored, polled           int64
 	storedSince, polledSince time.Time
@@ -38,6 +39,22 @@ func (m movement) follow(now time.Time, stored, polled, end int64) movement {
 	return m
 }
 
+// undone is how long nothing has been done, though there was something to do.
+func (m movement) undone(now time.Time) time.Duration {
+	if m.storedSince.IsZero() {
+		return 0
+	}
+	return now.Sub(m.storedSince)
+}
+
+// missing is how long nothing has come, though there was something.
+func (m movement) missing(now time.Time) time.Duration {
+	if m.polledSince.IsZero() {
+		return 0
+	}
+	return now.Sub(m.polledSince)
+}
+
 // watch asks Kafka every now and then where each partition ends. It tells the lag and whether it
 // moves, and gives the consumer up when messages do not come although they are there.
 func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
@@ -49,7 +66,8 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			}
 			if err != nil {
 				p.movement = movement{} // Kafka is away: nothing moves, and that is not its fault
-			} else if time.Since(p.movement.polledSince) >= silent {
+			}
+			if p.movement.missing(time.Now()) >= silent {
 				giveUp(fmt.Errorf("partition %d has messages from offset %d on, and none came for %v", p.number, p.movement.polled, silent))
 			}
 		}
@@ -95,7 +113,7 @@ func (c *consumer) lookAt(p *partition) error {
 	p.movement = p.movement.follow(time.Now(), stored, polled, end)
 	c.metrics.lag.WithLabelValues(fmt.Sprint(p.number)).Set(float64(max(0, end-stored)))
 	name := fmt.Sprintf("lag of partition %d", p.number)
-	if time.Since(p.movement.storedSince) >= stalled {
+	if p.movement.undone(time.Now()) >= stalled {
 		c.health.fail(name, errors.New("it does not move"))
 	} else {
 		c.health.ok(name)
