@@ -27,6 +27,8 @@ type config struct {
 	limits         limits
 	flushInterval  time.Duration
 	requestTimeout time.Duration
+	auth           bool // API keys are asked for
+	ratePerSecond  int  // requests of one key; 0: any number
 }
 
 // parseConfig reports every mistake at once, each with the name of its variable.
@@ -85,10 +87,15 @@ func parseConfig(getenv func(string) string) (config, error) {
 			flush:      number("FLUSH_MAX", 500, 1),
 		},
 		flushInterval:  duration("FLUSH_INTERVAL", 5*time.Millisecond, 0),
+		auth:           text("AUTH", "on") == "on",
+		ratePerSecond:  number("RATE_LIMIT", 0, 0),
 		requestTimeout: duration("REQUEST_TIMEOUT", 10*time.Second, 100*time.Millisecond),
 	}
 	if !regexp.MustCompile("^[A-Z]{3}$").MatchString(c.currency) {
 		check("DEFAULT_CURRENCY", errors.New("must be three capital letters"))
+	}
+	if auth := text("AUTH", "on"); auth != "on" && auth != "off" {
+		check("AUTH", errors.New("must be on or off"))
 	}
 	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
 	var err error

@@ -21,6 +21,8 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 		"QUEUE_MAX_OPERATIONS": "many",
 		"QUEUE_MAX_BYTES":      "1",
 		"REQUEST_TIMEOUT":      "-1s",
+		"AUTH":                 "yes",
+		"RATE_LIMIT":           "-1",
 	}
 	var stderr bytes.Buffer
 	code := run(t.Context(), func(name string) string { return wrong[name] }, &stderr)
@@ -46,7 +48,7 @@ func TestNothingButAddressesIsRequired(t *testing.T) {
 	c, err := parseConfig(func(name string) string {
 		return map[string]string{"DATABASE_URL": "postgres://localhost/w", "REDIS_URL": "redis://localhost:6379/0"}[name]
 	})
-	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" {
+	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" || !c.auth {
 		t.Errorf("defaults: %+v, %v", c, err)
 	}
 }

@@ -80,7 +80,8 @@ func serve(ctx context.Context, c config) error {
 	w := newWaits(pool, entries, ctx.Done())
 	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, currency: c.currency, timeout: c.requestTimeout}
 	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed}
-	handler, err := newHandler(ws, m)
+	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+	handler, err := newHandler(ws, k, m)
 	if err != nil {
 		return err
 	}

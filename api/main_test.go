@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 type api struct {
 	url      string
 	adminURL string
+	key      string // sent with every request
 	process  *os.Process
 	exited   chan int
 
@@ -70,7 +72,7 @@ func launchAPI(t *testing.T, databaseURL string, settings ...string) *api {
 	}
 	cmd := exec.Command(binary)
 	cmd.Env = append([]string{
-		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
+		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "AUTH=off",
 	}, settings...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -152,6 +154,9 @@ type reply struct {
 
 // send sends a request; headers are "Name: value".
 func (a *api) send(method, path, body string, headers ...string) reply {
+	if a.key != "" && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Authorization: ") }) {
+		headers = append(headers[:len(headers):len(headers)], "Authorization: Bearer "+a.key)
+	}
 	return sendTo(a.url, method, path, body, headers...)
 }
 

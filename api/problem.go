@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/ogen-go/ogen/ogenerrors"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 )
@@ -16,6 +20,9 @@ type code string
 
 const (
 	invalidRequest       code = "invalid-request"
+	unauthorized         code = "unauthorized"
+	forbidden            code = "forbidden"
+	rateLimited          code = "rate-limited"
 	walletNotFound       code = "wallet-not-found"
 	operationNotFound    code = "operation-not-found"
 	notFound             code = "not-found"
@@ -36,6 +43,9 @@ var kinds = map[code]struct {
 	detail string
 }{
 	invalidRequest:       {400, "Invalid request", "The request does not follow openapi.yaml."},
+	unauthorized:         {401, "Unauthorized", "The request needs a valid API key, as Authorization: Bearer <key>."},
+	forbidden:            {403, "Forbidden", "The API key does not have the scope that this request needs."},
+	rateLimited:          {429, "Rate limited", "The API key has sent too many requests. Nothing was accepted."},
 	walletNotFound:       {404, "Wallet not found", "There is no wallet with this id."},
 	operationNotFound:    {404, "Operation not found", "The wallet has no operation with this id."},
 	notFound:             {404, "Not found", "There is nothing at this path."},
@@ -56,6 +66,8 @@ type problem struct {
 	errors      []oas.FieldError
 	operationID oas.OptUUID
 	walletID    oas.OptUUID
+	challenge   string        // of WWW-Authenticate
+	retryAfter  time.Duration // if the status says to try again; 0: a second
 }
 
 func (p problem) Error() string { return string(p.code) + " " + p.detail }
@@ -75,6 +87,8 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 	var p problem
 	switch {
 	case errors.As(err, &p):
+	case errors.Is(err, ogenerrors.ErrSecurityRequirementIsNotSatisfied):
+		p = problem{code: unauthorized, challenge: "Bearer"}
 	case errors.Is(err, errWalletNotFound):
 		p.code = walletNotFound
 	case errors.Is(err, errOperationNotFound):
@@ -104,8 +118,12 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 	if path := callOf(ctx).path; path != "" {
 		response.Response.Instance = oas.NewOptString(path)
 	}
-	if kind.status == http.StatusServiceUnavailable || kind.status == http.StatusConflict {
-		response.RetryAfter = oas.NewOptInt32(1)
+	if p.challenge != "" {
+		response.WWWAuthenticate = oas.NewOptString(p.challenge)
+	}
+	switch kind.status {
+	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		response.RetryAfter = oas.NewOptInt32(max(1, int32(math.Ceil(p.retryAfter.Seconds()))))
 	}
 	return response
 }
@@ -116,7 +134,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
 	if response.RetryAfter.Set {
-		header.Set("Retry-After", "1")
+		header.Set("Retry-After", strconv.Itoa(int(response.RetryAfter.Value)))
 	}
 	w.WriteHeader(response.StatusCode)
 	body, _ := response.Response.MarshalJSON() // of plain strings and numbers: it cannot fail

@@ -92,7 +92,7 @@ func (p *proxy) copy(from, to net.Conn) {
 			continue
 		}
 		if p.swallow() {
-			return
+			continue
 		}
 		if _, err := to.Write(packet[:n]); err != nil {
 			return

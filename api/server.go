@@ -17,8 +17,8 @@ import (
 )
 
 // newHandler is the API's HTTP surface: everything that a client can reach.
-func newHandler(w *wallets, m *metrics) (http.Handler, error) {
-	api, err := oas.NewServer(w,
+func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
+	api, err := oas.NewServer(w, k,
 		oas.WithNotFound(answerNotFound),
 		oas.WithMethodNotAllowed(answerMethodNotAllowed),
 		oas.WithErrorHandler(func(_ context.Context, w http.ResponseWriter, r *http.Request, err error) {
@@ -31,6 +31,9 @@ func newHandler(w *wallets, m *metrics) (http.Handler, error) {
 	}
 	router := chi.NewRouter()
 	router.Use(m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
+	if k.off {
+		router.Use(withoutKeys)
+	}
 	router.NotFound(answerNotFound)
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, "GET, HEAD") })
 	router.Handle("/api/*", api)

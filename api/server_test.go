@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
 
@@ -36,6 +37,8 @@ const (
 	operationO     = "/api/v1/wallets/W/operations/O"
 	absent         = "00000000-0000-4000-8000-000000000000"
 )
+
+var strangersKey, _ = apikey.New()
 
 func surfaces() []surface {
 	big := strings.Repeat(" ", maxBody)
@@ -115,6 +118,16 @@ func surfaces() []surface {
 		{"an empty reference to find", "GET", walletsPath + "?reference=", "", nil, 400, "invalid-request", "reference"},
 		{"a malformed query", "GET", walletsW + "?a=%zz", "", nil, 400, "invalid-request", ""},
 
+		{"no key", "GET", walletsW, "", []string{"Authorization: "}, 401, "unauthorized", ""},
+		{"another scheme", "GET", walletsW, "", []string{"Authorization: Basic x"}, 401, "unauthorized", ""},
+		{"garbage for a key", "GET", walletsW, "", []string{"Authorization: Bearer x"}, 401, "unauthorized", ""},
+		{"a key that nobody has", "GET", walletsW, "", []string{"Authorization: Bearer " + strangersKey}, 401, "unauthorized", ""},
+		{"no key, and no such path", "GET", "/api/v1/nowhere", "", []string{"Authorization: "}, 404, "not-found", ""},
+		{"no key, and no such method", "PUT", walletsW, "", []string{"Authorization: "}, 405, "method-not-allowed", ""},
+		{"no key, and everything else wrong", "POST", operationsPath, "x", []string{"Authorization: ", "Content-Type: x", "Idempotency-Key: "}, 401, "unauthorized", ""},
+		{"the contract without a key", "GET", "/openapi.yaml", "", []string{"Authorization: "}, 200, "", ""},
+		{"Swagger UI without a key", "GET", "/swagger/", "", []string{"Authorization: "}, 200, "", ""},
+
 		{"no content type", "POST", operationsPath, deposit(""), []string{"Content-Type: "}, 415, "unsupported-media-type", ""},
 		{"another content type", "POST", operationsPath, deposit(""), []string{"Content-Type: text/plain"}, 415, "unsupported-media-type", ""},
 		{"another content type and too large", "POST", operationsPath, deposit(big), []string{"Content-Type: text/plain"}, 415, "unsupported-media-type", ""},
@@ -184,7 +197,9 @@ func surfaces() []surface {
 
 func TestEveryRequestIsAnsweredAsTheContractSays(t *testing.T) {
 	t.Parallel()
-	a := startAPI(t, testdb.New(t).As(testdb.API))
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on")
+	a.key = newKey(t, database, "client", apikey.Scopes...)
 	walletID := a.newWallet(t)
 	operation := a.deposit(walletID, 1)
 	ids := strings.NewReplacer(`"W"`, `"`+walletID.String()+`"`, "/W", "/"+walletID.String(), "/O", "/"+fmt.Sprint(operation.body["operationId"]))
@@ -228,6 +243,9 @@ func mustBeProblem(t *testing.T, test surface, r reply) {
 	if leaks.MatchString(r.text) {
 		t.Errorf("%s: it tells of our insides: %s", test.name, r.text)
 	}
+	if (r.header.Get("WWW-Authenticate") != "") != (test.status == 401) {
+		t.Errorf("%s: WWW-Authenticate %q", test.name, r.header.Get("WWW-Authenticate"))
+	}
 	if (r.header.Get("Allow") != "") != (test.status == 405) {
 		t.Errorf("%s: Allow %q", test.name, r.header.Get("Allow"))
 	}
@@ -249,6 +267,8 @@ var codesElsewhere = []string{
 	"overloaded",      // TestAFullQueueRefusesWithoutAccepting
 	"outcome-unknown", // TestAnOutcomeThatStaysUnknownIsToldWithTheOperationsID
 	"internal",        // TestAPanicIsAProblem
+	"forbidden",       // TestAKeyMayDoWhatItsScopesSay
+	"rate-limited",    // TestAKeyHasARate
 }
 
 func TestEveryCodeIsInTheTableAndInTheContract(t *testing.T) {

@@ -53,7 +53,7 @@ func (ws *wallets) NewError(ctx context.Context, err error) *oas.ProblemStatusCo
 func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, params oas.CreateWalletParams) (oas.CreateWalletRes, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	id, err := newWalletID("", plainKey(params.IdempotencyKey))
+	id, err := newWalletID(clientOf(ctx), plainKey(params.IdempotencyKey))
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,9 @@ func recordError(string, error) {}
 // 200 means that it is finished, `PROCESSED` or `FAILED`: because the request had `Prefer: wait`, or
 // because it is a retry of an operation which has been applied meanwhile.
 //
-// Codes: `invalid-request`, `wallet-not-found`, `unsupported-media-type`, `request-too-large`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallet
 func (s *Server) handleCreateOperationRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -50,6 +51,52 @@ func (s *Server) handleCreateOperationRequest(args [0]string, argsEscaped bool, 
 			ID:   "createOperation",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, CreateOperationOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeCreateOperationParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{
@@ -159,9 +206,9 @@ func (s *Server) handleCreateOperationRequest(args [0]string, argsEscaped bool, 
 // Give every operation an `idempotencyKey`, or the batch an `Idempotency-Key` K: then operation i (the
 // first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 //
-// Codes: `invalid-request`, `unsupported-media-type`, `request-too-large`, `overloaded`, `internal`;
-// in an item `wallet-not-found`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
-// `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
+// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallet/batch
 func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -176,6 +223,52 @@ func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool,
 			ID:   "createOperations",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, CreateOperationsOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeCreateOperationsParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{
@@ -274,8 +367,8 @@ func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool,
 // Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
 // wallet is answered with 200.
 //
-// Codes: `invalid-request`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
+// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets
 func (s *Server) handleCreateWalletRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -290,6 +383,52 @@ func (s *Server) handleCreateWalletRequest(args [0]string, argsEscaped bool, w h
 			ID:   "createWallet",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, CreateWalletOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeCreateWalletParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{
@@ -385,7 +524,8 @@ func (s *Server) handleCreateWalletRequest(args [0]string, argsEscaped bool, w h
 
 // handleGetOperationRequest handles getOperation operation.
 //
-// Codes: `invalid-request`, `operation-not-found`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
+// `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/operations/{operationId}
 func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -400,6 +540,52 @@ func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w h
 			ID:   "getOperation",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, GetOperationOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeGetOperationParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{
@@ -494,7 +680,8 @@ func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w h
 // until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
 // if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
 //
-// Codes: `invalid-request`, `wallet-not-found`, `not-yet-applied`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `not-yet-applied`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}
 func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -509,6 +696,52 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 			ID:   "getWallet",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, GetWalletOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeGetWalletParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{
@@ -605,7 +838,8 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 // finished one carries the balance after it. Operations that are accepted while a client pages change
 // nothing on pages that it has read.
 //
-// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/operations
 func (s *Server) handleListOperationsRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -620,6 +854,52 @@ func (s *Server) handleListOperationsRequest(args [1]string, argsEscaped bool, w
 			ID:   "listOperations",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, ListOperationsOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeListOperationsParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{
@@ -714,7 +994,7 @@ func (s *Server) handleListOperationsRequest(args [1]string, argsEscaped bool, w
 //
 // A page of wallets in the order of their ids: all of them, or those with a reference.
 //
-// Codes: `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets
 func (s *Server) handleListWalletsRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -729,6 +1009,52 @@ func (s *Server) handleListWalletsRequest(args [0]string, argsEscaped bool, w ht
 			ID:   "listWallets",
 		}
 	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, ListWalletsOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
 	params, err := decodeListWalletsParams(args, argsEscaped, r)
 	if err != nil {
 		err = &ogenerrors.DecodeParamsError{

@@ -22,7 +22,7 @@ type CreateOperationParams struct {
 	// The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends.
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
@@ -169,7 +169,7 @@ type CreateOperationsParams struct {
 	// The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends.
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
@@ -264,7 +264,7 @@ type CreateWalletParams struct {
 	// The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends.
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 

@@ -432,7 +432,7 @@ func encodeListWalletsResponse(response *WalletListHeaders, w http.ResponseWrite
 
 func encodeErrorResponse(response *ProblemStatusCodeWithHeaders, w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Access-Control-Expose-Headers", "Allow,Retry-After")
+	w.Header().Set("Access-Control-Expose-Headers", "Allow,Retry-After,Www-Authenticate")
 	// Encoding response headers.
 	{
 		h := uri.NewHeaderEncoder(w.Header())
@@ -464,6 +464,21 @@ func encodeErrorResponse(response *ProblemStatusCodeWithHeaders, w http.Response
 				return nil
 			}); err != nil {
 				return errors.Wrap(err, "encode Retry-After header")
+			}
+		}
+		// Encode "WWW-Authenticate" header.
+		{
+			cfg := uri.HeaderParameterEncodingConfig{
+				Name:    "WWW-Authenticate",
+				Explode: false,
+			}
+			if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+				if val, ok := response.WWWAuthenticate.Get(); ok {
+					return e.EncodeValue(conv.StringToString(val))
+				}
+				return nil
+			}); err != nil {
+				return errors.Wrap(err, "encode WWW-Authenticate header")
 			}
 		}
 	}

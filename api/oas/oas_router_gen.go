@@ -12,19 +12,23 @@ import (
 
 var (
 	rn1AllowedHeaders = map[string]string{
-		"POST": "Content-Type,Idempotency-Key,Prefer",
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
 	rn2AllowedHeaders = map[string]string{
-		"POST": "Content-Type,Idempotency-Key",
+		"POST": "Authorization,Content-Type,Idempotency-Key",
 	}
 	rn3AllowedHeaders = map[string]string{
-		"POST": "Content-Type,Idempotency-Key",
+		"GET":  "Authorization",
+		"POST": "Authorization,Content-Type,Idempotency-Key",
 	}
 	rn5AllowedHeaders = map[string]string{
-		"GET": "If-None-Match,Prefer",
+		"GET": "Authorization,If-None-Match,Prefer",
+	}
+	rn8AllowedHeaders = map[string]string{
+		"GET": "Authorization",
 	}
 	rn7AllowedHeaders = map[string]string{
-		"GET": "Prefer",
+		"GET": "Authorization,Prefer",
 	}
 )
 
@@ -194,7 +198,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 							default:
 								s.notAllowed(w, r, notAllowedParams{
 									allowedMethods: "GET",
-									allowedHeaders: nil,
+									allowedHeaders: rn8AllowedHeaders,
 									acceptPost:     "",
 									acceptPatch:    "",
 								})

@@ -176,6 +176,31 @@ func (s *BatchResponse) SetItems(val []BatchItem) {
 	s.Items = val
 }
 
+type BearerAuth struct {
+	Token string
+	Roles []string
+}
+
+// GetToken returns the value of Token.
+func (s *BearerAuth) GetToken() string {
+	return s.Token
+}
+
+// GetRoles returns the value of Roles.
+func (s *BearerAuth) GetRoles() []string {
+	return s.Roles
+}
+
+// SetToken sets the value of Token.
+func (s *BearerAuth) SetToken(val string) {
+	s.Token = val
+}
+
+// SetRoles sets the value of Roles.
+func (s *BearerAuth) SetRoles(val []string) {
+	s.Roles = val
+}
+
 type Currency string
 
 // Ref: #/components/schemas/FieldError
@@ -1365,10 +1390,11 @@ func (s *Problem) SetErrors(val []FieldError) {
 
 // ProblemStatusCodeWithHeaders wraps Problem with status code and response headers.
 type ProblemStatusCodeWithHeaders struct {
-	StatusCode int
-	Allow      OptString
-	RetryAfter OptInt32
-	Response   Problem
+	StatusCode      int
+	Allow           OptString
+	RetryAfter      OptInt32
+	WWWAuthenticate OptString
+	Response        Problem
 }
 
 // GetStatusCode returns the value of StatusCode.
@@ -1384,6 +1410,11 @@ func (s *ProblemStatusCodeWithHeaders) GetAllow() OptString {
 // GetRetryAfter returns the value of RetryAfter.
 func (s *ProblemStatusCodeWithHeaders) GetRetryAfter() OptInt32 {
 	return s.RetryAfter
+}
+
+// GetWWWAuthenticate returns the value of WWWAuthenticate.
+func (s *ProblemStatusCodeWithHeaders) GetWWWAuthenticate() OptString {
+	return s.WWWAuthenticate
 }
 
 // GetResponse returns the value of Response.
@@ -1404,6 +1435,11 @@ func (s *ProblemStatusCodeWithHeaders) SetAllow(val OptString) {
 // SetRetryAfter sets the value of RetryAfter.
 func (s *ProblemStatusCodeWithHeaders) SetRetryAfter(val OptInt32) {
 	s.RetryAfter = val
+}
+
+// SetWWWAuthenticate sets the value of WWWAuthenticate.
+func (s *ProblemStatusCodeWithHeaders) SetWWWAuthenticate(val OptString) {
+	s.WWWAuthenticate = val
 }
 
 // SetResponse sets the value of Response.

@@ -14,8 +14,9 @@ type Handler interface {
 	// 200 means that it is finished, `PROCESSED` or `FAILED`: because the request had `Prefer: wait`, or
 	// because it is a retry of an operation which has been applied meanwhile.
 	//
-	// Codes: `invalid-request`, `wallet-not-found`, `unsupported-media-type`, `request-too-large`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallet
 	CreateOperation(ctx context.Context, req *OperationRequest, params CreateOperationParams) (CreateOperationRes, error)
@@ -31,9 +32,9 @@ type Handler interface {
 	// Give every operation an `idempotencyKey`, or the batch an `Idempotency-Key` K: then operation i (the
 	// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 	//
-	// Codes: `invalid-request`, `unsupported-media-type`, `request-too-large`, `overloaded`, `internal`;
-	// in an item `wallet-not-found`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
-	// `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
+	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallet/batch
 	CreateOperations(ctx context.Context, req *BatchRequest, params CreateOperationsParams) (*BatchResponse, error)
@@ -42,14 +43,15 @@ type Handler interface {
 	// Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
 	// wallet is answered with 200.
 	//
-	// Codes: `invalid-request`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
+	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets
 	CreateWallet(ctx context.Context, req *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
 	// GetOperation implements getOperation operation.
 	//
-	// Codes: `invalid-request`, `operation-not-found`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
+	// `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/operations/{operationId}
 	GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error)
@@ -61,7 +63,8 @@ type Handler interface {
 	// until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
 	// if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
 	//
-	// Codes: `invalid-request`, `wallet-not-found`, `not-yet-applied`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `not-yet-applied`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
@@ -71,7 +74,8 @@ type Handler interface {
 	// finished one carries the balance after it. Operations that are accepted while a client pages change
 	// nothing on pages that it has read.
 	//
-	// Codes: `invalid-request`, `wallet-not-found`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/operations
 	ListOperations(ctx context.Context, params ListOperationsParams) (*OperationListHeaders, error)
@@ -79,7 +83,7 @@ type Handler interface {
 	//
 	// A page of wallets in the order of their ids: all of them, or those with a reference.
 	//
-	// Codes: `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets
 	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
@@ -92,18 +96,20 @@ type Handler interface {
 // Server implements http server based on OpenAPI v3 specification and
 // calls Handler to handle requests.
 type Server struct {
-	h Handler
+	h   Handler
+	sec SecurityHandler
 	baseServer
 }
 
 // NewServer creates new Server.
-func NewServer(h Handler, opts ...ServerOption) (*Server, error) {
+func NewServer(h Handler, sec SecurityHandler, opts ...ServerOption) (*Server, error) {
 	s, err := newServerConfig(opts...).baseServer()
 	if err != nil {
 		return nil, err
 	}
 	return &Server{
 		h:          h,
+		sec:        sec,
 		baseServer: s,
 	}, nil
 }

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// keyLifetime is how long a key that was found in Postgres is believed: a revoked key is let in for
+// that long. A new key works at once, because keys that were not found are looked for again.
+const keyLifetime = 30 * time.Second
+
+// keys lets requests in by their API key. While Postgres is away, keys are believed until their time
+// is over; then nobody can be told from anybody, and the answer is 503.
+type keys struct {
+	db       walletdb.DBTX
+	off      bool // everybody may do everything
+	perSec   int  // requests of one key a second, in this process; 0: any number
+	lifetime time.Duration
+
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]*key
+}
+
+// key is an API key that Postgres knows, and what is left of its rate.
+type key struct {
+	client  string
+	scopes  []string
+	checked time.Time
+
+	tokens   float64
+	refilled time.Time
+}
+
+// HandleBearerAuth answers 401, 403 or 429, or lets the request in. The scopes that it needs are
+// openapi.yaml's.
+func (k *keys) HandleBearerAuth(ctx context.Context, _ oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
+	if k.off {
+		return ctx, nil
+	}
+	hash, plausible := apikey.Hash(bearer.Token)
+	if !plausible {
+		return nil, problem{code: unauthorized, challenge: `Bearer error="invalid_token"`}
+	}
+	found, err := k.find(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	for _, scope := range bearer.Roles {
+		if !slices.Contains(found.scopes, scope) {
+			return nil, problem{code: forbidden, challenge: `Bearer error="insufficient_scope", scope="` + strings.Join(bearer.Roles, " ") + `"`}
+		}
+	}
+	if wait := k.take(hash, time.Now()); wait > 0 {
+		return nil, problem{code: rateLimited, retryAfter: wait}
+	}
+	return context.WithValue(ctx, clientKey{}, found.client), nil
+}
+
+type clientKey struct{}
+
+// clientOf is the client that the request's key belongs to.
+func clientOf(ctx context.Context) string {
+	client, _ := ctx.Value(clientKey{}).(string)
+	return client
+}
+
+// find returns the key as Postgres has it, or had it not long ago.
+func (k *keys) find(ctx context.Context, hash [sha256.Size]byte) (key, error) {
+	k.mu.Lock()
+	if known := k.known[hash]; known != nil && time.Since(known.checked) < k.lifetime {
+		defer k.mu.Unlock()
+		return *known, nil
+	}
+	k.mu.Unlock()
+
+	row, err := walletdb.New(k.db).FindKey(ctx, hash[:])
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if errors.Is(err, pgx.ErrNoRows) {
+		delete(k.known, hash)
+		return key{}, problem{code: unauthorized, challenge: `Bearer error="invalid_token"`}
+	}
+	if err != nil {
+		return key{}, readError(err)
+	}
+	known := k.known[hash]
+	if known == nil {
+		known = &key{tokens: float64(k.perSec), refilled: time.Now()}
+		k.known[hash] = known
+	}
+	known.client, known.scopes, known.checked = row.Client, row.Scopes, time.Now()
+	return *known, nil
+}
+
+// take takes one request from the key's rate. If there is none it returns after how long to ask again.
+// A key that was idle may send a second's worth at once.
+func (k *keys) take(hash [sha256.Size]byte, now time.Time) (wait time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known := k.known[hash]
+	if k.perSec == 0 || known == nil {
+		return 0
+	}
+	rate := float64(k.perSec)
+	known.tokens = min(rate, known.tokens+rate*now.Sub(known.refilled).Seconds())
+	known.refilled = now
+	if known.tokens < 1 {
+		return time.Duration(math.Ceil((1 - known.tokens) / rate * float64(time.Second)))
+	}
+	known.tokens--
+	return 0
+}
+
+// withoutKeys gives requests what ogen asks for, when keys are off.
+func withoutKeys(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Authorization", "Bearer none")
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+func newKey(t *testing.T, database testdb.Database, client string, scopes ...string) string {
+	t.Helper()
+	key, hash := apikey.New()
+	err := walletdb.New(database.Conn(t)).CreateKey(t.Context(), walletdb.CreateKeyParams{ID: uuid.New(), Client: client, Hash: hash, Scopes: scopes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestAKeyMayDoWhatItsScopesSay(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on")
+	a.key = newKey(t, database, "all", apikey.Scopes...)
+	walletID := a.newWallet(t)
+	operation := a.deposit(walletID, 1).header.Get("Location")
+	wallet := walletsPath + "/" + walletID.String()
+	for _, test := range []struct{ method, path, body, scope string }{
+		{"POST", walletsPath, "{}", "wallets:write"},
+		{"GET", walletsPath, "", "wallets:read"},
+		{"GET", wallet, "", "wallets:read"},
+		{"GET", wallet + "/operations", "", "wallets:read"},
+		{"GET", operation, "", "wallets:read"},
+		{"POST", operationsPath, depositBody(walletID, 1), "operations:write"},
+		{"POST", batchPath, `{"operations":[` + depositBody(walletID, 1) + `]}`, "operations:write"},
+	} {
+		for _, scope := range apikey.Scopes {
+			r := a.send(test.method, test.path, test.body, "Authorization: Bearer "+newKey(t, database, "one", scope))
+			want := `Bearer error="insufficient_scope", scope="` + test.scope + `"`
+			switch {
+			case scope == test.scope && r.status >= 300:
+				t.Errorf("%s %s with %s: %d %s", test.method, test.path, scope, r.status, r.text)
+			case scope != test.scope && (r.status != http.StatusForbidden || r.body["code"] != "forbidden" || r.header.Get("WWW-Authenticate") != want):
+				t.Errorf("%s %s with %s: %d %s %v", test.method, test.path, scope, r.status, r.text, r.header)
+			}
+		}
+	}
+}
+
+// Keys are rotated, and retries go on: what an idempotency key of a wallet means depends on the client.
+func TestAWalletsKeyBelongsToTheClient(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on")
+	create := func(client string) reply {
+		return a.send("POST", walletsPath, "{}", "Idempotency-Key: k", "Authorization: Bearer "+newKey(t, database, client, apikey.Scopes...))
+	}
+	mine, rotated, theirs := create("me"), create("me"), create("them")
+	if mine.status != http.StatusCreated || rotated.status != http.StatusOK || rotated.body["walletId"] != mine.body["walletId"] {
+		t.Errorf("another key of the same client: %d %s, %d %s", mine.status, mine.text, rotated.status, rotated.text)
+	}
+	if theirs.status != http.StatusCreated || theirs.body["walletId"] == mine.body["walletId"] {
+		t.Errorf("a key of another client: %d %s", theirs.status, theirs.text)
+	}
+}
+
+func TestARevokedKeyStopsWhenItsTimeIsOverAndANewOneWorksAtOnce(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	config, err := db.Config(database.As(testdb.API))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := db.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if keyLifetime > time.Minute {
+		t.Errorf("a revoked key lives for %v", keyLifetime)
+	}
+	k := &keys{db: pool, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+	secret := newKey(t, database, "client", apikey.Scopes...)
+	letIn := func() bool {
+		_, err := k.HandleBearerAuth(context.Background(), oas.GetWalletOperation, oas.BearerAuth{Token: secret, Roles: []string{"wallets:read"}})
+		return err == nil
+	}
+	if !letIn() {
+		t.Fatal("a new key is refused")
+	}
+	if _, err := database.Conn(t).Exec(t.Context(), "UPDATE api_keys SET revoked_at = now()"); err != nil {
+		t.Fatal(err)
+	}
+	if !letIn() {
+		t.Error("a key that was just seen is looked up again")
+	}
+	k.lifetime = 0
+	if letIn() {
+		t.Error("a revoked key is let in")
+	}
+	if len(k.known) != 0 {
+		t.Error("a revoked key is remembered")
+	}
+}
+
+func TestWithoutPostgresAKeyIsNotCalledWrong(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	proxy := newProxy(t, database.As(testdb.API))
+	a := startAPI(t, proxy.url, "AUTH=on")
+	key := newKey(t, database, "client", apikey.Scopes...)
+	proxy.close()
+	r := a.send("GET", walletsPath+"/"+absent, "", "Authorization: Bearer "+key)
+	if r.status != http.StatusServiceUnavailable || r.body["code"] != "overloaded" {
+		t.Errorf("%d %s", r.status, r.text)
+	}
+}
+
+func TestAKeyHasARate(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on", "RATE_LIMIT=3")
+	a.key = newKey(t, database, "client", apikey.Scopes...)
+	other := newKey(t, database, "other", apikey.Scopes...)
+	refused := 0
+	for range 20 {
+		if r := a.send("GET", walletsPath, ""); r.status == http.StatusTooManyRequests {
+			refused++
+			if r.body["code"] != "rate-limited" || r.header.Get("Retry-After") != "1" {
+				t.Errorf("%s %v", r.text, r.header)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("20 requests at once were let in at 3 a second")
+	}
+	if r := a.send("GET", walletsPath, "", "Authorization: Bearer "+other); r.status != http.StatusOK {
+		t.Errorf("another key: %d %s", r.status, r.text)
+	}
+}
+
+func TestARateRefillsWithTime(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	hash := [32]byte{1}
+	k := &keys{perSec: 2, known: map[[32]byte]*key{hash: {tokens: 2, refilled: start}}}
+	for _, test := range []struct {
+		after time.Duration
+		want  time.Duration
+	}{
+		{0, 0}, {0, 0}, {0, 500 * time.Millisecond}, {400 * time.Millisecond, 100 * time.Millisecond}, {500 * time.Millisecond, 0},
+		{500 * time.Millisecond, 500 * time.Millisecond}, {time.Hour, 0}, {time.Hour, 0}, {time.Hour, 500 * time.Millisecond},
+	} {
+		if got := k.take(hash, start.Add(test.after)); got.Round(time.Millisecond) != test.want {
+			t.Errorf("after %v: wait %v, want %v", test.after, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// keysCreate prints a new key. It is stored nowhere: who loses it makes another one.
+func keysCreate(ctx context.Context, c *call) error {
+	scopes := c.flags.String("scopes", strings.Join(apikey.Scopes, ","), "what the key may do, separated by commas")
+	args, err := c.parse("CLIENT")
+	if err != nil {
+		return err
+	}
+	if client := args[0]; client == "" || len(client) > 64 {
+		return usageError("the client's name must have 1 to 64 characters")
+	}
+	allowed := strings.Split(*scopes, ",")
+	for _, scope := range allowed {
+		if !slices.Contains(apikey.Scopes, scope) {
+			return usageError(fmt.Sprintf("unknown scope %q: there are %s", scope, strings.Join(apikey.Scopes, ", ")))
+		}
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	key, hash := apikey.New()
+	if err := walletdb.New(conn).CreateKey(ctx, walletdb.CreateKeyParams{ID: id, Client: args[0], Hash: hash, Scopes: allowed}); err != nil {
+		return fmt.Errorf("store the key: %w", err)
+	}
+	_, err = fmt.Fprintln(c.stdout, key)
+	return err
+}
+
+// keysList prints every key's id, client, scopes and times.
+func keysList(ctx context.Context, c *call) error {
+	if _, err := c.parse(); err != nil {
+		return err
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	keys, err := walletdb.New(conn).ListKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("list keys: %w", err)
+	}
+	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tCLIENT\tSCOPES\tCREATED\tREVOKED")
+	for _, key := range keys {
+		revoked := ""
+		if key.RevokedAt != nil {
+			revoked = key.RevokedAt.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", key.ID, key.Client, strings.Join(key.Scopes, ","), key.CreatedAt.UTC().Format(time.RFC3339), revoked)
+	}
+	return table.Flush()
+}
+
+// keysRevoke ends a key. The api lets it in for up to half a minute longer.
+func keysRevoke(ctx context.Context, c *call) error {
+	args, err := c.parse("ID")
+	if err != nil {
+		return err
+	}
+	id, err := uuid.Parse(args[0])
+	if err != nil {
+		return usageError("ID must be a key's id, as keys list shows it")
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	revoked, err := walletdb.New(conn).RevokeKey(ctx, id)
+	if err != nil {
+		return fmt.Errorf("revoke the key: %w", err)
+	}
+	if revoked == 0 {
+		return errors.New("there is no valid key with this id")
+	}
+	return nil
+}
