@@ -18,6 +18,10 @@ generate: ## Generate db/walletdb from the queries and api/oas from openapi.yaml
 .PHONY: check check-go check-modules check-contracts check-generated
 check: check-contracts check-generated check-modules check-go ## Lint everything; fail if generated code is not what its sources say
 
+.PHONY: format
+format: ## Format all Go code as make check wants it
+	$(GOLANGCI) fmt $(MODULES)
+
 # go vet looks at the failpoints, which the linters' default build leaves out.
 check-go:
 	go vet -tags failpoints work
