@@ -19,18 +19,28 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // The screenshot is kept with `go test -artifacts`.
 func TestSwaggerPageSendsADepositAndAsksNobodyElse(t *testing.T) {
 	t.Parallel()
-	api := startAPI(t)
+	database := testdb.New(t)
+	api := startAPI(t, database)
 	ctx := openBrowser(t)
 	asked := recordHosts(t, ctx)
 
-	do(t, ctx, chromedp.Navigate(api+"/swagger/"))
+	do(t, ctx,
+		chromedp.Navigate(api+"/swagger/"),
+		chromedp.Click(chromedp.CSS("button.authorize")),
+		chromedp.SendKeys(chromedp.CSS(".auth-container input"), newKey(t, database)),
+		chromedp.Click(chromedp.CSS(".auth-btn-wrapper button.authorize")),
+		chromedp.Click(chromedp.CSS(".auth-btn-wrapper button.btn-done")),
+	)
 	var wallet struct{ WalletID string }
 	answer := tryItOut(t, ctx, "operations-Wallets-createWallet", `{"currency": "EUR"}`, "201")
 	if err := json.Unmarshal([]byte(answer), &wallet); err != nil || wallet.WalletID == "" {
@@ -47,7 +57,7 @@ func TestSwaggerPageSendsADepositAndAsksNobodyElse(t *testing.T) {
 		t.Errorf("sent deposit: %v\n%s", err, answer)
 	}
 
-	picture := run(t, ctx, chromedp.FullScreenshot(100))
+	picture := run(t, ctx, chromedp.Screenshot(chromedp.ID("operations-Operations-createOperation")))
 	if err := os.WriteFile(filepath.Join(t.ArtifactDir(), "swagger.png"), picture, 0o600); err != nil {
 		t.Error(err)
 	}
@@ -143,8 +153,20 @@ func openBrowser(t *testing.T) context.Context {
 	return ctx
 }
 
-// startAPI builds the api and starts it on a database of its own. It returns the API's URL.
-func startAPI(t *testing.T) string {
+func newKey(t *testing.T, database testdb.Database) string {
+	t.Helper()
+	key, hash := apikey.New()
+	err := walletdb.New(database.Conn(t)).CreateKey(t.Context(), walletdb.CreateKeyParams{
+		ID: uuid.New(), Client: "browser", Hash: hash, Scopes: apikey.Scopes,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// startAPI builds the api and starts it. It returns the API's URL.
+func startAPI(t *testing.T, database testdb.Database) string {
 	t.Helper()
 	redisURL := os.Getenv("TEST_REDIS_URL")
 	if redisURL == "" {
@@ -157,7 +179,7 @@ func startAPI(t *testing.T) string {
 	}
 	api := exec.Command(binary)
 	api.Env = []string{
-		"DATABASE_URL=" + testdb.New(t).As(testdb.API), "REDIS_URL=" + redisURL,
+		"DATABASE_URL=" + database.As(testdb.API), "REDIS_URL=" + redisURL,
 		"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
 	}
 	stderr, err := api.StderrPipe()
