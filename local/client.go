@@ -15,6 +15,7 @@ import (
 // no more, so that on a shared machine little of what is measured is the measuring.
 type client struct {
 	addr    string
+	apiKey  string
 	timeout time.Duration // of one request
 
 	conn    net.Conn
@@ -41,7 +42,8 @@ func (c *client) do(method, path, idempotencyKey string, body []byte) (response,
 	}
 	c.request = append(c.request[:0], method...)
 	c.request = append(append(append(c.request, ' '), path...), " HTTP/1.1\r\nHost: "...)
-	c.request = append(append(c.request, c.addr...), "\r\n"...)
+	c.request = append(append(append(c.request, c.addr...), "\r\nAuthorization: Bearer "...), c.apiKey...)
+	c.request = append(c.request, "\r\n"...)
 	if idempotencyKey != "" {
 		c.request = append(append(append(c.request, "Idempotency-Key: "...), idempotencyKey...), "\r\n"...)
 	}

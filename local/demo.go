@@ -44,7 +44,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	defer s.stop()
-	wallets, err := openWallets(s.apiURLs[0], 1)
+	wallets, err := openWallets(s.apiURLs[0], s.apiKey, 1)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	first := &load{apis: s.apiURLs, wallets: wallets, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: time.Second, patience: time.Minute}
+	first := &load{apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: time.Second, patience: time.Minute}
 	history := first.send(ctx)
 	if _, err := awaitQuiet(ctx, conn, 30*time.Second); err != nil {
 		return err
@@ -79,7 +79,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 // demoLoad sends the operations and prints how long they took.
 func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer) ([]operation, error) {
 	l := &load{
-		apis: s.apiURLs, wallets: wallets, connections: 200,
+		apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 200,
 		ratePerSecond: demoRatePerSecond, duration: demoDuration, resendPercent: 2,
 		attempt: 12 * time.Second, patience: time.Minute,
 	}
@@ -216,21 +216,23 @@ func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
 	defer s.stop()
 	fmt.Fprintf(out, `
   API       %[1]s
+  key       %[2]s
   Swagger   %[1]s/swagger/
-  Postgres  %[2]s
-  Redis     %[3]s
-  Kafka     %[4]s, topic %[5]s
-  logs      %[6]s
-  all of it %[7]s
+  Postgres  %[3]s
+  Redis     %[4]s
+  Kafka     %[5]s, topic %[6]s
+  logs      %[7]s
+  all of it %[8]s
 
   Open a wallet, pay something in, look at it:
 
-    W=$(curl -s -X POST %[1]s/api/v1/wallets -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
-    curl -s -X POST %[1]s/api/v1/wallet -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
-    curl -s %[1]s/api/v1/wallets/$W; echo
+    KEY=%[2]s
+    W=$(curl -s -X POST %[1]s/api/v1/wallets -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
+    curl -s -X POST %[1]s/api/v1/wallet -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
+    curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
 
   Ctrl-C stops everything; the data stays.
-`, s.apiURLs[0], s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.dir, "logs"), filepath.Join(state.dir, "stack.json"))
+`, s.apiURLs[0], s.apiKey, s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.dir, "logs"), filepath.Join(state.dir, "stack.json"))
 	<-ctx.Done()
 	fmt.Fprintln(out, "\n  stopping")
 	return nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -92,6 +91,9 @@ func newSystem(t *testing.T, c config) *system {
 	if err := s.createTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.createKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.startServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func (s *system) connect() {
 
 func (s *system) openWallets(count int) []uuid.UUID {
 	s.t.Helper()
-	wallets, err := openWallets(s.apiURLs[0], count)
+	wallets, err := openWallets(s.apiURLs[0], s.apiKey, count)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -152,7 +154,7 @@ func (s *system) load(wallets []uuid.UUID, apis ...string) *runningLoad {
 	}
 	l := &runningLoad{
 		load: &load{
-			apis: apis, wallets: wallets, connections: 200, ratePerSecond: 1000, duration: time.Hour,
+			apis: apis, apiKey: s.apiKey, wallets: wallets, connections: 200, ratePerSecond: 1000, duration: time.Hour,
 			resendPercent: 2, attempt: 12 * time.Second, patience: time.Minute,
 		},
 		history: make(chan []operation, 1),
@@ -261,7 +263,7 @@ func role(p *process) string {
 // deposit sends one operation and returns its sequence.
 func (s *system) deposit(api string, wallet uuid.UUID) operation {
 	s.t.Helper()
-	l := &load{apis: []string{api}, wallets: []uuid.UUID{wallet}, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: 12 * time.Second, patience: 30 * time.Second}
+	l := &load{apis: []string{api}, apiKey: s.apiKey, wallets: []uuid.UUID{wallet}, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: 12 * time.Second, patience: 30 * time.Second}
 	history := l.send(s.t.Context())
 	if len(history) != 1 || history[0].answered.IsZero() {
 		s.t.Fatalf("a lone operation was not acknowledged: %+v", history)
@@ -272,14 +274,15 @@ func (s *system) deposit(api string, wallet uuid.UUID) operation {
 // balance is what the api says a wallet holds, and at which version.
 func (s *system) balance(wallet uuid.UUID) (balance, version int64) {
 	s.t.Helper()
-	response, err := http.Get(fmt.Sprintf("%s/api/v1/wallets/%s", s.apiURLs[0], wallet))
+	c := client{addr: strings.TrimPrefix(s.apiURLs[0], "http://"), apiKey: s.apiKey, timeout: 10 * time.Second}
+	defer c.close()
+	r, err := c.do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer response.Body.Close()
 	var w struct{ Balance, Version int64 }
-	if err := json.NewDecoder(response.Body).Decode(&w); err != nil || response.StatusCode != http.StatusOK {
-		s.t.Fatalf("read wallet: %s %v", response.Status, err)
+	if err := json.Unmarshal(r.body, &w); err != nil || r.status != http.StatusOK {
+		s.t.Fatalf("read wallet: %d %s %v", r.status, r.body, err)
 	}
 	return w.Balance, w.Version
 }

@@ -18,6 +18,7 @@ import (
 // load is clients that send operations: 70 % deposits, 30 % withdrawals.
 type load struct {
 	apis        []string // base URLs, which the connections share out
+	apiKey      string
 	wallets     []uuid.UUID
 	connections int
 	// ratePerSecond is at what times operations are due, whatever the answers to others do (an open
@@ -74,7 +75,7 @@ func (l *load) send(ctx context.Context) []operation {
 
 func (l *load) connection(ctx context.Context, number int) []operation {
 	random := rand.New(rand.NewPCG(uint64(number), uint64(l.start.UnixNano())))
-	sender := &sender{load: l, api: number % len(l.apis)}
+	sender := &sender{load: l, api: number % len(l.apis), client: client{apiKey: l.apiKey, timeout: l.attempt}}
 	defer sender.client.close()
 	var history []operation
 	for ctx.Err() == nil && !l.ended.Load() {
@@ -165,7 +166,6 @@ type acknowledgement struct {
 // once makes one attempt and says whether another one may help.
 func (s *sender) once(key string) (answer acknowledgement, again bool, err error) {
 	s.client.addr = strings.TrimPrefix(s.load.apis[s.api], "http://")
-	s.client.timeout = s.load.attempt
 	r, err := s.client.do(http.MethodPost, "/api/v1/wallet", key, s.body)
 	if err != nil {
 		return answer, true, err
@@ -178,8 +178,8 @@ func (s *sender) once(key string) (answer acknowledgement, again bool, err error
 }
 
 // openWallets opens wallets over HTTP.
-func openWallets(api string, count int) ([]uuid.UUID, error) {
-	c := client{addr: strings.TrimPrefix(api, "http://"), timeout: 10 * time.Second}
+func openWallets(api, apiKey string, count int) ([]uuid.UUID, error) {
+	c := client{addr: strings.TrimPrefix(api, "http://"), apiKey: apiKey, timeout: 10 * time.Second}
 	defer c.close()
 	wallets := make([]uuid.UUID, count)
 	for i := range wallets {

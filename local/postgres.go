@@ -56,7 +56,7 @@ func pingPostgres(ctx context.Context, url string) error {
 }
 
 // postgresDir is in the state folder, unless local is root and its Postgres, which is not, could not
-// get there (a clone in root's home).
+// get there: a clone in root's home.
 func postgresDir(s *state) (string, error) {
 	dir := filepath.Join(s.dir, "postgres")
 	for parent := s.dir; os.Geteuid() == 0 && parent != "/"; parent = filepath.Dir(parent) {
@@ -64,9 +64,13 @@ func postgresDir(s *state) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if info.Mode()&0o001 == 0 {
-			return filepath.Join("/var/lib/legendary-wallet", strings.ReplaceAll(dir, "/", "-")), nil
+		if info.Mode()&0o001 != 0 {
+			continue
 		}
+		if s.temporary {
+			return "", fmt.Errorf("%s: Postgres, which refuses to run as root, cannot enter it as another user; set TMPDIR to another folder", parent)
+		}
+		return filepath.Join("/var/lib/legendary-wallet", strings.ReplaceAll(dir, "/", "-")), nil
 	}
 	return dir, nil
 }

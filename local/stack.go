@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type stack struct {
 	env []string
 
 	apiURLs  []string
+	apiKey   string
 	services []*process
 
 	mu      sync.Mutex
@@ -65,7 +67,10 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 	if err := s.createTopic(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s\n", "database", time.Since(started).Seconds(), s.topic)
+	if err := s.createKey(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s, API key\n", "database", time.Since(started).Seconds(), s.topic)
 	return s.startServices(ctx, c)
 }
 
@@ -105,6 +110,16 @@ func (s *stack) migrate(ctx context.Context) error {
 
 func (s *stack) createTopic(ctx context.Context) error {
 	return s.ctl(ctx, io.Discard, "topic", "create", s.topic, "--partitions", fmt.Sprint(topicPartitions))
+}
+
+// createKey makes an API key. It is stored nowhere, so each start of a stack has its own.
+func (s *stack) createKey(ctx context.Context) error {
+	var key lines
+	if err := s.ctl(ctx, &key, "keys", "create", "local"); err != nil {
+		return err
+	}
+	s.apiKey = strings.TrimSpace(strings.Join(key, ""))
+	return nil
 }
 
 // startServices starts the replicas of all services at once: they wait for what they need.
@@ -259,7 +274,7 @@ type processDescription struct {
 // describe writes stack.json, which appears whole or not at all.
 func (s *stack) describe() error {
 	d := description{
-		APIURL: s.apiURLs[0], DatabaseURL: s.parts.databaseURL, RedisURL: s.parts.redisURL,
+		APIURL: s.apiURLs[0], APIKey: s.apiKey, DatabaseURL: s.parts.databaseURL, RedisURL: s.parts.redisURL,
 		KafkaBrokers: s.parts.kafkaBrokers, Topic: s.topic,
 	}
 	for _, p := range append(s.services, s.parts.processes...) {

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// The checks decide whether everything else is right, so each is shown what it must not let pass.
+
+var (
+	wallet = uuid.MustParse("00000000-0000-0000-0000-000000000001")
+	first  = uuid.MustParse("00000000-0000-0000-0000-00000000000a")
+	second = uuid.MustParse("00000000-0000-0000-0000-00000000000b")
+)
+
+// accepted is two operations of one wallet, the second sent after the first was acknowledged.
+func accepted() ([]operation, []walletdb.StoredOperationsRow, []message) {
+	began := time.Now()
+	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
+	return []operation{
+			{wallet: wallet, id: first, kind: "DEPOSIT", amount: 5, sentAt: at(0), answered: at(10), sequence: 1},
+			{wallet: wallet, id: second, kind: "WITHDRAW", amount: 3, sentAt: at(20), answered: at(30), sequence: 2},
+		}, []walletdb.StoredOperationsRow{
+			{WalletID: wallet, Seq: 1, ID: first, Type: "DEPOSIT", Amount: 5},
+			{WalletID: wallet, Seq: 2, ID: second, Type: "WITHDRAW", Amount: 3},
+		}, []message{
+			{WalletID: wallet, Sequence: 1, OperationID: first, Type: "DEPOSIT", Amount: 5},
+			{WalletID: wallet, Sequence: 2, OperationID: second, Type: "WITHDRAW", Amount: 3},
+		}
+}
+
+func TestClientsHistoriesAreHeldAgainstWhatIsStored(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(history []operation, stored []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow)
+		broken string
+	}{
+		"as sent": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			return h, s
+		}, ""},
+		"never answered, not stored": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			h[1].answered, h[1].sequence = time.Time{}, 0
+			return h, s[:1]
+		}, ""},
+		"never answered, stored": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			h[1].answered, h[1].sequence = time.Time{}, 0
+			return h, s
+		}, ""},
+		"acknowledged, not stored": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			return h, s[:1]
+		}, "a client sent WITHDRAW"},
+		"another amount": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			s[0].Amount = 6
+			return h, s
+		}, "a client sent DEPOSIT 5"},
+		"another type": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			s[0].Type = "WITHDRAW"
+			return h, s
+		}, "a client sent DEPOSIT"},
+		"another sequence than told": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			h[0].sequence = 2
+			return h, s
+		}, "was told sequence 2"},
+		"another wallet": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			s[0].WalletID = second
+			return h, s
+		}, "a client sent"},
+		"stored, never sent": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			return h[:1], s
+		}, "sent by nobody"},
+		"a repetition answered otherwise": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+			h[0].wrong = "sent again was answered as another"
+			return h, s
+		}, "sent again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			history, stored, _ := accepted()
+			expectBroken(t, checkClients(c.change(history, stored)), c.broken)
+		})
+	}
+}
+
+func TestOrderOfAcknowledgedBeforeSentIsChecked(t *testing.T) {
+	history, stored, _ := accepted()
+	expectBroken(t, checkOrder(history, stored), "")
+
+	history[1].sentAt = history[0].answered.Add(-time.Millisecond)
+	stored[0].ID, stored[1].ID = stored[1].ID, stored[0].ID
+	history[0].sequence, history[1].sequence = 2, 1
+	expectBroken(t, checkOrder(history, stored), "") // they overlapped: either order is right
+
+	history[1].sentAt = history[0].answered.Add(time.Millisecond)
+	expectBroken(t, checkOrder(history, stored), "before sequence 1 was sent")
+
+	history[1].answered = time.Time{}
+	expectBroken(t, checkOrder(history, stored), "before sequence 1 was sent") // stored, never acknowledged
+
+	stored[0].WalletID = second
+	expectBroken(t, checkOrder(history, stored), "") // another wallet
+}
+
+func TestLogIsHeldAgainstWhatIsStored(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(log []message) []message
+		broken string
+	}{
+		"in order":          {func(l []message) []message { return l }, ""},
+		"repeated":          {func(l []message) []message { return append(l, l[0], l[1]) }, ""},
+		"swapped":           {func(l []message) []message { return []message{l[1], l[0]} }, "sequence 2 follows 0"},
+		"gap":               {func(l []message) []message { return l[1:] }, "sequence 2 follows 0"},
+		"end missing":       {func(l []message) []message { return l[:1] }, "is not in the log"},
+		"nothing":           {func([]message) []message { return nil }, "is not in the log"},
+		"other content":     {func(l []message) []message { l[0].Amount++; return l }, "the log says"},
+		"another operation": {func(l []message) []message { l[0].OperationID = second; return l }, "the log says"},
+		"two partitions":    {func(l []message) []message { l[1].partition = 1; return l }, "in partitions 0 and 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, stored, log := accepted()
+			expectBroken(t, checkLog(c.change(log), stored), c.broken)
+		})
+	}
+}
+
+func TestTotalsThatDifferAreReported(t *testing.T) {
+	right := walletdb.TotalsRow{Operations: 2, Outcomes: 2, LastSeq: 2, AppliedSeq: 2, Balance: 2, Processed: 2}
+	expectBroken(t, checkTotals(right), "")
+	for name, change := range map[string]func(*walletdb.TotalsRow){
+		"operations": func(r *walletdb.TotalsRow) { r.Operations++ },
+		"outcomes":   func(r *walletdb.TotalsRow) { r.Outcomes-- },
+		"last_seq":   func(r *walletdb.TotalsRow) { r.LastSeq++ },
+		"applied":    func(r *walletdb.TotalsRow) { r.AppliedSeq-- },
+		"balance":    func(r *walletdb.TotalsRow) { r.Balance++ },
+	} {
+		wrong := right
+		change(&wrong)
+		if len(checkTotals(wrong).broken) == 0 {
+			t.Errorf("%s: not reported", name)
+		}
+	}
+}
+
+// expectBroken wants exactly what is named, or nothing, to speak against a promise.
+func expectBroken(t *testing.T, p promise, want string) {
+	t.Helper()
+	got := strings.Join(p.broken, "\n")
+	if (want == "") != (got == "") || !strings.Contains(got, want) {
+		t.Errorf("broken: %q, want %q", got, want)
+	}
+}
