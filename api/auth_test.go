@@ -156,8 +156,15 @@ func TestARateRefillsWithTime(t *testing.T) {
 		after time.Duration
 		want  time.Duration
 	}{
-		{0, 0}, {0, 0}, {0, 500 * time.Millisecond}, {400 * time.Millisecond, 100 * time.Millisecond}, {500 * time.Millisecond, 0},
-		{500 * time.Millisecond, 500 * time.Millisecond}, {time.Hour, 0}, {time.Hour, 0}, {time.Hour, 500 * time.Millisecond},
+		{0, 0},
+		{0, 0},
+		{0, 500 * time.Millisecond},
+		{400 * time.Millisecond, 100 * time.Millisecond},
+		{500 * time.Millisecond, 0},
+		{500 * time.Millisecond, 500 * time.Millisecond},
+		{time.Hour, 0},
+		{time.Hour, 0},
+		{time.Hour, 500 * time.Millisecond},
 	} {
 		if got := k.take(hash, start.Add(test.after)); got.Round(time.Millisecond) != test.want {
 			t.Errorf("after %v: wait %v, want %v", test.after, got, test.want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -73,11 +74,14 @@ func callOf(ctx context.Context) call {
 	return *c
 }
 
-// identify gives every request an id, the client's own if it sent a sensible one.
+// identify gives every request an id: the client's own if it sent a sensible one, else that of the
+// client's trace (traceparent, W3C Trace Context), else a new one.
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
-		if !visible(id) {
+		if trace := traceparent.FindStringSubmatch(r.Header.Get("Traceparent")); !visible(id) && trace != nil {
+			id = trace[1]
+		} else if !visible(id) {
 			id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", id)
@@ -85,6 +89,8 @@ func identify(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
+
+var traceparent = regexp.MustCompile("^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 // visible reports whether s is 1 to 128 visible ASCII characters.
 func visible(s string) bool {

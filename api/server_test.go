@@ -336,6 +336,27 @@ func TestAPanicIsAProblem(t *testing.T) {
 	}
 }
 
+func TestARequestKeepsTheIDThatItCameWith(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, testdb.New(t).As(testdb.API))
+	const trace = "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, test := range []struct {
+		headers []string
+		want    string
+	}{
+		{[]string{"X-Request-Id: mine", trace}, "mine"},
+		{[]string{trace}, "0af7651916cd43dd8448eb211c80319c"},
+		{[]string{"X-Request-Id: with a space", trace}, "0af7651916cd43dd8448eb211c80319c"},
+		{[]string{"X-Request-Id: " + strings.Repeat("x", 129)}, ""},
+		{[]string{"Traceparent: nonsense"}, ""},
+	} {
+		got := a.send("GET", "/nowhere", "", test.headers...).header.Get("X-Request-Id")
+		if _, err := uuid.Parse(got); got != test.want && (test.want != "" || err != nil) {
+			t.Errorf("%v: %q, want %q or a new one", test.headers, got, test.want)
+		}
+	}
+}
+
 func TestAnETagChangesWithTheVersionOnly(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -29,7 +29,11 @@ func TestPreferAsksForAWait(t *testing.T) {
 		{"wait=0", 0, true},
 		{"wait=31", maxWait, true},
 		{"wait=99999999999999999999", maxWait, false},
-		{"wait=-1", 0, false}, {"wait=1.5", 0, false}, {"wait", 0, false}, {"waiting=5", 0, false}, {"", 0, false},
+		{"wait=-1", 0, false},
+		{"wait=1.5", 0, false},
+		{"wait", 0, false},
+		{"waiting=5", 0, false},
+		{"", 0, false},
 	} {
 		wait, asked := preferredWait(test.prefer)
 		if asked != test.asked || asked && wait != test.wait {

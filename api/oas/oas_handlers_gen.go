@@ -34,6 +34,11 @@ func recordError(string, error) {}
 // 200 means that it is finished, `PROCESSED` or `FAILED`: because the request had `Prefer: wait`, or
 // because it is a retry of an operation which has been applied meanwhile.
 //
+// 503 `overloaded` and 429 mean that nothing was accepted. After 503 `outcome-unknown`, after a
+// time-out and after a lost connection nobody knows: send the request again with its
+// `Idempotency-Key`. Without a key, look for the operation by its id; that it is not found is certain
+// only a minute later.
+//
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
