@@ -21,9 +21,7 @@ const (
 	maxQueued    = 50_000
 	resumeQueued = 25_000
 
-	// stopTimeout is how long a running transaction is waited for before its partition is given up.
-	// What it does after that is safe, only not reported to Kafka.
-	stopTimeout  = 3 * time.Second
+	stopTimeout  = 3 * time.Second // for running transactions
 	closeTimeout = 1500 * time.Millisecond
 )
 
@@ -62,7 +60,7 @@ func (c *consumer) run(ctx context.Context) error {
 			giveUp(err)
 		}
 	}
-	c.stop(c.assigned())
+	c.stop(c.assigned(), stopTimeout)
 	c.close(watched)
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -142,6 +140,10 @@ func (c *consumer) assign(places []kafka.TopicPartition) {
 	for _, place := range places {
 		number := place.Partition
 		p := newPartition(number, newQueue(c.interval, c.size), c.applier, c.store(number), c.report(number))
+		p.took = func(messages int, d time.Duration) {
+			c.metrics.batchMessages.Observe(float64(messages))
+			c.metrics.batchSeconds.Observe(d.Seconds())
+		}
 		c.partitions[number] = p
 		p.start()
 	}
@@ -161,26 +163,27 @@ func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
 		}
 	}
 	c.mu.Unlock()
+	timeout := stopTimeout
 	if lost {
-		for _, p := range revoked {
-			p.stop()
-		}
-		return
+		timeout = 0
 	}
-	c.stop(revoked)
+	c.stop(revoked, timeout)
 }
 
-func (c *consumer) stop(partitions []*partition) {
+// stop starts no other transactions and waits for those that run. What does not end in time is given
+// up: it may still commit, which does no harm.
+func (c *consumer) stop(partitions []*partition, timeout time.Duration) {
 	for _, p := range partitions {
 		p.stop()
 	}
-	deadline := time.After(stopTimeout)
+	deadline, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
 	for _, p := range partitions {
 		select {
 		case <-p.done:
-		case <-deadline:
-			c.log.Warn("transaction still running, its partition is given up", "partition", p.number)
-			return
+		case <-deadline.Done():
+			p.givenUp.Store(true)
+			c.log.Warn("partition given up", "partition", p.number)
 		}
 	}
 }

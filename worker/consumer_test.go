@@ -103,7 +103,7 @@ func TestRevokedWhileATransactionRuns(t *testing.T) {
 	t.Parallel()
 	for fact, release := range map[string]string{
 		"it finishes in time":          "partitions revoked",
-		"it does not, and is given up": "transaction still running",
+		"it does not, and is given up": "partition given up",
 	} {
 		t.Run(fact, func(t *testing.T) {
 			t.Parallel()
@@ -137,13 +137,13 @@ func TestPoisonBytesArePassedOver(t *testing.T) {
 	s, k := newStore(t), newTopic(t, 1)
 	wallet := s.wallet()
 	good := s.accept(wallet, 1, 1, 1)
-	k.produceRaw([]byte("\x00\xff not an operation"), good[0], nil, []byte(`{"walletId":7}`), good[2])
+	k.produceRaw([]byte("\x00\xff not an operation"), good[0], nil, good[2], []byte(`{"walletId":7}`))
 	w := s.startWorker(k)
 	s.waitApplied()
 	s.wantBalance(wallet, 3, 3)
 	s.waitCommitted(k, 5)
 	w.stop()
-	for _, offset := range []int{0, 2, 3} {
+	for _, offset := range []int{0, 2, 4} {
 		if line := fmt.Sprintf(`"partition":0,"offset":%d`, offset); !strings.Contains(w.log.String(), line) {
 			t.Errorf("no log line names %s", line)
 		}

@@ -50,7 +50,7 @@ func (h *health) ok(name string) {
 	}
 }
 
-// started says that the worker has begun its work.
+// started says that the worker has reached everything it needs once.
 func (h *health) started() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

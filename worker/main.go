@@ -62,7 +62,8 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 		return fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
 	defer admin.Close()
-	go func() { _ = http.Serve(admin, adminHandler(health, metrics)) }()
+	server := &http.Server{Handler: adminHandler(health, metrics), ReadTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(admin) }()
 
 	// Neither pool is closed at the end: a transaction that was given up may still use it.
 	pool, err := db.Open(ctx, c.database)
@@ -75,7 +76,7 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	cache := newCache(c.redis, health, metrics.cacheErrors)
 	halted := newHalted(log)
 	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", halted.count)
-	recorder := recorder{cache, metrics, log}
+	recorder := &recorder{cache: cache, metrics: metrics, log: log}
 	consumer := &consumer{
 		client: client, topic: c.topic, health: health, metrics: metrics, log: log,
 		interval: c.batchInterval, size: c.batchSize,
@@ -89,7 +90,6 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	go cache.watch(ctx)
 	go sweeper.run(ctx)
 	log.Info("worker started", "admin", admin.Addr().String(), "topic", c.topic)
-	health.started()
 	return consumer.run(ctx)
 }
 

@@ -32,6 +32,7 @@ type partition struct {
 	applier *applier
 	store   func(next int64)                           // tells Kafka
 	report  func(err error)                            // tells why nothing can be applied; nil: something was
+	took    func(messages int, d time.Duration)        // tells what a batch took
 	sleep   func(ctx context.Context, d time.Duration) // until ctx ends at most
 
 	next       int64     // the offset after the last message applied, or unknownOffset
@@ -42,7 +43,8 @@ type partition struct {
 	polled atomic.Int64 // the offset after the last message received, or unknownOffset
 	stored atomic.Int64 // the last offset stored, or unknownOffset
 
-	movement movement // only the consumer's watch uses it
+	movement movement    // only the consumer's watch uses it
+	givenUp  atomic.Bool // what it still does is not reported to Kafka
 
 	stop context.CancelFunc // starts no other transaction and lets the running one finish
 	done chan struct{}
@@ -53,7 +55,7 @@ const unknownOffset = -1
 
 func newPartition(number int32, queue *queue, applier *applier, store func(next int64), report func(err error)) *partition {
 	p := &partition{
-		number: number, queue: queue, applier: applier, store: store, report: report, sleep: sleep,
+		number: number, queue: queue, applier: applier, store: store, report: report, took: func(int, time.Duration) {}, sleep: sleep,
 		next: unknownOffset, done: make(chan struct{}),
 	}
 	p.polled.Store(unknownOffset)
@@ -81,9 +83,11 @@ func (p *partition) run(ctx context.Context) {
 		default:
 			p.sleep(ctx, wait)
 		}
+		begin := time.Now()
 		if ctx.Err() != nil || p.process(ctx, batch) != nil {
 			return
 		}
+		p.took(len(batch), time.Since(begin))
 	}
 }
 
@@ -106,7 +110,7 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 	}
 	if len(p.stuck) == 0 {
 		p.report(nil)
-		if p.next != p.stored.Load() {
+		if p.next != p.stored.Load() && !p.givenUp.Load() {
 			p.store(p.next)
 			p.stored.Store(p.next)
 		}

@@ -15,10 +15,12 @@ type recorder struct {
 	cache   *cache
 	metrics *metrics
 	log     *slog.Logger
+
+	sweptAt time.Time // of the last line about a sweep; only the sweeper uses it
 }
 
 // batch records a transaction for messages.
-func (r recorder) batch(ctx context.Context, done plan, messages []received) {
+func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
 	r.transaction(ctx, done)
 	unnamed, forked := compare(messages, done.applied)
 	r.metrics.gapsHealed.Add(float64(unnamed))
@@ -30,15 +32,16 @@ func (r recorder) batch(ctx context.Context, done plan, messages []received) {
 }
 
 // sweep records a transaction for no message.
-func (r recorder) sweep(ctx context.Context, done plan, _ []received) {
+func (r *recorder) sweep(ctx context.Context, done plan, _ []received) {
 	r.transaction(ctx, done)
 	r.metrics.swept.Add(float64(len(done.applied)))
-	for _, w := range done.advances.Ids {
-		r.log.Warn("swept: Kafka did not bring this wallet's operations in time", "wallet", w)
+	if len(done.applied) > 0 && time.Since(r.sweptAt) > time.Minute {
+		r.sweptAt = time.Now()
+		r.log.Warn("sweeping operations that Kafka did not bring in time", "operations", len(done.applied), "wallet", done.advances.Ids[0])
 	}
 }
 
-func (r recorder) transaction(ctx context.Context, done plan) {
+func (r *recorder) transaction(ctx context.Context, done plan) {
 	committed := time.Now()
 	r.cache.write(ctx, done.wallets)
 	failpoint.Reach("worker-after-redis")

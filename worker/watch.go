@@ -61,7 +61,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
 		err := c.lookAtTopic()
 		for _, p := range c.assigned() {
-			if err == nil {
+			if err == nil && ctx.Err() == nil {
 				err = c.lookAt(p)
 			}
 			if err != nil {
@@ -77,6 +77,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			c.health.degrade("kafka", err)
 		default:
 			c.health.ok("kafka")
+			c.health.started()
 		}
 	}
 }
