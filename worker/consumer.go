@@ -78,8 +78,11 @@ func (c *consumer) poll() error {
 		}
 		c.health.degrade("kafka", event)
 	case kafka.OffsetsCommitted:
+		// Messages whose offsets are not committed may come again, which does no harm.
 		if event.Error != nil {
-			c.log.Warn("offsets not committed, the messages may come again", "error", event.Error)
+			c.health.degrade("offset commit", event.Error)
+		} else {
+			c.health.ok("offset commit")
 		}
 	}
 	c.resume()
