@@ -162,7 +162,6 @@ func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
 			revoked = append(revoked, p)
 			delete(c.partitions, place.Partition)
 			delete(c.paused, place.Partition)
-			c.metrics.lag.DeleteLabelValues(fmt.Sprint(p.number))
 		}
 	}
 	c.mu.Unlock()
@@ -171,6 +170,9 @@ func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
 		timeout = 0
 	}
 	c.stop(revoked, timeout)
+	for _, p := range revoked {
+		c.health.ok(partitionName(p.number))
+	}
 }
 
 // stop starts no other transactions and waits for those that run. What does not end in time is given
@@ -223,7 +225,7 @@ func (c *consumer) store(number int32) func(next int64) {
 
 // report tells health and metrics why a partition cannot apply its messages, or that it can.
 func (c *consumer) report(number int32) func(err error) {
-	name := fmt.Sprintf("partition %d", number)
+	name := partitionName(number)
 	return func(err error) {
 		switch cause := causeOf(err); {
 		case err == nil:
@@ -240,6 +242,9 @@ func (c *consumer) report(number int32) func(err error) {
 		c.metrics.databaseErrors.WithLabelValues(string(causeOf(err))).Inc()
 	}
 }
+
+// partitionName is what a partition's problems are known by.
+func partitionName(number int32) string { return fmt.Sprintf("partition %d", number) }
 
 func (c *consumer) partition(number int32) *partition {
 	c.mu.Lock()

@@ -266,6 +266,43 @@ func TestAFencedWorkerEnds(t *testing.T) {
 	s.waitApplied()
 }
 
+// Kafka takes the commits and never answers; then another broker is the group's. Applying goes on,
+// and the offsets arrive in the end.
+func TestCommitsThatGetNoAnswer(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(2, "wallet-operations"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	k := &topic{TB: t, name: "wallet-operations", brokers: strings.Join(cluster.ListenAddrs(), ",")}
+	k.connect()
+	answer := make(chan struct{})
+	cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		cluster.SleepControl(func() { <-answer })
+		return nil, nil, false
+	})
+	w := s.startWorker(k)
+	for range 20 {
+		k.produce(s.accept(s.wallet(), 1, -1)...)
+	}
+	s.waitApplied()
+	w.stop() // within 5 s, and in vain for the offsets
+	if got := s.checkOffsets(k); got != 0 {
+		t.Errorf("%d messages committed", got)
+	}
+	close(answer)
+	cluster.RehashCoordinators()
+	w = s.startWorker(k)
+	k.produce(s.accept(s.wallet(), 1)...)
+	s.waitApplied()
+	s.waitCommitted(k, 41)
+	w.stop()
+	s.audit()
+}
+
 // Nothing is there when the worker starts; then one after the other comes. It says so once each.
 func TestItWaitsForWhatIsMissing(t *testing.T) {
 	t.Parallel()

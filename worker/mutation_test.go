@@ -72,7 +72,7 @@ func TestMutationsAreCaught(t *testing.T) {
 			if err := os.WriteFile(file, overlay, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			output, err := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-overlay="+file, "-run=^"+m.test+"$", ".").CombinedOutput()
+			output, err := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-ldflags=-s -w", "-count=1", "-overlay="+file, "-run=^"+m.test+"$", ".").CombinedOutput()
 			if err == nil || !strings.Contains(string(output), "--- FAIL: "+m.test) {
 				t.Errorf("not caught: %v\n%s", err, output)
 			}

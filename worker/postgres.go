@@ -94,7 +94,9 @@ func write(ctx context.Context, conn *pgx.Conn, p plan) error {
 			if advanced, err = q.AdvanceWallets(ctx, p.advances); err != nil {
 				return fmt.Errorf("advance wallets: %w", err)
 			}
-			failpoint.Reach("worker-after-updates")
+			if advanced > 0 { // the server has answered; COMMIT is on its way
+				failpoint.Reach("worker-after-updates")
+			}
 		}
 		if err := q.Commit(ctx); err != nil {
 			return fmt.Errorf("commit: %w", err)

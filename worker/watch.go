@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -20,10 +19,9 @@ const (
 	silent = 30 * time.Second
 )
 
-// movement says since when a partition has had something to do and not done it. The zero movement
-// knows nothing yet.
+// movement says since when a partition has had something to do and not done it.
 type movement struct {
-	stored, polled           int64
+	stored, polled, end      int64
 	storedSince, polledSince time.Time
 }
 
@@ -35,40 +33,22 @@ func (m movement) follow(now time.Time, stored, polled, end int64) movement {
 	if polled != m.polled || polled >= end || m.polledSince.IsZero() {
 		m.polledSince = now
 	}
-	m.stored, m.polled = stored, polled
+	m.stored, m.polled, m.end = stored, polled, end
 	return m
-}
-
-// undone is how long nothing has been done, though there was something to do.
-func (m movement) undone(now time.Time) time.Duration {
-	if m.storedSince.IsZero() {
-		return 0
-	}
-	return now.Sub(m.storedSince)
-}
-
-// missing is how long nothing has come, though there was something.
-func (m movement) missing(now time.Time) time.Duration {
-	if m.polledSince.IsZero() {
-		return 0
-	}
-	return now.Sub(m.polledSince)
 }
 
 // watch asks Kafka every now and then where each partition ends. It tells the lag and whether it
 // moves, and gives the consumer up when messages do not come although they are there.
 func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
+		partitions := c.assigned()
 		err := c.lookAtTopic()
-		for _, p := range c.assigned() {
+		for _, p := range partitions {
 			if err == nil && ctx.Err() == nil {
 				err = c.lookAt(p)
 			}
 			if err != nil {
-				p.movement = movement{} // Kafka is away: nothing moves, and that is not its fault
-			}
-			if p.movement.missing(time.Now()) >= silent {
-				giveUp(fmt.Errorf("partition %d has messages from offset %d on, and none came for %v", p.number, p.movement.polled, silent))
+				p.movement = movement{} // Kafka is away: that nothing moves is not the partition's fault
 			}
 		}
 		switch {
@@ -78,7 +58,32 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 		default:
 			c.health.ok("kafka")
 			c.health.started()
+			c.judge(partitions, time.Now(), giveUp)
 		}
+	}
+}
+
+// judge says what the looks at the partitions have shown.
+func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.CancelCauseFunc) {
+	var still error
+	c.metrics.lag.Reset()
+	for _, p := range partitions {
+		m := p.movement
+		if m == (movement{}) {
+			continue // taken away, or not looked at yet
+		}
+		c.metrics.lag.WithLabelValues(fmt.Sprint(p.number)).Set(float64(max(0, m.end-m.stored)))
+		if now.Sub(m.storedSince) >= stalled {
+			still = fmt.Errorf("that of partition %d does not move", p.number)
+		}
+		if now.Sub(m.polledSince) >= silent {
+			giveUp(fmt.Errorf("partition %d has messages from offset %d on, and none came for %v", p.number, m.polled, silent))
+		}
+	}
+	if still != nil {
+		c.health.fail("lag", still)
+	} else {
+		c.health.ok("lag")
 	}
 }
 
@@ -112,12 +117,5 @@ func (c *consumer) lookAt(p *partition) error {
 		polled = end
 	}
 	p.movement = p.movement.follow(time.Now(), stored, polled, end)
-	c.metrics.lag.WithLabelValues(fmt.Sprint(p.number)).Set(float64(max(0, end-stored)))
-	name := fmt.Sprintf("lag of partition %d", p.number)
-	if p.movement.undone(time.Now()) >= stalled {
-		c.health.fail(name, errors.New("it does not move"))
-	} else {
-		c.health.ok(name)
-	}
 	return nil
 }
