@@ -28,6 +28,8 @@ func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (ou
 	config = config.Copy()
 	// Only positions are written here. One that is lost costs duplicates.
 	config.RuntimeParams["synchronous_commit"] = "off"
+	// The plans that are tested are those that run, and none is made for a single poll.
+	config.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)

@@ -107,7 +107,7 @@ type relay struct {
 	openOutbox   func(context.Context) (outbox, error)
 	openProducer func() (producer, error)
 	limits       limits
-	interval     time.Duration // between the starts of two waves, unless rows are waiting already
+	interval     time.Duration // between the starts of two waves, unless rows are known to wait; an idle relay looks twice as often
 	waveTimeout  time.Duration
 	now          func() time.Time
 	sleep        func(context.Context, time.Duration)
@@ -205,7 +205,7 @@ func (s *session) loop(ctx, work context.Context) error {
 			s.sleep(ctx, s.interval-s.now().Sub(started))
 		default:
 			s.sleep(ctx, pause)
-			pause = min(2*pause, s.interval)
+			pause = min(2*pause, s.interval/2)
 		}
 	}
 	return nil
@@ -275,6 +275,7 @@ func (p position) past(rows []row, taken int, upTo int64) position {
 // are. Parked ones are passed over. A row whose topic is not registered has no partition: it begins
 // a wave of its own, which cannot be sent.
 func (s *session) wave(ctx context.Context, rows []row) (messages []message, taken int, err error) {
+	messages = make([]message, 0, min(len(rows), s.limit))
 	bytes := 0
 	for taken = range rows {
 		r := rows[taken]

@@ -19,22 +19,32 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 		body string
 	}{
 		{"a standby is ready", func(*status) {}, 200, `{"ready":true,"role":"standby","degraded":[],"reasons":[]}`},
-		{"a standby without Postgres is not", func(s *status) { s.reached(errors.New("gone")) }, 503,
-			`{"ready":false,"role":"standby","degraded":[],"reasons":["postgres is lost"]}`},
+		{
+			"a standby without Postgres is not", func(s *status) { s.reached(errors.New("gone")) }, 503,
+			`{"ready":false,"role":"standby","degraded":[],"reasons":["postgres is lost"]}`,
+		},
 		{"a leader is ready", func(s *status) { s.lead(true) }, 200, `{"ready":true,"role":"leader","degraded":[],"reasons":[]}`},
-		{"one error does not matter", func(s *status) { s.lead(true); s.failed(errors.New("e")) }, 200,
-			`{"ready":true,"role":"leader","degraded":["e"],"reasons":[]}`},
+		{
+			"one error does not matter", func(s *status) { s.lead(true); s.failed(errors.New("e")) }, 200,
+			`{"ready":true,"role":"leader","degraded":["e"],"reasons":[]}`,
+		},
 		{"a leader that stands still is not", func(s *status) {
 			s.lead(true)
 			s.failed(errors.New("e"))
 			s.succeeded = time.Now().Add(-2 * standstill)
 		}, 503, `{"ready":false,"role":"leader","degraded":["e"],"reasons":["the position does not move"]}`},
-		{"a leader that waits for an operator is not", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}) }, 503,
-			`{"ready":false,"role":"leader","degraded":["stopped"],"reasons":["the position does not move"]}`},
-		{"a step that succeeds ends that", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.stepped(1, false) }, 200,
-			`{"ready":true,"role":"leader","degraded":[],"reasons":[]}`},
-		{"a paused leader is ready", func(s *status) { s.lead(true); s.stepped(0, true) }, 200,
-			`{"ready":true,"role":"leader","degraded":["an operator paused publishing"],"reasons":[]}`},
+		{
+			"a leader that waits for an operator is not", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}) }, 503,
+			`{"ready":false,"role":"leader","degraded":["stopped"],"reasons":["the position does not move"]}`,
+		},
+		{
+			"a step that succeeds ends that", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.stepped(1, false) }, 200,
+			`{"ready":true,"role":"leader","degraded":[],"reasons":[]}`,
+		},
+		{
+			"a paused leader is ready", func(s *status) { s.lead(true); s.stepped(0, true) }, 200,
+			`{"ready":true,"role":"leader","degraded":["an operator paused publishing"],"reasons":[]}`,
+		},
 	} {
 		s := newStatus(slog.New(slog.DiscardHandler))
 		test.set(s)

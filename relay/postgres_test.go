@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -11,19 +12,59 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
 
-// The interleaving is scripted: what a statement sees depends on nothing else.
-func TestWindowsHoldWhatBecameVisible(t *testing.T) {
-	t.Parallel()
-	ctx, database := t.Context(), testdb.New(t)
+// openOutbox connects as the relay does.
+func openOutbox(t testing.TB, database testdb.Database) outbox {
+	t.Helper()
 	config, err := db.Config(database.As(testdb.Relay))
 	if err != nil {
 		t.Fatal(err)
 	}
-	outbox, err := openPostgres(ctx, config.ConnConfig, "wallet-relay")
+	outbox, err := openPostgres(t.Context(), config.ConnConfig, "wallet-relay")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer outbox.close()
+	t.Cleanup(outbox.close)
+	return outbox
+}
+
+func TestAPositionFromAnotherDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	outbox, conn := openOutbox(t, database), database.Conn(t)
+	for _, step := range []struct {
+		sql   string
+		stops bool
+	}{
+		{"INSERT INTO outbox (topic, key, payload) VALUES ('t', 'k', '')", false},
+		{"UPDATE relay_positions SET prev = pg_current_snapshot()", false},
+		{"UPDATE relay_positions SET cur = pg_current_snapshot()", false},
+		{"UPDATE relay_positions SET system_identifier = system_identifier + 1", true},
+		{"UPDATE relay_positions SET system_identifier = system_identifier - 1", false},
+		{"UPDATE relay_positions SET database_oid = database_oid + 1", true},
+		{"UPDATE relay_positions SET database_oid = database_oid - 1", false},
+		{"UPDATE relay_positions SET cur = '99999999999:99999999999:'", true},
+		{"UPDATE relay_positions SET cur = NULL", false},
+		{"UPDATE relay_positions SET prev = '99999999999:99999999999:'", true},
+		{"UPDATE relay_positions SET prev = '1:1:'", false},
+		{"UPDATE outbox SET xid = '99999999999'", true},
+		{"UPDATE outbox SET xid = pg_current_xact_id()", false},
+	} {
+		if _, err := conn.Exec(ctx, step.sql); err != nil {
+			t.Fatal(err)
+		}
+		_, err := outbox.position(ctx)
+		var stopped *stoppedError
+		if errors.As(err, &stopped) != step.stops || err != nil && !step.stops {
+			t.Errorf("after %s: %v", step.sql, err)
+		}
+	}
+}
+
+// The interleaving is scripted: what a statement sees depends on nothing else.
+func TestWindowsHoldWhatBecameVisible(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	outbox := openOutbox(t, database)
 	begin := func() pgx.Tx {
 		t.Helper()
 		tx, err := database.Conn(t).Begin(ctx)
