@@ -6,13 +6,15 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 )
 
 // proxy stands between the api and Postgres and breaks connections at the worst moment: around the
 // round trip that inserts and commits, which it knows by an operation's message.
 type proxy struct {
-	url    string // connects through the proxy
-	server string // Postgres
+	url    string        // connects through the proxy
+	server string        // Postgres
+	delay  time.Duration // of each packet to Postgres
 	addr   string
 
 	mu       sync.Mutex
@@ -25,11 +27,16 @@ type proxy struct {
 
 func newProxy(t *testing.T, databaseURL string) *proxy {
 	t.Helper()
+	return newSlowProxy(t, databaseURL, 0)
+}
+
+func newSlowProxy(t *testing.T, databaseURL string, delay time.Duration) *proxy {
+	t.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{server: u.Host, addr: "127.0.0.1:0"}
+	p := &proxy{server: u.Host, delay: delay, addr: "127.0.0.1:0"}
 	p.open(t)
 	u.Host = p.addr
 	p.url = u.String()
@@ -86,6 +93,9 @@ func (p *proxy) copy(from, to net.Conn) {
 		n, err := from.Read(packet)
 		if err != nil {
 			return
+		}
+		if to.RemoteAddr().String() == p.server {
+			time.Sleep(p.delay)
 		}
 		if act := p.action(packet[:n]); act != nil {
 			act(from, to, packet[:n])
