@@ -73,9 +73,14 @@ func (c *cache) watch(ctx context.Context) {
 func (c *cache) look(ctx context.Context, before string) (server string) {
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
+	server = before
 	info, err := c.client.Info(ctx).Result()
-	server = runID(info)
-	if err == nil && before != "" && server != before {
+	if reply := redis.Error(nil); errors.As(err, &reply) {
+		err = nil // it answers, and will not say
+	} else if err == nil {
+		server = runID(info)
+	}
+	if before != "" && server != before {
 		err = errRestarted
 	}
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -49,23 +48,23 @@ func (c *consumer) run(ctx context.Context) error {
 	if err := c.client.Subscribe(c.topic, c.rebalance); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	ctx, giveUp := context.WithCancelCause(ctx)
+	consuming, giveUp := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		c.watch(ctx, giveUp)
+		c.watch(consuming, giveUp)
 	}()
-	for ctx.Err() == nil {
+	for consuming.Err() == nil {
 		if err := c.poll(); err != nil {
 			giveUp(err)
 		}
 	}
 	c.stop(c.assigned(), stopTimeout)
 	c.close(watched)
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(consuming)
 }
 
 func (c *consumer) poll() error {

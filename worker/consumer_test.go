@@ -203,7 +203,9 @@ func TestAZombieDoesNoHarm(t *testing.T) {
 	s.waitCommitted(k, 6)
 	w.stop()
 	zombie.signal(syscall.SIGTERM)
-	_ = zombie.Wait()
+	if err := zombie.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
 	s.wantBalance(wallet, 5, 6)
 	s.audit()
 }
