@@ -22,16 +22,19 @@ var (
 func accepted() ([]operation, []walletdb.StoredOperationsRow, []message) {
 	began := time.Now()
 	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
-	return []operation{
-			{wallet: wallet, id: first, kind: "DEPOSIT", amount: 5, sentAt: at(0), answered: at(10), sequence: 1},
-			{wallet: wallet, id: second, kind: "WITHDRAW", amount: 3, sentAt: at(20), answered: at(30), sequence: 2},
-		}, []walletdb.StoredOperationsRow{
-			{WalletID: wallet, Seq: 1, ID: first, Type: "DEPOSIT", Amount: 5},
-			{WalletID: wallet, Seq: 2, ID: second, Type: "WITHDRAW", Amount: 3},
-		}, []message{
-			{WalletID: wallet, Sequence: 1, OperationID: first, Type: "DEPOSIT", Amount: 5},
-			{WalletID: wallet, Sequence: 2, OperationID: second, Type: "WITHDRAW", Amount: 3},
-		}
+	history := []operation{
+		{wallet: wallet, id: first, kind: "DEPOSIT", amount: 5, sentAt: at(0), answered: at(10), sequence: 1},
+		{wallet: wallet, id: second, kind: "WITHDRAW", amount: 3, sentAt: at(20), answered: at(30), sequence: 2},
+	}
+	stored := []walletdb.StoredOperationsRow{
+		{WalletID: wallet, Seq: 1, ID: first, Type: "DEPOSIT", Amount: 5},
+		{WalletID: wallet, Seq: 2, ID: second, Type: "WITHDRAW", Amount: 3},
+	}
+	log := []message{
+		{WalletID: wallet, Sequence: 1, OperationID: first, Type: "DEPOSIT", Amount: 5},
+		{WalletID: wallet, Sequence: 2, OperationID: second, Type: "WITHDRAW", Amount: 3},
+	}
+	return history, stored, log
 }
 
 func TestClientsHistoriesAreHeldAgainstWhatIsStored(t *testing.T) {
