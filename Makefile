@@ -52,7 +52,7 @@ LOCAL = go build -o bin/local ./local && bin/local
 
 .PHONY: test
 test: ## Run all tests with the race detector, end to end ones included
-	@$(LOCAL) parts -- go test -race $(ARGS) work
+	@$(LOCAL) parts -- go test -race -timeout 20m $(ARGS) work
 
 .PHONY: demo run
 demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise
