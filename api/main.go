@@ -93,7 +93,7 @@ func serve(ctx context.Context, c config) error {
 	defer end()
 
 	failed := make(chan error, 2)
-	admin, err := listen(running, c.adminAddr, newAdminHandler(h, m), failed)
+	admin, err := listen(running, c.adminAddr, newAdminHandler(h, m), time.Second, failed)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func serve(ctx context.Context, c config) error {
 	background.Go(func() { entries.watch(running) })
 	background.Go(func() { w.run(running, redisClient) })
 	background.Go(func() { h.watchPostgres(running) })
-	server, err := listen(running, c.httpAddr, handler, failed)
+	server, err := listen(running, c.httpAddr, handler, c.requestTimeout+flushTimeout+maxWait, failed)
 	if err != nil {
 		return err
 	}
@@ -147,12 +147,12 @@ func flushConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 }
 
 // listen starts a server whose requests end with ctx.
-func listen(ctx context.Context, addr string, handler http.Handler, failed chan<- error) (*http.Server, error) {
+func listen(ctx context.Context, addr string, handler http.Handler, longest time.Duration, failed chan<- error) (*http.Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	server := newHTTPServer(handler)
+	server := newHTTPServer(handler, longest)
 	server.Addr = listener.Addr().String()
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	go func() {

@@ -187,7 +187,7 @@ func sendTo(url, method, path, body string, headers ...string) reply {
 
 var client = &http.Client{
 	Transport:     &http.Transport{MaxIdleConnsPerHost: 200},
-	Timeout:       30 * time.Second,
+	Timeout:       time.Minute,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 

@@ -195,6 +195,22 @@ func TestAFinishedOperationRaisesTheBalanceThatIsReadNext(t *testing.T) {
 	}
 }
 
+// Nor is what a list has shown.
+func TestAListRaisesTheBalanceThatIsReadNext(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	path := walletsPath + "/" + a.newWallet(t).String()
+	a.send("GET", path, "") // now it is in redis
+	if _, err := database.Conn(t).Exec(t.Context(), "UPDATE wallets SET balance = 7, applied_seq = 7"); err != nil {
+		t.Fatal(err)
+	}
+	a.send("GET", walletsPath, "")
+	if wallet := a.send("GET", path, ""); wallet.number(t, "version") != 7 {
+		t.Errorf("after a list showed version 7: %s", wallet.text)
+	}
+}
+
 func TestAWrongConfigurationEndsTheProcessWithCode2(t *testing.T) {
 	t.Parallel()
 	a := launchAPI(t, "", "FLUSH_MAX=none")

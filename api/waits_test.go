@@ -158,6 +158,18 @@ func TestWhenTheWaitIsOverTheAnswerIsTheUsualOne(t *testing.T) {
 	}
 }
 
+// net/http ends a request whose answer takes longer than the server's timeouts.
+func TestTheLongestWaitFitsIntoTheServersTimeouts(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, testdb.New(t).As(testdb.API), "REQUEST_TIMEOUT=100ms")
+	walletID := a.newWallet(t)
+	start := time.Now()
+	r := a.deposit(walletID, 1, "Prefer: wait=99")
+	if took := time.Since(start); r.status != http.StatusAccepted || r.header.Get("Preference-Applied") != "wait=30" || took < maxWait {
+		t.Errorf("%d %s %v after %v", r.status, r.text, r.header, took)
+	}
+}
+
 func TestMinSequenceReadsWhatIsAppliedAndDoesNotWaitForWhatWasNeverSent(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
