@@ -84,7 +84,8 @@ func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer)
 		attempt: 12 * time.Second, patience: time.Minute,
 	}
 	var applied atomic.Int64
-	watch, err := watchApplied(ctx, s.parts.databaseURL, wallets, applied.Store)
+	const before = 1 // the first operation
+	watch, err := watchApplied(ctx, s.parts.databaseURL, wallets, func(sum int64) { applied.Store(sum - before) })
 	if err != nil {
 		return nil, err
 	}

@@ -154,10 +154,12 @@ func run(ctx context.Context, dir string, argv ...string) error {
 	return runCaptured(cmd, io.Discard)
 }
 
-// commandIn is a command that gets no Ctrl-C from the terminal but ends with ctx.
+// commandIn is a command that gets no Ctrl-C from the terminal but ends with ctx, and with it all that
+// it has started.
 func commandIn(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	return cmd
 }
