@@ -92,6 +92,7 @@ func TestErrorsDecideHowAFlushGoesOn(t *testing.T) {
 		{"another constraint", refused("23505"), true, mode{}, 2, split},
 		{"bad data among others", refused("22021"), true, mode{}, 2, split},
 		{"bad data alone", refused("22021"), true, mode{}, 1, refuse},
+		{"a damaged page", refused("XX001"), true, mode{}, 2, split},
 		{"deadlock", refused("40P01"), true, mode{}, 2, later},
 		{"disk full", refused("53100"), true, mode{}, 1, later},
 		{"connection lost before the commit", errors.New("EOF"), false, mode{}, 1, later},

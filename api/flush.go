@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,11 +39,10 @@ var errOverloaded = errors.New("not accepted in time")
 
 // flusher accepts operations: one transaction, a flush, for all requests that came meanwhile.
 //
-// A flush has one flight at a time and needs two round trips. The first locks the wallets' rows of
-// wallet_sequences, which are each wallet's queue among any number of api processes; the second
-// inserts and commits. If the process dies before the commit, nothing was accepted and nobody was
-// answered; after it, the operations are accepted, and clients who retry with their idempotency key
-// find them.
+// There is one flush at a time, of two round trips. The first locks the wallets' rows of
+// wallet_sequences, which are each wallet's queue among any number of api processes; the second inserts
+// and commits. If the process dies before the commit, nothing was accepted and nobody was answered;
+// after it, the operations are accepted, and clients who retry with their idempotency key find them.
 type flusher struct {
 	queue    *queue
 	config   *pgx.ConnConfig
@@ -134,7 +132,8 @@ const (
 )
 
 // afterError decides. An ERROR from Postgres proves that the transaction is aborted; after any other
-// error a commit that was sent may have happened.
+// error a commit that was sent may have happened. Errors that come from what a request says, or from
+// the pages that it touches, must not stop the others.
 func afterError(err error, sent bool, m mode, size int) step {
 	var refused *pgconn.PgError
 	switch {
@@ -149,13 +148,15 @@ func afterError(err error, sent bool, m mode, size int) step {
 		return withoutHeld
 	case refused.Code == "23505" && refused.ConstraintName == "operations_id" && !m.lookup:
 		return withLookup
-	case !strings.HasPrefix(refused.Code, "22") && !strings.HasPrefix(refused.Code, "23"):
-		return later
-	case size > 1:
-		return split
-	default:
+	}
+	switch refused.Code[:min(2, len(refused.Code))] {
+	case "22", "23", "54", "XX": // data, constraint, program limit, damage
+		if size > 1 {
+			return split
+		}
 		return refuse
 	}
+	return later
 }
 
 // attempt runs the flush's transaction once. It reports whether COMMIT was sent.

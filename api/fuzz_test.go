@@ -16,7 +16,7 @@ func fullAPI(t testing.TB) http.Handler {
 	t.Helper()
 	q := newQueue(limits{flush: 1})
 	h := &health{queue: q, cache: &cache{}}
-	m := newMetrics(q, h)
+	m := newMetrics(q, h, func() int { return 0 })
 	handler, err := newHandler(&wallets{queue: q, metrics: m}, &keys{off: true}, m)
 	if err != nil {
 		t.Fatal(err)

@@ -76,8 +76,8 @@ func serve(ctx context.Context, c config) error {
 	q := newQueue(c.limits)
 	entries := &cache{client: redisClient}
 	h := &health{pool: pool, cache: entries, queue: q}
-	m := newMetrics(q, h)
 	w := newWaits(pool, entries, ctx.Done())
+	m := newMetrics(q, h, w.waiters)
 	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, currency: c.currency, timeout: c.requestTimeout}
 	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed}
 	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}

@@ -18,7 +18,7 @@ type metrics struct {
 	flushTime prometheus.Histogram
 }
 
-func newMetrics(q *queue, h *health) *metrics {
+func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -40,10 +40,13 @@ func newMetrics(q *queue, h *health) *metrics {
 	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "wallet_api_queue_operations", Help: "Operations that wait for their answer.",
 	}, func() float64 { return float64(q.depth()) })
+	waiters := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "wallet_api_waiters", Help: "Requests that wait for an outcome.",
+	}, func() float64 { return float64(waiting()) })
 	degraded := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "wallet_api_degraded", Help: "How many of postgres, redis and room in the queue are missing.",
 	}, func() float64 { return float64(len(h.degraded())) })
-	m.registry.MustRegister(m.requests, m.accepts, m.flushSize, m.flushTime, depth, degraded,
+	m.registry.MustRegister(m.requests, m.accepts, m.flushSize, m.flushTime, depth, waiters, degraded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -147,6 +147,9 @@ func (q *queue) take() (requests []*request, held bool) {
 // putBack returns requests of the flush under way to the front, in their order. Those whose client
 // does not wait any longer leave the queue and are returned.
 func (q *queue) putBack(requests []*request) (late []*request) {
+	if len(requests) == 0 {
+		return nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	front := make([]*request, 0, len(requests)+len(q.waiting))
@@ -160,7 +163,7 @@ func (q *queue) putBack(requests []*request) (late []*request) {
 		}
 	}
 	q.waiting = append(front, q.waiting...)
-	q.crowded = q.crowded || len(requests) > 0
+	q.crowded = true
 	q.signal()
 	return late
 }

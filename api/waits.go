@@ -223,6 +223,13 @@ func (ws *waits) join(w *waiter) (reached, granted bool) {
 	return false, true
 }
 
+// waiters is how many requests wait.
+func (ws *waits) waiters() int {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.count
+}
+
 func (ws *waits) leave(w *waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -132,6 +132,7 @@ func TestAWaitEndsWithoutAnnouncementsToo(t *testing.T) {
 	go func() {
 		replies <- a.send("GET", walletsPath+"/"+walletID.String()+"?minSequence=1", "", "Prefer: wait=20")
 	}()
+	eventually(t, "both wait", func() bool { return a.metric(t, "wallet_api_waiters") == "2" })
 	worker.apply(t, walletID, 1, 1, false)
 	for range 2 {
 		if r := <-replies; r.status != http.StatusOK || r.header.Get("Preference-Applied") != "wait=20" {
@@ -198,9 +199,10 @@ func TestWaitingEndsAtOnceWhenTheProcessEnds(t *testing.T) {
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
 	eventually(t, "the operation is accepted", worker.hasOperation(t, walletID, 1))
+	start := time.Now()
 	a.signal(t, syscall.SIGTERM)
-	if r := <-replies; r.status != http.StatusAccepted {
-		t.Errorf("%d %s %v", r.status, r.text, r.err)
+	if r := <-replies; r.status != http.StatusAccepted || time.Since(start) > drainTime {
+		t.Errorf("%d %s %v after %v", r.status, r.text, r.err, time.Since(start))
 	}
 	if code := a.exitCode(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
