@@ -1,0 +1,51 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// What api and relay bring to Kafka is what worker/message.schema.json promises to any consumer.
+func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	schema, err := compiler.Compile("../worker/message.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	wallet := s.openWallets(1)[0]
+	first, second := s.deposit(s.apiURLs[0], wallet), s.deposit(s.apiURLs[0], wallet)
+
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.ConsumeTopics(s.topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for _, sent := range []operation{first, second} {
+		records := client.PollRecords(t.Context(), 1).Records()
+		if len(records) != 1 {
+			t.Fatalf("%d records", len(records))
+		}
+		record := records[0]
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(record.Value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(value); err != nil {
+			t.Errorf("%s: %v", record.Value, err)
+		}
+		if id := value.(map[string]any)["operationId"]; id != sent.id.String() {
+			t.Errorf("%s is not the operation %s", record.Value, sent.id)
+		}
+		if string(record.Key) != wallet.String() {
+			t.Errorf("key %s, want %s", record.Key, wallet)
+		}
+		if len(record.Headers) != 1 || record.Headers[0].Key != "version" || string(record.Headers[0].Value) != "1" {
+			t.Errorf("headers %v, want version: 1", record.Headers)
+		}
+	}
+}
