@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -17,8 +19,10 @@ import (
 
 const (
 	metadataTimeout = 5 * time.Second
-	// closeTimeout bounds the wait for librdkafka, whose destructor can hang.
+	// closeTimeout bounds the wait for librdkafka, whose destructor can hang. One that does is left
+	// behind; when maxAbandoned are, the process ends, and its restart cleans up.
 	closeTimeout = time.Second
+	maxAbandoned = 10
 	causeTimeout = 300 * time.Millisecond
 	maxHeaders   = 1000 // different headers kept parsed
 )
@@ -229,18 +233,26 @@ func (k *kafkaProducer) parseHeaders(text string) ([]kafka.Header, error) {
 	return headers, nil
 }
 
+// abandoned counts the producers that are still closing.
+var abandoned atomic.Int32
+
 // close forgets what is unsent. A request under way may still reach the broker, and is a duplicate then.
 func (k *kafkaProducer) close() {
 	_ = k.producer.Purge(kafka.PurgeInFlight | kafka.PurgeQueue | kafka.PurgeNonBlocking)
 	closed := make(chan struct{})
+	n := abandoned.Add(1)
 	go func() {
 		k.producer.Close()
+		abandoned.Add(-1)
 		close(closed)
 	}()
 	select {
 	case <-closed:
 	case <-time.After(closeTimeout):
-		k.log.Warn("a kafka producer does not close; it is left behind")
+		if n > maxAbandoned {
+			k.log.Error("kafka producers do not close; the process ends to be started anew", "producers", n)
+			os.Exit(1)
+		}
 	}
 }
 
