@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	metadataTimeout = 5 * time.Second
+	metadataTimeout = 3 * time.Second // it cannot be cut short when the relay is told to end
 	// closeTimeout bounds the wait for librdkafka, whose destructor can hang. One that does is left
 	// behind; when maxAbandoned are, the process ends, and its restart cleans up.
 	closeTimeout = time.Second

@@ -232,3 +232,33 @@ func TestKafkaMissingAtTheStartIsToldOfOnce(t *testing.T) {
 		t.Errorf("%d warnings", n)
 	}
 }
+
+func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	register(t, database, "topic", 3)
+	put(t, database.Conn(t), "topic", "a", 1, 10)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "topic"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	waves := make(chan bool, 1)
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		select {
+		case waves <- true:
+		default:
+		}
+		return nil, nil, true // No answer.
+	})
+	for name, addr := range map[string]string{"nobody listens": fmt.Sprint("127.0.0.1:", freePort(t)), "nobody answers": cluster.ListenAddrs()[0]} {
+		log := &logs{show: t.Output()}
+		stop := start(t, environ(database, addr), log)
+		if name == "nobody answers" {
+			<-waves
+		} else {
+			await(t, "the relay misses Kafka", func() bool { return log.count("publishing is interrupted") == 1 })
+		}
+		stop()
+	}
+}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -237,6 +240,73 @@ func TestLostPostgresConnectionsLoseNothing(t *testing.T) {
 	total := stop()
 	all := consume(t, brokers(t), topic, 3, distinct(total))
 	t.Logf("%d rows, %d duplicates", total, checkOrder(t, all, map[string]int{"a": total}))
+}
+
+// A network that swallows everything: no connection is closed, no answer comes.
+func TestASilentPostgresIsLeftAndFoundAgain(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	u, err := url.Parse(database.As(testdb.Relay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent atomic.Bool
+	u.Host = forward(t, u.Host, &silent)
+	log := &logs{show: t.Output()}
+	start(t, append(environ(database, brokers(t)), "DATABASE_URL="+u.String()), log)
+	conn := database.Conn(t)
+	put(t, conn, topic, "a", 1, 10)
+	consume(t, brokers(t), topic, 3, distinct(10))
+
+	silent.Store(true)
+	put(t, conn, topic, "a", 11, 10)
+	await(t, "the relay leaves", func() bool { return log.count("postgres is lost") == 1 && log.count(`"leading":false`) == 1 })
+	silent.Store(false)
+	checkOrder(t, consume(t, brokers(t), topic, 3, distinct(20)), map[string]int{"a": 20})
+	await(t, "the relay is content", func() bool { return log.count("postgres is back") == 1 })
+}
+
+// forward passes connections on to a server; while silent, it reads and passes nothing on.
+func forward(t testing.TB, server string, silent *atomic.Bool) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	pass := func(from, to net.Conn) {
+		defer to.Close()
+		buffer := make([]byte, 1<<16)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil {
+				return
+			}
+			if silent.Load() {
+				continue
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			upstream, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go pass(client, upstream)
+			go pass(upstream, client)
+		}
+	}()
+	return listener.Addr().String()
 }
 
 // A dump carries the position and the xids of another database along; with them the relay would

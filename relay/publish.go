@@ -36,7 +36,7 @@ const (
 	minBackoff      = 50 * time.Millisecond
 	maxBackoff      = time.Second
 	// drain is how long a wave under way may still take once the relay is told to end.
-	drain = 3 * time.Second
+	drain = 2 * time.Second
 )
 
 // A position is how far the relay has published: everything visible in prev and, if cur is set, of

@@ -140,8 +140,8 @@ func start(t testing.TB, environ []string, stderr io.Writer) (stop func()) {
 			if code != 0 {
 				t.Errorf("the relay ended with %d", code)
 			}
-		case <-time.After(10 * time.Second):
-			t.Error("the relay does not end")
+		case <-time.After(5 * time.Second):
+			t.Error("the relay does not end within 5 s")
 		}
 	}
 	t.Cleanup(stop)
