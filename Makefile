@@ -54,9 +54,12 @@ LOCAL = go build -o bin/local ./local && bin/local
 test: ## Run all tests with the race detector, end to end ones included
 	@$(LOCAL) parts -- go test -race -timeout 20m $(ARGS) work
 
-.PHONY: demo run
+.PHONY: demo run bench
 demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise
 	@$(LOCAL) demo
 
 run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, KAFKA=apache the real broker
 	@$(LOCAL) run
+
+bench: ## Measure; ARGS="-only REGEXP -time 10s -json FILE", KAFKA=apache for figures that count
+	@$(LOCAL) bench $(ARGS)

@@ -13,11 +13,12 @@ import (
 	"os"
 )
 
-const usage = `usage: local COMMAND
+const usageText = `usage: local COMMAND
 
   demo                  run everything, send 1,000 operations a second to one wallet for 10 s, check
                         every promise; exit 0 if all hold
   run                   run everything until Ctrl-C; the state stays in .local/
+  bench [FLAGS]         measure: rates, latencies and CPU by scenario; -only REGEXP, -time 10s, -json FILE
   parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
                         it finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
 
@@ -62,9 +63,11 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 		return 0, demo(ctx, c, os.Stdout)
 	case len(args) == 1 && args[0] == "run":
 		return 0, runUntilStopped(ctx, c, os.Stdout)
+	case len(args) >= 1 && args[0] == "bench":
+		return 0, bench(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
 		return runWithParts(ctx, args[2:])
 	}
-	fmt.Fprint(os.Stderr, usage)
+	fmt.Fprint(os.Stderr, usageText)
 	return 2, nil
 }

@@ -163,7 +163,7 @@ func self() string {
 
 // isPart reports whether the arguments are those of a child that self starts.
 func isPart(args []string) bool {
-	return len(args) > 0 && slices.Contains([]string{"postgres", "miniredis", "kfake"}, args[0])
+	return len(args) > 0 && slices.Contains([]string{"postgres", "miniredis", "kfake", "nothing"}, args[0])
 }
 
 // servePart runs one.
@@ -175,6 +175,8 @@ func servePart(args []string) error {
 		return serveMiniredis(args[1])
 	case args[0] == "kfake" && len(args) == 3:
 		return serveKfake(args[1], args[2])
+	case args[0] == "nothing" && len(args) == 2:
+		return serveNothing(args[1])
 	}
 	return fmt.Errorf("unknown part %q", args)
 }
