@@ -181,7 +181,7 @@ func TestMinSequenceReadsWhatIsAppliedAndDoesNotWaitForWhatWasNeverSent(t *testi
 	a.send("GET", path, "") // now it is in redis
 	a.deposit(walletID, 5)
 	worker.apply(t, walletID, 1, 5, false)
-	if r := a.send("GET", path+"?minSequence=1", ""); r.status != http.StatusOK || r.number(t, "balance") != 5 {
+	if r := a.send("GET", path+"?minSequence=1", "", "Prefer: wait=0"); r.status != http.StatusOK || r.number(t, "balance") != 5 {
 		t.Errorf("%d %s", r.status, r.text)
 	}
 	start := time.Now()
