@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -75,7 +76,11 @@ func parseConfig(environ []string) (config, error) {
 	c.redis, err = redis.ParseURL(text("REDIS_URL", ""))
 	check("REDIS_URL", err)
 	c.topic = text("TOPIC", "wallet-operations")
-	c.kafka = kafkaConfig(env, text("KAFKA_BROKERS", ""), text("KAFKA_GROUP", "wallet-worker"), env["GROUP_INSTANCE_ID"])
+	var fixed []string
+	c.kafka, fixed = kafkaConfig(env, text("KAFKA_BROKERS", ""), text("KAFKA_GROUP", "wallet-worker"), env["GROUP_INSTANCE_ID"])
+	for _, name := range fixed {
+		check(name, errors.New("is set by the worker itself"))
+	}
 	c.adminAddr = address("ADMIN_ADDR", "127.0.0.1:9082")
 	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
 	c.batchInterval = duration("BATCH_INTERVAL", 100*time.Millisecond, 0)
@@ -89,9 +94,10 @@ func parseConfig(environ []string) (config, error) {
 }
 
 // kafkaConfig lets RDKAFKA_* set any librdkafka property (RDKAFKA_SASL_USERNAME is sasl.username),
-// so that security needs no code here; the last group is what the worker's promises rest on.
-func kafkaConfig(env map[string]string, brokers, group, instance string) kafka.ConfigMap {
-	properties := kafka.ConfigMap{
+// so that security needs no code here. It names those of them that it does not take: what the
+// worker's promises rest on, and what has a setting of its own.
+func kafkaConfig(env map[string]string, brokers, group, instance string) (properties kafka.ConfigMap, fixed []string) {
+	properties = kafka.ConfigMap{
 		"client.id": "wallet-worker",
 		// A dead worker's wallets stand still until its session ends.
 		"session.timeout.ms":    10_000,
@@ -112,22 +118,29 @@ func kafkaConfig(env map[string]string, brokers, group, instance string) kafka.C
 		"reconnect.backoff.max.ms":           1_000,
 		"topic.metadata.refresh.interval.ms": 10_000,
 	}
+	own := kafka.ConfigMap{
+		"bootstrap.servers":             brokers,
+		"group.id":                      group,
+		"group.protocol":                "classic",
+		"partition.assignment.strategy": "cooperative-sticky",
+		"enable.auto.commit":            true,
+		"enable.auto.offset.store":      false,
+		"auto.offset.reset":             "earliest",
+		"allow.auto.create.topics":      false,
+		"go.logs.channel.enable":        true,
+	}
+	if instance != "" {
+		own["group.instance.id"] = instance
+	}
 	for name, value := range env {
-		if property, found := strings.CutPrefix(name, "RDKAFKA_"); found {
-			properties[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
+		property, found := strings.CutPrefix(name, "RDKAFKA_")
+		property = strings.ToLower(strings.ReplaceAll(property, "_", "."))
+		if _, taken := own[property]; found && taken {
+			fixed = append(fixed, name)
+		} else if found {
+			properties[property] = value
 		}
 	}
-	properties["bootstrap.servers"] = brokers
-	properties["group.id"] = group
-	properties["group.protocol"] = "classic"
-	properties["partition.assignment.strategy"] = "cooperative-sticky"
-	properties["enable.auto.commit"] = true
-	properties["enable.auto.offset.store"] = false
-	properties["auto.offset.reset"] = "earliest"
-	properties["allow.auto.create.topics"] = false
-	properties["go.logs.channel.enable"] = true
-	if instance != "" {
-		properties["group.instance.id"] = instance
-	}
-	return properties
+	maps.Copy(properties, own)
+	return properties, fixed
 }

@@ -16,7 +16,7 @@ var required = []string{"DATABASE_URL=postgres://worker@db/wallet", "REDIS_URL=r
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	c, err := parseConfig(append(required, "RDKAFKA_SASL_USERNAME=worker", "RDKAFKA_ENABLE_AUTO_OFFSET_STORE=true", "BATCH_INTERVAL=0s"))
+	c, err := parseConfig(append(required, "RDKAFKA_SASL_USERNAME=worker", "BATCH_INTERVAL=0s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +43,8 @@ func TestEveryWrongSettingIsNamedAtOnce(t *testing.T) {
 		"all is nonsense": {[]string{"DATABASE_URL=x", "REDIS_URL=x", "KAFKA_BROKERS=x", "LOG_LEVEL=x", "BATCH_INTERVAL=-1s", "BATCH_SIZE=0", "SWEEP_AFTER=30", "ADMIN_ADDR=9082"}, []string{"DATABASE_URL", "REDIS_URL", "LOG_LEVEL", "BATCH_INTERVAL", "BATCH_SIZE", "SWEEP_AFTER", "ADMIN_ADDR"}},
 		"beyond a limit":  {append(required, "BATCH_SIZE=5001"), []string{"BATCH_SIZE"}},
 		"Kafka's own":     {append(required, "RDKAFKA_NO_SUCH_THING=1"), []string{"RDKAFKA_", "no.such.thing"}},
+		"the worker's":    {append(required, "RDKAFKA_GROUP_ID=mine", "RDKAFKA_ENABLE_AUTO_OFFSET_STORE=true"), []string{"RDKAFKA_GROUP_ID", "RDKAFKA_ENABLE_AUTO_OFFSET_STORE"}},
+		"several at once": {[]string{"RDKAFKA_NO_SUCH_THING=1"}, []string{"DATABASE_URL", "no.such.thing"}},
 	} {
 		var log bytes.Buffer
 		if code := run(context.Background(), test.environ, &log); code != 2 {

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -34,17 +35,15 @@ func main() {
 // run returns the exit code: 2 for a wrong setting, 1 for what only a new process can fix.
 func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	c, err := parseConfig(environ)
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
-	var client *kafka.Consumer
-	if err == nil {
-		if client, err = kafka.NewConsumer(&c.kafka); err != nil {
-			err = fmt.Errorf("KAFKA_BROKERS, KAFKA_GROUP, GROUP_INSTANCE_ID or RDKAFKA_*: %w", err)
-		}
+	client, kafkaErr := kafka.NewConsumer(&c.kafka)
+	if kafkaErr != nil {
+		err = errors.Join(err, fmt.Errorf("KAFKA_BROKERS, KAFKA_GROUP, GROUP_INSTANCE_ID or RDKAFKA_*: %w", kafkaErr))
 	}
 	if err != nil {
-		log.Error("wrong settings", "error", err)
+		fmt.Fprintln(stderr, err)
 		return 2
 	}
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel}))
 	if err := work(ctx, c, client, log); err != nil {
 		log.Error("worker ends", "error", err)
 		return 1
