@@ -30,6 +30,9 @@ func topicCreate(ctx context.Context, c *call) error {
 	if *partitions < 1 {
 		return usageError("--partitions is required, and at least 1")
 	}
+	if c.env["DATABASE_URL"] == "" || c.env["KAFKA_BROKERS"] == "" {
+		return usageError("DATABASE_URL (the login that owns the tables) and KAFKA_BROKERS (host:port[,host:port]) are required")
+	}
 	topic := kafka.TopicSpecification{
 		Topic: args[0], NumPartitions: *partitions, ReplicationFactor: *replicas,
 		Config: map[string]string{
@@ -78,9 +81,6 @@ func checkRegistered(ctx context.Context, q *walletdb.Queries, topic kafka.Topic
 
 // createAtKafka leaves a topic alone that is there and has the partitions.
 func (c *call) createAtKafka(ctx context.Context, topic kafka.TopicSpecification) error {
-	if c.env["KAFKA_BROKERS"] == "" {
-		return usageError("KAFKA_BROKERS is required: host:port[,host:port]")
-	}
 	config := kafka.ConfigMap{"bootstrap.servers": c.env["KAFKA_BROKERS"], "log_level": 0}
 	for name, value := range c.env {
 		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
