@@ -151,12 +151,12 @@ func limitBody(next http.Handler) http.Handler {
 }
 
 // newHTTPServer has a limit on everything that a slow or hostile client could hold. longest is how long
-// an answer may take; a read timeout that is shorter would end the request.
+// an answer may take, after which there are 10 s to send it.
 func newHTTPServer(handler http.Handler, longest time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       longest + 10*time.Second,
+		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      longest + 10*time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,

@@ -159,8 +159,8 @@ func TestWhenTheWaitIsOverTheAnswerIsTheUsualOne(t *testing.T) {
 	}
 }
 
-// net/http ends a request whose answer takes longer than the server's timeouts.
-func TestTheLongestWaitFitsIntoTheServersTimeouts(t *testing.T) {
+// net/http sends no answer that takes longer than the server's write timeout.
+func TestTheLongestWaitIsAnswered(t *testing.T) {
 	t.Parallel()
 	a := startAPI(t, testdb.New(t).As(testdb.API), "REQUEST_TIMEOUT=100ms")
 	walletID := a.newWallet(t)
