@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,10 +28,14 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	}
 	defer client.Close()
 	for _, sent := range []operation{first, second} {
-		records := client.PollRecords(t.Context(), 1).Records()
-		if len(records) != 1 {
-			t.Fatalf("%d records", len(records))
-		}
+		var records []*kgo.Record
+		s.until("a record is there", 20*time.Second, func() bool {
+			// A poll may return without one, as while the topic's leader is not known yet.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			records = client.PollRecords(ctx, 1).Records()
+			return len(records) == 1
+		})
 		record := records[0]
 		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(record.Value))
 		if err != nil {
