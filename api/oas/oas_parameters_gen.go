@@ -18,8 +18,8 @@ import (
 // CreateOperationParams is parameters of createOperation operation.
 type CreateOperationParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
-	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent.
-	// The same key with other content is refused with 422.
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
 	// before it sends. Keys of wallets belong to the client that the API key belongs to.
@@ -165,8 +165,8 @@ func decodeCreateOperationParams(args [0]string, argsEscaped bool, r *http.Reque
 // CreateOperationsParams is parameters of createOperations operation.
 type CreateOperationsParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
-	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent.
-	// The same key with other content is refused with 422.
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
 	// before it sends. Keys of wallets belong to the client that the API key belongs to.
@@ -260,8 +260,8 @@ func decodeCreateOperationsParams(args [0]string, argsEscaped bool, r *http.Requ
 // CreateWalletParams is parameters of createWallet operation.
 type CreateWalletParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
-	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent.
-	// The same key with other content is refused with 422.
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
 	// before it sends. Keys of wallets belong to the client that the API key belongs to.
