@@ -69,8 +69,18 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 		})
 	}
 	var errs []error
-	for range waiting {
-		result := <-results
+	slow := time.NewTicker(5 * time.Second)
+	defer slow.Stop()
+	for ; waiting > 0; waiting-- {
+		var result made
+		for received := false; !received; {
+			select {
+			case result = <-results:
+				received = true
+			case <-slow.C:
+				fmt.Fprintf(out, "  waiting for %d more; the first time they are downloaded\n", waiting)
+			}
+		}
 		if result.err != nil {
 			errs = append(errs, result.err)
 			cancel()
