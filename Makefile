@@ -10,9 +10,10 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: generate
-generate: ## Generate db/walletdb from the queries and api/oas from openapi.yaml
+generate: ## Generate db/walletdb from the queries, and server and client from openapi.yaml
 	$(SQLC) generate
 	$(OGEN) --config api/ogen.yaml --target api/oas --package oas --clean openapi.yaml
+	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
 
 .PHONY: check check-go check-modules check-contracts check-generated
