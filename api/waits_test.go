@@ -160,14 +160,10 @@ func TestWhenTheWaitIsOverTheAnswerIsTheUsualOne(t *testing.T) {
 }
 
 // net/http sends no answer that takes longer than the server's write timeout.
-func TestTheLongestWaitIsAnswered(t *testing.T) {
+func TestTheServerAllowsForTheLongestAnswer(t *testing.T) {
 	t.Parallel()
-	a := startAPI(t, testdb.New(t).As(testdb.API), "REQUEST_TIMEOUT=100ms")
-	walletID := a.newWallet(t)
-	start := time.Now()
-	r := a.deposit(walletID, 1, "Prefer: wait=99")
-	if took := time.Since(start); r.status != http.StatusAccepted || r.header.Get("Preference-Applied") != "wait=30" || took < maxWait {
-		t.Errorf("%d %s %v after %v", r.status, r.text, r.header, took)
+	if longest := 45 * time.Second; newHTTPServer(nil, longest).WriteTimeout <= longest {
+		t.Error("the longest wait is not answered")
 	}
 }
 
