@@ -2,6 +2,7 @@ SQLC = go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 OGEN = go run github.com/ogen-go/ogen/cmd/ogen@v1.24.0
 GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 REDOCLY = REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0
+OASDIFF = go run github.com/oasdiff/oasdiff@v1.36.0
 
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
@@ -16,8 +17,8 @@ generate: ## Generate db/walletdb from the queries, and server and client from o
 	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
 
-.PHONY: check check-go check-modules check-contracts check-generated
-check: check-contracts check-generated check-modules check-go ## Lint everything; fail if generated code is not what its sources say
+.PHONY: check check-go check-modules check-contracts check-breaking check-generated
+check: check-contracts check-breaking check-generated check-modules check-go ## Lint everything; fail if generated code is not what its sources say
 
 .PHONY: format
 format: ## Format all Go code as make check wants it
@@ -42,6 +43,16 @@ check-contracts:
 	fi
 	$(REDOCLY) lint --extends recommended --skip-rule operation-4xx-response --skip-rule tag-description openapi.yaml
 
+# oasdiff looks at what servers and clients send. breaking.txt adds what breaks a program written against
+# a generated client: names that are gone, optional fields that no longer come.
+check-breaking:
+	@if tag=$$(git describe --tags --abbrev=0 2>/dev/null); then \
+	  echo "openapi.yaml against that of $$tag"; \
+	  $(OASDIFF) breaking --fail-on WARN --severity-levels local/clients/breaking.txt $$tag:openapi.yaml openapi.yaml; \
+	else \
+	  echo 'no tag yet: nothing that openapi.yaml could break'; \
+	fi
+
 check-generated:
 	@state() { git status --porcelain; git diff; }; before=$$(state); \
 	$(MAKE) --no-print-directory generate && \
@@ -55,7 +66,7 @@ LOCAL = go build -o bin/local ./local && bin/local
 test: ## Run all tests with the race detector, end to end ones included
 	@$(LOCAL) parts -- go test -race -timeout 20m $(ARGS) work
 
-.PHONY: demo run bench
+.PHONY: demo run bench faults
 demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise
 	@$(LOCAL) demo
 
@@ -64,3 +75,7 @@ run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, KAFK
 
 bench: ## Measure; ARGS="-only REGEXP -time 10s -json FILE", KAFKA=apache for figures that count
 	@$(LOCAL) bench $(ARGS)
+
+faults: export KAFKA ?= apache
+faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP"
+	@$(LOCAL) faults $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(ARGS)
