@@ -248,18 +248,6 @@ func (p *process) startCount() int {
 	return p.starts
 }
 
-// role is what a relay says of itself.
-func role(p *process) string {
-	response, err := http.Get(p.adminURL + "/readyz")
-	if err != nil {
-		return ""
-	}
-	defer response.Body.Close()
-	var ready struct{ Role string }
-	_ = json.NewDecoder(response.Body).Decode(&ready)
-	return ready.Role
-}
-
 // deposit sends one operation and returns its sequence.
 func (s *system) deposit(api string, wallet uuid.UUID) operation {
 	s.t.Helper()

@@ -19,6 +19,8 @@ const usageText = `usage: local COMMAND
                         every promise; exit 0 if all hold
   run                   run everything until Ctrl-C; the state stays in .local/
   bench [FLAGS]         measure: rates, latencies and CPU by scenario; -only REGEXP, -time 10s, -json FILE
+  faults [FLAGS]        throw faults at everything under load and check every promise after each;
+                        -seed N, -duration 10m, -only REGEXP
   parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
                         it finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
 
@@ -65,6 +67,8 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 		return 0, runUntilStopped(ctx, c, os.Stdout)
 	case len(args) >= 1 && args[0] == "bench":
 		return 0, bench(ctx, c, args[1:], os.Stdout)
+	case len(args) >= 1 && args[0] == "faults":
+		return 0, faults(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
 		return runWithParts(ctx, args[2:])
 	}

@@ -1,0 +1,399 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// kind is one kind of fault.
+type kind struct {
+	name  string
+	throw func(ctx context.Context) error
+	// heal ends a fault that does not end by itself. A fault that holds for some time has to be
+	// recovered from when it is healed. One that does not say for how long has to be survived: the
+	// system recovers while it lasts, then it is healed, and that has to do no harm.
+	heal  func(ctx context.Context) error
+	holds time.Duration
+	// within is what recovery may take, apart from the backlog.
+	within time.Duration
+	// losesLog is a fault after which Kafka's log is not complete.
+	losesLog bool
+}
+
+// What recovery may take: of a service, of a server that starts again, of a worker whose death is
+// noticed by the end of its session, and of operations that Kafka has lost.
+const (
+	ofService = 10 * time.Second
+	ofServer  = 30 * time.Second
+	ofSession = 10*time.Second + ofService
+	ofSweep   = time.Minute
+)
+
+func (f *campaign) kinds() []kind {
+	return slices.Concat([]kind{
+		f.signal("kill -9 of an api", syscall.SIGKILL, ofService, "api"),
+		f.signal("kill -9 of the leading relay", syscall.SIGKILL, ofService, "relay"),
+		f.signal("kill -9 of a worker", syscall.SIGKILL, ofService, "worker"),
+		f.signal("kill -9 of kafka", syscall.SIGKILL, ofServer, "kafka"),
+		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis"),
+		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
+		f.signal("kill -9 of all services", syscall.SIGKILL, ofSession, "api", "api-2", "relay", "relay-2", "worker", "worker-2"),
+		{name: "kill -9 of everything", within: ofServer, throw: func(ctx context.Context) error {
+			for _, p := range append(f.services, f.parts.processes...) {
+				if p.name != "postgres" {
+					p.signal(syscall.SIGKILL)
+				}
+			}
+			return f.killPostgres(ctx)
+		}},
+		f.signal("SIGTERM of an api", syscall.SIGTERM, ofService, "api"),
+		f.signal("SIGTERM of the leading relay", syscall.SIGTERM, ofService, "relay"),
+		f.signal("SIGTERM of a worker", syscall.SIGTERM, ofService, "worker"),
+		f.signal("SIGTERM of kafka", syscall.SIGTERM, ofServer, "kafka"),
+		f.signal("SIGTERM of redis", syscall.SIGTERM, ofService, "redis"),
+		f.signal("SIGTERM of postgres", syscall.SIGTERM, ofServer, "postgres"),
+		{name: "rolling restart of all services", throw: f.rollingRestart, within: ofService},
+		f.stopped("SIGSTOP of an api, until the others do its work", "api", 0, ofService),
+		f.stopped("SIGSTOP of the leading relay, until another leads", "relay", 0, ofService),
+		f.stopped("SIGSTOP of a worker, past its session", "worker", 0, ofSession),
+		f.stopped("SIGSTOP of kafka for 5 s", "kafka", 5*time.Second, ofService),
+		f.stopped("SIGSTOP of redis for 5 s", "redis", 5*time.Second, ofService),
+		{
+			name: "SIGSTOP of the postmaster for 5 s", holds: 5 * time.Second, within: ofService,
+			throw: func(context.Context) error { return f.signalPostmaster(syscall.SIGSTOP) },
+			heal:  func(context.Context) error { return f.signalPostmaster(syscall.SIGCONT) },
+		},
+		f.sql("one backend of the api terminated", ofService, terminate+" WHERE usename = 'local_api' ORDER BY random() LIMIT 1"),
+		f.sql("one backend of the relay terminated", ofService, terminate+" WHERE usename = 'local_relay' ORDER BY random() LIMIT 1"),
+		f.sql("one backend of the worker terminated", ofService, terminate+" WHERE usename = 'local_worker' ORDER BY random() LIMIT 1"),
+		f.sql("all backends of the services terminated", ofService, terminate+" WHERE usename LIKE 'local_%'"),
+		{name: "FLUSHALL", within: ofService, throw: func(ctx context.Context) error { return f.cache.FlushAll(ctx).Err() }},
+		f.open("a writer's transaction open for 5 s", "SELECT pg_current_xact_id()"),
+		f.open("a reader's snapshot open for 5 s", "SELECT count(*) FROM outbox WHERE id < 1000"),
+		f.lockedSequence(),
+		{name: "the relay's position rolled back", throw: f.rollBackPosition, within: ofService},
+		f.stolenLock(),
+		f.deletedRecords(),
+		{name: "messages that are no operations", throw: f.sendPoison, within: ofService},
+	}, f.failpoints())
+}
+
+const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+
+// signal sends a signal to each of some processes; the supervision starts them again.
+func (f *campaign) signal(name string, signal syscall.Signal, within time.Duration, names ...string) kind {
+	return kind{name: name, within: within, throw: func(context.Context) error {
+		if len(names) == 1 {
+			f.pick(names[0]).signal(signal)
+			return nil
+		}
+		for _, name := range names {
+			f.process(name).signal(signal)
+		}
+		return nil
+	}}
+}
+
+func (f *campaign) stopped(name, which string, holds, within time.Duration) kind {
+	var p *process
+	return kind{
+		name: name, holds: holds, within: within,
+		throw: func(context.Context) error { p = f.pick(which); p.signal(syscall.SIGSTOP); return nil },
+		heal:  func(context.Context) error { p.signal(syscall.SIGCONT); return nil },
+	}
+}
+
+// pick chooses one of the replicas; of the relays, the one that leads.
+func (f *campaign) pick(name string) *process {
+	var replicas []*process
+	for _, p := range f.services {
+		if p.name == name || strings.HasPrefix(p.name, name+"-") {
+			replicas = append(replicas, p)
+		}
+	}
+	if len(replicas) == 0 {
+		return f.process(name)
+	}
+	if name == "relay" {
+		for _, p := range replicas {
+			if role(p) == "leader" {
+				return p
+			}
+		}
+	}
+	return replicas[f.random.IntN(len(replicas))]
+}
+
+// role is what a relay says of itself.
+func role(p *process) string {
+	response, err := http.Get(p.adminURL + "/readyz")
+	if err != nil {
+		return ""
+	}
+	defer response.Body.Close()
+	var ready struct{ Role string }
+	_ = json.NewDecoder(response.Body).Decode(&ready)
+	return ready.Role
+}
+
+// signalPostmaster reaches the server itself: its process is only its launcher.
+func (f *campaign) signalPostmaster(signal syscall.Signal) error {
+	dir, err := postgresDir(f.state)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, signal)
+}
+
+// killPostgres ends the server and then its launcher, which does not notice; the supervision starts
+// both on the same data.
+func (f *campaign) killPostgres(context.Context) error {
+	err := f.signalPostmaster(syscall.SIGKILL)
+	f.process("postgres").signal(syscall.SIGKILL)
+	return err
+}
+
+func (f *campaign) rollingRestart(ctx context.Context) error {
+	for _, p := range f.services {
+		if err := f.restart(ctx, p, syscall.SIGTERM); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restart ends a process and waits until it is ready again.
+func (f *campaign) restart(ctx context.Context, p *process, signal syscall.Signal) error {
+	before := p.currentPID()
+	p.signal(signal)
+	if err := started(ctx, p, before); err != nil {
+		return err
+	}
+	return p.awaitReady(ctx, false)
+}
+
+// started waits until a process is another one than before.
+func started(ctx context.Context, p *process, before int) error {
+	const within = 30 * time.Second
+	if !await(ctx, within, func() bool { now := p.currentPID(); return now != 0 && now != before }) {
+		return fmt.Errorf("%s was not started again within %s", p.name, within)
+	}
+	return nil
+}
+
+func (f *campaign) sql(name string, within time.Duration, statement string) kind {
+	return kind{name: name, within: within, throw: func(ctx context.Context) error {
+		_, err := f.pool.Exec(ctx, statement)
+		return err
+	}}
+}
+
+// open keeps a transaction open for 5 s, which has to hold nobody up.
+func (f *campaign) open(name, statement string, args ...any) kind {
+	return f.held(name, statement, func() []any { return args })
+}
+
+// lockedSequence holds the hot wallet up for 5 s: then it has to go on.
+func (f *campaign) lockedSequence() kind {
+	return f.held("the hot wallet's sequence locked for 5 s", "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE", func() []any { return []any{f.hot} })
+}
+
+func (f *campaign) held(name, statement string, args func() []any) kind {
+	var tx pgx.Tx
+	return kind{
+		name: name, holds: 5 * time.Second, within: ofService,
+		throw: func(ctx context.Context) (err error) {
+			if tx, err = f.pool.BeginTx(context.WithoutCancel(ctx), pgx.TxOptions{IsoLevel: pgx.RepeatableRead}); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, statement, args()...)
+			return err
+		},
+		heal: func(ctx context.Context) error { return tx.Commit(ctx) },
+	}
+}
+
+// relayPosition is a row of relay_positions.
+type relayPosition struct {
+	relay, prev string
+	cur         *string
+	after, last int64
+}
+
+func (f *campaign) relayPosition(ctx context.Context) (p relayPosition, err error) {
+	err = f.pool.QueryRow(ctx, "SELECT relay, prev::text, cur::text, after_id, last_id FROM relay_positions").Scan(&p.relay, &p.prev, &p.cur, &p.after, &p.last)
+	if err != nil {
+		err = fmt.Errorf("read the relay's position: %w", err)
+	}
+	return p, err
+}
+
+// rollBackPosition takes the relay back to the beginning of the round. The relay's connections end
+// before it can write its own position over that.
+func (f *campaign) rollBackPosition(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, f.pool, func(tx pgx.Tx) error {
+		p := f.position
+		_, err := tx.Exec(ctx, "UPDATE relay_positions SET prev = $2::text::pg_snapshot, cur = $3::text::pg_snapshot, after_id = $4, last_id = $5 WHERE relay = $1",
+			p.relay, p.prev, p.cur, p.after, p.last)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, terminate+" WHERE usename = 'local_relay'")
+		return err
+	})
+}
+
+// stolenLock takes the leader's lock from it for 3 s.
+func (f *campaign) stolenLock() kind {
+	var thief *pgx.Conn
+	return kind{
+		name: "the leader's lock stolen for 3 s", holds: 3 * time.Second, within: ofService,
+		throw: func(ctx context.Context) (err error) {
+			if thief, err = pgx.Connect(ctx, f.parts.databaseURL); err != nil {
+				return err
+			}
+			taken := make(chan error, 1)
+			go func() {
+				_, err := thief.Exec(ctx, "SELECT pg_advisory_lock(7304518, hashtext($1))", f.position.relay)
+				taken <- err
+			}()
+			// Who waits for a lock has it before one who tries.
+			var waits bool
+			queued := func() bool {
+				err = f.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted)", thief.PgConn().PID()).Scan(&waits)
+				return err == nil && (waits || len(taken) > 0)
+			}
+			if !await(ctx, 5*time.Second, queued) {
+				return fmt.Errorf("wait for the leader's lock: %w", err)
+			}
+			if _, err := f.pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304518 AND granted AND pid <> $1", thief.PgConn().PID()); err != nil {
+				return err
+			}
+			return <-taken
+		},
+		heal: func(ctx context.Context) error { return thief.Close(ctx) },
+	}
+}
+
+// deletedRecords deletes everything in the topic while no worker runs, as a retention that is too
+// short does.
+func (f *campaign) deletedRecords() kind {
+	signal := func(signal syscall.Signal) {
+		for _, p := range f.services {
+			if strings.HasPrefix(p.name, "worker") {
+				p.signal(signal)
+			}
+		}
+	}
+	return kind{
+		name: "records deleted before the workers read them", holds: time.Second, within: ofSweep, losesLog: true,
+		throw: func(context.Context) error { signal(syscall.SIGSTOP); return nil },
+		heal: func(ctx context.Context) error {
+			defer signal(syscall.SIGCONT)
+			return f.deleteRecords(ctx)
+		},
+	}
+}
+
+func (f *campaign) deleteRecords(ctx context.Context) error {
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = f.topic
+	for partition := range int32(topicPartitions) {
+		p := kmsg.NewDeleteRecordsRequestTopicPartition()
+		p.Partition, p.Offset = partition, -1 // up to the end
+		topic.Partitions = append(topic.Partitions, p)
+	}
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(ctx, f.log.client)
+	if err != nil {
+		return err
+	}
+	for _, t := range response.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return fmt.Errorf("delete the records of partition %d: %w", p.Partition, err)
+			}
+		}
+	}
+	return nil
+}
+
+// sendPoison writes what no relay writes: nothing, nonsense, and an operation of a wallet that does
+// not exist.
+func (f *campaign) sendPoison(ctx context.Context) error {
+	for partition := range int32(topicPartitions) {
+		unknown := fmt.Sprintf(`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1}`, uuid.New(), partition, uuid.New())
+		for _, value := range []string{"", "\x00\xff{", `{"walletId":17}`, unknown} {
+			if err := f.log.client.ProduceSync(ctx, &kgo.Record{Value: []byte(value), Key: []byte(uuid.NewString())}).FirstErr(); err != nil {
+				return fmt.Errorf("send poison: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// parseMessage returns false for what is not an operation.
+func parseMessage(record *kgo.Record) (message, bool) {
+	m := message{partition: record.Partition}
+	return m, json.Unmarshal(record.Value, &m) == nil
+}
+
+// failpoints kill a service where it hurts most.
+func (f *campaign) failpoints() (kinds []kind) {
+	for _, point := range []string{
+		"accept-before-commit", "accept-after-commit",
+		"relay-after-read", "relay-mid-wave", "relay-after-acks",
+		"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis",
+	} {
+		which, _, _ := strings.Cut(point, "-")
+		which = strings.Replace(which, "accept", "api", 1)
+		kinds = append(kinds, kind{name: "kill -9 at " + point, within: ofSession, throw: func(ctx context.Context) error { return f.dieAt(ctx, which, point) }})
+	}
+	return kinds
+}
+
+// dieAt starts the first replica again with an order to die at a point. The other replicas start again
+// too, after it, so that it has work.
+func (f *campaign) dieAt(ctx context.Context, which, point string) error {
+	p := f.process(which)
+	before := p.currentPID()
+	p.nextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER="+strconv.Itoa(f.random.IntN(10)))
+	p.signal(syscall.SIGKILL)
+	if err := started(ctx, p, before); err != nil {
+		return err
+	}
+	armed := p.currentPID()
+	dead := func() bool { now := p.currentPID(); return now != 0 && now != armed }
+	for range 10 {
+		if await(ctx, 5*time.Second, dead) {
+			return nil
+		}
+		f.process(which + "-2").signal(syscall.SIGKILL)
+	}
+	return fmt.Errorf("%s did not come to %s", which, point)
+}
