@@ -44,11 +44,11 @@ func run(ctx context.Context, url, key string) error {
 
 	deposit := &goclient.OperationRequest{WalletID: wallet.WalletID, OperationType: goclient.OperationTypeDEPOSIT, Amount: 1050}
 	retriable := goclient.CreateOperationParams{IdempotencyKey: goclient.NewOptString(uuid.NewString())}
-	first, _, err := send(ctx, client, deposit, retriable)
+	first, _, err := operation(client.CreateOperation(ctx, deposit, retriable))
 	if err != nil {
 		return err
 	}
-	again, replayed, err := send(ctx, client, deposit, retriable)
+	again, replayed, err := operation(client.CreateOperation(ctx, deposit, retriable))
 	if err != nil {
 		return err
 	}
@@ -57,13 +57,13 @@ func run(ctx context.Context, url, key string) error {
 
 	wait := goclient.CreateOperationParams{Prefer: goclient.NewOptString("wait=30")}
 	withdraw := &goclient.OperationRequest{WalletID: wallet.WalletID, OperationType: goclient.OperationTypeWITHDRAW, Amount: 300}
-	paid, _, err := send(ctx, client, withdraw, wait)
+	paid, _, err := operation(client.CreateOperation(ctx, withdraw, wait))
 	if err != nil {
 		return err
 	}
 	fmt.Printf("withdrawal: %s, balance %d\n", paid.Status, paid.BalanceAfter.Value)
 	withdraw.Amount = 5000
-	refused, _, err := send(ctx, client, withdraw, wait)
+	refused, _, err := operation(client.CreateOperation(ctx, withdraw, wait))
 	if err != nil {
 		return err
 	}
@@ -91,14 +91,13 @@ func run(ctx context.Context, url, key string) error {
 	_, err = client.GetWallet(ctx, goclient.GetWalletParams{WalletID: uuid.New()})
 	printProblem(err)
 	deposit.Amount = 9
-	_, _, err = send(ctx, client, deposit, retriable)
+	_, _, err = operation(client.CreateOperation(ctx, deposit, retriable))
 	printProblem(err)
 	return nil
 }
 
-// send tells whether the operation was there already.
-func send(ctx context.Context, client *goclient.Client, request *goclient.OperationRequest, params goclient.CreateOperationParams) (goclient.Operation, bool, error) {
-	answer, err := client.CreateOperation(ctx, request, params)
+// operation is what an answer says, and whether it was there already.
+func operation(answer goclient.CreateOperationRes, err error) (goclient.Operation, bool, error) {
 	if err != nil {
 		return goclient.Operation{}, false, err
 	}

@@ -24,7 +24,7 @@ console.log(`retried: same operation ${same}, replayed ${again.response?.headers
 const withdraw = (amount: number) =>
   createOperation({
     body: { walletId: wallet.walletId, operationType: 'WITHDRAW', amount },
-    headers: { Prefer: 'wait=30' },
+    headers: { 'Idempotency-Key': randomUUID(), Prefer: 'wait=30' },
   });
 const { data: paid } = await withdraw(300);
 console.log(`withdrawal: ${paid?.status}, balance ${paid?.balanceAfter}`);
