@@ -259,6 +259,7 @@ func (f *campaign) round(ctx context.Context, k kind) (r round, err error) {
 	}
 	pause(ctx, time.Duration(f.random.Int64N(int64(300*time.Millisecond))))
 
+	f.worst = 0
 	// What is stopped goes on even if the campaign is interrupted: nothing else could end it.
 	heal := func() error { return k.heal(context.WithoutCancel(ctx)) }
 	if err = k.throw(ctx); err == nil && k.heal != nil && k.holds > 0 {
