@@ -288,7 +288,7 @@ func (f *campaign) round(ctx context.Context, k kind) (r round, err error) {
 	if ctx.Err() != nil {
 		return r, errInterrupted
 	}
-	for _, p := range append(f.services, f.parts.processes...) {
+	for _, p := range slices.Concat(f.services, f.parts.processes) {
 		if err := p.awaitReady(ctx, false); err != nil {
 			violate(p.name + " " + err.Error())
 		}

@@ -52,9 +52,14 @@ func (f *campaign) kinds() []kind {
 		f.signal("kill -9 of kafka", syscall.SIGKILL, ofServer, "kafka"),
 		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis"),
 		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
-		f.signal("kill -9 of all services", syscall.SIGKILL, ofSession, "api", "api-2", "relay", "relay-2", "worker", "worker-2"),
+		{name: "kill -9 of all services", within: ofSession, throw: func(context.Context) error {
+			for _, p := range f.services {
+				p.signal(syscall.SIGKILL)
+			}
+			return nil
+		}},
 		{name: "kill -9 of everything", within: ofServer, throw: func(ctx context.Context) error {
-			for _, p := range append(f.services, f.parts.processes...) {
+			for _, p := range slices.Concat(f.services, f.parts.processes) {
 				if p.name != "postgres" {
 					p.signal(syscall.SIGKILL)
 				}
@@ -95,16 +100,10 @@ func (f *campaign) kinds() []kind {
 
 const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 
-// signal sends a signal to each of some processes; the supervision starts them again.
-func (f *campaign) signal(name string, signal syscall.Signal, within time.Duration, names ...string) kind {
+// signal sends a signal to a process; the supervision starts it again when it ends.
+func (f *campaign) signal(name string, signal syscall.Signal, within time.Duration, which string) kind {
 	return kind{name: name, within: within, throw: func(context.Context) error {
-		if len(names) == 1 {
-			f.pick(names[0]).signal(signal)
-			return nil
-		}
-		for _, name := range names {
-			f.process(name).signal(signal)
-		}
+		f.pick(which).signal(signal)
 		return nil
 	}}
 }
@@ -118,22 +117,22 @@ func (f *campaign) stopped(name, which string, holds, within time.Duration) kind
 	}
 }
 
-// pick chooses one of the replicas; of the relays, the one that leads.
-func (f *campaign) pick(name string) *process {
-	var replicas []*process
-	for _, p := range f.services {
+// replicas are the processes of a service, or a server.
+func (f *campaign) replicas(name string) (replicas []*process) {
+	for _, p := range slices.Concat(f.services, f.parts.processes) {
 		if p.name == name || strings.HasPrefix(p.name, name+"-") {
 			replicas = append(replicas, p)
 		}
 	}
-	if len(replicas) == 0 {
-		return f.process(name)
-	}
-	if name == "relay" {
-		for _, p := range replicas {
-			if role(p) == "leader" {
-				return p
-			}
+	return replicas
+}
+
+// pick chooses one of the replicas; of the relays, the one that leads.
+func (f *campaign) pick(name string) *process {
+	replicas := f.replicas(name)
+	for _, p := range replicas {
+		if name == "relay" && role(p) == "leader" {
+			return p
 		}
 	}
 	return replicas[f.random.IntN(len(replicas))]
@@ -303,10 +302,8 @@ func (f *campaign) stolenLock() kind {
 // short does.
 func (f *campaign) deletedRecords() kind {
 	signal := func(signal syscall.Signal) {
-		for _, p := range f.services {
-			if strings.HasPrefix(p.name, "worker") {
-				p.signal(signal)
-			}
+		for _, p := range f.replicas("worker") {
+			p.signal(signal)
 		}
 	}
 	return kind{
@@ -377,10 +374,10 @@ func (f *campaign) failpoints() (kinds []kind) {
 	return kinds
 }
 
-// dieAt starts the first replica again with an order to die at a point. The other replicas start again
-// too, after it, so that it has work.
+// dieAt starts a replica again with an order to die at a point. If it does not come there, the others
+// are killed until it does their work: only one relay leads, and which is not certain.
 func (f *campaign) dieAt(ctx context.Context, which, point string) error {
-	p := f.process(which)
+	p := f.pick(which)
 	before := p.currentPID()
 	p.nextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER="+strconv.Itoa(f.random.IntN(10)))
 	p.signal(syscall.SIGKILL)
@@ -390,10 +387,14 @@ func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 	armed := p.currentPID()
 	dead := func() bool { now := p.currentPID(); return now != 0 && now != armed }
 	for range 10 {
-		if await(ctx, 5*time.Second, dead) {
+		if await(ctx, 3*time.Second, dead) {
 			return nil
 		}
-		f.process(which + "-2").signal(syscall.SIGKILL)
+		for _, other := range f.replicas(which) {
+			if other != p {
+				other.signal(syscall.SIGKILL)
+			}
+		}
 	}
 	return fmt.Errorf("%s did not come to %s", which, point)
 }
