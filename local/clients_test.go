@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,27 @@ func TestGeneratedClientsOfThreeLanguagesSeeTheSame(t *testing.T) {
 				t.Errorf("the client saw (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A client that needs a cast would say that the contract is typed badly.
+func TestClientsNeitherCastNorGiveTypesUp(t *testing.T) {
+	root, err := workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, givingUp := range map[string]string{
+		"typescript/scenario.ts": `\b(any|unknown|as|satisfies)\b|@ts-|\w!`,
+		"python/scenario.py":     `\b(Any|cast)\b|type: ?ignore`,
+		"go/scenario.go":         `\bany\b|interface\{|unsafe|reflect`,
+	} {
+		program, err := os.ReadFile(filepath.Join(root, "local", "clients", source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := regexp.MustCompile(givingUp).FindString(string(program)); found != "" {
+			t.Errorf("%s: %s", source, found)
+		}
 	}
 }
 
@@ -119,17 +141,22 @@ func typeScriptClient(t *testing.T, root string) *clientSource {
 
 func pythonClient(t *testing.T, root string) *clientSource {
 	source := copyClient(t, root, "python", "scenario.py", "requirements.txt")
-	installed := source.installed("python3", "python3", "python3-venv",
-		[]string{"python3", "-c", "import sys; print(sys.executable, sys.version)"}, []string{"requirements.txt"},
-		[]string{"sh", "-c", "python3 -m venv venv && venv/bin/python -m pip install --quiet --requirement requirements.txt"})
-	bin := filepath.Join(installed, "venv", "bin")
-	source.env = append(source.env, "PATH="+bin+":"+os.Getenv("PATH")) // the generator looks for ruff there
-	python := filepath.Join(bin, "python")
+	python := source.pythonWith("requirements.txt")
+	source.env = append(source.env, "PATH="+filepath.Dir(python)+":"+os.Getenv("PATH")) // the generator looks for ruff there
 	source.run(python, "-m", "openapi_python_client", "generate", "--path", filepath.Join(root, "openapi.yaml"),
 		"--output-path", "client", "--meta", "none", "--fail-on-warning")
 	source.run(python, "-m", "mypy", "--strict", "scenario.py", "client")
 	source.program = []string{python, "scenario.py"}
 	return source
+}
+
+// pythonWith is a Python interpreter with the packages that a file pins.
+func (s *clientSource) pythonWith(requirements string) string {
+	s.t.Helper()
+	installed := s.installed("python3", "python3", "python3-venv",
+		[]string{"python3", "-c", "import sys; print(sys.executable, sys.version)"}, []string{requirements},
+		[]string{"sh", "-c", "python3 -m venv venv && venv/bin/python -m pip install --quiet --requirement " + requirements})
+	return filepath.Join(installed, "venv", "bin", "python")
 }
 
 func copyClient(t *testing.T, root, folder string, files ...string) *clientSource {
