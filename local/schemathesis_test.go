@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const (
+	contractTestSeconds = "60"
+	leastCases          = 1000
+)
+
+// Schemathesis makes requests of all kinds from openapi.yaml, right ones, wrong ones and sequences along
+// its links, and holds every answer to it. It does not work in threads: three run at once, the last with
+// a key that is allowed nothing.
+func TestEveryAnswerFollowsTheContract(t *testing.T) {
+	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	root, err := workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := copyClient(t, root, "schemathesis", "hooks.py", "schemathesis.toml", "requirements.txt")
+	python := source.pythonWith("requirements.txt")
+	answers := map[string]map[int]int{} // by request and status
+	var mu sync.Mutex
+	t.Run("runs", func(t *testing.T) {
+		for name, key := range map[string]string{"one": s.apiKey, "two": s.apiKey, "without scopes": s.keyWithoutScopes()} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				report := filepath.Join(t.TempDir(), "report.har")
+				run := &clientSource{t: t, dir: source.dir}
+				t.Log(summaryOf(run.run(python, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml",
+					"run", filepath.Join(root, "openapi.yaml"), "--url", s.apiURLs[0], "--header", "Authorization: Bearer "+key,
+					"--max-time", contractTestSeconds, "--generation-database", "none", "--warnings", "off", "--no-color",
+					"--report", "har", "--report-har-path", report)))
+				mu.Lock()
+				defer mu.Unlock()
+				countAnswers(t, report, answers)
+			})
+		}
+	})
+
+	cases, succeeded := 0, 0
+	for request, statuses := range answers {
+		for status, n := range statuses {
+			cases += n
+			if status < 300 {
+				succeeded += n
+			}
+			if status >= 500 {
+				t.Errorf("%s: %d answers %d", request, n, status)
+			}
+		}
+	}
+	t.Logf("%d cases, %d succeeded: %v", cases, succeeded, answers)
+	if cases < leastCases || succeeded*5 < cases {
+		t.Errorf("%d cases, of which %d succeeded: want at least %d, and a fifth of them", cases, succeeded, leastCases)
+	}
+	for request, want := range map[string][]int{
+		"POST /wallets":                 {201, 400, 401, 403, 415},
+		"GET /wallets":                  {200, 400, 401, 403},
+		"GET /wallets/{}":               {200, 304, 400, 401, 403, 404, 409},
+		"POST /wallet":                  {202, 400, 401, 403, 404, 415},
+		"POST /wallet/batch":            {200, 400, 401, 403, 415},
+		"GET /wallets/{}/operations":    {200, 400, 401, 403, 404},
+		"GET /wallets/{}/operations/{}": {200, 400, 401, 403, 404},
+	} {
+		for _, status := range want {
+			if answers[request][status] == 0 {
+				t.Errorf("%s: no answer %d", request, status)
+			}
+		}
+	}
+}
+
+// keyWithoutScopes is a key that is known and allowed nothing.
+func (s *system) keyWithoutScopes() string {
+	s.t.Helper()
+	var key lines
+	if err := s.ctl(s.t.Context(), &key, "keys", "create", "nobody"); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := s.conn.Exec(s.t.Context(), "UPDATE api_keys SET scopes = '{}' WHERE client = 'nobody'"); err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSpace(strings.Join(key, ""))
+}
+
+// identity is a segment of a path in which a request names a wallet or an operation.
+var identity = regexp.MustCompile(`(/wallets|/operations)/[^/]+`)
+
+// countAnswers adds up the answers of a report by request and status.
+func countAnswers(t *testing.T, report string, answers map[string]map[int]int) {
+	t.Helper()
+	text, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var har struct {
+		Log struct {
+			Entries []struct {
+				Request  struct{ Method, URL string }
+				Response struct{ Status int }
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &har); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range har.Log.Entries {
+		_, path, _ := strings.Cut(entry.Request.URL, "/api/v1")
+		path, _, _ = strings.Cut(path, "?")
+		request := entry.Request.Method + " " + identity.ReplaceAllString(path, "$1/{}")
+		if answers[request] == nil {
+			answers[request] = map[int]int{}
+		}
+		answers[request][entry.Response.Status]++
+	}
+}
+
+// summaryOf is the end of what schemathesis prints, its seed included.
+func summaryOf(printed string) string {
+	_, summary, _ := strings.Cut(printed, "SUMMARY")
+	return summary
+}
