@@ -396,11 +396,17 @@ func (f *campaign) checkRound(ctx context.Context, k kind, told []operation) (br
 	for _, p := range promises {
 		broken = append(broken, p.broken...)
 	}
-	wrong, err := f.brokenChains(ctx)
+	chains, err := f.brokenChains(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("follow the balances: %w", err)
 	}
-	return append(append(broken, wrong...), f.checkCache(ctx)...), nil
+	// The worker writes to Redis after its commit.
+	var entries []string
+	await(ctx, 10*time.Second, func() bool {
+		entries = f.wrongEntries(ctx)
+		return len(entries) == 0
+	})
+	return slices.Concat(broken, chains, entries), nil
 }
 
 func (f *campaign) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
@@ -430,29 +436,22 @@ func (f *campaign) brokenChains(ctx context.Context) ([]string, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// checkCache finds the wallets whose entry in Redis is another than Postgres's a moment after
-// everything was quiet. No entry is fine.
-func (f *campaign) checkCache(ctx context.Context) (broken []string) {
-	await(ctx, 10*time.Second, func() bool {
-		broken = nil
-		wallets, err := f.storedWallets(ctx)
+// wrongEntries finds the wallets whose entry in Redis is another than Postgres's. No entry is fine.
+func (f *campaign) wrongEntries(ctx context.Context) (wrong []string) {
+	wallets, err := f.storedWallets(ctx)
+	if err != nil {
+		return []string{"read wallets: " + err.Error()}
+	}
+	for _, w := range wallets {
+		entry, found, err := walletcache.Get(ctx, f.cache, w.ID)
 		if err != nil {
-			broken = []string{"read wallets: " + err.Error()}
-			return false
+			return append(wrong, "read the cache: "+err.Error())
 		}
-		for _, w := range wallets {
-			entry, found, err := walletcache.Get(ctx, f.cache, w.ID)
-			if err != nil {
-				broken = append(broken, "read the cache: "+err.Error())
-				return false
-			}
-			if found && (entry.AppliedSeq != w.AppliedSeq || entry.Balance != w.Balance) {
-				broken = append(broken, fmt.Sprintf("the cache says %d at version %d of wallet %s, stored is %d at %d", entry.Balance, entry.AppliedSeq, w.ID, w.Balance, w.AppliedSeq))
-			}
+		if found && (entry.AppliedSeq != w.AppliedSeq || entry.Balance != w.Balance) {
+			wrong = append(wrong, fmt.Sprintf("the cache says %d at version %d of wallet %s, stored is %d at %d", entry.Balance, entry.AppliedSeq, w.ID, w.Balance, w.AppliedSeq))
 		}
-		return len(broken) == 0
-	})
-	return broken
+	}
+	return wrong
 }
 
 func (f *campaign) storedWallets(ctx context.Context) ([]walletdb.Wallet, error) {
