@@ -51,6 +51,7 @@ type campaign struct {
 	hot      uuid.UUID
 	wallets  []uuid.UUID // of this round, the hot one first
 	position relayPosition
+	told     []operation // what a fault's own clients know
 	// worst is the longest that something has waited since the fault: an operation to be applied, or
 	// the hot wallet to accept one.
 	worst time.Duration
@@ -187,6 +188,8 @@ campaign:
 	}
 	if ctx.Err() != nil {
 		failure = errInterrupted
+	} else if failure != nil {
+		fmt.Fprintln(out, "\n  the campaign ended in the middle of a round: there is no last audit")
 	} else if audit := f.audit(ctx); len(audit.broken) > 0 {
 		fmt.Fprintln(out, "\n  ctl verify of everything:")
 		printViolations(out, audit.broken)
@@ -240,7 +243,7 @@ func (f *campaign) round(ctx context.Context, k kind) (r round, err error) {
 	if f.wallets, err = openWallets(f.apiURLs[0], f.apiKey, 1+faultsOtherWallets); err != nil {
 		return r, err
 	}
-	f.hot = f.wallets[0]
+	f.hot, f.told = f.wallets[0], nil
 	if f.position, err = f.relayPosition(ctx); err != nil {
 		return r, err
 	}
@@ -283,7 +286,7 @@ func (f *campaign) round(ctx context.Context, k kind) (r round, err error) {
 		}
 	}
 	l.end()
-	told := <-history
+	told := append(<-history, f.told...)
 	r.loaded, r.accepted, r.unanswered = time.Since(began), l.accepted.Load(), l.failures.Load()
 	if ctx.Err() != nil {
 		return r, errInterrupted
