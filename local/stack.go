@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -233,7 +234,7 @@ func (s *stack) stop() {
 
 // process finds a service or part by its name.
 func (s *stack) process(name string) *process {
-	for _, p := range append(s.services, s.parts.processes...) {
+	for _, p := range slices.Concat(s.services, s.parts.processes) {
 		if p.name == name {
 			return p
 		}
@@ -277,7 +278,7 @@ func (s *stack) describe() error {
 		APIURL: s.apiURLs[0], APIKey: s.apiKey, DatabaseURL: s.parts.databaseURL, RedisURL: s.parts.redisURL,
 		KafkaBrokers: s.parts.kafkaBrokers, Topic: s.topic,
 	}
-	for _, p := range append(s.services, s.parts.processes...) {
+	for _, p := range slices.Concat(s.services, s.parts.processes) {
 		d.Processes = append(d.Processes, processDescription{p.name, p.currentPID(), p.adminURL})
 	}
 	text, err := json.MarshalIndent(d, "", "  ")

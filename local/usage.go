@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ type usage struct {
 // has ended is lost: the services keep their connections.
 func (s *stack) measureUsage() map[string]usage {
 	used := map[string]usage{"generator": processUsage(os.Getpid())}
-	for _, p := range append(s.services, s.parts.processes...) {
+	for _, p := range slices.Concat(s.services, s.parts.processes) {
 		if p.name != "postgres" {
 			used[p.name] = processUsage(p.currentPID())
 		}
