@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	contractTestSeconds = "60"
+	contractTestSeconds = "45"
 	leastCases          = 1000
 )
 
@@ -45,10 +45,11 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 		}
 	})
 
-	cases, succeeded := 0, 0
+	cases, succeeded, total := 0, 0, map[int]int{}
 	for request, statuses := range answers {
 		for status, n := range statuses {
 			cases += n
+			total[status] += n
 			if status < 300 {
 				succeeded += n
 			}
@@ -61,12 +62,17 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 	if cases < leastCases || succeeded*5 < cases {
 		t.Errorf("%d cases, of which %d succeeded: want at least %d, and a fifth of them", cases, succeeded, leastCases)
 	}
+	for _, status := range []int{202, 304, 409, 415, 422} { // chance decides which requests meet these
+		if total[status] == 0 {
+			t.Errorf("no answer %d", status)
+		}
+	}
 	for request, want := range map[string][]int{
-		"POST /wallets":                 {201, 400, 401, 403, 415},
+		"POST /wallets":                 {201, 400, 401, 403},
 		"GET /wallets":                  {200, 400, 401, 403},
-		"GET /wallets/{}":               {200, 304, 400, 401, 403, 404, 409},
-		"POST /wallet":                  {202, 400, 401, 403, 404, 415},
-		"POST /wallet/batch":            {200, 400, 401, 403, 415},
+		"GET /wallets/{}":               {200, 400, 401, 403, 404},
+		"POST /wallet":                  {400, 401, 403, 404},
+		"POST /wallet/batch":            {200, 400, 401, 403},
 		"GET /wallets/{}/operations":    {200, 400, 401, 403, 404},
 		"GET /wallets/{}/operations/{}": {200, 400, 401, 403, 404},
 	} {
