@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
@@ -22,6 +23,9 @@ import (
 // that long. A new key works at once, because keys that were not found are looked for again.
 const keyLifetime = 30 * time.Second
 
+// findTimeout bounds one look for a key.
+const findTimeout = 5 * time.Second
+
 // keys lets requests in by their API key. While Postgres is away, keys are believed until their time
 // is over; then nobody can be told from anybody, and the answer is 503.
 type keys struct {
@@ -29,6 +33,8 @@ type keys struct {
 	off      bool // everybody may do everything
 	perSec   int  // requests of one key a second, in this process; 0: any number
 	lifetime time.Duration
+
+	asking singleflight.Group // one look at Postgres for all requests of a key that come meanwhile
 
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]*key
@@ -86,6 +92,19 @@ func (k *keys) find(ctx context.Context, hash [sha256.Size]byte) (key, error) {
 	}
 	k.mu.Unlock()
 
+	found, err, _ := k.asking.Do(string(hash[:]), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout) // the others wait for it too
+		defer cancel()
+		return k.ask(ctx, hash)
+	})
+	if err != nil {
+		return key{}, err
+	}
+	return found.(key), nil
+}
+
+// ask looks the key up in Postgres.
+func (k *keys) ask(ctx context.Context, hash [sha256.Size]byte) (key, error) {
 	row, err := walletdb.New(k.db).FindKey(ctx, hash[:])
 	k.mu.Lock()
 	defer k.mu.Unlock()

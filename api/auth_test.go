@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 	"github.com/legendary-wallet/legendary-wallet/db"
@@ -171,3 +174,45 @@ func TestARateRefillsWithTime(t *testing.T) {
 		}
 	}
 }
+
+func TestRequestsOfOneKeyLookItUpOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		secret, _ := apikey.New()
+		database := &slowDatabase{answer: make(chan struct{})}
+		k := &keys{db: database, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+		const requests = 20
+		errs := make(chan error, requests)
+		for range requests {
+			go func() {
+				_, err := k.HandleBearerAuth(t.Context(), oas.GetWalletOperation, oas.BearerAuth{Token: secret})
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		close(database.answer)
+		for range requests {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := database.asked.Load(); n != 1 {
+			t.Errorf("%d requests asked %d times", requests, n)
+		}
+	})
+}
+
+// slowDatabase finds every key, once it may answer.
+type slowDatabase struct {
+	walletdb.DBTX
+	answer chan struct{}
+	asked  atomic.Int64
+}
+
+func (d *slowDatabase) QueryRow(context.Context, string, ...any) pgx.Row {
+	d.asked.Add(1)
+	<-d.answer
+	return d
+}
+
+func (d *slowDatabase) Scan(...any) error { return nil }
