@@ -35,7 +35,8 @@ const (
 	operationsPath = "/api/v1/wallet"
 	statementW     = "/api/v1/wallets/W/operations"
 	operationO     = "/api/v1/wallets/W/operations/O"
-	absent         = "00000000-0000-4000-8000-000000000000"
+	absent         = "00000000-0000-4000-8000-00000000000a"
+	capitals       = "00000000-0000-4000-8000-00000000000A"
 )
 
 var strangersKey, _ = apikey.New()
@@ -106,6 +107,13 @@ func surfaces() []surface {
 		{"another wallet's operation", "GET", "/api/v1/wallets/" + absent + "/operations/O", "", nil, 404, "operation-not-found", ""},
 		{"a wallet id that is none", "GET", "/api/v1/wallets/x", "", nil, 400, "invalid-request", "walletId"},
 		{"an operation id that is none", "GET", walletsW + "/operations/x", "", nil, 400, "invalid-request", "operationId"},
+		{"a wallet id in braces", "GET", "/api/v1/wallets/{" + absent + "}", "", nil, 400, "invalid-request", "walletId"},
+		{"a wallet id as a URN", "GET", "/api/v1/wallets/urn:uuid:" + absent, "", nil, 400, "invalid-request", "walletId"},
+		{"a wallet id without hyphens", "GET", "/api/v1/wallets/" + strings.ReplaceAll(absent, "-", "") + "/operations", "", nil, 400, "invalid-request", "walletId"},
+		{"a wallet id in capital letters", "GET", "/api/v1/wallets/" + capitals, "", nil, 404, "wallet-not-found", ""},
+		{"an escaped wallet id", "GET", "/api/v1/wallets/%30" + absent[1:], "", nil, 404, "wallet-not-found", ""},
+		{"an operation id in braces", "GET", walletsW + "/operations/%7B" + absent + "%7D", "", nil, 400, "invalid-request", "operationId"},
+		{"an operation id without hyphens", "GET", walletsW + "/operations/" + strings.ReplaceAll(absent, "-", ""), "", nil, 400, "invalid-request", "operationId"},
 		{"a statement of no wallet", "GET", "/api/v1/wallets/" + absent + "/operations", "", nil, 404, "wallet-not-found", ""},
 		{"a page of 0", "GET", statementW + "?limit=0", "", nil, 400, "invalid-request", "limit"},
 		{"a page of 501", "GET", walletsPath + "?limit=501", "", nil, 400, "invalid-request", "limit"},
@@ -114,6 +122,8 @@ func surfaces() []surface {
 		{"an empty limit", "GET", walletsPath + "?limit=", "", nil, 400, "invalid-request", "limit"},
 		{"after nothing", "GET", statementW + "?after=0", "", nil, 400, "invalid-request", "after"},
 		{"after no wallet", "GET", walletsPath + "?after=x", "", nil, 400, "invalid-request", "after"},
+		{"after a wallet without hyphens", "GET", walletsPath + "?after=" + strings.ReplaceAll(absent, "-", ""), "", nil, 400, "invalid-request", "after"},
+		{"after a wallet in capital letters", "GET", walletsPath + "?after=" + capitals, "", nil, 200, "", ""},
 		{"another order", "GET", statementW + "?order=up", "", nil, 400, "invalid-request", "order"},
 		{"an empty reference to find", "GET", walletsPath + "?reference=", "", nil, 400, "invalid-request", "reference"},
 		{"a malformed query", "GET", walletsW + "?a=%zz", "", nil, 400, "invalid-request", ""},
@@ -147,6 +157,10 @@ func surfaces() []surface {
 		invalid("no amount", `{"walletId":"W","operationType":"DEPOSIT"}`, "amount"),
 		invalid("null", deposit(`,"reference":null`), "reference"),
 		invalid("a wallet that is no UUID", `{"walletId":"x","operationType":"DEPOSIT","amount":1}`, "walletId"),
+		invalid("a wallet in braces", strings.Replace(deposit(""), "W", "{"+absent+"}", 1), "walletId"),
+		invalid("a wallet as a URN", strings.Replace(deposit(""), "W", "urn:uuid:"+absent, 1), "walletId"),
+		invalid("a wallet without hyphens", strings.Replace(deposit(""), "W", strings.ReplaceAll(absent, "-", ""), 1), "walletId"),
+		{"a wallet in capital letters", "POST", operationsPath, strings.Replace(deposit(""), "W", capitals, 1), nil, 404, "wallet-not-found", ""},
 		invalid("another type", `{"walletId":"W","operationType":"TRANSFER","amount":1}`, "operationType"),
 		invalid("an amount of 0", amount("0"), "amount"),
 		invalid("a negative amount", amount("-1"), "amount"),
@@ -170,6 +184,7 @@ func surfaces() []surface {
 		invalidBatch("an unknown field in a batch", batch(item+","+strings.Replace(item, ":1}", `:1,"x":1}`, 1)), "operations[1].x"),
 		invalidBatch("a repeated field in a batch", batch(item+","+strings.Replace(item, ":1}", `:1,"amount":1}`, 1)), "operations[1].amount"),
 		invalidBatch("an empty key in a batch", batch(strings.Replace(item, ":1}", `:1,"idempotencyKey":""}`, 1)), "operations[0].idempotencyKey"),
+		invalidBatch("a wallet without hyphens in a batch", batch(item+","+strings.Replace(item, "W", strings.ReplaceAll(absent, "-", ""), 1)), "operations[1].walletId"),
 		invalidBatch("an item that is no object", batch(item+",7"), "operations[1]"),
 		{"a batch too large", "POST", batchPath, batch(item) + strings.Repeat(" ", maxBatchBody), nil, 413, "request-too-large", ""},
 		{"a batch", "POST", batchPath, batch(item), nil, 200, "", ""},

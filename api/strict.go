@@ -39,7 +39,7 @@ func bodyLimit(path string) int64 {
 }
 
 // strictBody is a request's body that refuses, when it is read, what ogen's decoder lets through: too
-// many bytes, invalid UTF-8 and fields that come twice. It is read only after a request's path,
+// many bytes, invalid UTF-8, fields that come twice and ids in other forms. It is read only after a request's path,
 // method and credentials have been found right.
 type strictBody struct {
 	body    io.ReadCloser
@@ -72,14 +72,14 @@ func (b *strictBody) check() {
 	case !utf8.Valid(text):
 		b.err = problem{code: invalidRequest, detail: "The body is not valid UTF-8."}
 	default:
-		b.err = uniqueFields(jx.DecodeBytes(text), "")
+		b.err = strictFields(jx.DecodeBytes(text), "")
 		b.rest.Reset(text)
 	}
 }
 
-// uniqueFields refuses objects that have a field twice: readers would disagree on which one counts.
-// It leaves broken JSON to the decoder.
-func uniqueFields(d *jx.Decoder, path string) error {
+// strictFields refuses objects that have a field twice: readers would disagree on which one counts; and
+// ids that are not canonical. It leaves broken JSON to the decoder.
+func strictFields(d *jx.Decoder, path string) error {
 	switch d.Next() {
 	case jx.Object:
 		seen := map[string]bool{}
@@ -88,13 +88,20 @@ func uniqueFields(d *jx.Decoder, path string) error {
 				return invalid(path+key, "stands there twice")
 			}
 			seen[key] = true
-			return uniqueFields(d, path+key+".")
+			if key == "walletId" && d.Next() == jx.String {
+				id, err := d.Str()
+				if err == nil && !canonical(id) {
+					return invalid(path+key, rules[key])
+				}
+				return err
+			}
+			return strictFields(d, path+key+".")
 		}))
 	case jx.Array:
 		i := -1
 		return onlyProblem(d.Arr(func(d *jx.Decoder) error {
 			i++
-			return uniqueFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].")
+			return strictFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].")
 		}))
 	default:
 		return d.Skip()
@@ -114,16 +121,36 @@ func checkHeaders(request middleware.Request, next middleware.Next) (middleware.
 	if len(request.Raw.Header.Values("Idempotency-Key")) > 1 {
 		return middleware.Response{}, invalid("Idempotency-Key", "stands there twice")
 	}
-	if _, err := url.ParseQuery(request.Raw.URL.RawQuery); err != nil {
+	query, err := url.ParseQuery(request.Raw.URL.RawQuery)
+	if err != nil {
 		return middleware.Response{}, problem{code: invalidRequest, detail: "The query string is malformed."}
+	}
+	segments := strings.Split(request.Raw.URL.Path, "/") // /api/v1/wallets/{walletId}/operations/{operationId}
+	if len(segments) > 4 && segments[3] == "wallets" && !canonical(segments[4]) {
+		return middleware.Response{}, invalid("walletId", rules["walletId"])
+	}
+	if len(segments) > 6 && !canonical(segments[6]) {
+		return middleware.Response{}, invalid("operationId", rules["operationId"])
+	}
+	if after, _ := request.Params.Query("after"); isID(after) && !canonical(query.Get("after")) {
+		return middleware.Response{}, invalid("after", rules["after"])
 	}
 	return next(request)
 }
 
+// canonical reports whether an id that ogen takes is written as 36 characters (RFC 9562, section 4), in
+// small or capital letters. ogen's other forms, in braces, without hyphens or as a URN, differ in length.
+func canonical(id string) bool { return len(id) == 36 }
+
+func isID(parameter any) bool {
+	id, ok := parameter.(oas.OptUUID)
+	return ok && id.Set
+}
+
 // rules says in words what openapi.yaml demands of each field and parameter.
 var rules = map[string]string{
-	"walletId":        "must be a UUID",
-	"operationId":     "must be a UUID",
+	"walletId":        "must be a UUID of 36 characters",
+	"operationId":     "must be a UUID of 36 characters",
 	"operationType":   "must be DEPOSIT or WITHDRAW",
 	"amount":          "must be an integer from 1 to 9007199254740991",
 	"reference":       "must be a string of 1 to 128 characters without control characters",
