@@ -159,6 +159,55 @@ func TestWhenTheWaitIsOverTheAnswerIsTheUsualOne(t *testing.T) {
 	}
 }
 
+// A failed operation stays failed: a retry is told so, at once, however long it would wait.
+func TestAFailedOperationIsFinal(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API))
+	walletID := a.newWallet(t)
+	replies := make(chan reply, 1)
+	go func() { replies <- a.deposit(walletID, 1, "Idempotency-Key: k", "Prefer: wait=20") }()
+	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_waiters") == "1" })
+	for _, sql := range []string{
+		"INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after) VALUES ($1, 1, 'FAILED', 'BALANCE_LIMIT', 0)",
+		"UPDATE wallets SET applied_seq = 1 WHERE id = $1",
+	} {
+		if _, err := database.Conn(t).Exec(t.Context(), sql, walletID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := <-replies
+	again := a.deposit(walletID, 1, "Idempotency-Key: k", "Prefer: wait=99")
+	if first.status != http.StatusOK || first.body["status"] != "FAILED" || first.body["failureReason"] != "BALANCE_LIMIT" || again.text != first.text {
+		t.Errorf("%d %s, again: %d %s", first.status, first.text, again.status, again.text)
+	}
+	if again.status != http.StatusOK || again.header.Get("Idempotency-Replayed") != "true" || again.header.Get("Preference-Applied") != "wait=30" {
+		t.Errorf("again: %d %v", again.status, again.header)
+	}
+}
+
+func TestABatchDoesNotWait(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, testdb.New(t).As(testdb.API))
+	start := time.Now()
+	r := a.send("POST", batchPath, `{"operations":[`+depositBody(a.newWallet(t), 1)+`]}`, "Prefer: wait=20")
+	if r.status != http.StatusOK || r.header.Get("Preference-Applied") != "" || time.Since(start) > 10*time.Second {
+		t.Errorf("%d %s %v after %v", r.status, r.text, r.header, time.Since(start))
+	}
+}
+
+func TestMinSequenceWaitsFor5SecondsUnlessTheClientSaysOtherwise(t *testing.T) {
+	t.Parallel()
+	a := startAPI(t, testdb.New(t).As(testdb.API))
+	walletID := a.newWallet(t)
+	a.deposit(walletID, 1)
+	start := time.Now()
+	r := a.send("GET", walletsPath+"/"+walletID.String()+"?minSequence=1", "")
+	if took := time.Since(start); r.status != http.StatusConflict || took < 5*time.Second || took > 10*time.Second {
+		t.Errorf("%d %s after %v", r.status, r.text, took)
+	}
+}
+
 // net/http sends no answer that takes longer than the server's write timeout.
 func TestTheServerAllowsForTheLongestAnswer(t *testing.T) {
 	t.Parallel()
