@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ type health struct {
 	started      atomic.Bool
 	draining     atomic.Bool
 	postgresLost atomic.Bool
+	pending      atomic.Pointer[[]string] // migrations
 }
 
 func (h *health) reasons() []string {
@@ -31,10 +33,20 @@ func (h *health) reasons() []string {
 	if !h.started.Load() {
 		reasons = append(reasons, "starting")
 	}
+	if pending := h.migrationsPending(); len(pending) > 0 {
+		reasons = append(reasons, "migrations are pending: "+strings.Join(pending, " "))
+	}
 	if h.draining.Load() {
 		reasons = append(reasons, "draining")
 	}
 	return reasons
+}
+
+func (h *health) migrationsPending() []string {
+	if pending := h.pending.Load(); pending != nil {
+		return *pending
+	}
+	return nil
 }
 
 func (h *health) degraded() []string {
@@ -76,11 +88,13 @@ func (h *health) missing(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	pending, err := db.PendingMigrations(ctx, h.pool)
+	h.postgresLost.Store(err != nil)
+	h.pending.Store(&pending)
 	switch {
 	case err != nil:
 		return err.Error()
 	case len(pending) > 0:
-		return "migrations are pending, the first is " + pending[0]
+		return "migrations are pending: " + strings.Join(pending, " ")
 	default:
 		return ""
 	}

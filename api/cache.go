@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
@@ -29,6 +30,13 @@ const (
 type cache struct {
 	client redis.UniversalClient
 	broken atomic.Bool
+	errors prometheus.Counter
+}
+
+func newCache(client redis.UniversalClient) *cache {
+	return &cache{client: client, errors: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "wallet_api_cache_errors_total", Help: "Reads, writes and repairs that Redis did not answer. While it is lost, only repairs are tried.",
+	})}
 }
 
 // get reports false if Postgres is to be asked.
@@ -68,7 +76,12 @@ func (c *cache) use(ctx context.Context, fn func(ctx context.Context) error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cacheTimeout)
 	defer cancel()
-	if err := fn(ctx); err != nil && c.broken.CompareAndSwap(false, true) {
+	err := fn(ctx)
+	if err == nil {
+		return
+	}
+	c.errors.Inc()
+	if c.broken.CompareAndSwap(false, true) {
 		slog.Warn("redis is lost, balances are read from postgres", "error", err)
 	}
 }
@@ -93,5 +106,9 @@ func (c *cache) watch(ctx context.Context) {
 func (c *cache) invalidate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
 	defer cancel()
-	return walletcache.Invalidate(ctx, c.client)
+	err := walletcache.Invalidate(ctx, c.client)
+	if err != nil {
+		c.errors.Inc()
+	}
+	return err
 }

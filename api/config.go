@@ -27,6 +27,7 @@ type config struct {
 	limits         limits
 	flushInterval  time.Duration
 	requestTimeout time.Duration
+	drainDelay     time.Duration
 	auth           bool // API keys are asked for
 	ratePerSecond  int  // requests of one key; 0: any number
 }
@@ -90,6 +91,7 @@ func parseConfig(getenv func(string) string) (config, error) {
 		auth:           text("AUTH", "on") == "on",
 		ratePerSecond:  number("RATE_LIMIT", 0, 0),
 		requestTimeout: duration("REQUEST_TIMEOUT", 10*time.Second, 100*time.Millisecond),
+		drainDelay:     duration("DRAIN_DELAY", 0, 0),
 	}
 	if !regexp.MustCompile("^[A-Z]{3}$").MatchString(c.currency) {
 		check("DEFAULT_CURRENCY", errors.New("must be three capital letters"))

@@ -15,7 +15,7 @@ import (
 func fullAPI(t testing.TB) http.Handler {
 	t.Helper()
 	q := newQueue(limits{flush: 1})
-	h := &health{queue: q, cache: &cache{}}
+	h := &health{queue: q, cache: newCache(nil)}
 	m := newMetrics(q, h, func() int { return 0 })
 	handler, err := newHandler(&wallets{queue: q, metrics: m}, &keys{off: true}, m)
 	if err != nil {

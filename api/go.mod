@@ -18,6 +18,8 @@ require (
 	github.com/swaggest/swgui v1.8.5
 )
 
+require github.com/IBM/pgxpoolprometheus v1.1.3
+
 require (
 	github.com/amacneil/dbmate/v2 v2.28.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect

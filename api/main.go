@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
@@ -74,10 +75,13 @@ func serve(ctx context.Context, c config) error {
 	defer redisClient.Close()
 
 	q := newQueue(c.limits)
-	entries := &cache{client: redisClient}
+	entries := newCache(redisClient)
 	h := &health{pool: pool, cache: entries, queue: q}
-	w := newWaits(pool, entries, ctx.Done())
+	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
+	defer drain()
+	w := newWaits(pool, entries, draining.Done())
 	m := newMetrics(q, h, w.waiters)
+	m.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
 	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, currency: c.currency, timeout: c.requestTimeout}
 	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed}
 	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
@@ -118,7 +122,9 @@ func serve(ctx context.Context, c config) error {
 	case <-ctx.Done():
 	}
 	h.draining.Store(true)
-	slog.Info("api drains")
+	slog.Info("api drains", "delay", c.drainDelay.String())
+	time.Sleep(c.drainDelay) // load balancers read /readyz now and then, and send requests until they have
+	drain()
 	time.AfterFunc(drainTime, end) // what still waits then is told that it was not accepted in time
 	err = server.Shutdown(context.WithoutCancel(ctx))
 	return err

@@ -9,6 +9,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
+// problems counts what clients are told, also in parts of a batch. Every code is there from the start,
+// because an increase from nothing is none.
+var problems = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "wallet_api_problems_total", Help: "Problems that clients were told, by their code.",
+}, []string{"code"})
+
+func init() {
+	for code := range kinds {
+		problems.WithLabelValues(string(code))
+	}
+}
+
 // metrics are the numbers that matter for accepting.
 type metrics struct {
 	registry  *prometheus.Registry
@@ -37,18 +49,30 @@ func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
-	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "wallet_api_queue_operations", Help: "Operations that wait for their answer.",
-	}, func() float64 { return float64(q.depth()) })
-	waiters := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "wallet_api_waiters", Help: "Requests that wait for an outcome.",
-	}, func() float64 { return float64(waiting()) })
-	degraded := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "wallet_api_degraded", Help: "How many of postgres, redis and room in the queue are missing.",
-	}, func() float64 { return float64(len(h.degraded())) })
-	m.registry.MustRegister(m.requests, m.accepts, m.flushSize, m.flushTime, depth, waiters, degraded,
+	m.registry.MustRegister(m.requests, problems, m.accepts, m.flushSize, m.flushTime, h.cache.errors,
+		gauge("wallet_api_queue_operations", "Operations that wait for their answer.", nil, q.depth),
+		gauge("wallet_api_queue_limit_operations", "Operations that may wait.", nil, func() int { return q.limits.operations }),
+		gauge("wallet_api_waiters", "Requests that wait for an outcome.", nil, waiting),
+		gauge("wallet_ready", "1 if /readyz says so.", nil, func() int { return number(len(h.reasons()) == 0) }),
+		gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() int { return len(h.migrationsPending()) }),
+		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"},
+			func() int { return number(!h.postgresLost.Load()) }),
+		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "redis"},
+			func() int { return number(!h.cache.broken.Load()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// gauge is a number that is read when it is asked for.
+func gauge(name, help string, labels prometheus.Labels, value func() int) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(value()) })
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (m *metrics) flushed(size int, took time.Duration) {
@@ -56,12 +80,23 @@ func (m *metrics) flushed(size int, took time.Duration) {
 	m.flushTime.Observe(took.Seconds())
 }
 
-// measure counts the answers.
+// measure counts the answers. The counters of all usual ones are at hand, so that none is looked up.
 func (m *metrics) measure(next http.Handler) http.Handler {
+	answered := map[int]prometheus.Counter{}
+	for _, status := range []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNotModified} {
+		answered[status] = m.requests.WithLabelValues(strconv.Itoa(status))
+	}
+	for _, kind := range kinds {
+		answered[kind.status] = m.requests.WithLabelValues(strconv.Itoa(kind.status))
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(recorder, r)
-		m.requests.WithLabelValues(strconv.Itoa(recorder.status)).Inc()
+		if counter, usual := answered[recorder.status]; usual {
+			counter.Inc()
+		} else {
+			m.requests.WithLabelValues(strconv.Itoa(recorder.status)).Inc()
+		}
 	})
 }
 

@@ -103,6 +103,7 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		p.code = internal
 		slog.ErrorContext(ctx, "request failed", "error", err, "request_id", callOf(ctx).id)
 	}
+	problems.WithLabelValues(string(p.code)).Inc()
 	kind := kinds[p.code]
 	if p.detail == "" {
 		p.detail = kind.detail

@@ -3,9 +3,12 @@ package db
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -20,6 +23,9 @@ var Migrations embed.FS
 // version of the code.
 func PendingMigrations(ctx context.Context, conn walletdb.DBTX) ([]string, error) {
 	applied, err := walletdb.New(conn).AppliedMigrations(ctx)
+	if missing := new(pgconn.PgError); errors.As(err, &missing) && missing.Code == "42P01" {
+		applied, err = nil, nil // an empty database has no table of them
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read applied migrations: %w", err)
 	}

@@ -66,7 +66,7 @@ func BenchmarkLibrdkafka(b *testing.B) {
 	database := testdb.New(b)
 	topic := newTopic(b, database, brokers(b), 8)
 	config := producerConfig(brokers(b), map[string]string{"queue.buffering.max.messages": "1000000", "queue.buffering.max.kbytes": "1000000"})
-	p, err := newKafkaProducer(config, slogTo(b.Output()))
+	p, err := newKafkaProducer(config, slogTo(b.Output()), func(string, time.Duration) {})
 	if err != nil {
 		b.Fatal(err)
 	}

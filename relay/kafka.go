@@ -71,6 +71,7 @@ type kafkaProducer struct {
 	headers  map[string][]kafka.Header
 	log      *slog.Logger
 	trouble  error // the last one that librdkafka told of and works on
+	took     func(phase string, d time.Duration)
 }
 
 // producerConfig merges the settings of the operator between the defaults and the rules.
@@ -89,7 +90,7 @@ func producerConfig(brokers string, given map[string]string) *kafka.ConfigMap {
 	return &config
 }
 
-func newKafkaProducer(config *kafka.ConfigMap, log *slog.Logger) (*kafkaProducer, error) {
+func newKafkaProducer(config *kafka.ConfigMap, log *slog.Logger, took func(phase string, d time.Duration)) (*kafkaProducer, error) {
 	p, err := kafka.NewProducer(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a kafka producer: %w", err)
@@ -99,11 +100,11 @@ func newKafkaProducer(config *kafka.ConfigMap, log *slog.Logger) (*kafkaProducer
 			log.Debug("librdkafka", "tag", event.Tag, "text", event.Message)
 		}
 	}()
-	return &kafkaProducer{producer: p, checked: map[string]bool{}, headers: map[string][]kafka.Header{}, log: log}, nil
+	return &kafkaProducer{producer: p, checked: map[string]bool{}, headers: map[string][]kafka.Header{}, log: log, took: took}, nil
 }
 
 func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
-	acknowledged := 0
+	acknowledged, started := 0, time.Now()
 	for i := range messages {
 		m := &messages[i]
 		if err := k.check(ctx, m); err != nil {
@@ -130,11 +131,14 @@ func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
 			return failure(out)
 		}
 	}
+	produced := time.Now()
+	k.took("produce", produced.Sub(started))
 	for acknowledged < len(messages) {
 		if err := k.await(ctx, &acknowledged, len(messages)); err != nil {
 			return err
 		}
 	}
+	k.took("ack", time.Since(produced))
 	return nil
 }
 

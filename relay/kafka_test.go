@@ -135,7 +135,7 @@ func TestAWaveIsPublishedWhenAllOfItIsAcknowledged(t *testing.T) {
 		}
 		return nil, nil, requests == 10
 	})
-	p, err := newKafkaProducer(producerConfig(cluster.ListenAddrs()[0], map[string]string{"batch.num.messages": "1"}), slog.New(slog.DiscardHandler))
+	p, err := newKafkaProducer(producerConfig(cluster.ListenAddrs()[0], map[string]string{"batch.num.messages": "1"}), slog.New(slog.DiscardHandler), func(string, time.Duration) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/legendary-wallet/legendary-wallet/db"
 )
 
@@ -37,6 +39,7 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: config.logLevel}))
 	status := newStatus(log)
+	context.AfterFunc(ctx, status.drain)
 
 	listener, err := net.Listen("tcp", config.adminAddr)
 	if err != nil {
@@ -56,12 +59,31 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	defer pool.Close()
 
 	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
+	if awaitMigrations(ctx, pool, status); ctx.Err() != nil {
+		return 0
+	}
 	var work sync.WaitGroup
 	work.Go(func() { upkeep(ctx, pool, config.relay, config.retention, status) })
 	work.Go(func() { elect(ctx, config.postgres.ConnConfig, config.relay, status, newRelay(config, status).lead) })
 	work.Wait()
 	log.Info("relay ended")
 	return 0
+}
+
+// awaitMigrations returns when the database has all that this program knows.
+func awaitMigrations(ctx context.Context, pool *pgxpool.Pool, status *status) {
+	for ; ctx.Err() == nil; sleep(ctx, electInterval) {
+		attempt, cancel := context.WithTimeout(ctx, answerTimeout)
+		pending, err := db.PendingMigrations(attempt, pool)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		status.reached(err)
+		if status.migrations(pending); err == nil && len(pending) == 0 {
+			return
+		}
+	}
 }
 
 // newRelay wires the relay to Postgres and Kafka.
@@ -72,7 +94,7 @@ func newRelay(config config, status *status) *relay {
 		},
 		openProducer: func() (producer, error) {
 			status.metrics.producers.Inc()
-			return newKafkaProducer(config.kafka, status.log)
+			return newKafkaProducer(config.kafka, status.log, status.took)
 		},
 		limits:      waveLimits,
 		interval:    config.pollInterval,

@@ -304,7 +304,6 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 // many. So a row that Kafka rejects for good is alone in the end, and known; and a broker that is too
 // slow for a wave is sent less.
 func (s *session) publish(ctx context.Context, messages []message) error {
-	publishing := s.now()
 	ctx, cancel := context.WithTimeout(ctx, s.waveTimeout)
 	defer cancel()
 	err := s.producer.publish(ctx, messages)
@@ -312,7 +311,6 @@ func (s *session) publish(ctx context.Context, messages []message) error {
 	switch {
 	case err == nil:
 		s.limit = min(2*s.limit, s.limits.rows)
-		s.status.took("publish", s.now().Sub(publishing))
 	case errors.As(err, &rejected) && len(messages) == 1:
 		return stoppedAt(messages[0].ID, rejected.Error())
 	default:

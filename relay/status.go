@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +24,9 @@ type status struct {
 	metrics metrics
 
 	mu        sync.Mutex
-	lost      bool // Postgres
+	lost      bool     // Postgres
+	pending   []string // migrations
+	draining  bool
 	leading   bool
 	paused    bool
 	succeeded time.Time // the last step that did
@@ -36,8 +39,12 @@ type metrics struct {
 	waitingRows, oldestWaiting        prometheus.Gauge
 	publishedRows, producers, deleted prometheus.Counter
 	waveRows                          prometheus.Histogram
-	phaseSeconds                      *prometheus.HistogramVec
+	phaseSeconds                      map[string]prometheus.Observer
 }
+
+// phases of a wave: read the rows, hand them to Kafka's client, wait until all are acknowledged, save
+// the position.
+var phases = []string{"read", "produce", "ack", "save"}
 
 func newMetrics() metrics {
 	gauge := func(name, help string) prometheus.Gauge {
@@ -59,18 +66,54 @@ func newMetrics() metrics {
 		waveRows: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "wallet_relay_wave_rows", Help: "Rows published together.", Buckets: []float64{1, 3, 10, 30, 100, 300, 1000, 3000, 5000},
 		}),
-		phaseSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "wallet_relay_phase_seconds", Help: "Time of a wave's phases: read, publish (until all is acknowledged), save.",
-			Buckets: []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
-		}, []string{"phase"}),
+		phaseSeconds: map[string]prometheus.Observer{},
 	}
-	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.waveRows, m.phaseSeconds,
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "wallet_relay_phase_seconds", Help: "Time of a wave's phases: read, produce, ack, save.",
+		Buckets: []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
+	}, []string{"phase"})
+	for _, phase := range phases {
+		m.phaseSeconds[phase] = seconds.WithLabelValues(phase)
+	}
+	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.waveRows, seconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 func newStatus(log *slog.Logger) *status {
-	return &status{log: log, metrics: newMetrics(), succeeded: time.Now()}
+	s := &status{log: log, metrics: newMetrics(), succeeded: time.Now()}
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
+	}
+	gauge("wallet_ready", "1 if /readyz says so.", nil, func() float64 { return number(s.readiness(time.Now()).Ready) })
+	gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() float64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return float64(len(s.pending))
+	})
+	gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"}, func() float64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return number(!s.lost)
+	})
+	return s
+}
+
+// drain notes that the relay was told to end.
+func (s *status) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+}
+
+// migrations notes which ones the database lacks. The relay waits for them.
+func (s *status) migrations(pending []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(pending) > 0 && len(s.pending) == 0 {
+		s.log.Warn("the relay waits for migrations", "pending", pending)
+	}
+	s.pending = pending
 }
 
 // lead notes the begin or the end of leading.
@@ -141,7 +184,7 @@ func (s *status) stepped(published int, paused bool) {
 
 // took notes how long a phase of a wave took.
 func (s *status) took(phase string, d time.Duration) {
-	s.metrics.phaseSeconds.WithLabelValues(phase).Observe(d.Seconds())
+	s.metrics.phaseSeconds[phase].Observe(d.Seconds())
 }
 
 // readiness is the answer of /readyz.
@@ -160,12 +203,18 @@ func (s *status) readiness(now time.Time) readiness {
 	if s.lost {
 		r.Reasons = append(r.Reasons, "postgres is lost")
 	}
+	if len(s.pending) > 0 {
+		r.Reasons = append(r.Reasons, "migrations are pending: "+strings.Join(s.pending, " "))
+	}
 	if s.leading {
 		r.Role = "leader"
 		var stopped *stoppedError
 		if errors.As(s.trouble, &stopped) || now.Sub(s.succeeded) > standstill {
 			r.Reasons = append(r.Reasons, "the position does not move")
 		}
+	}
+	if s.draining {
+		r.Reasons = append(r.Reasons, "draining")
 	}
 	r.Ready = len(r.Reasons) == 0
 	if s.trouble != nil {

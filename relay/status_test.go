@@ -23,6 +23,11 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 			"a standby without Postgres is not", func(s *status) { s.reached(errors.New("gone")) }, 503,
 			`{"ready":false,"role":"standby","degraded":[],"reasons":["postgres is lost"]}`,
 		},
+		{
+			"one that waits for migrations is not", func(s *status) { s.migrations([]string{"1_first.sql", "2_second.sql"}) }, 503,
+			`{"ready":false,"role":"standby","degraded":[],"reasons":["migrations are pending: 1_first.sql 2_second.sql"]}`,
+		},
+		{"one that ends is not", func(s *status) { s.drain() }, 503, `{"ready":false,"role":"standby","degraded":[],"reasons":["draining"]}`},
 		{"a leader is ready", func(s *status) { s.lead(true) }, 200, `{"ready":true,"role":"leader","degraded":[],"reasons":[]}`},
 		{
 			"one error does not matter", func(s *status) { s.lead(true); s.failed(errors.New("e")) }, 200,
@@ -78,9 +83,10 @@ func TestMetricsAreServed(t *testing.T) {
 	s := newStatus(slog.New(slog.DiscardHandler))
 	s.lead(true)
 	s.stepped(7, false)
+	s.migrations([]string{"1_first.sql"})
 	recorder := httptest.NewRecorder()
 	s.handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
-	for _, want := range []string{"wallet_relay_leader 1", "wallet_relay_published_rows_total 7", "wallet_relay_wave_rows_count 1", "wallet_relay_oldest_waiting_seconds 0"} {
+	for _, want := range []string{"wallet_relay_leader 1", "wallet_relay_published_rows_total 7", "wallet_relay_wave_rows_count 1", "wallet_relay_oldest_waiting_seconds 0", "wallet_ready 0", "wallet_migrations_pending 1", `wallet_dependency_up{dependency="postgres"} 1`} {
 		if !strings.Contains(recorder.Body.String(), want+"\n") {
 			t.Errorf("no %q", want)
 		}

@@ -22,6 +22,8 @@ type metrics struct {
 	forked         prometheus.Counter
 	gapsHealed     prometheus.Counter
 	swept          prometheus.Counter
+	sweptWallets   prometheus.Counter
+	still          prometheus.Gauge
 	databaseErrors *prometheus.CounterVec
 	cacheErrors    prometheus.Counter
 }
@@ -38,18 +40,43 @@ func newMetrics() *metrics {
 		forked:         prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_forked_messages_total", Help: "Messages that name another operation than the database has at their sequence."}),
 		gapsHealed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_gaps_healed_total", Help: "Operations applied by a later message than their own."}),
 		swept:          prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_swept_operations_total", Help: "Operations applied by a sweep, without a message."}),
+		sweptWallets:   prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_swept_wallets_total", Help: "Wallets that a sweep brought up to date, counted each time."}),
+		still:          prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_worker_lag_standstill_seconds", Help: "How long a partition has had messages to apply and applied none: the longest of all."}),
 		databaseErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_database_errors_total", Help: "Transactions that were tried again, by cause: connection, conflict or unknown."}, []string{"cause"}),
 		cacheErrors:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_cache_errors_total", Help: "Writes and looks that Redis did not answer."}),
 	}
-	m.registry.MustRegister(m.lag, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.unparseable,
-		m.forked, m.gapsHealed, m.swept, m.databaseErrors, m.cacheErrors,
+	for _, cause := range []cause{connection, conflict, unknown} {
+		m.databaseErrors.WithLabelValues(string(cause)) // an increase from nothing is none
+	}
+	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.unparseable,
+		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.databaseErrors, m.cacheErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // gauge registers a number that is read when it is asked for.
-func (m *metrics) gauge(name, help string, value func() int) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
+func (m *metrics) gauge(name, help string, labels prometheus.Labels, value func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(value()) }))
+}
+
+// tell registers what health knows.
+func (m *metrics) tell(h *health) {
+	m.gauge("wallet_ready", "1 if /readyz says so.", nil, func() int {
+		_, reasons := h.state()
+		return number(len(reasons) == 0)
+	})
+	m.gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() int { return int(h.pending.Load()) })
+	for _, dependency := range []string{"postgres", "redis", "kafka"} {
+		m.gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency},
+			func() int { return number(!h.has(dependency)) })
+	}
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // adminHandler serves /livez, /readyz and /metrics.

@@ -3,6 +3,7 @@ module github.com/legendary-wallet/legendary-wallet/worker
 go 1.26.0
 
 require (
+	github.com/IBM/pgxpoolprometheus v1.1.3
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/confluentinc/confluent-kafka-go/v2 v2.11.1
 	github.com/google/go-cmp v0.7.0

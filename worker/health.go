@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // health is what /readyz tells. A problem is logged when it begins and when it ends, not each time
@@ -11,8 +12,11 @@ import (
 type health struct {
 	log *slog.Logger
 
+	pending atomic.Int64 // migrations
+
 	mu       sync.Mutex
 	starting bool
+	draining bool
 	problems map[string]problem
 }
 
@@ -57,6 +61,21 @@ func (h *health) started() {
 	h.starting = false
 }
 
+// has reports whether there is a problem of this name.
+func (h *health) has(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, known := h.problems[name]
+	return known
+}
+
+// drain says that the worker was told to end.
+func (h *health) drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.draining = true
+}
+
 // state lists the problems.
 func (h *health) state() (degraded, reasons []string) {
 	h.mu.Lock()
@@ -71,6 +90,9 @@ func (h *health) state() (degraded, reasons []string) {
 	}
 	if h.starting {
 		reasons = append(reasons, "starting")
+	}
+	if h.draining {
+		reasons = append(reasons, "draining")
 	}
 	slices.Sort(degraded)
 	slices.Sort(reasons)

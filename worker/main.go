@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/IBM/pgxpoolprometheus"
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -56,6 +57,8 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logger) error {
 	go logKafka(client.Logs(), log)
 	health, metrics := newHealth(log), newMetrics()
+	metrics.tell(health)
+	context.AfterFunc(ctx, health.drain)
 	admin, err := net.Listen("tcp", c.adminAddr)
 	if err != nil {
 		return fmt.Errorf("ADMIN_ADDR: %w", err)
@@ -72,9 +75,10 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	if waitForMigrations(ctx, pool, health); ctx.Err() != nil {
 		return nil
 	}
+	metrics.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
 	cache := newCache(c.redis, health, metrics.cacheErrors)
 	halted := newHalted(log)
-	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", halted.count)
+	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", nil, halted.count)
 	recorder := &recorder{cache: cache, metrics: metrics, log: log}
 	consumer := &consumer{
 		client: client, topic: c.topic, health: health, metrics: metrics, log: log,
@@ -98,12 +102,16 @@ func waitForMigrations(ctx context.Context, pool *pgxpool.Pool, health *health) 
 		attempt, cancel := context.WithTimeout(ctx, transactionTimeout)
 		pending, err := db.PendingMigrations(attempt, pool)
 		cancel()
+		health.pending.Store(int64(len(pending)))
 		if err == nil && len(pending) == 0 {
 			health.ok("postgres")
+			health.ok("migrations")
 			return
 		}
 		if err == nil {
-			err = fmt.Errorf("pending migrations: %v", pending)
+			health.ok("postgres")
+			health.fail("migrations", fmt.Errorf("pending: %v", pending))
+			continue
 		}
 		health.degrade("postgres", err)
 	}

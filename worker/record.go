@@ -35,6 +35,7 @@ func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
 func (r *recorder) sweep(ctx context.Context, done plan, _ []received) {
 	r.transaction(ctx, done)
 	r.metrics.swept.Add(float64(len(done.applied)))
+	r.metrics.sweptWallets.Add(float64(len(done.advances.Ids)))
 	if len(done.applied) > 0 && time.Since(r.sweptAt) > time.Minute {
 		r.sweptAt = time.Now()
 		r.log.Warn("sweeping operations that Kafka did not bring in time", "operations", len(done.applied), "wallet", done.advances.Ids[0])

@@ -55,6 +55,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 		case ctx.Err() != nil:
 		case err != nil:
 			c.health.degrade("kafka", err)
+			c.metrics.still.Set(0)
 		default:
 			c.health.ok("kafka")
 			c.health.started()
@@ -66,6 +67,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 // judge says what the looks at the partitions have shown.
 func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.CancelCauseFunc) {
 	var still error
+	var longest time.Duration
 	c.metrics.lag.Reset()
 	for _, p := range partitions {
 		m := p.movement
@@ -73,6 +75,7 @@ func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.
 			continue // taken away, or not looked at yet
 		}
 		c.metrics.lag.WithLabelValues(fmt.Sprint(p.number)).Set(float64(max(0, m.end-m.stored)))
+		longest = max(longest, now.Sub(m.storedSince))
 		if now.Sub(m.storedSince) >= stalled {
 			still = fmt.Errorf("that of partition %d does not move", p.number)
 		}
@@ -80,6 +83,7 @@ func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.
 			giveUp(fmt.Errorf("partition %d has messages from offset %d on, and none came for %v", p.number, m.polled, silent))
 		}
 	}
+	c.metrics.still.Set(longest.Seconds())
 	if still != nil {
 		c.health.fail("lag", still)
 	} else {
