@@ -356,7 +356,7 @@ func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool,
 // connect makes sure that there is a connection.
 func (f *flusher) connect(ctx context.Context) (err error) {
 	if f.conn == nil {
-		f.conn, err = pgx.ConnectConfig(ctx, f.config)
+		f.conn, err = db.Connect(ctx, f.config)
 	}
 	return err
 }

@@ -13,6 +13,7 @@ require (
 require (
 	github.com/amacneil/dbmate/v2 v2.28.0 // indirect
 	github.com/lib/pq v1.10.9 // indirect
+	github.com/vgarvardt/pgx-google-uuid/v5 v5.6.0 // indirect
 )
 
 require (

@@ -121,7 +121,7 @@ func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, usageError("DATABASE_URL: " + err.Error())
 	}
-	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
+	conn, err := db.Connect(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}

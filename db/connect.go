@@ -10,8 +10,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,10 +54,26 @@ func Config(url string) (*pgxpool.Config, error) {
 		Control:         limitSilence,
 	}
 	config.ConnConfig.DialFunc = dialer.DialContext
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		pgxuuid.Register(conn.TypeMap())
+		return nil
+	}
 	return config, nil
 }
 
-// Open returns a pool. It does not wait for the server: queries fail until it is there.
+// Connect opens one connection. UUIDs travel as their 16 bytes: pgx, which does not know their type,
+// would format and parse each as text.
+func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	pgxuuid.Register(conn.TypeMap())
+	return conn, nil
+}
+
+// Open returns a pool of such connections. It does not wait for the server: queries fail until it is
+// there.
 func Open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

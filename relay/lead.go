@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -37,7 +38,7 @@ func elect(ctx context.Context, config *pgx.ConnConfig, relay string, status *st
 
 // term opens a connection, waits for the lock on it, and leads until the connection is lost.
 func term(ctx context.Context, config *pgx.ConnConfig, relay string, status *status, lead func(context.Context)) error {
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := db.Connect(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connect to postgres: %w", err)
 	}

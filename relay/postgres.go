@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -30,7 +31,7 @@ func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (ou
 	config.RuntimeParams["synchronous_commit"] = "off"
 	// The plans that are tested are those that run, and none is made for a single poll.
 	config.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := db.Connect(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}

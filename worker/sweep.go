@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -60,7 +61,7 @@ func (s *sweeper) run(ctx context.Context) {
 
 // hold sweeps as long as it can, on the connection that has the lock; without the lock, not at all.
 func (s *sweeper) hold(ctx context.Context) error {
-	conn, err := pgx.ConnectConfig(ctx, s.database)
+	conn, err := db.Connect(ctx, s.database)
 	if err != nil {
 		return err
 	}
