@@ -33,7 +33,7 @@ func (f finding) String() string {
 type audit struct {
 	wallet  walletdb.AuditWalletsRow
 	known   bool // false if there are operations but no wallet
-	overdue time.Time
+	overdue time.Duration
 	report  func(finding)
 
 	last     int64 // the last sequence seen
@@ -45,7 +45,7 @@ type audit struct {
 func (a *audit) next(row walletdb.AuditOperationsRow) {
 	switch {
 	case row.Seq == a.last:
-		a.find("sequence-doubled", row.Seq, "two operations have this sequence")
+		a.find("sequence-doubled", row.Seq, "it is there twice")
 		return
 	case row.Seq != a.last+1:
 		a.find("sequence-gap", row.Seq, "the sequence before it is %d", a.last)
@@ -74,8 +74,8 @@ func (a *audit) next(row walletdb.AuditOperationsRow) {
 func (a *audit) pending(row walletdb.AuditOperationsRow) {
 	if row.Seq <= a.wallet.AppliedSeq {
 		a.find("outcome-missing", row.Seq, "the wallet's applied_seq is %d", a.wallet.AppliedSeq)
-	} else if row.Seq == a.wallet.AppliedSeq+1 && row.CreatedAt.Before(a.overdue) {
-		a.find("behind", row.Seq, "pending since %s", row.CreatedAt.UTC().Format(time.RFC3339))
+	} else if row.Seq == a.wallet.AppliedSeq+1 && row.AgeSeconds > a.overdue.Seconds() {
+		a.find("behind", row.Seq, "pending for %.0f s", row.AgeSeconds)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,22 +18,20 @@ import (
 )
 
 const (
-	walletsPerSnapshot = 1000
-	rowsPerPage        = 10_000
 	// cacheSettles is how long the worker may take from its commit to its write to Redis.
 	cacheSettles = 2 * time.Second
 )
 
 // verify audits a live database and prints what it finds.
 func verify(ctx context.Context, c *call) error {
-	only := c.flags.String("wallet", "", "audit this wallet `ID` alone")
+	only := c.flags.String("wallet", "", "audit this wallet `ID` and its messages alone")
 	asJSON := c.flags.Bool("json", false, "print one JSON object a line: the findings, then a summary")
 	overdue := c.flags.Duration("overdue", time.Minute, "an operation that is pending for longer is a finding")
 	topic := c.flags.String("topic", "wallet-operations", "the topic of the operations' messages")
 	if _, err := c.parse(); err != nil {
 		return err
 	}
-	wallet := uuid.Nil
+	var wallet uuid.UUID
 	if *only != "" {
 		var err error
 		if wallet, err = uuid.Parse(*only); err != nil {
@@ -47,7 +46,7 @@ func verify(ctx context.Context, c *call) error {
 		}
 	}
 	total := summary{}
-	v := verifier{topic: *topic, overdue: *overdue, total: &total, report: func(f finding) {
+	v := verifier{pages: pages{1_000, 10_000}, topic: *topic, overdue: *overdue, total: &total, report: func(f finding) {
 		total.Findings++
 		printLine(f)
 	}}
@@ -66,7 +65,7 @@ func verify(ctx context.Context, c *call) error {
 	defer v.conn.Close(context.WithoutCancel(ctx))
 
 	began := time.Now()
-	if wallet == uuid.Nil {
+	if *only == "" {
 		err = v.all(ctx)
 	} else {
 		err = v.wallet(ctx, wallet)
@@ -82,11 +81,18 @@ func verify(ctx context.Context, c *call) error {
 	return nil
 }
 
+// pages bound the memory of an audit.
+type pages struct {
+	wallets int // of one snapshot
+	rows    int // of one query for operations or messages
+}
+
 // verifier audits a live database, page by page in bounded memory. Each page of wallets is read in
 // one snapshot, so that running operations are no findings.
 type verifier struct {
 	conn    *pgx.Conn
 	cache   *redis.Client // nil: not audited
+	pages   pages
 	topic   string
 	overdue time.Duration // how long an operation may be pending
 	report  func(finding)
@@ -99,47 +105,54 @@ type cacheDoubt struct {
 	entry    walletdb.Wallet
 }
 
-// wallet audits one wallet.
+// wallet audits one wallet, and its messages.
 func (v *verifier) wallet(ctx context.Context, id uuid.UUID) error {
-	before := id
-	for i := len(before) - 1; i >= 0; i-- {
-		if before[i]--; before[i] != 0xff {
-			break
-		}
+	if _, err := v.page(ctx, id, id); err != nil {
+		return err
 	}
-	_, err := v.page(ctx, before, id)
-	return err
+	return v.outbox(ctx, id.String())
 }
 
 // all audits every wallet and the outbox.
 func (v *verifier) all(ctx context.Context) error {
-	after, more := uuid.Nil, true
-	for more {
-		last, err := v.page(ctx, after, uuid.Max)
+	for from := uuid.Nil; ; {
+		end, err := v.page(ctx, from, uuid.Max)
 		if err != nil {
 			return err
 		}
-		more, after = last != uuid.Max, last
+		if end == uuid.Max {
+			return v.outbox(ctx, "")
+		}
+		from = following(end)
 	}
-	return v.outbox(ctx)
 }
 
-// page audits the next wallets after one id, up to another, in one snapshot, with all operations and
+// following returns the next id after one that is not the last.
+func following(id uuid.UUID) uuid.UUID {
+	for i := len(id) - 1; i >= 0; i-- {
+		if id[i]++; id[i] != 0 {
+			break
+		}
+	}
+	return id
+}
+
+// page audits the next wallets from one id on, up to another, in one snapshot, with all operations and
 // outcomes in that range of ids. It returns the end of the range that it finished.
-func (v *verifier) page(ctx context.Context, after, upTo uuid.UUID) (uuid.UUID, error) {
+func (v *verifier) page(ctx context.Context, from, upTo uuid.UUID) (uuid.UUID, error) {
 	var doubts []cacheDoubt
 	end := upTo
 	err := pgx.BeginTxFunc(ctx, v.conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		queries := walletdb.New(tx)
-		wallets, err := queries.AuditWallets(ctx, walletdb.AuditWalletsParams{After: after, UpTo: upTo, MaxRows: walletsPerSnapshot})
+		wallets, err := queries.AuditWallets(ctx, walletdb.AuditWalletsParams{FromID: from, UpTo: upTo, MaxRows: int32(v.pages.wallets)})
 		if err != nil {
 			return fmt.Errorf("read wallets: %w", err)
 		}
-		if len(wallets) == walletsPerSnapshot {
+		if len(wallets) == v.pages.wallets {
 			end = wallets[len(wallets)-1].ID
 		}
 		v.total.Wallets += len(wallets)
-		if err := v.history(ctx, queries, wallets, after, end); err != nil {
+		if err := v.history(ctx, queries, wallets, from, end); err != nil {
 			return err
 		}
 		doubts, err = v.compareCache(ctx, wallets)
@@ -153,9 +166,9 @@ func (v *verifier) page(ctx context.Context, after, upTo uuid.UUID) (uuid.UUID, 
 
 // history replays every operation in a range of wallet ids. A wallet without one is audited too, and
 // so are operations without a wallet.
-func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, wallets []walletdb.AuditWalletsRow, after, end uuid.UUID) error {
+func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, wallets []walletdb.AuditWalletsRow, from, end uuid.UUID) error {
 	start := func(id uuid.UUID) *audit {
-		a := &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: time.Now().Add(-v.overdue), report: v.report}
+		a := &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: v.overdue, report: v.report}
 		if len(wallets) > 0 && wallets[0].ID == id {
 			a.wallet, a.known, wallets = wallets[0], true, wallets[1:]
 		}
@@ -168,11 +181,15 @@ func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, walle
 		}
 	}
 	var current *audit
-	cursor := walletdb.AuditOperationsParams{AfterWallet: after, AfterSeq: 1<<63 - 1, UpTo: end, MaxRows: rowsPerPage}
+	cursor := walletdb.AuditOperationsParams{AfterWallet: from, AfterSeq: math.MinInt64, UpTo: end, MaxRows: int64(v.pages.rows)}
 	for {
 		rows, err := queries.AuditOperations(ctx, cursor)
 		if err != nil {
 			return fmt.Errorf("read operations: %w", err)
+		}
+		more := len(rows) == v.pages.rows
+		if more {
+			rows = withoutLastKey(rows)
 		}
 		for _, row := range rows {
 			if current == nil || current.wallet.ID != row.WalletID {
@@ -185,7 +202,7 @@ func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, walle
 			current.next(row)
 		}
 		v.total.Operations += len(rows)
-		if len(rows) < rowsPerPage {
+		if !more {
 			break
 		}
 		cursor.AfterWallet, cursor.AfterSeq = rows[len(rows)-1].WalletID, rows[len(rows)-1].Seq
@@ -197,6 +214,18 @@ func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, walle
 		start(wallets[0].ID).end()
 	}
 	return nil
+}
+
+// withoutLastKey leaves the rows of the last sequence to the next page: there may be more of them, and
+// two operations with one sequence are what an audit is to find.
+func withoutLastKey(rows []walletdb.AuditOperationsRow) []walletdb.AuditOperationsRow {
+	last := rows[len(rows)-1]
+	for n := len(rows); n > 0; n-- {
+		if rows[n-1].WalletID != last.WalletID || rows[n-1].Seq != last.Seq {
+			return rows[:n]
+		}
+	}
+	return rows
 }
 
 func (v *verifier) compareCache(ctx context.Context, wallets []walletdb.AuditWalletsRow) ([]cacheDoubt, error) {
@@ -265,24 +294,24 @@ func (v *verifier) balanceAt(ctx context.Context, id uuid.UUID, version int64) (
 	return outcome.BalanceAfter, err
 }
 
-// outbox compares every message that is still kept with its operation.
-func (v *verifier) outbox(ctx context.Context) error {
+// outbox compares every message that is still kept, or those with one key, with its operation.
+func (v *verifier) outbox(ctx context.Context, key string) error {
 	queries := walletdb.New(v.conn)
-	var after int64
-	for {
-		rows, err := queries.AuditOutbox(ctx, walletdb.AuditOutboxParams{After: after, Topic: v.topic, MaxRows: rowsPerPage})
+	edges, err := queries.OutboxEdges(ctx)
+	if err != nil {
+		return fmt.Errorf("find the outbox's ends: %w", err)
+	}
+	for after := edges.FirstID - 1; after < edges.LastID; after += int64(v.pages.rows) {
+		rows, err := queries.AuditOutbox(ctx, walletdb.AuditOutboxParams{After: after, UpTo: after + int64(v.pages.rows), Topic: v.topic, OnlyKey: key})
 		if err != nil {
 			return fmt.Errorf("read the outbox: %w", err)
-		}
-		if len(rows) == 0 {
-			return nil
 		}
 		if err := v.compareMessages(ctx, queries, rows); err != nil {
 			return err
 		}
 		v.total.OutboxRows += len(rows)
-		after = rows[len(rows)-1].ID
 	}
+	return nil
 }
 
 // message is what the outbox says of an operation.

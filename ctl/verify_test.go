@@ -2,11 +2,17 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
@@ -15,9 +21,10 @@ import (
 )
 
 // history makes three wallets: the first with 30 operations of which every third fails, the second
-// with one pending operation, the third with none.
+// with one pending operation, the third with none. w(0) and w(-1) are the first and the last id there are.
 const history = `
-CREATE FUNCTION w(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$ SELECT md5('wallet' || n)::uuid $$;
+CREATE FUNCTION w(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE n WHEN 0 THEN '00000000-0000-0000-0000-000000000000' WHEN -1 THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff' ELSE md5('wallet' || n) END::uuid $$;
 INSERT INTO wallets (id, currency, balance, applied_seq) VALUES (w(1), 'EUR', 50, 30), (w(2), 'EUR', 0, 0), (w(3), 'EUR', 0, 0);
 INSERT INTO wallet_sequences VALUES (w(1), 30), (w(2), 1), (w(3), 0);
 INSERT INTO operations (wallet_id, seq, id, type, amount)
@@ -38,6 +45,9 @@ func TestVerifyFindsEachTampering(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, tamper, finding string }{
 		{"nothing", "", ""},
+		{"nothing, with wallets at both ends of all ids", "INSERT INTO wallets (id, currency) VALUES (w(0), 'EUR'), (w(-1), 'EUR'); INSERT INTO wallet_sequences SELECT id FROM wallets WHERE id IN (w(0), w(-1))", ""},
+		{"the balance of the first of all ids", "INSERT INTO wallets (id, currency, balance) VALUES (w(0), 'EUR', 1); INSERT INTO wallet_sequences VALUES (w(0))", "balance-wrong"},
+		{"the balance of the last of all ids", "INSERT INTO wallets (id, currency, balance) VALUES (w(-1), 'EUR', 1); INSERT INTO wallet_sequences VALUES (w(-1))", "balance-wrong"},
 		{"an amount", "UPDATE operations SET amount = 11 WHERE wallet_id = w(1) AND seq = 4", "outcome-wrong"},
 		{"an amount of a failed operation", "UPDATE operations SET amount = 1 WHERE wallet_id = w(1) AND seq = 3", "outcome-wrong"},
 		{"a balance", "UPDATE wallets SET balance = 49 WHERE id = w(1)", "balance-wrong"},
@@ -48,6 +58,7 @@ func TestVerifyFindsEachTampering(t *testing.T) {
 		{"a gap", "DELETE FROM operations WHERE wallet_id = w(1) AND seq = 4; DELETE FROM outcomes WHERE wallet_id = w(1) AND seq = 4", "sequence-gap"},
 		{"the last operation", "DELETE FROM operations WHERE wallet_id = w(1) AND seq = 30; DELETE FROM outcomes WHERE wallet_id = w(1) AND seq = 30", "last-seq-wrong"},
 		{"a doubled sequence", "ALTER TABLE operations DROP CONSTRAINT operations_pkey; INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES (w(1), 4, w(4), 'DEPOSIT', 10)", "sequence-doubled"},
+		{"a doubled outcome", "ALTER TABLE outcomes DROP CONSTRAINT outcomes_pkey; INSERT INTO outcomes SELECT * FROM outcomes WHERE seq = 7", "sequence-doubled"},
 		{"applied_seq", "UPDATE wallets SET applied_seq = 29 WHERE id = w(1)", "outcome-early"},
 		{"applied_seq of a wallet without outcomes", "UPDATE wallets SET applied_seq = 1 WHERE id = w(3)", "applied-seq-wrong"},
 		{"last_seq", "UPDATE wallet_sequences SET last_seq = 31 WHERE wallet_id = w(1)", "last-seq-wrong"},
@@ -60,12 +71,48 @@ func TestVerifyFindsEachTampering(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			database := testdb.New(t)
-			if _, err := database.Conn(t).Exec(t.Context(), history+test.tamper); err != nil {
+			conn := database.Conn(t)
+			if _, err := conn.Exec(t.Context(), history+test.tamper); err != nil {
 				t.Fatal(err)
 			}
 			expectFinding(t, test.finding, []string{"DATABASE_URL=" + database.URL})
+
+			// Wherever the borders of the pages are, and wallet by wallet, it finds the same.
+			want := audited(t, conn, pages{1_000, 10_000}, (*verifier).all)
+			for _, size := range []pages{{1, 3}, {2, 4}, {3, 5}, {4, 7}, {5, 31}, {6, 32}} {
+				if diff := cmp.Diff(want, audited(t, conn, size, (*verifier).all)); diff != "" {
+					t.Errorf("in pages of %+v: %s", size, diff)
+				}
+				byWallet := audited(t, conn, size, func(v *verifier, ctx context.Context) error {
+					for n := range 5 {
+						var id uuid.UUID
+						if err := conn.QueryRow(ctx, "SELECT w($1)", n-1).Scan(&id); err != nil {
+							return err
+						}
+						if err := v.wallet(ctx, id); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if diff := cmp.Diff(want, byWallet); diff != "" {
+					t.Errorf("wallet by wallet, in pages of %+v: %s", size, diff)
+				}
+			}
 		})
 	}
+}
+
+// audited returns the findings, in an order that does not depend on how they were found.
+func audited(t *testing.T, conn *pgx.Conn, size pages, audit func(*verifier, context.Context) error) (found []string) {
+	t.Helper()
+	v := &verifier{conn: conn, pages: size, topic: "wallet-operations", overdue: time.Minute, total: &summary{}}
+	v.report = func(f finding) { found = append(found, strings.Split(f.String(), " for ")[0]) } // without the age
+	if err := audit(v, t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	return found
 }
 
 func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
@@ -105,7 +152,9 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 			if err := walletcache.Fill(t.Context(), cache, entry); err != nil {
 				t.Fatal(err)
 			}
-			expectFinding(t, test.finding, []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + redisURL})
+			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + redisURL}
+			expectFinding(t, test.finding, environ)
+			expectFinding(t, test.finding, environ, "--wallet", id.String())
 		})
 	}
 }
@@ -113,27 +162,49 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 func TestVerifyOfOneWalletReadsThatWalletAlone(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	var id string
 	conn := database.Conn(t)
-	if _, err := conn.Exec(t.Context(), history+"UPDATE wallets SET balance = 1 WHERE id = w(1)"); err != nil {
+	_, err := conn.Exec(t.Context(), history+`UPDATE wallets SET balance = 1 WHERE id = w(1);
+		INSERT INTO wallets (id, currency) VALUES (w(0), 'EUR'), (w(-1), 'EUR'); INSERT INTO wallet_sequences SELECT id FROM wallets WHERE id IN (w(0), w(-1))`)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for wallet, want := range map[int]int{1: 1, 2: 0} {
+	for wallet, want := range map[int]summary{
+		1:  {Wallets: 1, Operations: 30, OutboxRows: 30, Findings: 1},
+		2:  {Wallets: 1, Operations: 1, OutboxRows: 1},
+		0:  {Wallets: 1},
+		-1: {Wallets: 1},
+	} {
+		var id string
 		if err := conn.QueryRow(t.Context(), "SELECT w($1)::text", wallet).Scan(&id); err != nil {
 			t.Fatal(err)
 		}
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), []string{"verify", "--wallet", id, "--json"}, []string{"DATABASE_URL=" + database.URL}, nil, &stdout, &stderr)
-		if code != want || !strings.Contains(stdout.String(), `"wallets":1,`) {
-			t.Errorf("wallet %d: exit code %d, want %d\n%s%s", wallet, code, want, &stdout, &stderr)
+		if code != want.Findings {
+			t.Errorf("wallet %d: exit code %d\n%s%s", wallet, code, &stdout, &stderr)
+		}
+		lines := json.NewDecoder(&stdout)
+		for range want.Findings {
+			var f finding
+			if err := lines.Decode(&f); err != nil || f.Problem != "balance-wrong" || f.WalletID == nil || f.WalletID.String() != id {
+				t.Errorf("wallet %d: %+v, %v", wallet, f, err)
+			}
+		}
+		var got summary
+		if err := lines.Decode(&got); err != nil || lines.More() {
+			t.Errorf("wallet %d: the last line is no summary: %v", wallet, err)
+		}
+		got.Seconds = 0
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("wallet %d: %s", wallet, diff)
 		}
 	}
 }
 
-func expectFinding(t *testing.T, finding string, environ []string) {
+func expectFinding(t *testing.T, finding string, environ []string, args ...string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"verify"}, environ, nil, &stdout, &stderr)
+	code := run(t.Context(), append([]string{"verify"}, args...), environ, nil, &stdout, &stderr)
 	switch {
 	case finding == "" && code != 0:
 		t.Errorf("exit code %d:\n%s%s", code, &stdout, &stderr)

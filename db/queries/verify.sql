@@ -1,17 +1,18 @@
--- AuditWallets returns a page of wallets by id, each with its last accepted sequence; -1 if its row
+-- AuditWallets returns a page of the wallets from one id up to another, in order, each with its last accepted sequence; -1 if its row
 -- of wallet_sequences is missing.
 -- name: AuditWallets :many
 SELECT w.id, w.balance, w.applied_seq, coalesce(s.last_seq, -1)::bigint AS last_seq
 FROM wallets w LEFT JOIN wallet_sequences s ON s.wallet_id = w.id
-WHERE w.id > sqlc.arg(after) AND w.id <= sqlc.arg(up_to) ORDER BY w.id LIMIT sqlc.arg(max_rows);
+WHERE w.id >= sqlc.arg(from_id) AND w.id <= sqlc.arg(up_to) ORDER BY w.id LIMIT sqlc.arg(max_rows);
 
 -- AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
--- both exist; the type or the status is empty where a side is missing. Each side is cut to the page first, so that a page costs the
--- same however much follows.
+-- both exist; the type or the status is empty where a side is missing. age_seconds is how long ago the
+-- operation was accepted, by the database's clock alone. Each side is cut to the page first, so that a
+-- page costs the same however much follows.
 -- name: AuditOperations :many
 SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
        coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
-       coalesce(o.created_at, 'epoch')::timestamptz AS created_at,
+       coalesce(extract(epoch FROM now() - o.created_at), 0)::float8 AS age_seconds,
        coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
 FROM (SELECT * FROM operations p
       WHERE (p.wallet_id, p.seq) > (sqlc.arg(after_wallet)::uuid, sqlc.arg(after_seq)::bigint) AND p.wallet_id <= sqlc.arg(up_to)::uuid
@@ -22,9 +23,11 @@ FULL JOIN (SELECT * FROM outcomes q
   ON c.wallet_id = o.wallet_id AND c.seq = o.seq
 ORDER BY 1, 2 LIMIT sqlc.arg(max_rows)::bigint;
 
--- AuditOutbox returns a page of a topic's outbox rows by id.
+-- AuditOutbox returns a topic's outbox rows in a range of ids, those of one key if it is not empty.
 -- name: AuditOutbox :many
-SELECT id, key, payload FROM outbox WHERE id > sqlc.arg(after) AND topic = @topic ORDER BY id LIMIT sqlc.arg(max_rows);
+SELECT id, key, payload FROM outbox
+WHERE id > sqlc.arg(after) AND id <= sqlc.arg(up_to) AND topic = @topic AND (sqlc.arg(only_key)::text = '' OR key = sqlc.arg(only_key)::text)
+ORDER BY id;
 
 -- GetOutcome returns pgx.ErrNoRows if the wallet's operation of that sequence is not finished.
 -- name: GetOutcome :one

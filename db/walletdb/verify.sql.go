@@ -7,7 +7,6 @@ package walletdb
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -54,7 +53,7 @@ func (q *Queries) AcceptedOperations(ctx context.Context, ids []uuid.UUID) ([]Ac
 const auditOperations = `-- name: AuditOperations :many
 SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
        coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
-       coalesce(o.created_at, 'epoch')::timestamptz AS created_at,
+       coalesce(extract(epoch FROM now() - o.created_at), 0)::float8 AS age_seconds,
        coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
 FROM (SELECT wallet_id, seq, id, type, amount, reference, created_at FROM operations p
       WHERE (p.wallet_id, p.seq) > ($1::uuid, $2::bigint) AND p.wallet_id <= $3::uuid
@@ -78,14 +77,15 @@ type AuditOperationsRow struct {
 	Seq          int64
 	Type         string
 	Amount       int64
-	CreatedAt    time.Time
+	AgeSeconds   float64
 	Status       string
 	BalanceAfter int64
 }
 
 // AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
-// both exist; the type or the status is empty where a side is missing. Each side is cut to the page first, so that a page costs the
-// same however much follows.
+// both exist; the type or the status is empty where a side is missing. age_seconds is how long ago the
+// operation was accepted, by the database's clock alone. Each side is cut to the page first, so that a
+// page costs the same however much follows.
 func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams) ([]AuditOperationsRow, error) {
 	rows, err := q.db.Query(ctx, auditOperations,
 		arg.AfterWallet,
@@ -105,7 +105,7 @@ func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams
 			&i.Seq,
 			&i.Type,
 			&i.Amount,
-			&i.CreatedAt,
+			&i.AgeSeconds,
 			&i.Status,
 			&i.BalanceAfter,
 		); err != nil {
@@ -120,13 +120,16 @@ func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams
 }
 
 const auditOutbox = `-- name: AuditOutbox :many
-SELECT id, key, payload FROM outbox WHERE id > $1 AND topic = $2 ORDER BY id LIMIT $3
+SELECT id, key, payload FROM outbox
+WHERE id > $1 AND id <= $2 AND topic = $3 AND ($4::text = '' OR key = $4::text)
+ORDER BY id
 `
 
 type AuditOutboxParams struct {
 	After   int64
+	UpTo    int64
 	Topic   string
-	MaxRows int32
+	OnlyKey string
 }
 
 type AuditOutboxRow struct {
@@ -135,9 +138,14 @@ type AuditOutboxRow struct {
 	Payload []byte
 }
 
-// AuditOutbox returns a page of a topic's outbox rows by id.
+// AuditOutbox returns a topic's outbox rows in a range of ids, those of one key if it is not empty.
 func (q *Queries) AuditOutbox(ctx context.Context, arg AuditOutboxParams) ([]AuditOutboxRow, error) {
-	rows, err := q.db.Query(ctx, auditOutbox, arg.After, arg.Topic, arg.MaxRows)
+	rows, err := q.db.Query(ctx, auditOutbox,
+		arg.After,
+		arg.UpTo,
+		arg.Topic,
+		arg.OnlyKey,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +167,11 @@ func (q *Queries) AuditOutbox(ctx context.Context, arg AuditOutboxParams) ([]Aud
 const auditWallets = `-- name: AuditWallets :many
 SELECT w.id, w.balance, w.applied_seq, coalesce(s.last_seq, -1)::bigint AS last_seq
 FROM wallets w LEFT JOIN wallet_sequences s ON s.wallet_id = w.id
-WHERE w.id > $1 AND w.id <= $2 ORDER BY w.id LIMIT $3
+WHERE w.id >= $1 AND w.id <= $2 ORDER BY w.id LIMIT $3
 `
 
 type AuditWalletsParams struct {
-	After   uuid.UUID
+	FromID  uuid.UUID
 	UpTo    uuid.UUID
 	MaxRows int32
 }
@@ -175,10 +183,10 @@ type AuditWalletsRow struct {
 	LastSeq    int64
 }
 
-// AuditWallets returns a page of wallets by id, each with its last accepted sequence; -1 if its row
+// AuditWallets returns a page of the wallets from one id up to another, in order, each with its last accepted sequence; -1 if its row
 // of wallet_sequences is missing.
 func (q *Queries) AuditWallets(ctx context.Context, arg AuditWalletsParams) ([]AuditWalletsRow, error) {
-	rows, err := q.db.Query(ctx, auditWallets, arg.After, arg.UpTo, arg.MaxRows)
+	rows, err := q.db.Query(ctx, auditWallets, arg.FromID, arg.UpTo, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
