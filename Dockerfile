@@ -1,5 +1,5 @@
 # One recipe for the images of api, relay, worker and ctl:
-#   docker build --build-arg SERVICE=api .
+#   docker build --build-arg SERVICE=api --build-arg VERSION=v0.1.0 .
 FROM golang:1.26.8-trixie AS build
 ARG SERVICE
 # Each module builds alone. cgo is for librdkafka, which comes with its Go package, linked for glibc.
@@ -14,7 +14,8 @@ COPY deploy/ready deploy/ready
 RUN go build -C deploy/ready -ldflags=-s -o ../../out/ready .
 COPY db db
 COPY ${SERVICE} ${SERVICE}
-RUN go build -C ${SERVICE} -ldflags=-s -o ../out/service .
+ARG VERSION=unreleased
+RUN go build -C ${SERVICE} -ldflags="-s -X main.version=${VERSION}" -o ../out/service .
 
 FROM debian:13.6-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

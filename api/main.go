@@ -41,6 +41,10 @@ const drainTime = 3 * time.Second
 const goodbye = 300 * time.Millisecond
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println("api", release())
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	os.Exit(run(ctx, os.Getenv, os.Stderr))

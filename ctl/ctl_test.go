@@ -20,11 +20,16 @@ type shell struct {
 
 func newShell(t testing.TB, database testdb.Database) shell {
 	t.Helper()
-	brokers := os.Getenv("TEST_KAFKA_BROKERS")
-	if brokers == "" {
-		t.Fatal("TEST_KAFKA_BROKERS is not set: run `make test`, or set it to the address of an Apache Kafka broker")
+	return shell{t, []string{"DATABASE_URL=" + database.URL, "KAFKA_BROKERS=" + requiredSetting(t, "TEST_KAFKA_BROKERS")}}
+}
+
+func requiredSetting(t testing.TB, name string) string {
+	t.Helper()
+	value := os.Getenv(name)
+	if value == "" {
+		t.Fatalf("%s is not set: run `make test`", name)
 	}
-	return shell{t, []string{"DATABASE_URL=" + database.URL, "KAFKA_BROKERS=" + brokers}}
+	return value
 }
 
 // expect runs a command and checks its exit code and that it says something.
@@ -68,14 +73,15 @@ func TestRowsAreParkedAndUnparked(t *testing.T) {
 	s.expect("relay park 2", "", 2, "--reason is required")
 	s.expect("relay park two --reason x", "", 2, "ID is the number")
 	s.expect("relay park 9 --reason x", "", 1, "there is no outbox row 9")
-	s.expect("relay park 2 --reason too-large", "", 0, "outbox row 2 (topic t, key k) is parked")
-	s.expect("relay park 2 --reason again", "", 0, "was parked before")
+	s.expect("relay park 2 --reason too-large", "no\n", 1, "it is never published")
+	s.expect("relay park 2 --reason too-large", "yes\n", 0, "outbox row 2 (topic t, key k) is parked")
+	s.expect("relay park 2 --reason again --yes", "", 0, "was parked before")
 	s.expect("relay parked", "", 0, "too-large")
-	s.expect("relay unpark 2", "", 0, "outbox row 2 is published in its place")
-	s.expect("relay unpark 2", "", 1, "is not parked")
-	s.expect("relay park 2 --reason too-large", "", 0, "is parked")
+	s.expect("relay unpark 2 --yes --reason mended", "", 0, "outbox row 2 is published in its place")
+	s.expect("relay unpark 2 --yes --reason mended", "", 1, "is not parked")
+	s.expect("relay park 2 --reason too-large --yes", "", 0, "is parked")
 	exec(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot()")
-	s.expect("relay unpark 2", "", 1, "passed over already")
+	s.expect("relay unpark 2 --yes --reason mended", "", 1, "passed over already")
 	s.expect("relay park 3 --reason x", "", 1, "published already")
 }
 
@@ -87,7 +93,7 @@ func TestRelaysArePausedAndResumed(t *testing.T) {
 	for _, step := range []struct {
 		command string
 		paused  bool
-	}{{"relay pause --reason upgrade", true}, {"relay pause --reason again", true}, {"relay resume", false}} {
+	}{{"relay pause --reason upgrade --yes", true}, {"relay pause --reason again --yes", true}, {"relay resume --reason done --yes", false}} {
 		s.expect(step.command, "", 0, "wallet-relay")
 		var paused bool
 		if err := conn.QueryRow(t.Context(), "SELECT paused_at IS NOT NULL FROM relay_controls WHERE relay = 'wallet-relay'").Scan(&paused); err != nil || paused != step.paused {
@@ -114,16 +120,16 @@ func TestRebaseAsksAndOnlyThenBeginsAnew(t *testing.T) {
 		}
 		return rebased
 	}
-	s.expect("relay rebase", "no\n", 1, "at most 3")
-	s.expect("relay rebase", "", 1, "not done")
+	s.expect("relay rebase --reason r", "no\n", 1, "at most 3")
+	s.expect("relay rebase --reason r", "", 1, "not done")
 	if position() {
 		t.Error("rebased without a yes")
 	}
-	s.expect("relay rebase", "yes\n", 0, "done")
+	s.expect("relay rebase --reason r", "yes\n", 0, "done")
 	if !position() {
 		t.Error("not rebased")
 	}
-	s.expect("relay rebase --yes", "", 1, "nothing to do")
+	s.expect("relay rebase --reason r --yes", "", 0, "nothing to do")
 }
 
 func TestMistakesOfTheCallerAreToldApart(t *testing.T) {

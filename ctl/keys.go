@@ -76,7 +76,8 @@ func keysList(ctx context.Context, c *call) error {
 
 // keysRevoke ends a key. The api lets it in for up to half a minute longer.
 func keysRevoke(ctx context.Context, c *call) error {
-	args, err := c.parse("ID")
+	a := newAction(c)
+	args, err := a.parse("ID")
 	if err != nil {
 		return err
 	}
@@ -89,12 +90,18 @@ func keysRevoke(ctx context.Context, c *call) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	revoked, err := walletdb.New(conn).RevokeKey(ctx, id)
+	if err := a.confirm(fmt.Sprintf("Requests with key %s are refused from now on, and for ever.", id)); err != nil {
+		return err
+	}
+	err = a.do(ctx, conn, func(q *walletdb.Queries) error {
+		revoked, err := q.RevokeKey(ctx, id)
+		if err == nil && revoked == 0 {
+			err = errors.New("there is no valid key with this id")
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("revoke the key: %w", err)
-	}
-	if revoked == 0 {
-		return errors.New("there is no valid key with this id")
 	}
 	return nil
 }

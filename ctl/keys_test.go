@@ -35,8 +35,8 @@ func TestKeysAreMadeListedAndRevoked(t *testing.T) {
 	if !strings.Contains(list, stored.ID.String()) || !strings.Contains(list, "shop") || strings.Contains(list, key) {
 		t.Errorf("list:\n%s", list)
 	}
-	ctl(0, "keys", "revoke", stored.ID.String())
-	ctl(1, "keys", "revoke", stored.ID.String())
+	ctl(0, "keys", "revoke", stored.ID.String(), "--reason", "lost", "--yes")
+	ctl(1, "keys", "revoke", stored.ID.String(), "--reason", "lost", "--yes")
 	if _, err := q.FindKey(t.Context(), hash[:]); err == nil {
 		t.Error("a revoked key is found")
 	}

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 )
@@ -24,21 +26,29 @@ type command struct {
 }
 
 var commands = []command{
+	{"status", "[--json] [--watch]", "how everything is, on one screen", status},
+	{"wallet", "ID [--json]", "a wallet, its last operations, and what the cache says of it", showWallet},
+	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied", showOperation},
+	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", verify},
+	{"actions", "[--last N]", "list what operators did: who, when, what, why", listActions},
 	{"topic create", "NAME --partitions N", "create a topic at Kafka and register it for the outbox", topicCreate},
+	{"relay pause", "--reason TEXT", "stop publishing", relayPause},
+	{"relay resume", "--reason TEXT", "go on publishing", relayResume},
+	{"relay replay", "--since TIME|--wallet ID --reason TEXT", "publish again what the outbox still has", relayReplay},
 	{"relay park", "ID --reason TEXT", "let the relays pass over an outbox row, which is then never published", relayPark},
 	{"relay parked", "", "list the rows that are passed over", relayParked},
-	{"relay unpark", "ID", "publish a parked row after all, if no relay has passed it yet", relayUnpark},
-	{"relay pause", "--reason TEXT", "stop publishing", relayPause},
-	{"relay resume", "", "go on publishing", relayResume},
-	{"relay rebase", "", "after restoring a dump: publish again everything that is in the outbox", relayRebase},
+	{"relay unpark", "ID --reason TEXT", "publish a parked row after all, if no relay has passed it yet", relayUnpark},
+	{"relay rebase", "--reason TEXT", "after restoring a dump: publish again everything that is in the outbox", relayRebase},
+	{"relay lost", "--since TIME [--json]", "after a failover: list the operations that Kafka tells of and the database has lost", relayLost},
+	{"cache renew", "--reason TEXT", "after a failover or restore: make everything that is cached unreadable", cacheRenew},
 	{"keys create", "CLIENT [--scopes LIST]", "make an API key for a client and print it", keysCreate},
 	{"keys list", "", "list the API keys", keysList},
-	{"keys revoke", "ID", "end an API key", keysRevoke},
-	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", verify},
+	{"keys revoke", "ID --reason TEXT", "end an API key", keysRevoke},
 }
 
 // A call is one run of a command.
 type call struct {
+	words  string
 	flags  *flag.FlagSet
 	args   []string
 	env    map[string]string
@@ -54,8 +64,14 @@ func (e usageError) Error() string { return string(e) }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	redis.SetLogger(quiet{}) // the command says itself what failed
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
+
+// quiet is a log that says nothing.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // run returns the exit code: 0 done, 1 not done, 2 called wrongly.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -64,7 +80,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != cmd.words {
 			continue
 		}
-		c := &call{flags: flag.NewFlagSet(cmd.words, flag.ContinueOnError), args: args[len(words):], env: map[string]string{}, stdin: stdin, stdout: stdout}
+		c := &call{words: cmd.words, flags: flag.NewFlagSet(cmd.words, flag.ContinueOnError), args: args[len(words):], env: map[string]string{}, stdin: stdin, stdout: stdout}
 		c.flags.SetOutput(stderr)
 		c.flags.Usage = func() {
 			fmt.Fprintf(stderr, "usage: ctl %s\n  %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
@@ -86,9 +102,13 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		fmt.Fprintf(stderr, "ctl %s: %v\n", cmd.words, err)
 		return 1
 	}
-	fmt.Fprintln(stderr, "usage: ctl COMMAND")
+	if len(args) == 1 && args[0] == "--version" {
+		fmt.Fprintln(stdout, "ctl", release())
+		return 0
+	}
+	fmt.Fprintln(stderr, "usage: ctl COMMAND; those with --reason ask before they act, unless there is --yes")
 	for _, cmd := range commands {
-		fmt.Fprintf(stderr, "  %-38s %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
+		fmt.Fprintf(stderr, "  %-60s %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
 	}
 	return 2
 }
@@ -111,6 +131,9 @@ func (c *call) parse(names ...string) ([]string, error) {
 	}
 	return values, nil
 }
+
+// text is a setting, or its default.
+func (c *call) text(name, otherwise string) string { return cmp.Or(c.env[name], otherwise) }
 
 // connect opens the database as the owner of its tables.
 func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {

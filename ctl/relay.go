@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,13 +14,10 @@ import (
 )
 
 func relayPark(ctx context.Context, c *call) error {
-	reason := c.flags.String("reason", "", "why; it is kept with the row")
-	id, err := c.parseRow()
+	a := newAction(c)
+	id, err := a.parseRow()
 	if err != nil {
 		return err
-	}
-	if *reason == "" {
-		return usageError("--reason is required")
 	}
 	conn, err := c.connect(ctx)
 	if err != nil {
@@ -41,7 +34,14 @@ func relayPark(ctx context.Context, c *call) error {
 	case row.Published:
 		return fmt.Errorf("outbox row %d is published already", id)
 	}
-	parked, err := q.ParkRow(ctx, walletdb.ParkRowParams{OutboxID: id, Actor: actor(), Reason: *reason})
+	if err := a.confirm(fmt.Sprintf("The relays pass over outbox row %d (topic %s, key %s): it is never published.", id, row.Topic, row.Key)); err != nil {
+		return err
+	}
+	var parked int64
+	err = a.do(ctx, conn, func(q *walletdb.Queries) (err error) {
+		parked, err = q.ParkRow(ctx, walletdb.ParkRowParams{OutboxID: id, Actor: c.actor(), Reason: *a.reason})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("park row: %w", err)
 	}
@@ -75,7 +75,8 @@ func relayParked(ctx context.Context, c *call) error {
 }
 
 func relayUnpark(ctx context.Context, c *call) error {
-	id, err := c.parseRow()
+	a := newAction(c)
+	id, err := a.parseRow()
 	if err != nil {
 		return err
 	}
@@ -92,43 +93,49 @@ func relayUnpark(ctx context.Context, c *call) error {
 	if err != nil || row.Published {
 		return fmt.Errorf("outbox row %d was passed over already, and cannot be published in its place any more", id)
 	}
-	unparked, err := q.UnparkRow(ctx, id)
+	if err := a.confirm(fmt.Sprintf("Outbox row %d is published.", id)); err != nil {
+		return err
+	}
+	err = a.do(ctx, conn, func(q *walletdb.Queries) error {
+		unparked, err := q.UnparkRow(ctx, id)
+		if err == nil && unparked == 0 {
+			err = fmt.Errorf("outbox row %d is not parked", id)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("unpark row: %w", err)
-	}
-	if unparked == 0 {
-		return fmt.Errorf("outbox row %d is not parked", id)
 	}
 	fmt.Fprintf(c.stdout, "outbox row %d is published in its place, unless a relay passes it this very second\n", id)
 	return nil
 }
 
 func relayPause(ctx context.Context, c *call) error {
-	reason := c.flags.String("reason", "", "why; it is kept")
-	if _, err := c.parse(); err != nil {
-		return err
-	}
-	if *reason == "" {
-		return usageError("--reason is required")
-	}
-	return c.setPaused(ctx, true, *reason)
+	return setPaused(ctx, c, true, "publishes nothing until it is resumed. Operations are accepted, and wait.")
 }
 
 func relayResume(ctx context.Context, c *call) error {
-	if _, err := c.parse(); err != nil {
-		return err
-	}
-	return c.setPaused(ctx, false, "")
+	return setPaused(ctx, c, false, "goes on publishing.")
 }
 
-func (c *call) setPaused(ctx context.Context, paused bool, reason string) error {
+func setPaused(ctx context.Context, c *call, paused bool, does string) error {
+	a := newAction(c)
+	if _, err := a.parse(); err != nil {
+		return err
+	}
 	conn, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	relay := cmp.Or(c.env["RELAY_NAME"], "wallet-relay")
-	if err := walletdb.New(conn).SetPaused(ctx, walletdb.SetPausedParams{Relay: relay, Paused: paused, Reason: reason}); err != nil {
+	relay := c.text("RELAY_NAME", "wallet-relay")
+	if err := a.confirm(relay + " " + does); err != nil {
+		return err
+	}
+	err = a.do(ctx, conn, func(q *walletdb.Queries) error {
+		return q.SetPaused(ctx, walletdb.SetPausedParams{Relay: relay, Paused: paused, Reason: *a.reason})
+	})
+	if err != nil {
 		return fmt.Errorf("pause or resume: %w", err)
 	}
 	fmt.Fprintf(c.stdout, "%s is told; it heeds it within a second\n", relay)
@@ -139,8 +146,8 @@ func (c *call) setPaused(ctx context.Context, paused bool, reason string) error 
 // what was not can no longer be told apart, so all of it is published again: duplicates are allowed,
 // losses are not.
 func relayRebase(ctx context.Context, c *call) error {
-	yes := c.flags.Bool("yes", false, "do not ask")
-	if _, err := c.parse(); err != nil {
+	a := newAction(c)
+	if _, err := a.parse(); err != nil {
 		return err
 	}
 	conn, err := c.connect(ctx)
@@ -153,21 +160,17 @@ func relayRebase(ctx context.Context, c *call) error {
 		return fmt.Errorf("check positions: %w", err)
 	}
 	if fit {
-		return errors.New("nothing to do: the relays' positions are from this database")
+		fmt.Fprintln(c.stdout, "nothing to do: the relays' positions are from this database")
+		return nil
 	}
 	rows, err := walletdb.New(conn).OutboxSpan(ctx)
 	if err != nil {
 		return fmt.Errorf("measure outbox: %w", err)
 	}
-	fmt.Fprintf(c.stdout, "The relays will begin at the first row of the outbox: all of its rows, at most %d, are published again.\n", rows)
-	if !*yes {
-		fmt.Fprint(c.stdout, "Go on? (yes/no) ")
-		if answer, _ := bufio.NewReader(c.stdin).ReadString('\n'); strings.TrimSpace(answer) != "yes" {
-			return errors.New("not done")
-		}
+	if err := a.confirm(fmt.Sprintf("The relays will begin at the first row of the outbox: all of its rows, at most %d, are published again.", rows)); err != nil {
+		return err
 	}
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		q := walletdb.New(tx)
+	err = a.do(ctx, conn, func(q *walletdb.Queries) error {
 		// Adopting many rows takes its time.
 		if err := q.SetStatementTimeout(ctx, "0"); err != nil {
 			return err
@@ -186,8 +189,8 @@ func relayRebase(ctx context.Context, c *call) error {
 }
 
 // parseRow reads the flags and one argument, the id of an outbox row.
-func (c *call) parseRow() (int64, error) {
-	args, err := c.parse("ID")
+func (a action) parseRow() (int64, error) {
+	args, err := a.parse("ID")
 	if err != nil {
 		return 0, err
 	}
@@ -196,12 +199,4 @@ func (c *call) parseRow() (int64, error) {
 		return 0, usageError("ID is the number of an outbox row")
 	}
 	return id, nil
-}
-
-// actor is who runs this.
-func actor() string {
-	if u, err := user.Current(); err == nil {
-		return u.Username
-	}
-	return "unknown"
 }

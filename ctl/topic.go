@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -81,11 +80,9 @@ func checkRegistered(ctx context.Context, q *walletdb.Queries, topic kafka.Topic
 
 // createAtKafka leaves a topic alone that is there and has the partitions.
 func (c *call) createAtKafka(ctx context.Context, topic kafka.TopicSpecification) error {
-	config := kafka.ConfigMap{"bootstrap.servers": c.env["KAFKA_BROKERS"], "log_level": 0}
-	for name, value := range c.env {
-		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
-			config[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
-		}
+	config, err := c.kafkaConfig()
+	if err != nil {
+		return err
 	}
 	admin, err := kafka.NewAdminClient(&config)
 	if err != nil {

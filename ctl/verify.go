@@ -50,12 +50,11 @@ func verify(ctx context.Context, c *call) error {
 		total.Findings++
 		printLine(f)
 	}}
-	if url := c.env["REDIS_URL"]; url != "" {
-		options, err := redis.ParseURL(url)
-		if err != nil {
-			return usageError("REDIS_URL: " + err.Error())
+	if c.env["REDIS_URL"] != "" {
+		var err error
+		if v.cache, err = c.redis(); err != nil {
+			return err
 		}
-		v.cache = redis.NewClient(options)
 		defer v.cache.Close()
 	}
 	var err error

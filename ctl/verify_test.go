@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -117,11 +116,7 @@ func audited(t *testing.T, conn *pgx.Conn, size pages, audit func(*verifier, con
 
 func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 	t.Parallel()
-	redisURL := os.Getenv("TEST_REDIS_URL")
-	if redisURL == "" {
-		t.Fatal("TEST_REDIS_URL is not set: run `make test`, or set it to a Redis server's URL")
-	}
-	options, err := redis.ParseURL(redisURL)
+	options, err := redis.ParseURL(redisURL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +147,7 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 			if err := walletcache.Fill(t.Context(), cache, entry); err != nil {
 				t.Fatal(err)
 			}
-			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + redisURL}
+			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + redisURL(t)}
 			expectFinding(t, test.finding, environ)
 			expectFinding(t, test.finding, environ, "--wallet", id.String())
 		})

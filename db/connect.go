@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -47,6 +48,9 @@ func Config(url string) (*pgxpool.Config, error) {
 			config.ConnConfig.RuntimeParams[name] = value
 		}
 	}
+	if _, given := config.ConnConfig.RuntimeParams["application_name"]; !given {
+		config.ConnConfig.RuntimeParams["application_name"] = process()
+	}
 	config.ConnConfig.ConnectTimeout = 5 * time.Second
 	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	dialer := &net.Dialer{
@@ -59,6 +63,12 @@ func Config(url string) (*pgxpool.Config, error) {
 		return nil
 	}
 	return config, nil
+}
+
+// process tells one replica's sessions from another's, in pg_stat_activity and the server's log.
+func process() string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
 // Connect opens one connection. UUIDs travel as their 16 bytes: pgx, which does not know their type,

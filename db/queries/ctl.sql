@@ -52,3 +52,93 @@ SELECT (NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_
 -- OutboxSpan returns how many rows the outbox has at most.
 -- name: OutboxSpan :one
 SELECT coalesce(max(id) - min(id) + 1, 0)::bigint AS span FROM outbox;
+
+-- NoteAction leaves who did what and why. It belongs in the transaction of what was done.
+-- name: NoteAction :exec
+INSERT INTO operator_actions (actor, action, reason) VALUES (@actor, @action, @reason);
+
+-- ListActions returns the last ones, the newest first.
+-- name: ListActions :many
+SELECT * FROM operator_actions ORDER BY id DESC LIMIT sqlc.arg(max_rows)::int;
+
+-- CountWallets adds up what is accepted and what is applied, in one snapshot. It reads the rows of all
+-- wallets.
+-- name: CountWallets :one
+SELECT count(*) AS wallets, coalesce(sum(s.last_seq), 0)::bigint AS accepted, coalesce(sum(w.applied_seq), 0)::bigint AS applied,
+  clock_timestamp()::timestamptz AS at
+FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id;
+
+-- BehindWallets returns those of the first 10,000 wallets with pending operations that have waited
+-- longest, and for how long. If the next operation to apply is missing, the wallet is halted. The
+-- subselect keeps the planner from reading all operations.
+-- name: BehindWallets :many
+SELECT b.id, b.applied_seq, b.last_seq, (b.next_accepted_at IS NULL)::boolean AS halted,
+  coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds
+FROM (
+  SELECT w.id, w.applied_seq, s.last_seq,
+    (SELECT o.created_at FROM operations o WHERE o.wallet_id = w.id AND o.seq = w.applied_seq + 1) AS next_accepted_at
+  FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE s.last_seq > w.applied_seq LIMIT 10000) b
+ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_rows)::int;
+
+-- RelayStates returns each relay's saved position, what an operator told it, and which session leads:
+-- the holder of the lock that TryLead takes.
+-- name: RelayStates :many
+SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
+  c.paused_at, coalesce(c.reason, '')::text AS pause_reason,
+  coalesce((SELECT a.usename || ' ' || a.application_name
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 7304518 AND l.objsubid = 2
+      AND l.objid::bigint = hashtext(p.relay)::bigint & 4294967295
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
+FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay;
+
+-- OutboxAge returns the edges of the outbox and how old its first row is, zeros if it is empty.
+-- name: OutboxAge :one
+SELECT coalesce(min(o.id), 0)::bigint AS first_id, coalesce(max(o.id), 0)::bigint AS last_id,
+  coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::float8 AS first_seconds
+FROM ((SELECT id, created_at FROM outbox ORDER BY id LIMIT 1) UNION ALL (SELECT id, created_at FROM outbox ORDER BY id DESC LIMIT 1)) o;
+
+-- ServiceSessions counts the processes of each service that are connected.
+-- name: ServiceSessions :one
+SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_api', 'member')) AS apis,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_relay', 'member')) AS relays,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_worker', 'member')) AS workers
+FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+WHERE a.datname = current_database() AND NOT r.rolsuper;
+
+-- FindOperation returns pgx.ErrNoRows if there is no such operation. xid is that of the transaction
+-- that accepted it, which wrote its outbox row too: the row's hidden xmin, with the epoch that makes
+-- it a transaction of the past.
+-- name: FindOperation :one
+SELECT s.*, (x.xid - CASE WHEN x.xid >= x.next THEN 4294967296 ELSE 0 END)::text AS xid
+FROM operation_states s
+JOIN operations o ON o.id = s.id
+CROSS JOIN LATERAL (
+  SELECT n.next, ((n.next >> 32) << 32) + o.xmin::text::bigint AS xid
+  FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n) x
+WHERE s.id = @id;
+
+-- MessageOfOperation returns the outbox row of an operation, by the transaction that wrote both;
+-- pgx.ErrNoRows if it is deleted, or if the database was restored from a dump since.
+-- name: MessageOfOperation :one
+SELECT o.id, o.topic, o.created_at, coalesce((SELECT p.reason FROM parked_rows p WHERE p.outbox_id = o.id), '')::text AS parked_reason
+FROM outbox o WHERE o.xid = (@xid::text)::xid8 AND o.key = @key AND position(convert_to(sqlc.arg(operation_id)::text, 'UTF8') IN o.payload) > 0
+ORDER BY o.id LIMIT 1;
+
+-- RelaysPast returns for each relay whether its saved position is past an outbox row.
+-- name: RelaysPast :many
+SELECT p.relay, coalesce(pg_visible_in_snapshot(o.xid, p.prev)
+  OR (o.id <= p.after_id AND pg_visible_in_snapshot(o.xid, p.cur)), false)::boolean AS past
+FROM relay_positions p, outbox o WHERE o.id = @id ORDER BY p.relay;
+
+-- FirstRowFrom returns the first outbox row from an id on, or pgx.ErrNoRows.
+-- name: FirstRowFrom :one
+SELECT id, created_at FROM outbox WHERE id >= sqlc.arg(id)::bigint ORDER BY id LIMIT 1;
+
+-- ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order.
+-- name: ReplayRows :execrows
+INSERT INTO outbox (topic, key, payload, headers)
+SELECT topic, key, payload, headers FROM outbox o
+WHERE o.id > sqlc.arg(after)::bigint AND o.id <= sqlc.arg(up_to)::bigint AND o.created_at >= @since
+  AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
+ORDER BY o.id;

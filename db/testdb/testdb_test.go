@@ -32,6 +32,16 @@ func TestServicesHaveOnlyTheirGrants(t *testing.T) {
 		{testdb.API, "INSERT INTO outbox (topic, key, payload, xid) VALUES ('t', 'k', '', '1')", false},
 		{testdb.API, "INSERT INTO outbox (id, topic, key, payload) OVERRIDING SYSTEM VALUE VALUES (1, 't', 'k', '')", false},
 		{testdb.API, "SELECT FROM outbox", false},
+		{testdb.API, "DELETE FROM outbox", false},
+		{testdb.API, "UPDATE wallets SET applied_seq = 1", false},
+		{testdb.API, "DELETE FROM wallets", false},
+		{testdb.API, "UPDATE wallet_sequences SET wallet_id = gen_random_uuid()", false},
+		{testdb.API, "INSERT INTO operations (wallet_id, seq, id, type, amount, created_at) VALUES (gen_random_uuid(), 1, gen_random_uuid(), 'DEPOSIT', 1, now())", false},
+		{testdb.API, "INSERT INTO api_keys (id, client, hash, scopes) VALUES (gen_random_uuid(), 'c', sha256(''), '{}')", false},
+		{testdb.API, "UPDATE api_keys SET revoked_at = NULL", false},
+		{testdb.API, "INSERT INTO outbox_topics VALUES ('t', 1)", false},
+		{testdb.API, "SELECT FROM relay_positions", false},
+		{testdb.API, "CREATE TABLE t ()", false},
 
 		{testdb.Relay, "SELECT FROM outbox", true},
 		{testdb.Relay, "DELETE FROM outbox", true},
@@ -39,6 +49,12 @@ func TestServicesHaveOnlyTheirGrants(t *testing.T) {
 		{testdb.Relay, "INSERT INTO outbox (topic, key, payload) VALUES ('t', 'k', '')", false},
 		{testdb.Relay, "SELECT FROM operations", false},
 		{testdb.Relay, "SELECT FROM wallets", false},
+		{testdb.Relay, "SELECT FROM outcomes", false},
+		{testdb.Relay, "SELECT FROM api_keys", false},
+		{testdb.Relay, "UPDATE outbox SET payload = ''", false},
+		{testdb.Relay, "UPDATE outbox_topics SET partitions = 1", false},
+		{testdb.Relay, "UPDATE relay_controls SET paused_at = NULL", false},
+		{testdb.Relay, "CREATE TABLE t ()", false},
 		{testdb.Relay, "INSERT INTO parked_rows (outbox_id, actor, reason) VALUES (1, 'a', 'r')", false},
 
 		{testdb.Worker, "SELECT FROM wallets FOR NO KEY UPDATE", true},
@@ -51,6 +67,18 @@ func TestServicesHaveOnlyTheirGrants(t *testing.T) {
 		{testdb.Worker, "DELETE FROM outcomes", false},
 		{testdb.Worker, "INSERT INTO wallets (id, currency) VALUES (gen_random_uuid(), 'EUR')", false},
 		{testdb.Worker, "DELETE FROM outbox", false},
+		{testdb.Worker, "INSERT INTO outbox (topic, key, payload) VALUES ('t', 'k', '')", false},
+		{testdb.Worker, "UPDATE wallets SET currency = 'USD'", false},
+		{testdb.Worker, "DELETE FROM operations", false},
+		{testdb.Worker, "UPDATE operations SET amount = 1", false},
+		{testdb.Worker, "SELECT FROM api_keys", false},
+		{testdb.Worker, "SELECT FROM relay_positions", false},
+		{testdb.Worker, "CREATE TABLE t ()", false},
+
+		// What operators did is nobody's business, and nobody's to add to.
+		{testdb.API, "SELECT FROM operator_actions", false},
+		{testdb.Relay, "INSERT INTO operator_actions (actor, action, reason) VALUES ('a', 'a', 'r')", false},
+		{testdb.Worker, "INSERT INTO operator_actions (actor, action, reason) VALUES ('a', 'a', 'r')", false},
 	} {
 		conn, err := pgx.Connect(t.Context(), database.As(test.service))
 		if err != nil {

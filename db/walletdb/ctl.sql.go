@@ -8,6 +8,8 @@ package walletdb
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const adoptRows = `-- name: AdoptRows :execrows
@@ -23,6 +25,245 @@ func (q *Queries) AdoptRows(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const behindWallets = `-- name: BehindWallets :many
+SELECT b.id, b.applied_seq, b.last_seq, (b.next_accepted_at IS NULL)::boolean AS halted,
+  coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds
+FROM (
+  SELECT w.id, w.applied_seq, s.last_seq,
+    (SELECT o.created_at FROM operations o WHERE o.wallet_id = w.id AND o.seq = w.applied_seq + 1) AS next_accepted_at
+  FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE s.last_seq > w.applied_seq LIMIT 10000) b
+ORDER BY b.next_accepted_at NULLS FIRST LIMIT $1::int
+`
+
+type BehindWalletsRow struct {
+	ID         uuid.UUID
+	AppliedSeq int64
+	LastSeq    int64
+	Halted     bool
+	AgeSeconds float64
+}
+
+// BehindWallets returns those of the first 10,000 wallets with pending operations that have waited
+// longest, and for how long. If the next operation to apply is missing, the wallet is halted. The
+// subselect keeps the planner from reading all operations.
+func (q *Queries) BehindWallets(ctx context.Context, maxRows int32) ([]BehindWalletsRow, error) {
+	rows, err := q.db.Query(ctx, behindWallets, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BehindWalletsRow
+	for rows.Next() {
+		var i BehindWalletsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.AppliedSeq,
+			&i.LastSeq,
+			&i.Halted,
+			&i.AgeSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countWallets = `-- name: CountWallets :one
+SELECT count(*) AS wallets, coalesce(sum(s.last_seq), 0)::bigint AS accepted, coalesce(sum(w.applied_seq), 0)::bigint AS applied,
+  clock_timestamp()::timestamptz AS at
+FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id
+`
+
+type CountWalletsRow struct {
+	Wallets  int64
+	Accepted int64
+	Applied  int64
+	At       time.Time
+}
+
+// CountWallets adds up what is accepted and what is applied, in one snapshot. It reads the rows of all
+// wallets.
+func (q *Queries) CountWallets(ctx context.Context) (CountWalletsRow, error) {
+	row := q.db.QueryRow(ctx, countWallets)
+	var i CountWalletsRow
+	err := row.Scan(
+		&i.Wallets,
+		&i.Accepted,
+		&i.Applied,
+		&i.At,
+	)
+	return i, err
+}
+
+const findOperation = `-- name: FindOperation :one
+SELECT s.wallet_id, s.seq, s.id, s.type, s.amount, s.reference, s.created_at, s.status, s.failure_reason, s.balance_after, s.applied_at, (x.xid - CASE WHEN x.xid >= x.next THEN 4294967296 ELSE 0 END)::text AS xid
+FROM operation_states s
+JOIN operations o ON o.id = s.id
+CROSS JOIN LATERAL (
+  SELECT n.next, ((n.next >> 32) << 32) + o.xmin::text::bigint AS xid
+  FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n) x
+WHERE s.id = $1
+`
+
+type FindOperationRow struct {
+	WalletID      uuid.UUID
+	Seq           int64
+	ID            uuid.UUID
+	Type          OperationType
+	Amount        int64
+	Reference     *string
+	CreatedAt     time.Time
+	Status        string
+	FailureReason *string
+	BalanceAfter  *int64
+	AppliedAt     *time.Time
+	XID           string
+}
+
+// FindOperation returns pgx.ErrNoRows if there is no such operation. xid is that of the transaction
+// that accepted it, which wrote its outbox row too: the row's hidden xmin, with the epoch that makes
+// it a transaction of the past.
+func (q *Queries) FindOperation(ctx context.Context, id uuid.UUID) (FindOperationRow, error) {
+	row := q.db.QueryRow(ctx, findOperation, id)
+	var i FindOperationRow
+	err := row.Scan(
+		&i.WalletID,
+		&i.Seq,
+		&i.ID,
+		&i.Type,
+		&i.Amount,
+		&i.Reference,
+		&i.CreatedAt,
+		&i.Status,
+		&i.FailureReason,
+		&i.BalanceAfter,
+		&i.AppliedAt,
+		&i.XID,
+	)
+	return i, err
+}
+
+const firstRowFrom = `-- name: FirstRowFrom :one
+SELECT id, created_at FROM outbox WHERE id >= $1::bigint ORDER BY id LIMIT 1
+`
+
+type FirstRowFromRow struct {
+	ID        int64
+	CreatedAt time.Time
+}
+
+// FirstRowFrom returns the first outbox row from an id on, or pgx.ErrNoRows.
+func (q *Queries) FirstRowFrom(ctx context.Context, id int64) (FirstRowFromRow, error) {
+	row := q.db.QueryRow(ctx, firstRowFrom, id)
+	var i FirstRowFromRow
+	err := row.Scan(&i.ID, &i.CreatedAt)
+	return i, err
+}
+
+const listActions = `-- name: ListActions :many
+SELECT id, done_at, actor, action, reason FROM operator_actions ORDER BY id DESC LIMIT $1::int
+`
+
+// ListActions returns the last ones, the newest first.
+func (q *Queries) ListActions(ctx context.Context, maxRows int32) ([]OperatorAction, error) {
+	rows, err := q.db.Query(ctx, listActions, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OperatorAction
+	for rows.Next() {
+		var i OperatorAction
+		if err := rows.Scan(
+			&i.ID,
+			&i.DoneAt,
+			&i.Actor,
+			&i.Action,
+			&i.Reason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const messageOfOperation = `-- name: MessageOfOperation :one
+SELECT o.id, o.topic, o.created_at, coalesce((SELECT p.reason FROM parked_rows p WHERE p.outbox_id = o.id), '')::text AS parked_reason
+FROM outbox o WHERE o.xid = ($1::text)::xid8 AND o.key = $2 AND position(convert_to($3::text, 'UTF8') IN o.payload) > 0
+ORDER BY o.id LIMIT 1
+`
+
+type MessageOfOperationParams struct {
+	XID         string
+	Key         string
+	OperationID string
+}
+
+type MessageOfOperationRow struct {
+	ID           int64
+	Topic        string
+	CreatedAt    time.Time
+	ParkedReason string
+}
+
+// MessageOfOperation returns the outbox row of an operation, by the transaction that wrote both;
+// pgx.ErrNoRows if it is deleted, or if the database was restored from a dump since.
+func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperationParams) (MessageOfOperationRow, error) {
+	row := q.db.QueryRow(ctx, messageOfOperation, arg.XID, arg.Key, arg.OperationID)
+	var i MessageOfOperationRow
+	err := row.Scan(
+		&i.ID,
+		&i.Topic,
+		&i.CreatedAt,
+		&i.ParkedReason,
+	)
+	return i, err
+}
+
+const noteAction = `-- name: NoteAction :exec
+INSERT INTO operator_actions (actor, action, reason) VALUES ($1, $2, $3)
+`
+
+type NoteActionParams struct {
+	Actor  string
+	Action string
+	Reason string
+}
+
+// NoteAction leaves who did what and why. It belongs in the transaction of what was done.
+func (q *Queries) NoteAction(ctx context.Context, arg NoteActionParams) error {
+	_, err := q.db.Exec(ctx, noteAction, arg.Actor, arg.Action, arg.Reason)
+	return err
+}
+
+const outboxAge = `-- name: OutboxAge :one
+SELECT coalesce(min(o.id), 0)::bigint AS first_id, coalesce(max(o.id), 0)::bigint AS last_id,
+  coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::float8 AS first_seconds
+FROM ((SELECT id, created_at FROM outbox ORDER BY id LIMIT 1) UNION ALL (SELECT id, created_at FROM outbox ORDER BY id DESC LIMIT 1)) o
+`
+
+type OutboxAgeRow struct {
+	FirstID      int64
+	LastID       int64
+	FirstSeconds float64
+}
+
+// OutboxAge returns the edges of the outbox and how old its first row is, zeros if it is empty.
+func (q *Queries) OutboxAge(ctx context.Context) (OutboxAgeRow, error) {
+	row := q.db.QueryRow(ctx, outboxAge)
+	var i OutboxAgeRow
+	err := row.Scan(&i.FirstID, &i.LastID, &i.FirstSeconds)
+	return i, err
 }
 
 const outboxRow = `-- name: OutboxRow :one
@@ -146,6 +387,122 @@ func (q *Queries) RegisterTopic(ctx context.Context, arg RegisterTopicParams) (i
 	return result.RowsAffected(), nil
 }
 
+const relayStates = `-- name: RelayStates :many
+SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
+  c.paused_at, coalesce(c.reason, '')::text AS pause_reason,
+  coalesce((SELECT a.usename || ' ' || a.application_name
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 7304518 AND l.objsubid = 2
+      AND l.objid::bigint = hashtext(p.relay)::bigint & 4294967295
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
+FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay
+`
+
+type RelayStatesRow struct {
+	Relay           string
+	Prev            string
+	Cur             *string
+	AfterID         int64
+	LastID          int64
+	SavedSecondsAgo float64
+	PausedAt        *time.Time
+	PauseReason     string
+	Leader          string
+}
+
+// RelayStates returns each relay's saved position, what an operator told it, and which session leads:
+// the holder of the lock that TryLead takes.
+func (q *Queries) RelayStates(ctx context.Context) ([]RelayStatesRow, error) {
+	rows, err := q.db.Query(ctx, relayStates)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RelayStatesRow
+	for rows.Next() {
+		var i RelayStatesRow
+		if err := rows.Scan(
+			&i.Relay,
+			&i.Prev,
+			&i.Cur,
+			&i.AfterID,
+			&i.LastID,
+			&i.SavedSecondsAgo,
+			&i.PausedAt,
+			&i.PauseReason,
+			&i.Leader,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const relaysPast = `-- name: RelaysPast :many
+SELECT p.relay, coalesce(pg_visible_in_snapshot(o.xid, p.prev)
+  OR (o.id <= p.after_id AND pg_visible_in_snapshot(o.xid, p.cur)), false)::boolean AS past
+FROM relay_positions p, outbox o WHERE o.id = $1 ORDER BY p.relay
+`
+
+type RelaysPastRow struct {
+	Relay string
+	Past  bool
+}
+
+// RelaysPast returns for each relay whether its saved position is past an outbox row.
+func (q *Queries) RelaysPast(ctx context.Context, id int64) ([]RelaysPastRow, error) {
+	rows, err := q.db.Query(ctx, relaysPast, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RelaysPastRow
+	for rows.Next() {
+		var i RelaysPastRow
+		if err := rows.Scan(&i.Relay, &i.Past); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const replayRows = `-- name: ReplayRows :execrows
+INSERT INTO outbox (topic, key, payload, headers)
+SELECT topic, key, payload, headers FROM outbox o
+WHERE o.id > $1::bigint AND o.id <= $2::bigint AND o.created_at >= $3
+  AND ($4::text = '' OR o.key = $4::text)
+ORDER BY o.id
+`
+
+type ReplayRowsParams struct {
+	After int64
+	UpTo  int64
+	Since time.Time
+	Key   string
+}
+
+// ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order.
+func (q *Queries) ReplayRows(ctx context.Context, arg ReplayRowsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, replayRows,
+		arg.After,
+		arg.UpTo,
+		arg.Since,
+		arg.Key,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const resetPositions = `-- name: ResetPositions :execrows
 UPDATE relay_positions SET prev = '1:1:', cur = NULL, after_id = 0, last_id = 0, updated_at = now(),
   system_identifier = (SELECT system_identifier FROM pg_control_system()),
@@ -159,6 +516,28 @@ func (q *Queries) ResetPositions(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const serviceSessions = `-- name: ServiceSessions :one
+SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_api', 'member')) AS apis,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_relay', 'member')) AS relays,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_worker', 'member')) AS workers
+FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
+WHERE a.datname = current_database() AND NOT r.rolsuper
+`
+
+type ServiceSessionsRow struct {
+	Apis    int64
+	Relays  int64
+	Workers int64
+}
+
+// ServiceSessions counts the processes of each service that are connected.
+func (q *Queries) ServiceSessions(ctx context.Context) (ServiceSessionsRow, error) {
+	row := q.db.QueryRow(ctx, serviceSessions)
+	var i ServiceSessionsRow
+	err := row.Scan(&i.Apis, &i.Relays, &i.Workers)
+	return i, err
 }
 
 const setPaused = `-- name: SetPaused :exec

@@ -120,6 +120,14 @@ type OperationState struct {
 	AppliedAt     *time.Time
 }
 
+type OperatorAction struct {
+	ID     int64
+	DoneAt time.Time
+	Actor  string
+	Action string
+	Reason string
+}
+
 type OutboxTopic struct {
 	Topic      string
 	Partitions int32
