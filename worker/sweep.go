@@ -25,6 +25,9 @@ const (
 	sweepLookBack = 20
 	// sweepMemory bounds the wallets that one pass remembers for the next.
 	sweepMemory = 100_000
+	// sweepRest is how long the walk over all wallets rests after a page, in times of what the page
+	// took. Of millions of wallets most are on no page that Postgres has in memory.
+	sweepRest = 19
 )
 
 // sweeper applies what Kafka did not bring, whatever the reason. One worker at a time sweeps, in two
@@ -43,6 +46,7 @@ type sweeper struct {
 
 	walk      uuid.UUID           // the wallets up to it are done in this pass
 	walkBegan time.Time           // when this pass began
+	walkAfter time.Time           // when its next page may be read
 	before    map[uuid.UUID]int64 // what the wallets that were behind in the last pass had accepted
 	behind    map[uuid.UUID]int64 // the same of this pass
 }
@@ -151,18 +155,24 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 }
 
 // sweepWallets does the next page of wallets. A wallet is behind if it has not applied what it had
-// accepted in the pass before, which was a distance ago at least.
+// accepted in the pass before, which was a distance ago at least. The walk takes a twentieth of one
+// connection's time at most, however slow the disk: it is the last resort, and may take hours.
 func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
+	if time.Now().Before(s.walkAfter) {
+		return nil
+	}
 	if s.walk == uuid.Nil {
 		if time.Since(s.walkBegan) < s.distance {
 			return nil
 		}
 		s.walkBegan, s.before, s.behind = time.Now(), s.behind, map[uuid.UUID]int64{}
 	}
+	reading := time.Now()
 	wallets, err := q.WalletsAfter(ctx, walletdb.WalletsAfterParams{After: s.walk, MaxRows: sweepPage})
 	if err != nil {
 		return err
 	}
+	s.walkAfter = time.Now().Add(sweepRest * time.Since(reading))
 	var targets []target
 	for _, w := range wallets {
 		if upTo := s.before[w.ID]; upTo > w.AppliedSeq {

@@ -104,6 +104,7 @@ func TestTheWalkFindsWhatWasBehindInThePassBefore(t *testing.T) {
 	pass := func() {
 		t.Helper()
 		for more := true; more; more = sweeper.walk != uuid.Nil {
+			sweeper.walkAfter = time.Time{}
 			if err := sweeper.sweepWallets(t.Context(), q); err != nil {
 				t.Fatal(err)
 			}
@@ -121,6 +122,38 @@ func TestTheWalkFindsWhatWasBehindInThePassBefore(t *testing.T) {
 	pass()
 	s.wantBalance(wallets[0], 2, 2)
 	s.audit()
+}
+
+// On a slow disk the walk must leave the disk to others.
+func TestTheWalkRestsLongerThanItReads(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	sweeper, q := s.sweeper(0)
+	s.wallet()
+	locker := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
+	locker.exec("BEGIN")
+	locker.exec("LOCK wallets")
+	began, page := time.Now(), make(chan error)
+	go func() { page <- sweeper.sweepWallets(context.Background(), q) }()
+	s.waitForLock()
+	waited := time.Since(began)
+	locker.exec("COMMIT")
+	if err := <-page; err != nil {
+		t.Fatal(err)
+	}
+	if rest := time.Since(began); sweeper.walkAfter.Sub(began) < sweepRest*waited/2 {
+		t.Errorf("after a page of %v the walk rests until %v", rest, sweeper.walkAfter.Sub(began))
+	}
+	accepted := s.wallet()
+	s.accept(accepted, 1)
+	for range 3 {
+		if err := sweeper.sweepWallets(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(sweeper.behind) > 0 {
+		t.Error("the walk goes on before it has rested")
+	}
 }
 
 func TestOneWorkerSweepsAtATime(t *testing.T) {
