@@ -150,6 +150,36 @@ func TestPoisonBytesArePassedOver(t *testing.T) {
 	}
 }
 
+// The offset passes what cannot be applied before somebody repairs it, and nothing else: it waits for a
+// wallet that only cannot be written for now, while others go on.
+func TestTheOffsetPassesDamagedWalletsAlone(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 1)
+	damaged, poisoned, healthy := s.wallet(), s.wallet(), s.wallet()
+	s.damaged = damaged
+	messages := slices.Concat(s.accept(damaged, 1, 1), s.accept(healthy, 1), s.accept(poisoned, 1), s.accept(healthy, 1))
+	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 1", damaged)
+	s.exec("INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ($1, 1, 'PROCESSED', 1)", poisoned)
+	w := s.startWorker(k)
+	k.produce(messages...)
+	eventually(t, 30*time.Second, func() string {
+		var seq int64
+		s.scan(&seq, "SELECT applied_seq FROM wallets WHERE id = $1", healthy)
+		if committed := s.checkOffsets(k); committed > 3 {
+			t.Fatalf("%d messages committed, and the fourth is not applied", committed)
+		}
+		if seq < 2 {
+			return fmt.Sprintf("the healthy wallet is at sequence %d", seq)
+		}
+		return ""
+	})
+	s.exec("DELETE FROM outcomes WHERE wallet_id = $1", poisoned)
+	s.waitCommitted(k, 5)
+	s.wantBalance(poisoned, 1, 1)
+	s.wantBalance(damaged, 0, 0)
+	w.stop()
+}
+
 // Kafka has lost messages: those of the end, which no later message makes up for. The sweep does.
 func TestTheSweepAppliesWhatKafkaLost(t *testing.T) {
 	t.Parallel()
