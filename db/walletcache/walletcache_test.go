@@ -33,6 +33,46 @@ func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
 	expect(t, client, wallet)
 }
 
+// A worker that was stopped writes what it had in hand; a reader fills in what it read long ago.
+func TestAStaleWriterChangesNothing(t *testing.T) {
+	t.Parallel()
+	client, wallet := connect(t), newWallet()
+	at := func(version int64) walletdb.Wallet {
+		w := wallet
+		w.AppliedSeq, w.Balance = version, 10*version
+		return w
+	}
+	set := func(w walletdb.Wallet) error { return walletcache.Set(t.Context(), client, []walletdb.Wallet{w}) }
+	fill := func(w walletdb.Wallet) error { return walletcache.Fill(t.Context(), client, w) }
+	raise := func(w walletdb.Wallet) error {
+		return walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: w.ID, AppliedSeq: w.AppliedSeq, Balance: w.Balance})
+	}
+	for _, step := range []struct {
+		fact    string
+		write   func(walletdb.Wallet) error
+		version int64
+		want    int64
+	}{
+		{"the first version", set, 9, 9},
+		{"a newer one, which is less as text", set, 10, 10},
+		{"the worker's older one", set, 9, 10},
+		{"a reader's older one", fill, 2, 10},
+		{"an older state without the wallet's other fields", raise, 3, 10},
+		{"an unused wallet", set, 0, 10},
+		{"a newer state", raise, 11, 11},
+		{"the same version again", set, 11, 11},
+		{"the older ones again", fill, 10, 11},
+	} {
+		if err := step.write(at(step.version)); err != nil {
+			t.Fatal(err)
+		}
+		got, found, err := walletcache.Get(t.Context(), client, wallet.ID)
+		if diff := cmp.Diff(at(step.want), got); diff != "" || !found || err != nil {
+			t.Fatalf("%s: version %d, want %d; found = %v, %v\n%s", step.fact, got.AppliedSeq, step.want, found, err, diff)
+		}
+	}
+}
+
 func TestRaiseHidesAnOlderStateUntilAReaderFillsIt(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()

@@ -1,0 +1,84 @@
+// Package mutation proves that tests can fail. A mutation takes a rule out of a copy of the code, and
+// the test that guards the rule must then fail: if it does not, the test is blind.
+package mutation
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A Mutation takes one rule out.
+type Mutation struct {
+	rule, test, file string
+	edits            []string
+}
+
+// Of takes the rule out of a file, named from the package's folder: edits are what is found there,
+// exactly once, what it is replaced by, and so on. The test of that name must then fail.
+func Of(rule, test, file string, edits ...string) Mutation { return Mutation{rule, test, file, edits} }
+
+// Run tries each mutation on the package in the current folder, and logs a row of a table about it:
+// the rule, the test that found it out, the time which that test took, and what it said.
+func Run(t *testing.T, mutations []Mutation) {
+	for _, m := range mutations {
+		t.Run(m.rule, func(t *testing.T) {
+			// GOFLAGS reaches the builds that a test does itself.
+			child := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run=^"+m.test+"$", ".")
+			child.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -vet=off -ldflags=-w -overlay="+overlay(t, m))
+			output, err := child.CombinedOutput()
+			failed := regexp.MustCompile(`--- FAIL: ` + m.test + ` \((\S+)\)`).FindSubmatch(output)
+			if err == nil || failed == nil {
+				t.Fatalf("not caught by %s: %v\n%s", m.test, err, output)
+			}
+			t.Logf("| %s | %s | %s | %s |", m.rule, m.test, failed[1], lastComplaint(output))
+		})
+	}
+}
+
+// overlay writes the mutated copy, and returns the file that tells the go command of it.
+func overlay(t *testing.T, m Mutation) string {
+	t.Helper()
+	source, err := os.ReadFile(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(m.edits); i += 2 {
+		if n := strings.Count(string(source), m.edits[i]); n != 1 {
+			t.Fatalf("%s has %q %d times, not once: change the mutation with the code", m.file, m.edits[i], n)
+		}
+	}
+	original, err := filepath.Abs(m.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutant := filepath.Join(t.TempDir(), filepath.Base(m.file))
+	if err := os.WriteFile(mutant, []byte(strings.NewReplacer(m.edits...).Replace(string(source))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := mutant + ".overlay"
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+var complaint = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: (.+)$`)
+
+// lastComplaint is the last thing that a failed test said, in short.
+func lastComplaint(output []byte) string {
+	said := complaint.FindAllSubmatch(output, -1)
+	if said == nil {
+		return "no word"
+	}
+	text := []rune(string(said[len(said)-1][1]))
+	return string(text[:min(len(text), 120)])
+}
