@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// figures are what one run of a scenario came to, by name; the unit is part of the name.
+type figures map[string]float64
+
+// snapshot is the state of the system's counters at one moment.
+type snapshot struct {
+	at       time.Time
+	used     map[string]usage
+	applied  int64
+	walBytes int64
+	commits  int64
+	polls    int64 // of them by who watches what is applied
+	metrics  map[string]float64
+}
+
+// snapshot takes one.
+func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
+	shot := snapshot{at: time.Now(), used: t.measureUsage(), metrics: map[string]float64{}}
+	if t.conn == nil {
+		return shot, ctx.Err()
+	}
+	for _, p := range t.services {
+		if err := readMetrics(ctx, p.adminURL+"/metrics", shot.metrics); err != nil && p.currentPID() != 0 {
+			return shot, err
+		}
+	}
+	err := t.conn.QueryRow(ctx, `SELECT (SELECT coalesce(sum(applied_seq), 0) FROM wallets)::bigint, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,
+		(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())`).Scan(&shot.applied, &shot.walBytes, &shot.commits)
+	return shot, err
+}
+
+// readMetrics adds a service's metrics without labels to those of the others.
+func readMetrics(ctx context.Context, url string, into map[string]float64) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		name, text, found := strings.Cut(lines.Text(), " ")
+		if value, err := strconv.ParseFloat(text, 64); found && err == nil && strings.HasPrefix(name, "wallet_") {
+			into[name] += value
+		}
+	}
+	return lines.Err()
+}
+
+// measureLoad adds what a load came to between two snapshots.
+func (f figures) measureLoad(begin, end snapshot, history []operation, watch *appliedWatch) {
+	var due []operation
+	answered := 0
+	for _, op := range history {
+		if op.due.After(begin.at) && op.due.Before(end.at) && !op.answered.IsZero() {
+			due = append(due, op)
+		}
+		if op.answered.After(begin.at) && op.answered.Before(end.at) {
+			answered++
+		}
+	}
+	accept, applied := latencies(due, watch)
+	f.quantiles("accept", accept)
+	seconds := end.at.Sub(begin.at).Seconds()
+	f["accepted/s"] = float64(answered) / seconds
+	f.measureUse(begin, end, answered)
+	if watch.steps == nil {
+		return
+	}
+	f.quantiles("applied", applied)
+	f["applied/s"] = float64(end.applied-begin.applied) / seconds
+	grown := func(metric string) float64 { return end.metrics[metric] - begin.metrics[metric] }
+	flushes, waves, batches := grown("wallet_api_flush_operations_count"), grown("wallet_relay_wave_rows_count"), grown("wallet_worker_batch_messages_count")
+	f["operations/flush"] = grown("wallet_api_flush_operations_sum") / max(1, flushes)
+	f["rows/wave"] = grown("wallet_relay_wave_rows_sum") / max(1, waves)
+	f["messages/batch"] = grown("wallet_worker_batch_messages_sum") / max(1, batches)
+	// A flush and a worker's batch take two round trips for their one transaction; everything else that
+	// asks the database takes one.
+	commits := max(0, float64(end.commits-begin.commits-(end.polls-begin.polls)))
+	f["transactions/op"] = commits / float64(max(1, answered))
+	f["round trips/op"] = (commits + flushes + batches) / float64(max(1, answered))
+}
+
+// measureUse adds what the processes consumed between two snapshots, for each of some operations.
+func (f figures) measureUse(begin, end snapshot, operations int) {
+	perOperation := 1 / float64(max(1, operations))
+	f["WAL B/op"] = float64(end.walBytes-begin.walBytes) * perOperation
+	f["CPU system µs/op"] = 0
+	for name, used := range end.used {
+		cost := float64((used.cpu - begin.used[name].cpu).Microseconds()) * perOperation
+		f["CPU "+name+" µs/op"] = cost
+		if name != "generator" {
+			f["CPU system µs/op"] += cost
+		}
+		if used.rssMiB > 0 {
+			f["RSS "+name+" MiB"] = used.rssMiB
+		}
+	}
+}
+
+func (f figures) quantiles(name string, h *hdrhistogram.Histogram) {
+	if h.TotalCount() == 0 {
+		return
+	}
+	for quantile, percentile := range map[string]float64{"p50": 50, "p99": 99, "p99.9": 99.9, "max": 100} {
+		f[name+" "+quantile+" ms"] = float64(h.ValueAtPercentile(percentile)) / 1000
+	}
+}
+
+// compare adds the ratios to the yardsticks of the same run.
+func (f figures) compare(sc scenario, run map[string]figures) {
+	ratio := func(name, figure, yardstick, of string) {
+		if base := run[yardstick][of]; base > 0 && f[figure] > 0 {
+			f[name] = f[figure] / base
+		}
+	}
+	if !sc.yardstick && sc.ratePerSecond == 0 && sc.batch == 0 {
+		ratio("of nothing", "accepted/s", fmt.Sprintf("nothing, c=%d", sc.connections), "accepted/s")
+	}
+	ratio("relay of librdkafka", "relay rows/s", "librdkafka", "produced/s")
+	ratio("worker of librdkafka", "worker operations/s", "librdkafka", "consumed/s")
+}
+
+const tableHead = `                                  accepted  applied     accept, ms              applied, ms        CPU µs/operation    WAL  trips     of      of
+  scenario                          /s        /s     p50    p99   p99.9    p50     p99   p99.9   system  generator  B/op    /op  nothing pipeline`
+
+// line is a row of the table. What is not in the table, a drain's rates, follows it.
+func (f figures) line(name string, broken bool) string {
+	cell := func(format, figure string) string {
+		value, found := f[figure]
+		if !found {
+			return fmt.Sprintf("%*s", len(fmt.Sprintf(format, 0.0)), "-")
+		}
+		return fmt.Sprintf(format, value)
+	}
+	line := fmt.Sprintf("  %-32s", name)
+	for _, column := range []struct{ format, figure string }{
+		{"%8.0f", "accepted/s"}, {" %8.0f", "applied/s"},
+		{" %7.2f", "accept p50 ms"}, {" %7.1f", "accept p99 ms"}, {" %7.1f", "accept p99.9 ms"},
+		{" %7.1f", "applied p50 ms"}, {" %7.1f", "applied p99 ms"}, {" %7.1f", "applied p99.9 ms"},
+		{" %8.0f", "CPU system µs/op"}, {" %8.0f", "CPU generator µs/op"}, {" %7.0f", "WAL B/op"},
+		{" %6.2f", "round trips/op"}, {" %7.2f", "of nothing"}, {" %7.2f", "of pipeline"},
+	} {
+		line += cell(column.format, column.figure)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		if slices.Contains(ownLine, name) && (f[name] > 0 || !strings.Contains(name, "503")) {
+			line += fmt.Sprintf("\n      %s %.4g", name, f[name])
+		}
+	}
+	if broken {
+		line += "  BROKEN"
+	}
+	return line
+}
+
+// ownLine are the figures that only some scenarios have, or that should be none.
+var ownLine = []string{
+	"pipeline accepted/s", "pipeline applied/s", "produced/s", "consumed/s", "relay rows/s", "worker operations/s", "relay of librdkafka",
+	"worker of librdkafka", "reads/s", "read p50 ms", "read p99 ms", "neighbours alone accept p99 ms", "neighbours alone applied p99 ms",
+	"neighbours accept p99 ms", "neighbours applied p99 ms", "accept p99 of alone", "applied p99 of alone", "answers 503", "stalls over 200 ms",
+	"relay CPU system µs/row", "worker CPU system µs/op",
+}
+
+// printCPU shows where the time of an operation goes.
+func printCPU(out io.Writer, results []result) {
+	fmt.Fprintln(out, "\n  CPU µs per operation by process; RSS MiB; operations per flush, rows per wave, messages per batch")
+	for _, r := range results {
+		fmt.Fprintf(out, "  %-32s", r.Scenario)
+		for _, name := range slices.Sorted(maps.Keys(r.Figures)) {
+			if process, found := strings.CutPrefix(name, "CPU "); found && !strings.Contains(name, "system") {
+				fmt.Fprintf(out, "  %s %.0f", strings.TrimSuffix(process, " µs/op"), r.Figures[name].Median)
+			}
+		}
+		for _, name := range []string{"RSS api MiB", "RSS relay MiB", "RSS worker MiB", "operations/flush", "rows/wave", "messages/batch"} {
+			if value, found := r.Figures[name]; found {
+				fmt.Fprintf(out, "  %s %.0f", strings.TrimSuffix(name, " MiB"), value.Median)
+			}
+		}
+		fmt.Fprintln(out)
+	}
+}

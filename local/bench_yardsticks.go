@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// yardsticks are what the machine and the parts can do without the system, measured in the same run.
+func yardsticks() []scenario {
+	all := []scenario{{name: "librdkafka", yardstick: true, run: (*bed).librdkafka, lasts: 20 * time.Second}}
+	all = append(all, scenario{name: peersNothing, yardstick: true, run: (*bed).nothingByNetHTTP, lasts: 3 * time.Second})
+	for _, c := range []int{1, 64, 256, 1000} {
+		all = append(all, scenario{name: fmt.Sprintf("nothing, c=%d", c), connections: c, yardstick: true, run: (*bed).nothing})
+	}
+	for _, p := range []struct{ wallets, batch int }{{1, 1}, {1, 20}, {1, 100}, {1, 500}, {10_000, 500}} {
+		name := fmt.Sprintf("pipeline, one wallet, by %d", p.batch)
+		if p.wallets > 1 {
+			name = fmt.Sprintf("pipeline, %d wallets, by %d", p.wallets, p.batch)
+		}
+		all = append(all, scenario{name: name, yardstick: true, lasts: pipelineWarmUp + pipelineMeasured + 2*time.Second, run: func(t *bed, ctx context.Context) (figures, error) {
+			return t.pipelineAlone(ctx, p.wallets, p.batch)
+		}})
+	}
+	return all
+}
+
+// nothing is the load against a server that does nothing.
+func (t *bed) nothing(ctx context.Context) (figures, error) {
+	defer func() { stopAll(t.services) }()
+	if err := t.startNothing(ctx); err != nil {
+		return nil, err
+	}
+	l := t.load([]uuid.UUID{uuid.New()})
+	f, _, err := t.measure(ctx, l)
+	return f, err
+}
+
+// peersNothing is the yardstick that tells how fast the machine is: unlike the load generator it does not
+// change with this repository.
+const peersNothing = "nothing, by net/http, c=1"
+
+// nothingByNetHTTP measures the do-nothing server with the standard library's client.
+func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
+	defer func() { stopAll(t.services) }()
+	if err := t.startNothing(ctx); err != nil {
+		return nil, err
+	}
+	h := newHistogram()
+	for began := time.Now(); time.Since(began) < 2*time.Second; {
+		sent := time.Now()
+		response, err := http.Post(t.apiURLs[0], "application/json", strings.NewReader(`{"walletId":"01a20d5d-ed73-7e8d-bc6e-41743501eb7e","operationType":"DEPOSIT","amount":1000}`))
+		if err != nil {
+			return nil, err
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		observe(h, time.Since(sent))
+	}
+	f := figures{"accepted/s": float64(h.TotalCount()) / 2}
+	f.quantiles("accept", h)
+	return f, nil
+}
+
+// startNothing starts the yardstick instead of the system.
+func (s *stack) startNothing(ctx context.Context) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	p := &process{
+		name: "nothing", argv: []string{self(), "nothing", address(port)}, log: s.state.log("nothing"),
+		changed: func(string) {},
+		ready: func(ctx context.Context) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address(port))
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		},
+	}
+	s.apiURLs = []string{"http://" + address(port)}
+	s.services = []*process{p}
+	return p.start(ctx)
+}
+
+// serveNothing reads requests and answers them like an api that has nothing to do.
+func serveNothing(addr string) error {
+	var sequence atomic.Int64
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.WriteHeader(http.StatusAccepted)
+		fmt.Fprintf(w, `{"operationId":"0d9f8b0e-8a37-5d0c-9c8e-0f7c8e0b7f11","walletId":"01a20d5d-ed73-7e8d-bc6e-41743501eb7e","sequence":%d,"operationType":"DEPOSIT","amount":1000,"status":"PENDING","createdAt":"2026-01-01T00:00:00.000000Z"}`, sequence.Add(1))
+	})
+	err := (&http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// librdkafka measures Kafka's client with the relay's settings for producing and the worker's for
+// consuming, which only they know: their own benchmarks do it.
+func (t *bed) librdkafka(ctx context.Context) (figures, error) {
+	const messages = 500_000
+	f := figures{}
+	for program, figure := range map[string]string{"relay": "produced/s", "worker": "consumed/s"} {
+		binary := filepath.Join(t.benchmark.bin, program+".test")
+		if err := run(ctx, t.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
+			return nil, err
+		}
+		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^BenchmarkLibrdkafka$", "-test.benchtime", fmt.Sprintf("%dx", messages))
+		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.parts.databaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.parts.kafkaBrokers)
+		text, err := cmd.CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w\n%s", binary, err, text)
+		}
+		// BenchmarkLibrdkafka 	  500000	  4123 ns/op	  3.1 cpu-µs/row	 242505 rows/s
+		rate := regexp.MustCompile(`([0-9.e+]+) rows/s`).FindSubmatch(text)
+		if rate == nil {
+			return nil, fmt.Errorf("%s says no rate:\n%s", binary, text)
+		}
+		if f[figure], err = strconv.ParseFloat(string(rate[1]), 64); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// comparePipeline adds how the system compares to its database pipeline alone, with as many wallets and
+// flushes as large.
+func (t *bed) comparePipeline(ctx context.Context, f figures, wallets int) error {
+	stopAll(t.services)
+	size := max(1, int(math.Round(f["operations/flush"])))
+	alone, err := t.pipelineAlone(ctx, wallets, size)
+	if err != nil {
+		return err
+	}
+	f["pipeline accepted/s"], f["pipeline applied/s"] = alone["accepted/s"], alone["applied/s"]
+	f["of pipeline"] = f["applied/s"] / alone["applied/s"]
+	return nil
+}
+
+// measureFdatasync is the time that the disk takes to keep what a small transaction writes.
+func measureFdatasync() (p50Ms float64, err error) {
+	file, err := os.CreateTemp("", "fdatasync-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	const rounds = 1000
+	block := make([]byte, 8192)
+	if _, err := file.Write(make([]byte, 16<<20)); err != nil {
+		return 0, err
+	}
+	if err := file.Sync(); err != nil {
+		return 0, err
+	}
+	var took []time.Duration
+	for i := range int64(rounds) {
+		started := time.Now()
+		if _, err := file.WriteAt(block, i*int64(len(block))); err != nil {
+			return 0, err
+		}
+		if err := syscall.Fdatasync(int(file.Fd())); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(started))
+	}
+	slices.Sort(took)
+	return float64(took[rounds/2].Microseconds()) / 1000, nil
+}
+
+// measureBusy tells how much of the machine something else takes.
+func measureBusy(during time.Duration) (percent float64, err error) {
+	read := func() (busy, total int64, err error) {
+		text, err := os.ReadFile("/proc/stat")
+		if err != nil {
+			return 0, 0, err
+		}
+		var user, nice, system, idle, wait, irq, softirq, steal int64
+		if _, err := fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq, &steal); err != nil {
+			return 0, 0, err
+		}
+		busy = user + nice + system + irq + softirq + steal
+		return busy, busy + idle + wait, nil
+	}
+	busy, total, err := read()
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(during)
+	busyAfter, totalAfter, err := read()
+	return 100 * float64(busyAfter-busy) / float64(max(1, totalAfter-total)), err
+}
+
+// commit is the version of the code that is measured.
+func commit(root string) string {
+	cmd := exec.Command("git", "describe", "--always", "--dirty")
+	cmd.Dir = root
+	text, err := cmd.Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(text))
+}
