@@ -2,10 +2,16 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
 
 func TestUsageGrowsWithTheWorkThatAProcessDoes(t *testing.T) {
@@ -47,15 +53,137 @@ func TestMeasuredIsWhatWasDueBetweenTheSnapshots(t *testing.T) {
 		{due: at(2.8), answered: at(3.5), sequence: 3}, // answered too late to count for the rate
 		{due: at(2.9)}, // never answered
 	}
-	r := result{}
-	r.fill(
-		snapshot{at: at(1), applied: 10, walBytes: 100, used: map[string]usage{"api": {cpu: time.Millisecond}}},
-		snapshot{at: at(3), applied: 14, walBytes: 300, used: map[string]usage{"api": {cpu: 3 * time.Millisecond}}},
-		history, &appliedWatch{})
-	if r.AcceptedPerSec != 1 || r.AppliedPerSec != 2 || r.WALBytesPerOp != 100 || r.CPUMicrosPerOp["api"] != 1000 {
-		t.Errorf("%+v", r)
+	f := figures{}
+	f.measureLoad(
+		snapshot{at: at(1), applied: 10, walBytes: 100, used: map[string]usage{"api": {cpu: time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 10, "wallet_api_flush_operations_count": 10}, commits: 100},
+		snapshot{at: at(3), applied: 14, walBytes: 300, used: map[string]usage{"api": {cpu: 3 * time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 13, "wallet_api_flush_operations_count": 11}, commits: 110, polls: 6},
+		history, &appliedWatch{steps: map[uuid.UUID][]appliedStep{}})
+	want := figures{"accepted/s": 1, "applied/s": 2, "WAL B/op": 100, "CPU api µs/op": 1000, "CPU system µs/op": 1000, "operations/flush": 3, "transactions/op": 2, "round trips/op": 2.5}
+	for name, value := range want {
+		if f[name] != value {
+			t.Errorf("%s is %g, want %g", name, f[name], value)
+		}
 	}
-	if r.AcceptMs.P50 < 199 || r.AcceptMs.Max < 699 || r.AcceptMs.Max > 701 {
-		t.Errorf("%+v", r.AcceptMs)
+	if f["accept p50 ms"] < 199 || f["accept max ms"] < 699 || f["accept max ms"] > 701 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
+	b := &benchmark{
+		config:   config{databaseURL: required(t, "TEST_DATABASE_URL"), redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS"), apis: 1, relays: 1, workers: 1},
+		bin:      testBinaries(t),
+		warmUp:   200 * time.Millisecond,
+		measured: time.Second,
+		out:      t.Output(),
+	}
+	mixed := scenario{name: "mixed", wallets: 50, connections: 64, zipf: true, resendPercent: 10, readPercent: 20, withdrawUpTo: 4000, pipeline: true}
+	chosen := []scenario{mixed, storedScenario(3000)}
+	for _, sc := range scenarios(4000, time.Second) {
+		if slices.Contains([]string{"nothing, c=1", "batch of 10", "neighbours", "drain, one wallet"}, sc.name) {
+			chosen = append(chosen, sc)
+		}
+	}
+	r := report{}
+	broken, err := b.runAll(t.Context(), chosen, 1, &r)
+	if err != nil || broken != nil {
+		t.Fatal(err, broken)
+	}
+	for _, result := range r.Results {
+		if result.Figures["accepted/s"].Median == 0 && result.Figures["relay rows/s"].Median == 0 {
+			t.Errorf("%s has no rate: %v", result.Scenario, result.Figures)
+		}
+	}
+	if len(r.Results) != 6 {
+		t.Errorf("%d of 6 scenarios ran", len(r.Results))
+	}
+}
+
+func TestRefusesToMeasureADatabaseThatIsNotDurable(t *testing.T) {
+	conn := testdb.New(t).Conn(t)
+	if err := requireDurable(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), "SET synchronous_commit = off"); err != nil {
+		t.Fatal(err)
+	}
+	if err := requireDurable(t.Context(), conn); err == nil || !strings.Contains(err.Error(), "synchronous_commit=off") {
+		t.Errorf("it measures: %v", err)
+	}
+}
+
+func TestResultsOfSeveralRunsAreMedianAndSpread(t *testing.T) {
+	r := newResult("a", []figures{{"x": 5}, {"x": 1}, {"x": 2}})
+	if want := (spread{Median: 2, Min: 1, Max: 5}); r.Figures["x"] != want {
+		t.Errorf("%v", r.Figures["x"])
+	}
+	if r = newResult("a", []figures{{"x": 1}, {"x": 2}}); r.Figures["x"].Median != 1.5 {
+		t.Errorf("%v", r.Figures["x"])
+	}
+}
+
+func TestLimitsMoveWithAMachineThatIsAnotherOne(t *testing.T) {
+	measured := func(fdatasync, nothing float64) report {
+		r := report{FdatasyncP50Ms: fdatasync, Results: []result{
+			newResult(peersNothing, []figures{{"accept p50 ms": nothing}}),
+			newResult("one wallet, c=1", []figures{{"accept p50 ms": 3, "RSS api MiB": 50}}),
+			newResult("one wallet, c=256", []figures{{"CPU system µs/op": 120, "applied/s": 11_000, "RSS api MiB": 101}}),
+		}}
+		r.judge()
+		return r
+	}
+	for name, test := range map[string]struct {
+		fdatasync, nothing   float64
+		latency, work, rates string
+	}{
+		"the same machine":         {0.15, 0.13, "", "", ""},
+		"a slow disk":              {0.284, 0.14, "≤ 5 met", "", ""},
+		"half as fast":             {0.142, 0.28, "≤ 5 met", "≤ 220 met", "≥ 6000 met"},
+		"twice as fast":            {0.142, 0.07, "", "≤ 55", "≥ 2.4e+04"},
+		"half as fast, quick disk": {0.071, 0.28, "≤ 5 met", "≤ 220 met", "≥ 6000 met"},
+	} {
+		r := measured(test.fdatasync, test.nothing)
+		for _, v := range r.Targets {
+			want := map[string]string{"accept p50 ms": test.latency, "CPU system µs/op": test.work, "applied/s": test.rates}[v.Figure]
+			got := v.Scaled
+			if v.MetScaled {
+				got += " met"
+			}
+			if got != want || v.Met {
+				t.Errorf("%s: %+v, want the scaled limit %q", name, v, want)
+			}
+		}
+		if len(r.Targets) != 4 {
+			t.Errorf("%s: %d targets", name, len(r.Targets))
+		}
+	}
+}
+
+func TestReportIsOnePageAndResultsCanBeCompared(t *testing.T) {
+	dir := t.TempDir()
+	for name, rate := range map[string]float64{"old": 100, "new": 150} {
+		r := report{Commit: name, Results: []result{newResult("one <wallet>", []figures{{"applied/s": rate, "CPU api µs/op": 5}})}}
+		if err := r.write("", filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "new", "report.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one &lt;wallet&gt;", "<svg", "applied/s: 150 (150 to 150)"} {
+		if !strings.Contains(string(page), text) {
+			t.Errorf("the page has no %q", text)
+		}
+	}
+	if outside := regexp.MustCompile(`(src|href)=|url\(|@import|<script`).Find(page); outside != nil {
+		t.Errorf("the page needs something else: %s", outside)
+	}
+	var out strings.Builder
+	if err := compareFiles(&out, []string{filepath.Join(dir, "old", "results.json"), filepath.Join(dir, "new", "results.json")}, regexp.MustCompile("")); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`applied/s +100 +150 +1\.50 !`).MatchString(out.String()) {
+		t.Errorf("compared:\n%s", out.String())
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httputil"
 	"strconv"
 	"time"
 )
@@ -77,7 +78,7 @@ func (c *client) exchange() (response, error) {
 	if err != nil {
 		return response{}, fmt.Errorf("status line %q", line)
 	}
-	length, last := -1, false
+	length, chunked, last := -1, false, false
 	for {
 		if line, err = c.reader.ReadSlice('\n'); err != nil {
 			return response{}, err
@@ -91,24 +92,41 @@ func (c *client) exchange() (response, error) {
 			if length, err = strconv.Atoi(string(value)); err != nil {
 				return response{}, err
 			}
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			chunked = bytes.EqualFold(value, []byte("chunked"))
 		case bytes.EqualFold(name, []byte("Connection")):
 			last = bytes.EqualFold(value, []byte("close"))
 		}
 	}
-	if length < 0 {
-		return response{}, errors.New("the answer has no Content-Length")
-	}
-	if cap(c.body) < length {
-		c.body = make([]byte, length)
-	}
-	c.body = c.body[:length]
-	if _, err := io.ReadFull(c.reader, c.body); err != nil {
+	if err := c.readBody(length, chunked); err != nil {
 		return response{}, err
 	}
 	if last {
 		c.close()
 	}
 	return response{status, c.body}, nil
+}
+
+func (c *client) readBody(length int, chunked bool) error {
+	if chunked {
+		body := bytes.NewBuffer(c.body[:0])
+		_, err := body.ReadFrom(httputil.NewChunkedReader(c.reader))
+		c.body = body.Bytes()
+		if err != nil {
+			return err
+		}
+		_, err = c.reader.ReadSlice('\n') // after the last chunk
+		return err
+	}
+	if length < 0 {
+		return errors.New("the answer has no length")
+	}
+	if cap(c.body) < length {
+		c.body = make([]byte, length)
+	}
+	c.body = c.body[:length]
+	_, err := io.ReadFull(c.reader, c.body)
+	return err
 }
 
 func (c *client) close() {

@@ -85,7 +85,7 @@ func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer)
 	}
 	var applied atomic.Int64
 	const before = 1 // the first operation
-	watch, err := watchApplied(ctx, s.parts.databaseURL, wallets, func(sum int64) { applied.Store(sum - before) })
+	watch, err := watchApplied(ctx, s.parts.databaseURL, wallets, watchEvery, func(sum int64) { applied.Store(sum - before) })
 	if err != nil {
 		return nil, err
 	}

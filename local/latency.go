@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -13,14 +15,20 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// watchEvery is how exactly it is known when an operation was applied.
+// watchEvery is how exactly it is known when an operation was applied: at most so much, and the time of
+// a query, too late.
 const watchEvery = 5 * time.Millisecond
 
-// appliedWatch sees, over a connection of its own, when wallets' operations became readable.
+// appliedWatch sees, over a connection of its own, when wallets' outcomes became readable: a wallet's
+// applied_seq is committed with the outcomes up to it, so who reads it can read them. A step's time is
+// that of the answer.
 type appliedWatch struct {
 	steps map[uuid.UUID][]appliedStep
+	polls atomic.Int64
 	end   context.CancelFunc
 	done  chan error
+	once  sync.Once
+	err   error
 }
 
 type appliedStep struct {
@@ -29,7 +37,7 @@ type appliedStep struct {
 }
 
 // watchApplied watches until stop, and tells progress the sum of the sequences.
-func watchApplied(ctx context.Context, databaseURL string, wallets []uuid.UUID, progress func(applied int64)) (*appliedWatch, error) {
+func watchApplied(ctx context.Context, databaseURL string, wallets []uuid.UUID, every time.Duration, progress func(applied int64)) (*appliedWatch, error) {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
 		return nil, err
@@ -38,13 +46,13 @@ func watchApplied(ctx context.Context, databaseURL string, wallets []uuid.UUID, 
 	w := &appliedWatch{steps: map[uuid.UUID][]appliedStep{}, end: cancel, done: make(chan error, 1)}
 	go func() {
 		defer conn.Close(context.WithoutCancel(ctx))
-		w.done <- w.watch(ctx, walletdb.New(conn), wallets, progress)
+		w.done <- w.watch(ctx, walletdb.New(conn), wallets, every, progress)
 	}()
 	return w, nil
 }
 
-func (w *appliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wallets []uuid.UUID, progress func(applied int64)) error {
-	tick := time.NewTicker(watchEvery)
+func (w *appliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wallets []uuid.UUID, every time.Duration, progress func(applied int64)) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		rows, err := queries.AppliedSequences(ctx, wallets)
@@ -54,6 +62,7 @@ func (w *appliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wal
 		if err != nil {
 			return fmt.Errorf("watch what is applied: %w", err)
 		}
+		w.polls.Add(1)
 		at, total := time.Now(), int64(0)
 		for _, row := range rows {
 			total += row.AppliedSeq
@@ -72,8 +81,11 @@ func (w *appliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wal
 }
 
 func (w *appliedWatch) stop() error {
-	w.end()
-	return <-w.done
+	w.once.Do(func() {
+		w.end()
+		w.err = <-w.done
+	})
+	return w.err
 }
 
 // when reports false if the operation was not seen applied.
@@ -90,18 +102,28 @@ func (w *appliedWatch) when(wallet uuid.UUID, seq int64) (time.Time, bool) {
 // they were seen applied. Counting from when they were due, not sent, keeps the wait of those that
 // a slow answer held up.
 func latencies(history []operation, watch *appliedWatch) (accept, applied *hdrhistogram.Histogram) {
-	newHistogram := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Minute.Microseconds(), 3) }
 	accept, applied = newHistogram(), newHistogram()
 	for _, op := range history {
 		if op.answered.IsZero() {
 			continue
 		}
-		_ = accept.RecordValue(op.answered.Sub(op.due).Microseconds())
+		observe(accept, op.answered.Sub(op.due))
 		if at, seen := watch.when(op.wallet, op.sequence); seen {
-			_ = applied.RecordValue(max(1, at.Sub(op.due).Microseconds()))
+			observe(applied, at.Sub(op.due))
 		}
 	}
 	return accept, applied
+}
+
+const longestLatency = 10 * time.Minute
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, longestLatency.Microseconds(), 3)
+}
+
+// observe drops nothing: what does not fit counts as the longest.
+func observe(h *hdrhistogram.Histogram, took time.Duration) {
+	_ = h.RecordValue(min(max(1, took.Microseconds()), longestLatency.Microseconds()))
 }
 
 func percentiles(name string, h *hdrhistogram.Histogram) string {

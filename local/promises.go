@@ -39,13 +39,13 @@ func awaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (wall
 }
 
 // checkPromises compares what clients were told, what the database holds and what Kafka's log says,
-// once everything is quiet.
-func (s *stack) checkPromises(ctx context.Context, conn *pgx.Conn, history []operation) ([]promise, error) {
+// once everything is quiet. Wallets in without were not the clients', and are not in the log.
+func (s *stack) checkPromises(ctx context.Context, conn *pgx.Conn, history []operation, without ...uuid.UUID) ([]promise, error) {
 	totals, err := awaitQuiet(ctx, conn, 30*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := walletdb.New(conn).StoredOperations(ctx)
+	stored, err := walletdb.New(conn).StoredOperations(ctx, without)
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
@@ -244,6 +244,15 @@ func (s *stack) readLog(ctx context.Context) ([]message, error) {
 	// Within a partition the order is the log's; across partitions it does not matter.
 	sort.SliceStable(log, func(i, j int) bool { return log[i].partition < log[j].partition })
 	return log, nil
+}
+
+// logLength returns a function that counts the messages in the log.
+func (s *stack) logLength() (length func(context.Context) (int64, error), closeClient func(), err error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers))
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context) (int64, error) { return topicLength(ctx, client, s.topic) }, client.Close, nil
 }
 
 // topicLength adds up the ends of a topic's partitions.

@@ -43,6 +43,9 @@ func (s *stack) measureUsage() map[string]usage {
 		}
 		name := "postgres"
 		title, _ := os.ReadFile(filepath.Join(process, "cmdline"))
+		if bytes.HasPrefix(title, []byte("postgres: postgres ")) {
+			name = "generator" // the superuser's connections are those that watch
+		}
 		for _, service := range []string{"api", "relay", "worker"} {
 			if bytes.Contains(title, []byte("local_"+service)) {
 				name += " for " + service

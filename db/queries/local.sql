@@ -13,7 +13,8 @@ SELECT (SELECT count(*) FROM operations) AS operations,
         FROM operation_states WHERE status = 'PROCESSED')::bigint AS processed,
        (SELECT count(*) FROM operation_states WHERE status = 'FAILED') AS failed;
 
--- StoredOperations returns every operation, to compare it with what clients sent. It reads all of
--- the table at once: a demonstration's or a test's.
+-- StoredOperations returns every operation but those of some wallets, to compare it with what clients
+-- sent. It reads all of them at once: a demonstration's or a test's.
 -- name: StoredOperations :many
-SELECT wallet_id, seq, id, type, amount FROM operations ORDER BY wallet_id, seq;
+SELECT wallet_id, seq, id, type, amount FROM operations
+WHERE wallet_id <> ALL (coalesce(@without::uuid[], '{}')) ORDER BY wallet_id, seq;
