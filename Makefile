@@ -79,7 +79,7 @@ demo: ## Run everything, send 1,000 operations a second to one wallet, check eve
 run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, KAFKA=apache the real broker
 	@$(LOCAL) run
 
-bench: ## Measure; ARGS="-only REGEXP -time 10s -json FILE", KAFKA=apache for figures that count
+bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare OLD NEW"; KAFKA=apache for figures that count
 	@$(LOCAL) bench $(ARGS)
 
 faults: export KAFKA ?= apache

@@ -18,7 +18,8 @@ const usageText = `usage: local COMMAND
   demo                  run everything, send 1,000 operations a second to one wallet for 10 s, check
                         every promise; exit 0 if all hold
   run                   run everything until Ctrl-C; the state stays in .local/
-  bench [FLAGS]         measure: rates, latencies and CPU by scenario; -only REGEXP, -time 10s, -json FILE
+  bench [FLAGS]         measure rates, latencies, CPU, memory and WAL by scenario, and the machine's own
+                        limits; -list, -only REGEXP, -runs 3, -out FOLDER, -compare OLD.json NEW.json
   faults [FLAGS]        throw faults at everything under load and check every promise after each;
                         -seed N, -duration 10m, -only REGEXP
   parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
