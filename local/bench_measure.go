@@ -154,11 +154,20 @@ func (f figures) line(name string, broken bool) string {
 	}
 	line := fmt.Sprintf("  %-32s", name)
 	for _, column := range []struct{ format, figure string }{
-		{"%8.0f", "accepted/s"}, {" %8.0f", "applied/s"},
-		{" %7.2f", "accept p50 ms"}, {" %7.1f", "accept p99 ms"}, {" %7.1f", "accept p99.9 ms"},
-		{" %7.1f", "applied p50 ms"}, {" %7.1f", "applied p99 ms"}, {" %7.1f", "applied p99.9 ms"},
-		{" %8.0f", "CPU system µs/op"}, {" %8.0f", "CPU generator µs/op"}, {" %7.0f", "WAL B/op"},
-		{" %6.2f", "round trips/op"}, {" %7.2f", "of nothing"}, {" %7.2f", "of pipeline"},
+		{"%8.0f", "accepted/s"},
+		{" %8.0f", "applied/s"},
+		{" %7.2f", "accept p50 ms"},
+		{" %7.1f", "accept p99 ms"},
+		{" %7.1f", "accept p99.9 ms"},
+		{" %7.1f", "applied p50 ms"},
+		{" %7.1f", "applied p99 ms"},
+		{" %7.1f", "applied p99.9 ms"},
+		{" %8.0f", "CPU system µs/op"},
+		{" %8.0f", "CPU generator µs/op"},
+		{" %7.0f", "WAL B/op"},
+		{" %6.2f", "round trips/op"},
+		{" %7.2f", "of nothing"},
+		{" %7.2f", "of pipeline"},
 	} {
 		line += cell(column.format, column.figure)
 	}

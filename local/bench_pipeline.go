@@ -52,11 +52,16 @@ func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (figures, e
 	for i := range p.wallets {
 		p.wallets[i] = uuid.New()
 	}
+	if err := p.openWallets(ctx, url); err != nil {
+		return nil, err
+	}
 	running, cancel := context.WithCancel(ctx)
+	const connections = 3
+	ended := make(chan error, connections)
+	var loops sync.WaitGroup
+	defer loops.Wait()
 	defer cancel()
-	const loops = 3
-	ended := make(chan error, loops)
-	for i, loop := range [loops]func(context.Context, *pgx.Conn) error{p.accept, p.relay, p.apply} {
+	for _, loop := range [connections]func(context.Context, *pgx.Conn) error{p.accept, p.relay, p.apply} {
 		config, err := db.Config(url)
 		if err != nil {
 			return nil, err
@@ -65,30 +70,34 @@ func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (figures, e
 		if err != nil {
 			return nil, err
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		if i == 0 {
-			if err := requireDurable(ctx, conn); err != nil {
-				return nil, err
-			}
-			if _, err := conn.Exec(ctx, "WITH w AS (INSERT INTO wallets (id, currency) SELECT unnest($1::uuid[]), 'EUR' RETURNING id) INSERT INTO wallet_sequences SELECT id FROM w", p.wallets); err != nil {
-				return nil, err
-			}
-		}
-		go func() { ended <- loop(running, conn) }()
+		loops.Go(func() {
+			defer conn.Close(context.WithoutCancel(ctx))
+			ended <- loop(running, conn)
+		})
 	}
 	begin, err := p.after(ctx, ended, pipelineWarmUp)
 	if err != nil {
 		return nil, err
 	}
 	end, err := p.after(ctx, ended, pipelineMeasured)
-	cancel()
-	for range loops {
-		<-ended
-	}
 	return figures{
 		"accepted/s": float64(end.accepted-begin.accepted) / end.at.Sub(begin.at).Seconds(),
 		"applied/s":  float64(end.applied-begin.applied) / end.at.Sub(begin.at).Seconds(),
 	}, err
+}
+
+func (p *pipeline) openWallets(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := requireDurable(ctx, conn); err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, `WITH w AS (INSERT INTO wallets (id, currency) SELECT unnest($1::uuid[]), 'EUR' RETURNING id)
+		INSERT INTO wallet_sequences SELECT id FROM w`, p.wallets)
+	return err
 }
 
 type pipelineCount struct {
