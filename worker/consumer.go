@@ -22,6 +22,8 @@ const (
 
 	stopTimeout  = 3 * time.Second // for running transactions
 	closeTimeout = 1500 * time.Millisecond
+
+	offsetCommit = "offset commit" // a problem's name
 )
 
 // consumer reads the topic as a member of the group. Its poll loop never waits for the database; it
@@ -79,9 +81,9 @@ func (c *consumer) poll() error {
 	case kafka.OffsetsCommitted:
 		// Messages whose offsets are not committed may come again, which does no harm.
 		if event.Error != nil {
-			c.health.degrade("offset commit", event.Error)
+			c.health.degrade(offsetCommit, event.Error)
 		} else {
-			c.health.ok("offset commit")
+			c.health.ok(offsetCommit)
 		}
 	}
 	c.resume()
@@ -125,6 +127,8 @@ func (c *consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	switch event := event.(type) {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "partitions", numbers(event.Partitions))
+		// What could not be committed as a member of before comes again, to whoever has it now.
+		c.health.ok(offsetCommit)
 		c.assign(event.Partitions)
 		return client.IncrementalAssign(event.Partitions)
 	case kafka.RevokedPartitions:
