@@ -83,5 +83,5 @@ bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare O
 	@$(LOCAL) bench $(ARGS)
 
 faults: export KAFKA ?= apache
-faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP"
+faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", KAFKA=kfake for a broker that lies
 	@$(LOCAL) faults $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(ARGS)

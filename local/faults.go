@@ -11,14 +11,19 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/Shopify/toxiproxy/v2"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -31,50 +36,77 @@ const (
 	// The system works if the hot wallet accepts something and no operation waits to be applied for
 	// longer than worksWithin, all the time for steadyFor.
 	worksWithin = time.Second
-	steadyFor   = 2 * time.Second
+	steadyFor   = time.Second
 	// drainRate is what a backlog is allowed to take, in operations a second.
 	drainRate = 10_000
 	// givenUp is when a system that has not recovered is left alone.
 	givenUp = 90 * time.Second
 )
 
-// campaign throws faults at a stack of its own, one a round. Each round has fresh wallets and a load
-// on them, waits until the system has recovered, and then holds everything that the clients were
-// told, Postgres, Kafka's log and Redis against each other.
+// campaign throws faults at a stack of its own, one or a few a round. Each round has fresh wallets and
+// a load on them. After each fault it waits until the system has recovered, and at the end of a round
+// it holds everything that the clients were told, Postgres, Kafka's log and Redis against each other.
+// A watch sees all along what would be over by then.
 type campaign struct {
 	*stack
+	group  string // of the workers
 	random *rand.Rand
 	pool   *pgxpool.Pool
 	cache  *redis.Client
 	log    *logReader
+	doors  map[door]*toxiproxy.Proxy
+	lying  *kfake.Cluster // instead of Apache Kafka
+	disk   *smallDisk
+	clock  string // the file that moves Postgres's clock, if it can be moved
+
+	footprints map[string]footprint // the most after any round, by service
+	patience   time.Duration        // with a system that does not recover
 
 	hot      uuid.UUID
 	wallets  []uuid.UUID // of this round, the hot one first
 	position relayPosition
-	told     []operation // what a fault's own clients know
-	// worst is the longest that something has waited since the fault: an operation to be applied, or
-	// the hot wallet to accept one.
-	worst time.Duration
+	offsets  map[int32]int64 // the group's at the beginning of the round
+	told     []operation     // what a fault's own clients know
+	watch    *watch
+	takeover atomic.Int64 // nanoseconds until another relay led, if the fault was about that
 }
 
-// record is what came of one kind of fault.
-type record struct {
-	name       string
-	recoveries []time.Duration
-	worst      time.Duration
-	violations int
+// faultsOptions are the flags of faults.
+type faultsOptions struct {
+	seed      uint64
+	duration  time.Duration
+	times     int
+	only      *regexp.Regexp
+	report    string
+	drill     bool
+	mutations bool
+}
+
+// drillFaults take each part away once, or stop what others wait for.
+const drillFaults = `^kill -9 of (an api|the leading relay|a worker|kafka|redis|postgres)$|^SIGSTOP of (an api|the leading relay|a worker),`
+
+func parseFaultsOptions(args []string) (o faultsOptions, err error) {
+	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
+	flags.Uint64Var(&o.seed, "seed", rand.Uint64(), "the faults, their order and their moments")
+	flags.DurationVar(&o.duration, "duration", 10*time.Minute, "throw no new fault after this `time`")
+	flags.IntVar(&o.times, "times", 0, "end when each fault was thrown so many `times`, if that is earlier")
+	only := flags.String("only", "", "throw only the faults, or remove only the rules, whose names match this `regexp`")
+	flags.StringVar(&o.report, "report", "", "keep the report in this `folder`")
+	flags.BoolVar(&o.drill, "drill", false, "take each process away three times, to measure how long it is missed")
+	flags.BoolVar(&o.mutations, "mutations", false, "see that the campaign finds what is wrong with programs that have lost one of their rules")
+	if err = flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.drill {
+		o.times, *only = 3, drillFaults
+	}
+	o.only, err = regexp.Compile(*only)
+	return o, err
 }
 
 // faults runs a campaign for a while and returns an error if a promise was broken.
 func faults(ctx context.Context, c config, args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
-	seed := flags.Uint64("seed", rand.Uint64(), "the faults, their order and their moments")
-	duration := flags.Duration("duration", 10*time.Minute, "throw no new fault after this `time`")
-	only := flags.String("only", "", "throw only the faults whose names match this `regexp`")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	wanted, err := regexp.Compile(*only)
+	options, err := parseFaultsOptions(args)
 	if err != nil {
 		return err
 	}
@@ -86,48 +118,109 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	state, err := temporaryState()
+	if options.mutations {
+		return mutate(ctx, c, options, root, out)
+	}
+	fmt.Fprintf(out, "Legendary Wallet: faults for %s under %d operations a second. SEED=%d throws them in this order again.\n\n", options.duration, faultsRatePerSecond, options.seed)
+	conditions := faultsConditions(c.kafka)
+	fmt.Fprintf(out, "  %s\n", conditions)
+	f, err := startCampaign(ctx, c, root, options.seed, out)
 	if err != nil {
 		return err
 	}
-	defer state.close()
-	fmt.Fprintf(out, "Legendary Wallet: faults for %s under %d operations a second. SEED=%d throws them in this order again.\n\n", *duration, faultsRatePerSecond, *seed)
-	bin := filepath.Join(state.dir, "bin")
-	if err := os.Mkdir(bin, 0o755); err != nil {
-		return err
-	}
-	if err := build(ctx, root, bin, out, "-tags", "failpoints"); err != nil {
-		return err
-	}
-	f := &campaign{stack: newStack(state, c, bin, out), random: rand.New(rand.NewPCG(*seed, 0))}
-	if err := f.start(ctx, c); err != nil {
-		return err
-	}
-	defer f.stop()
-	if err := f.connect(ctx); err != nil {
-		return err
-	}
-	defer f.disconnect()
+	defer f.close()
 	var kinds []kind
 	for _, k := range f.kinds() {
-		if wanted.MatchString(k.name) {
+		if options.only.MatchString(k.name) {
 			kinds = append(kinds, k)
 		}
 	}
 	if len(kinds) == 0 {
-		return fmt.Errorf("no fault matches %s", *only)
+		return fmt.Errorf("no fault matches %s", options.only)
 	}
-	err = f.run(ctx, kinds, *duration, out)
+	report := &faultsReport{
+		Date: time.Now().UTC(), Seed: options.seed, Conditions: conditions, Footprints: f.footprints,
+		Command: fmt.Sprintf("make faults KAFKA=%s SEED=%d DURATION=%s", c.kafka, options.seed, options.duration),
+	}
+	if options.drill {
+		report.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", c.kafka, options.seed)
+	} else if text := options.only.String(); text != "" {
+		report.Command += fmt.Sprintf(" ARGS='-only %s'", text)
+	}
+	err = f.run(ctx, kinds, options, report, out)
 	if err != nil && ctx.Err() == nil {
-		kept := filepath.Join(root, ".local", fmt.Sprintf("faults-%d-%d", *seed, os.Getpid()))
-		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(state.dir, "logs"))); copyErr == nil {
+		kept := filepath.Join(root, ".local", fmt.Sprintf("faults-%d-%d", options.seed, os.Getpid()))
+		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.state.dir, "logs"))); copyErr == nil {
 			fmt.Fprintf(out, "\n  The logs of all processes are in %s.\n", kept)
+		}
+	}
+	if options.report != "" {
+		name := fmt.Sprintf("%s-%.0fm", c.kafka, report.Seconds/60)
+		if options.drill {
+			name = "drill"
+		}
+		if writeErr := report.write(options.report, name); writeErr != nil {
+			return errors.Join(err, writeErr)
 		}
 	}
 	return err
 }
 
+// startCampaign builds the programs, starts a stack with doors between its parts, and all that a
+// campaign needs around it.
+func startCampaign(ctx context.Context, c config, root string, seed uint64, out io.Writer) (f *campaign, err error) {
+	state, err := temporaryState()
+	if err != nil {
+		return nil, err
+	}
+	bin := filepath.Join(state.dir, "bin")
+	f = &campaign{stack: newStack(state, c, bin, out), group: "wallet-worker", random: rand.New(rand.NewPCG(seed, 0))}
+	defer func() {
+		if err != nil {
+			f.close()
+			if ctx.Err() != nil {
+				err = errInterrupted
+			}
+		}
+	}()
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return nil, err
+	}
+	if err := build(ctx, root, bin, out, "-tags", "failpoints"); err != nil {
+		return nil, err
+	}
+	if c.kafka == "kfake" {
+		const brokers = 3 // so that leaders can move
+		if f.lying, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
+			return nil, err
+		}
+		f.parts.kafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
+	}
+	f.planClock()
+	f.planSmallDisk()
+	if err := f.planKafkaDoors(); err != nil {
+		return nil, err
+	}
+	if err := f.parts.start(ctx, state, out, f.changed); err != nil {
+		return nil, err
+	}
+	if err := f.openDoors(); err != nil {
+		return nil, err
+	}
+	if err := f.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.moveToSmallDisk(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.startServices(ctx, c); err != nil {
+		return nil, err
+	}
+	return f, f.connect(ctx)
+}
+
 func (f *campaign) connect(ctx context.Context) (err error) {
+	f.footprints, f.patience = map[string]footprint{}, givenUp
 	// What a fault ends is its news, not that of the children's supervision.
 	f.mu.Lock()
 	f.out = io.Discard
@@ -137,7 +230,7 @@ func (f *campaign) connect(ctx context.Context) (err error) {
 		return err
 	}
 	f.cache = redis.NewClient(options)
-	if f.log, err = followLog(f.parts.kafkaBrokers, f.topic); err != nil {
+	if f.log, err = followLog(strings.Split(f.parts.kafkaBrokers, ","), f.topic); err != nil {
 		return err
 	}
 	f.pool, err = pgxpool.New(ctx, f.parts.databaseURL)
@@ -145,47 +238,78 @@ func (f *campaign) connect(ctx context.Context) (err error) {
 }
 
 func (f *campaign) disconnect() {
-	f.pool.Close()
-	f.log.close()
-	_ = f.cache.Close()
+	if f.pool != nil {
+		f.pool.Close()
+	}
+	if f.log != nil {
+		f.log.close()
+	}
+	if f.cache != nil {
+		_ = f.cache.Close()
+	}
+}
+
+func (f *campaign) close() {
+	f.disconnect()
+	f.stop()
+	f.closeDoors()
+	if f.lying != nil {
+		f.lying.Close()
+	}
+	f.state.close()
 }
 
 // run throws the kinds in a random order, all of them before any comes again, prints a line for each
 // and the report at the end.
-func (f *campaign) run(ctx context.Context, kinds []kind, duration time.Duration, out io.Writer) error {
-	records := make([]record, len(kinds))
-	for i, k := range kinds {
-		records[i].name = k.name
+func (f *campaign) run(ctx context.Context, kinds []kind, o faultsOptions, report *faultsReport, out io.Writer) (failure error) {
+	records := map[string]*record{}
+	for _, k := range kinds {
+		records[k.name] = &record{Name: k.name, NotPossible: k.notPossible}
+		report.Kinds = append(report.Kinds, records[k.name])
 	}
-	fmt.Fprintf(out, "\n  round    time  fault\n")
+	kinds = slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return k.notPossible != "" })
+	fmt.Fprintf(out, "\n  fault    time\n")
 	began := time.Now()
-	var accepted, unanswered int64
-	var loaded time.Duration
-	broken, number := 0, 0
-	var failure error
-campaign:
-	for {
-		for _, i := range f.random.Perm(len(kinds)) {
-			if time.Since(began) > duration {
-				break campaign
+	var deck []kind
+	for times := 0; failure == nil && len(kinds) > 0; {
+		if len(deck) == 0 {
+			if o.times > 0 && times == o.times {
+				break
 			}
-			number++
-			fmt.Fprintf(out, "  %5d %6.0fs  %-56s", number, time.Since(began).Seconds(), kinds[i].name)
-			r, err := f.round(ctx, kinds[i])
-			if err != nil {
-				fmt.Fprintf(out, " %v\n", err)
-				failure = err
-				break campaign
+			times++
+			for _, i := range f.random.Perm(len(kinds)) {
+				deck = append(deck, kinds[i])
 			}
-			accepted, unanswered, loaded = accepted+r.accepted, unanswered+r.unanswered, loaded+r.loaded
-			records[i].recoveries = append(records[i].recoveries, r.recovery)
-			records[i].worst = max(records[i].worst, f.worst)
-			records[i].violations += len(r.violations)
-			broken += len(r.violations)
-			fmt.Fprintf(out, " recovered in %4.1f s, longest wait %4.1f s, %4.0f accepted/s\n", r.recovery.Seconds(), f.worst.Seconds(), float64(r.accepted)/r.loaded.Seconds())
-			printViolations(out, r.violations)
+		}
+		if time.Since(began) > o.duration {
+			break
+		}
+		hand := deal(deck)
+		deck = deck[len(hand):]
+		at := time.Since(began)
+		var r round
+		r, failure = f.round(ctx, hand)
+		for _, t := range r.thrown {
+			report.Faults++
+			fmt.Fprintf(out, "  %5d %6.0fs  %-56s recovered in %4.1f s, longest wait %4.1f s, worst accept %4.1f s\n",
+				report.Faults, at.Seconds(), t.kind, t.recovery.Seconds(), t.worst.Seconds(), t.accept.Seconds())
+			k := records[t.kind]
+			k.Thrown++
+			k.Recoveries = append(k.Recoveries, t.recovery.Seconds())
+			k.LongestWait, k.WorstAccept = max(k.LongestWait, t.worst.Seconds()), max(k.WorstAccept, t.accept.Seconds())
+			k.Takeover = max(k.Takeover, t.takeover.Seconds())
+			k.Violations += len(r.violations)
+		}
+		report.Rounds++
+		report.Accepted, report.NotAnswered, report.loaded = report.Accepted+r.accepted, report.NotAnswered+r.unanswered, report.loaded+r.loaded
+		report.Broken = append(report.Broken, r.violations...)
+		printViolations(out, r.violations)
+		if failure != nil {
+			fmt.Fprintf(out, "  %v\n", failure)
 		}
 	}
+	report.Seconds = time.Since(began).Seconds()
+	report.AcceptedPerSecond = float64(report.Accepted) / max(1, report.loaded.Seconds())
 	if ctx.Err() != nil {
 		failure = errInterrupted
 	} else if failure != nil {
@@ -193,59 +317,74 @@ campaign:
 	} else if audit := f.audit(ctx); len(audit.broken) > 0 {
 		fmt.Fprintln(out, "\n  ctl verify of everything:")
 		printViolations(out, audit.broken)
-		broken += len(audit.broken)
+		report.Broken = append(report.Broken, audit.broken...)
 	}
-	printRecords(out, records)
-	fmt.Fprintf(out, "\n  %d operations accepted, %.0f/s while clients sent; %d not answered within their patience; %d violations\n",
-		accepted, float64(accepted)/max(1, loaded.Seconds()), unanswered, broken)
+	report.Violations = len(report.Broken)
+	report.print(out)
 	if failure != nil {
 		return failure
 	}
-	if broken > 0 {
+	if report.Violations > 0 {
 		return errors.New("a promise is broken")
 	}
 	fmt.Fprintln(out, "\n  Every promise holds.")
 	return nil
 }
 
+// deal takes the next round's faults from the top of the deck: one that is slow, or as many as are
+// over within handTime.
+func deal(deck []kind) []kind {
+	const handTime, each, most = 12 * time.Second, 2 * time.Second, 4
+	var sum time.Duration
+	for i, k := range deck {
+		sum += k.holds + each
+		alone := k.within != ofService || k.losesLog
+		if i > 0 && (alone || sum > handTime || i == most) {
+			return deck[:i]
+		}
+		if alone {
+			return deck[:1]
+		}
+	}
+	return deck
+}
+
 func printViolations(out io.Writer, violations []string) {
 	const shown = 8
 	for _, line := range violations[:min(shown, len(violations))] {
-		fmt.Fprintf(out, "      ✗ %s\n", line)
+		fmt.Fprintf(out, "      ✗ %s\n", strings.TrimSpace(line))
 	}
 	if more := len(violations) - shown; more > 0 {
 		fmt.Fprintf(out, "      and %d more\n", more)
 	}
 }
 
-func printRecords(out io.Writer, records []record) {
-	fmt.Fprintf(out, "\n  %-56s %6s %14s %6s %13s %11s\n", "fault", "thrown", "recovery p50", "max, s", "longest wait", "violations")
-	for _, r := range records {
-		slices.Sort(r.recoveries)
-		p50, longest := "-", "-"
-		if n := len(r.recoveries); n > 0 {
-			p50, longest = fmt.Sprintf("%.1f", r.recoveries[n/2].Seconds()), fmt.Sprintf("%.1f", r.recoveries[n-1].Seconds())
-		}
-		fmt.Fprintf(out, "  %-56s %6d %14s %6s %13.1f %11d\n", r.name, len(r.recoveries), p50, longest, r.worst.Seconds(), r.violations)
-	}
-}
-
 type round struct {
-	recovery             time.Duration
+	thrown               []thrown
 	loaded               time.Duration
 	accepted, unanswered int64
 	violations           []string
 }
 
-// round throws one fault. An error means that the campaign cannot go on; what speaks against the
-// system is a violation.
-func (f *campaign) round(ctx context.Context, k kind) (r round, err error) {
+// thrown is what came of one fault.
+type thrown struct {
+	kind                              string
+	began, ended                      time.Time
+	recovery, worst, accept, takeover time.Duration
+}
+
+// round throws some faults, one after the other. An error means that the campaign cannot go on; what
+// speaks against the system is a violation.
+func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error) {
 	if f.wallets, err = openWallets(f.apiURLs[0], f.apiKey, 1+faultsOtherWallets); err != nil {
 		return r, err
 	}
 	f.hot, f.told = f.wallets[0], nil
 	if f.position, err = f.relayPosition(ctx); err != nil {
 		return r, err
+	}
+	if f.offsets, err = f.committedOffsets(ctx); err != nil {
+		return r, fmt.Errorf("read the committed offsets: %w", err)
 	}
 	l := &load{
 		apis: f.apiURLs, apiKey: f.apiKey, wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
@@ -256,49 +395,92 @@ func (f *campaign) round(ctx context.Context, k kind) (r round, err error) {
 	began := time.Now()
 	go func() { history <- l.send(ctx) }()
 	defer l.end()
-	violate := func(text string) { r.violations = append(r.violations, text) }
-	if _, late := f.awaitWorking(ctx, time.Now(), k.within); late != "" {
-		violate("before the fault: " + late)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	go f.readWallets(reading, f.wallets[:3])
+	f.watch = f.startWatch(ctx)
+	defer f.watch.end()
+	if _, late := f.awaitWorking(ctx, time.Now(), ofService); late != "" {
+		f.watch.violate("before the fault: %s", late)
 	}
-	pause(ctx, time.Duration(f.random.Int64N(int64(300*time.Millisecond))))
-
-	f.worst = 0
-	// What is stopped goes on even if the campaign is interrupted: nothing else could end it.
-	heal := func() error { return k.heal(context.WithoutCancel(ctx)) }
-	if err = k.throw(ctx); err == nil && k.heal != nil && k.holds > 0 {
-		pause(ctx, k.holds)
-		err = heal()
-	}
-	thrown := time.Now()
-	if err != nil {
-		return r, fmt.Errorf("throw or heal: %w", err)
-	}
-	var late string
-	if r.recovery, late = f.awaitWorking(ctx, thrown, k.within); late != "" {
-		violate(late)
-	}
-	if k.heal != nil && k.holds == 0 {
-		if err := heal(); err != nil {
-			return r, fmt.Errorf("heal: %w", err)
+	// The order is by name, which is what the seed and a report know a fault by.
+	for _, k := range kinds {
+		t, err := f.throw(ctx, k)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", k.name, err)
 		}
-		if _, late := f.awaitWorking(ctx, time.Now(), k.within); late != "" {
-			violate("after it was over: " + late)
-		}
+		r.thrown = append(r.thrown, t)
 	}
 	l.end()
-	told := append(<-history, f.told...)
+	stopReading()
+	told := <-history
 	r.loaded, r.accepted, r.unanswered = time.Since(began), l.accepted.Load(), l.failures.Load()
+	for i := range r.thrown {
+		r.thrown[i].accept = worstAccept(told, r.thrown[i].began, r.thrown[i].ended)
+	}
+	told = append(told, f.told...)
 	if ctx.Err() != nil {
 		return r, errInterrupted
 	}
-	for _, p := range slices.Concat(f.services, f.parts.processes) {
-		if err := p.awaitReady(ctx, false); err != nil {
-			violate(p.name + " " + err.Error())
+	broken, err := f.checkRound(ctx, kinds, told)
+	r.violations = append(f.watch.stop(), broken...)
+	return r, err
+}
+
+// throw throws a fault and waits until the system works again.
+func (f *campaign) throw(ctx context.Context, k kind) (t thrown, err error) {
+	pause(ctx, time.Duration(f.random.Int64N(int64(300*time.Millisecond))))
+	f.takeover.Store(0)
+	f.watch.expect(k)
+	t = thrown{kind: k.name, began: time.Now()}
+	// What is stopped goes on even if the campaign is interrupted: nothing else could end it.
+	heal := func() error { return k.heal(context.WithoutCancel(ctx)) }
+	if err := k.throw(ctx); err != nil {
+		return t, fmt.Errorf("throw: %w", err)
+	}
+	if k.heal != nil && k.holds > 0 {
+		pause(ctx, k.holds)
+		f.watch.told(k)
+		if err := heal(); err != nil {
+			return t, fmt.Errorf("heal: %w", err)
 		}
 	}
-	broken, err := f.checkRound(ctx, k, told)
-	r.violations = append(r.violations, broken...)
-	return r, err
+	var late string
+	if t.recovery, late = f.awaitWorking(ctx, time.Now(), k.within); late != "" {
+		f.watch.violate("%s: %s", k.name, late)
+	}
+	if k.heal != nil && k.holds == 0 {
+		if err := heal(); err != nil {
+			return t, fmt.Errorf("heal: %w", err)
+		}
+		if _, late := f.awaitWorking(ctx, time.Now(), k.within); late != "" {
+			f.watch.violate("%s, after it was over: %s", k.name, late)
+		}
+	}
+	t.ended, t.worst, t.takeover = time.Now(), f.watch.latest().worst, time.Duration(f.takeover.Load())
+	if ctx.Err() != nil {
+		return t, errInterrupted
+	}
+	chains, err := f.brokenChains(ctx)
+	if err != nil {
+		return t, fmt.Errorf("follow the balances: %w", err)
+	}
+	for _, text := range chains {
+		f.watch.violate("%s", text)
+	}
+	return t, nil
+}
+
+// worstAccept is the longest that a client waited for an operation that was due in between, or was
+// just under way.
+func worstAccept(told []operation, from, to time.Time) (worst time.Duration) {
+	const underWay = 50 * time.Millisecond
+	for _, op := range told {
+		if !op.answered.IsZero() && op.due.After(from.Add(-underWay)) && op.due.Before(to) {
+			worst = max(worst, op.answered.Sub(op.due))
+		}
+	}
+	return worst
 }
 
 // pause waits, or less if ctx ends.
@@ -312,67 +494,46 @@ func pause(ctx context.Context, d time.Duration) {
 // awaitWorking returns how long after began the system worked again, and a complaint if that was
 // later than it promises.
 func (f *campaign) awaitWorking(ctx context.Context, began time.Time, within time.Duration) (time.Duration, string) {
-	var steadySince, moved time.Time
-	var sequence, backlog int64
-	var trouble error
-	for ctx.Err() == nil && time.Since(began) < givenUp {
-		s, err := f.sample(ctx)
+	var steadySince time.Time
+	for ctx.Err() == nil && time.Since(began) < f.patience {
 		now := time.Now()
-		if err == nil && s.sequence > sequence {
-			sequence, moved = s.sequence, now
-		}
-		if moved.IsZero() {
-			moved = began
-		}
-		backlog, f.worst = max(backlog, s.backlog), max(f.worst, s.oldest, now.Sub(moved))
-		trouble = err
-		switch {
-		case err != nil || s.oldest > worksWithin || now.Sub(moved) > worksWithin:
+		switch p := f.watch.latest(); {
+		case p.err != nil || p.oldest > worksWithin || now.Sub(p.moved) > worksWithin:
 			steadySince = time.Time{}
 		case steadySince.IsZero():
 			steadySince = now
 		}
 		if !steadySince.IsZero() && now.Sub(steadySince) > steadyFor {
 			took := steadySince.Sub(began)
-			if limit := within + time.Duration(backlog)*time.Second/drainRate; took > limit {
+			if limit := within + time.Duration(f.watch.latest().most)*time.Second/drainRate; took > limit {
 				return took, fmt.Sprintf("it recovered after %.1f s, not within %.1f s", took.Seconds(), limit.Seconds())
 			}
 			return took, ""
 		}
 		pause(ctx, 50*time.Millisecond)
 	}
-	return time.Since(began), fmt.Sprintf("it did not recover within %s: %d operations wait, %v", givenUp, backlog, trouble)
-}
-
-type sample struct {
-	sequence int64         // of the hot wallet
-	backlog  int64         // operations that wait to be applied
-	oldest   time.Duration // how long the first of them has waited
-}
-
-func (f *campaign) sample(ctx context.Context) (s sample, err error) {
-	ctx, cancel := context.WithTimeout(ctx, worksWithin)
-	defer cancel()
-	var seconds float64
-	err = f.pool.QueryRow(ctx, `
-		SELECT coalesce(max(s.last_seq) FILTER (WHERE w.id = $1), 0), coalesce(sum(s.last_seq - w.applied_seq), 0)::bigint,
-		       coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::float8
-		FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id
-		LEFT JOIN operations o ON o.wallet_id = w.id AND o.seq = w.applied_seq + 1
-		WHERE w.id = ANY ($2)`, f.hot, f.wallets).Scan(&s.sequence, &s.backlog, &seconds)
-	s.oldest = time.Duration(seconds * float64(time.Second))
-	return s, err
+	p := f.watch.latest()
+	return time.Since(began), fmt.Sprintf("it did not recover within %s: %d operations wait, %v", f.patience, p.backlog, p.err)
 }
 
 // checkRound holds what the clients were told, the tables, the log and the cache against each other,
 // for the round's wallets.
-func (f *campaign) checkRound(ctx context.Context, k kind, told []operation) (broken []string, err error) {
+func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operation) (broken []string, err error) {
+	ended := time.Now()
 	quiet := func() bool {
-		s, err := f.sample(ctx)
-		return err == nil && s.backlog == 0
+		if p := f.watch.latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
+			return false
+		}
+		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
+		return err == nil && totals.Outcomes == totals.Operations
 	}
-	if !await(ctx, 60*time.Second, quiet) {
-		broken = append(broken, "something is pending a minute after the last operation")
+	if !await(ctx, min(time.Minute, f.patience), quiet) {
+		broken = append(broken, "something is pending long after the last operation")
+	}
+	for _, p := range slices.Concat(f.services, f.parts.processes) {
+		if err := p.awaitReady(ctx, false); err != nil {
+			broken = append(broken, p.name+" "+err.Error())
+		}
 	}
 	totals, err := f.totals(ctx)
 	if err != nil {
@@ -386,16 +547,15 @@ func (f *campaign) checkRound(ctx context.Context, k kind, told []operation) (br
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	promises := []promise{checkTotals(totals), checkClients(told, stored), checkOrder(told, stored)}
-	if !k.losesLog {
+	promises := []promise{checkTotals(totals), checkClients(told, stored), checkOrder(told, stored), checkHistory(told, stored)}
+	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.losesLog }) {
 		var log promise
-		await(ctx, 15*time.Second, func() bool {
+		await(ctx, min(15*time.Second, f.patience), func() bool {
 			log = checkLog(f.log.of(f.wallets), stored)
 			return len(log.broken) == 0
 		})
 		promises = append(promises, log)
 	}
-	f.log.forget()
 	for _, p := range promises {
 		broken = append(broken, p.broken...)
 	}
@@ -403,13 +563,32 @@ func (f *campaign) checkRound(ctx context.Context, k kind, told []operation) (br
 	if err != nil {
 		return nil, fmt.Errorf("follow the balances: %w", err)
 	}
-	// The worker writes to Redis after its commit.
-	var entries []string
+	// The worker writes to Redis after its commit, and a process notices within a moment that what it
+	// missed is back.
+	var entries, complaints []string
 	await(ctx, 10*time.Second, func() bool {
-		entries = f.wrongEntries(ctx)
-		return len(entries) == 0
+		entries, complaints = f.wrongEntries(ctx), f.unwell(ctx)
+		return len(entries)+len(complaints) == 0
 	})
-	return slices.Concat(broken, chains, entries), nil
+	f.watch.stop() // it reads the log
+	if f.watch.cacheLooks.Load() == 0 || f.watch.offsetLooks.Load() == 0 {
+		broken = append(broken, "the watch has seen no cached wallet, or no committed offset")
+	}
+	f.log.forget()
+	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
+}
+
+// unwell is what processes still tell of in their /readyz.
+func (f *campaign) unwell(ctx context.Context) (complaints []string) {
+	for _, p := range f.services {
+		r, err := askReady(ctx, p)
+		if err != nil {
+			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.name, err))
+		} else if !r.Ready || len(r.Degraded) > 0 {
+			complaints = append(complaints, fmt.Sprintf("%s is not as it was: ready %t, %q, %q", p.name, r.Ready, r.Reasons, r.Degraded))
+		}
+	}
+	return complaints
 }
 
 func (f *campaign) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
@@ -425,13 +604,14 @@ func (f *campaign) totals(ctx context.Context) (t walletdb.TotalsRow, err error)
 	return t, err
 }
 
-// brokenChains finds the outcomes that do not follow from the one before.
+// brokenChains finds what is applied and does not follow from the one before.
 func (f *campaign) brokenChains(ctx context.Context) ([]string, error) {
 	rows, err := f.pool.Query(ctx, `
 		SELECT format('wallet %s: sequence %s does not follow from the one before', wallet_id, seq) FROM (
 		  SELECT wallet_id, seq, status, type, amount,
 		         seq - lag(seq, 1, 0::bigint) OVER w AS step, balance_after - lag(balance_after, 1, 0::bigint) OVER w AS change
-		  FROM operation_states WHERE wallet_id = ANY ($1) WINDOW w AS (PARTITION BY wallet_id ORDER BY seq)) s
+		  FROM operation_states JOIN wallets ON wallets.id = wallet_id AND seq <= applied_seq
+		  WHERE wallet_id = ANY ($1) WINDOW w AS (PARTITION BY wallet_id ORDER BY seq)) s
 		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END`, f.wallets)
 	if err != nil {
 		return nil, err
@@ -482,33 +662,56 @@ func await(ctx context.Context, within time.Duration, holds func() bool) bool {
 
 // logReader collects Kafka's log as it grows.
 type logReader struct {
-	client *kgo.Client
+	brokers []string
+	topic   string
+
 	mu     sync.Mutex
+	client *kgo.Client
 	log    []message
 }
 
-func followLog(brokers, topic string) (*logReader, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topic), kgo.DefaultProduceTopic(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		return nil, err
-	}
-	r := &logReader{client: client}
-	go r.follow()
-	return r, nil
+func followLog(brokers []string, topic string) (*logReader, error) {
+	r := &logReader{brokers: brokers, topic: topic}
+	return r, r.reopen()
 }
 
-// follow goes on until close. It passes over errors, which are the faults', and over what is not an
-// operation: a record that it misses is missed by the check.
-func (r *logReader) follow() {
+// reopen begins again, on a topic that was made anew: a client holds on to the one that it knew.
+func (r *logReader) reopen() error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumeTopics(r.topic), kgo.DefaultProduceTopic(r.topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(2*time.Second),
+		// Later requests about offsets know a topic by its id alone.
+		kgo.MaxVersions(kversion.V3_9_0()))
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.client != nil {
+		r.client.Close()
+	}
+	r.client = client
+	go r.follow(client)
+	return nil
+}
+
+// kafka is for requests to the broker too.
+func (r *logReader) kafka() *kgo.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.client
+}
+
+// follow goes on until the client is closed. It passes over errors, which are the faults', and over
+// what is not an operation: a record that it misses is missed by the check.
+func (r *logReader) follow(client *kgo.Client) {
 	for {
-		fetches := r.client.PollFetches(context.Background())
+		fetches := client.PollFetches(context.Background())
 		if fetches.IsClientClosed() {
 			return
 		}
 		r.mu.Lock()
 		for record := range fetches.RecordsAll() {
-			if m, ok := parseMessage(record); ok {
+			if m, ok := logRecord(record); ok {
 				r.log = append(r.log, m)
 			}
 		}
@@ -534,4 +737,4 @@ func (r *logReader) forget() {
 	r.log = nil
 }
 
-func (r *logReader) close() { r.client.Close() }
+func (r *logReader) close() { r.kafka().Close() }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +35,16 @@ type kind struct {
 	within time.Duration
 	// losesLog is a fault after which Kafka's log is not complete.
 	losesLog bool
+	// touchesCache is a fault after which a cached version may be older than one before.
+	touchesCache bool
+	// toldBy is a service whose processes all have to name told in /readyz before the fault heals.
+	toldBy, told string
+	// notPossible is why it cannot be thrown here.
+	notPossible string
 }
+
+func (k kind) touchingCache() kind               { k.touchesCache = true; return k }
+func (k kind) telling(service, what string) kind { k.toldBy, k.told = service, what; return k }
 
 // What recovery may take: of a service, of a server that starts again, of a worker whose death is
 // noticed by the end of its session, and of operations that Kafka has lost.
@@ -45,12 +56,15 @@ const (
 )
 
 func (f *campaign) kinds() []kind {
+	if f.lying != nil {
+		return f.lies()
+	}
 	return slices.Concat([]kind{
 		f.signal("kill -9 of an api", syscall.SIGKILL, ofService, "api"),
-		f.signal("kill -9 of the leading relay", syscall.SIGKILL, ofService, "relay"),
+		f.dethroned(f.signal("kill -9 of the leading relay", syscall.SIGKILL, ofService, "relay"), 2*time.Second),
 		f.signal("kill -9 of a worker", syscall.SIGKILL, ofService, "worker"),
 		f.signal("kill -9 of kafka", syscall.SIGKILL, ofServer, "kafka"),
-		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis"),
+		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis").touchingCache(),
 		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
 		{name: "kill -9 of all services", within: ofSession, throw: func(context.Context) error {
 			for _, p := range f.services {
@@ -58,7 +72,7 @@ func (f *campaign) kinds() []kind {
 			}
 			return nil
 		}},
-		{name: "kill -9 of everything", within: ofServer, throw: func(ctx context.Context) error {
+		{name: "kill -9 of everything", within: ofServer, touchesCache: true, throw: func(ctx context.Context) error {
 			for _, p := range slices.Concat(f.services, f.parts.processes) {
 				if p.name != "postgres" {
 					p.signal(syscall.SIGKILL)
@@ -70,14 +84,14 @@ func (f *campaign) kinds() []kind {
 		f.signal("SIGTERM of the leading relay", syscall.SIGTERM, ofService, "relay"),
 		f.signal("SIGTERM of a worker", syscall.SIGTERM, ofService, "worker"),
 		f.signal("SIGTERM of kafka", syscall.SIGTERM, ofServer, "kafka"),
-		f.signal("SIGTERM of redis", syscall.SIGTERM, ofService, "redis"),
+		f.signal("SIGTERM of redis", syscall.SIGTERM, ofService, "redis").touchingCache(),
 		f.signal("SIGTERM of postgres", syscall.SIGTERM, ofServer, "postgres"),
 		{name: "rolling restart of all services", throw: f.rollingRestart, within: ofService},
 		f.stopped("SIGSTOP of an api, until the others do its work", "api", 0, ofService),
-		f.stopped("SIGSTOP of the leading relay, until another leads", "relay", 0, ofService),
+		f.dethroned(f.stopped("SIGSTOP of the leading relay, until another leads", "relay", 0, ofService), 6*time.Second),
 		f.stopped("SIGSTOP of a worker, past its session", "worker", 0, ofSession),
 		f.stopped("SIGSTOP of kafka for 5 s", "kafka", 5*time.Second, ofService),
-		f.stopped("SIGSTOP of redis for 5 s", "redis", 5*time.Second, ofService),
+		f.stopped("SIGSTOP of redis for 5 s", "redis", 5*time.Second, ofService).touchingCache().telling("worker", "redis"),
 		{
 			name: "SIGSTOP of the postmaster for 5 s", holds: 5 * time.Second, within: ofService,
 			throw: func(context.Context) error { return f.signalPostmaster(syscall.SIGSTOP) },
@@ -87,7 +101,7 @@ func (f *campaign) kinds() []kind {
 		f.sql("one backend of the relay terminated", ofService, terminate+" WHERE usename = 'local_relay' ORDER BY random() LIMIT 1"),
 		f.sql("one backend of the worker terminated", ofService, terminate+" WHERE usename = 'local_worker' ORDER BY random() LIMIT 1"),
 		f.sql("all backends of the services terminated", ofService, terminate+" WHERE usename LIKE 'local_%'"),
-		{name: "FLUSHALL", within: ofService, throw: func(ctx context.Context) error { return f.cache.FlushAll(ctx).Err() }},
+		{name: "FLUSHALL", touchesCache: true, within: ofService, throw: func(ctx context.Context) error { return f.cache.FlushAll(ctx).Err() }},
 		f.held("a writer's transaction open for 5 s", pgx.ReadCommitted, "SELECT pg_current_xact_id() WHERE $1::uuid IS NOT NULL"),
 		f.held("a reader's snapshot open for 5 s", pgx.RepeatableRead, "SELECT applied_seq FROM wallets WHERE id = $1"),
 		f.held("the hot wallet's sequence locked for 5 s", pgx.ReadCommitted, "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE"),
@@ -95,7 +109,12 @@ func (f *campaign) kinds() []kind {
 		f.stolenLock(),
 		f.deletedRecords(),
 		{name: "messages that are no operations", throw: f.sendPoison, within: ofService},
-	}, f.failpoints())
+		f.lockedWallet(),
+		{name: "a stale writer of the cache replayed", throw: f.replayCacheWriter, within: ofService},
+		f.fullDisk(),
+		f.clockStep("Postgres's clock an hour ahead for 4 s", "+1h"),
+		f.clockStep("Postgres's clock an hour behind for 4 s", "-1h"),
+	}, f.failpoints(), f.networkFaults(), f.brokerFaults())
 }
 
 const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -115,6 +134,41 @@ func (f *campaign) stopped(name, which string, holds, within time.Duration) kind
 		throw: func(context.Context) error { p = f.pick(which); p.signal(syscall.SIGSTOP); return nil },
 		heal:  func(context.Context) error { p.signal(syscall.SIGCONT); return nil },
 	}
+}
+
+// dethroned measures until another relay leads than the one that a fault takes away.
+func (f *campaign) dethroned(k kind, within time.Duration) kind {
+	throw := k.throw
+	k.throw = func(ctx context.Context) error {
+		old := f.pick("relay").currentPID()
+		began := time.Now()
+		if err := throw(ctx); err != nil {
+			return err
+		}
+		watch := f.watch
+		watch.done.Go(func() {
+			led := func() bool {
+				return slices.ContainsFunc(f.replicas("relay"), func(p *process) bool {
+					pid := p.currentPID()
+					if pid == old {
+						return false
+					}
+					r, err := askReady(ctx, p)
+					return err == nil && r.Role == "leader"
+				})
+			}
+			for !led() && ctx.Err() == nil && time.Since(began) < givenUp {
+				pause(ctx, 10*time.Millisecond)
+			}
+			took := time.Since(began)
+			f.takeover.Store(int64(took))
+			if took > within {
+				watch.violate("another relay led after %.1f s, not within %s", took.Seconds(), within)
+			}
+		})
+		return nil
+	}
+	return k
 }
 
 // replicas are the processes of a service, or a server.
@@ -140,14 +194,11 @@ func (f *campaign) pick(name string) *process {
 
 // role is what a relay says of itself.
 func role(p *process) string {
-	response, err := http.Get(p.adminURL + "/readyz")
+	r, err := askReady(context.Background(), p)
 	if err != nil {
 		return ""
 	}
-	defer response.Body.Close()
-	var ready struct{ Role string }
-	_ = json.NewDecoder(response.Body).Decode(&ready)
-	return ready.Role
+	return r.Role
 }
 
 // signalPostmaster reaches the server itself: its process is only its launcher.
@@ -225,6 +276,65 @@ func (f *campaign) held(name string, level pgx.TxIsoLevel, statement string) kin
 		},
 		heal: func(ctx context.Context) error { return tx.Commit(ctx) },
 	}
+}
+
+// lockedWallet keeps one wallet's row locked for longer than the worker waits for it: only that wallet
+// may wait, and the offset with it.
+func (f *campaign) lockedWallet() kind {
+	var tx pgx.Tx
+	return kind{
+		name: "a wallet's row locked for 14 s", holds: 14 * time.Second, within: ofService,
+		throw: func(ctx context.Context) (err error) {
+			if tx, err = f.pool.BeginTx(context.WithoutCancel(ctx), pgx.TxOptions{}); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, "SELECT FROM wallets WHERE id = $1 FOR UPDATE", f.wallets[len(f.wallets)-1])
+			return err
+		},
+		heal: func(ctx context.Context) error { return tx.Commit(ctx) },
+	}
+}
+
+// replayCacheWriter sends again, word for word, what a worker has written to Redis, once the wallets
+// have gone on: as a writer that was stopped in between would.
+func (f *campaign) replayCacheWriter(ctx context.Context) error {
+	options := f.cache.Options()
+	conn, err := net.DialTimeout("tcp", options.Addr, worksWithin)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(conn, "MONITOR\r\n"); err != nil {
+		return err
+	}
+	const enough = 20
+	var written [][]any
+	for lines := bufio.NewScanner(conn); len(written) < enough && lines.Scan(); {
+		// 1700000000.123456 [0 127.0.0.1:1234] "evalsha" "sum" "2" "key" …
+		_, command, found := strings.Cut(lines.Text(), "] ")
+		if !found || !strings.HasPrefix(strings.ToLower(command), `"evalsha"`) || !strings.Contains(command, f.hot.String()) {
+			continue
+		}
+		var words []any
+		for _, word := range strings.Split(strings.Trim(command, `"`), `" "`) {
+			words = append(words, word)
+		}
+		written = append(written, words)
+	}
+	pause(ctx, 500*time.Millisecond)
+	for _, words := range written {
+		if err := f.cache.Do(ctx, words...).Err(); err != nil {
+			return fmt.Errorf("write to the cache again: %w", err)
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	if len(written) < enough {
+		return fmt.Errorf("only %d writes to the cache were seen", len(written))
+	}
+	return nil
 }
 
 // relayPosition is a row of relay_positions.
@@ -315,22 +425,26 @@ func (f *campaign) deletedRecords() kind {
 		},
 		heal: func(ctx context.Context) error {
 			defer signal(syscall.SIGCONT)
-			return f.deleteRecords(ctx)
+			return f.deleteRecords(ctx, nil)
 		},
 	}
 }
 
-func (f *campaign) deleteRecords(ctx context.Context) error {
+// deleteRecords deletes what is below the offsets, or everything without any.
+func (f *campaign) deleteRecords(ctx context.Context, below map[int32]int64) error {
 	request := kmsg.NewPtrDeleteRecordsRequest()
 	topic := kmsg.NewDeleteRecordsRequestTopic()
 	topic.Topic = f.topic
 	for partition := range int32(topicPartitions) {
 		p := kmsg.NewDeleteRecordsRequestTopicPartition()
 		p.Partition, p.Offset = partition, -1 // up to the end
+		if offset, given := below[partition]; given {
+			p.Offset = max(0, offset)
+		}
 		topic.Partitions = append(topic.Partitions, p)
 	}
 	request.Topics = append(request.Topics, topic)
-	response, err := request.RequestWith(ctx, f.log.client)
+	response, err := request.RequestWith(ctx, f.log.kafka())
 	if err != nil {
 		return err
 	}
@@ -350,7 +464,7 @@ func (f *campaign) sendPoison(ctx context.Context) error {
 	for partition := range int32(topicPartitions) {
 		unknown := fmt.Sprintf(`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1}`, uuid.New(), partition, uuid.New())
 		for _, value := range []string{"", "\x00\xff{", `{"walletId":17}`, unknown} {
-			if err := f.log.client.ProduceSync(ctx, &kgo.Record{Value: []byte(value), Key: []byte(uuid.NewString())}).FirstErr(); err != nil {
+			if err := f.log.kafka().ProduceSync(ctx, &kgo.Record{Value: []byte(value), Key: []byte(uuid.NewString())}).FirstErr(); err != nil {
 				return fmt.Errorf("send poison: %w", err)
 			}
 		}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -115,7 +118,7 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	const seed = 1
 	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
-	f := &campaign{stack: s.stack, random: rand.New(rand.NewPCG(seed, 0))}
+	f := &campaign{stack: s.stack, group: s.topic, random: rand.New(rand.NewPCG(seed, 0))}
 	if err := f.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -126,9 +129,128 @@ func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 			kinds = append(kinds, k)
 		}
 	}
-	var report strings.Builder
-	if err := f.run(t.Context(), kinds, 15*time.Second, &report); err != nil {
-		t.Errorf("%v\n%s", err, report.String())
+	var said strings.Builder
+	if err := f.run(t.Context(), kinds, faultsOptions{duration: time.Minute, times: 1}, &faultsReport{Footprints: f.footprints}, &said); err != nil {
+		t.Errorf("%v\n%s", err, said.String())
 	}
-	t.Log(report.String())
+	t.Log(said.String())
+}
+
+func TestARoundTakesOneSlowFaultOrSomeQuickOnes(t *testing.T) {
+	quick, held, slow := kind{name: "quick", within: ofService}, kind{name: "held", within: ofService, holds: 5 * time.Second}, kind{name: "slow", within: ofServer}
+	for name, c := range map[string]struct {
+		deck []kind
+		want int
+	}{
+		"quick":                     {[]kind{quick, quick, quick, quick, quick, quick}, 4},
+		"the end of the deck":       {[]kind{quick, quick}, 2},
+		"held ones":                 {[]kind{held, held, held}, 1},
+		"a held one, and quick":     {[]kind{held, quick, quick, quick}, 3},
+		"slow":                      {[]kind{slow, quick}, 1},
+		"slow after quick":          {[]kind{quick, quick, slow}, 2},
+		"what loses the log, alone": {[]kind{quick, {within: ofService, losesLog: true}}, 1},
+	} {
+		if hand := deal(c.deck); len(hand) != c.want {
+			t.Errorf("%s: %d faults", name, len(hand))
+		}
+	}
+}
+
+func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
+	t.Parallel()
+	f := quietRound(t)
+	f.wallets = append(f.wallets, uuid.New(), uuid.New())
+	w := &watch{campaign: f, wallets: f.wallets}
+	look := w.cacheWatcher()
+	entry := func(version int64) {
+		t.Helper()
+		if err := f.cache.Del(t.Context(), "wallet:"+f.hot.String()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := walletcache.Set(t.Context(), f.cache, []walletdb.Wallet{{ID: f.hot, Currency: "USD", AppliedSeq: version}}); err != nil {
+			t.Fatal(err)
+		}
+		look(t.Context())
+	}
+	entry(2)
+	entry(3)
+	if len(w.broken) > 0 {
+		t.Fatalf("it goes forward, and yet: %q", w.broken)
+	}
+	entry(2)
+	if len(w.broken) != 1 {
+		t.Errorf("it went back: %q", w.broken)
+	}
+	entry(4)
+	if len(w.broken) != 2 {
+		t.Errorf("it is ahead of Postgres: %q", w.broken)
+	}
+	w.cacheExcused = true
+	entry(3)
+	if len(w.broken) != 2 {
+		t.Errorf("it went back with Redis: %q", w.broken)
+	}
+}
+
+func TestWhatIsBelowTheOffsetsIsKnownByWallet(t *testing.T) {
+	other := uuid.New()
+	r := &logReader{log: []message{
+		{WalletID: wallet, Sequence: 1, partition: 0, offset: 10},
+		{WalletID: wallet, Sequence: 2, partition: 0, offset: 11},
+		{WalletID: wallet, Sequence: 1, partition: 0, offset: 12},
+		{WalletID: wallet, Sequence: 3, partition: 0, offset: 13},
+		{WalletID: other, Sequence: 7, partition: 1, offset: 10},
+	}}
+	passed := r.passed(map[int32]int64{0: 13, 1: 10})
+	if passed[wallet] != 2 || passed[other] != 0 {
+		t.Errorf("%v", passed)
+	}
+}
+
+func TestAReportIsForPeopleAndForPrograms(t *testing.T) {
+	dir := t.TempDir()
+	r := &faultsReport{
+		Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seed: 7, Faults: 3, Kinds: []*record{
+			{Name: "one", Thrown: 3, Recoveries: []float64{3, 1, 2}, WorstAccept: 4},
+			{Name: "another", NotPossible: "no root"},
+		},
+	}
+	if err := r.write(dir, "apache-10m"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "faults-2026-01-02-apache-10m.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2026-01-02 03:04", "seed 7", "| one | 3 | 2.0 | 3.0 | 0.0 | 4.0 |", "| another | not possible here: no root"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	var read faultsReport
+	if text, err = os.ReadFile(filepath.Join(dir, "faults-2026-01-02-apache-10m.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &read); err != nil || read.Faults != 3 || len(read.Kinds) != 2 {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// A find that no longer matches would take nothing away.
+func TestMutationsOfTheCampaignMatchTheCode(t *testing.T) {
+	root, err := workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range faultMutations {
+		source, err := os.ReadFile(filepath.Join(root, m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(m.edits); i += 2 {
+			if n := strings.Count(string(source), m.edits[i]); n != 1 {
+				t.Errorf("%s: %s has %q %d times", m.rule, m.file, m.edits[i], n)
+			}
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -26,11 +27,12 @@ import (
 var kafkaPOM []byte
 
 // kafkaServer is a single node that is broker and controller. The arguments are the broker's
-// address, the controller's twice, and the data folder.
+// address, the controller's twice, the data folder, and what listeners add.
 const kafkaServer = `process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s
-advertised.listeners=PLAINTEXT://%[1]s
+listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s%[4]s
+advertised.listeners=PLAINTEXT://%[1]s%[5]s
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT%[6]s
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=%[2]s
 log.dirs=%[3]s
@@ -42,9 +44,13 @@ transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 `
 
+// listener is a further door to the broker. Those who come through it are told to come to advertised,
+// where a proxy may stand.
+type listener struct{ name, address, advertised string }
+
 // kafkaPart is Apache Kafka, or kfake in a process of its own. Both keep their data in the state
 // folder.
-func kafkaPart(ctx context.Context, s *state, kind string) (*process, string, error) {
+func kafkaPart(ctx context.Context, s *state, kind string, listeners []listener) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -62,7 +68,7 @@ func kafkaPart(ctx context.Context, s *state, kind string) (*process, string, er
 		p.argv = []string{self(), "kfake", dir, strconv.Itoa(port)}
 	case "apache":
 		p.about = "Apache Kafka"
-		p.argv, err = apacheKafka(ctx, dir, broker)
+		p.argv, err = apacheKafka(ctx, dir, broker, listeners)
 	default:
 		err = fmt.Errorf("KAFKA=%s: it is apache or kfake", kind)
 	}
@@ -79,7 +85,7 @@ func pingKafka(ctx context.Context, broker string) error {
 }
 
 // apacheKafka prepares a folder for the broker, once, and returns the command that runs it.
-func apacheKafka(ctx context.Context, dir, broker string) ([]string, error) {
+func apacheKafka(ctx context.Context, dir, broker string, listeners []listener) ([]string, error) {
 	jars, err := kafkaJars(ctx)
 	if err != nil {
 		return nil, err
@@ -92,20 +98,31 @@ func apacheKafka(ctx context.Context, dir, broker string) ([]string, error) {
 		return nil, err
 	}
 	properties, data := filepath.Join(dir, "server.properties"), filepath.Join(dir, "data")
-	text := fmt.Sprintf(kafkaServer, broker, address(port), data)
+	var listen, advertise, protocols string
+	for _, l := range listeners {
+		listen += fmt.Sprintf(",%s://%s", l.name, l.address)
+		advertise += fmt.Sprintf(",%s://%s", l.name, l.advertised)
+		protocols += fmt.Sprintf(",%s:PLAINTEXT", l.name)
+	}
+	text := fmt.Sprintf(kafkaServer, broker, address(port), data, listen, advertise, protocols)
 	if err := os.WriteFile(properties, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
 	java := []string{"java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", filepath.Join(jars, "*")}
 	if _, err := os.Stat(filepath.Join(data, "meta.properties")); errors.Is(err, os.ErrNotExist) {
-		id := uuid.New()
-		format := append(java, "kafka.tools.StorageTool", "format", "--standalone",
-			"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", properties)
-		if err := run(ctx, dir, format...); err != nil {
+		if err := formatKafka(ctx, java, dir); err != nil {
 			return nil, err
 		}
 	}
 	return append(java, "kafka.Kafka", properties), nil
+}
+
+// formatKafka makes an empty broker with the server.properties of a folder. java is the beginning of
+// the command that runs it.
+func formatKafka(ctx context.Context, java []string, dir string) error {
+	id := uuid.New()
+	return run(ctx, dir, append(slices.Clone(java), "kafka.tools.StorageTool", "format", "--standalone",
+		"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"))...)
 }
 
 // kafkaJars returns the folder of the broker's jars. Maven fills it the first time.

@@ -21,7 +21,9 @@ const usageText = `usage: local COMMAND
   bench [FLAGS]         measure rates, latencies, CPU, memory and WAL by scenario, and the machine's own
                         limits; -list, -only REGEXP, -runs 3, -out FOLDER, -compare OLD.json NEW.json
   faults [FLAGS]        throw faults at everything under load and check every promise after each;
-                        -seed N, -duration 10m, -only REGEXP
+                        -seed N, -duration 10m, -times N, -only REGEXP, -report FOLDER; with
+                        -drill measure how long each process is missed; with -mutations see that
+                        programs that have lost one of their rules are found out
   parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
                         it finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
 

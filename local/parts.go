@@ -21,6 +21,10 @@ type parts struct {
 	kafkaBrokers string
 	// kafka is apache or kfake, for a broker that is started.
 	kafka string
+	// kafkaListeners are further doors to Apache Kafka.
+	kafkaListeners []listener
+	// postgresEnv is for Postgres alone.
+	postgresEnv []string
 
 	processes []*process
 }
@@ -55,7 +59,10 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 	waiting := 0
 	if p.databaseURL == "" {
 		waiting++
-		begin(func() (process *process, err error) { process, p.databaseURL, err = postgresPart(s); return })
+		begin(func() (process *process, err error) {
+			process, p.databaseURL, err = postgresPart(s, p.postgresEnv)
+			return
+		})
 	}
 	if p.redisURL == "" {
 		waiting++
@@ -64,7 +71,7 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 	if p.kafkaBrokers == "" {
 		waiting++
 		begin(func() (process *process, err error) {
-			process, p.kafkaBrokers, err = kafkaPart(ctx, s, p.kafka)
+			process, p.kafkaBrokers, err = kafkaPart(ctx, s, p.kafka, p.kafkaListeners)
 			return
 		})
 	}

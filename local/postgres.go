@@ -27,7 +27,7 @@ var postgresSettings = map[string]string{
 }
 
 // postgresPart is a Postgres 18 server whose data lies in the state folder.
-func postgresPart(s *state) (*process, string, error) {
+func postgresPart(s *state, env []string) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -41,6 +41,7 @@ func postgresPart(s *state) (*process, string, error) {
 		name:           "postgres",
 		about:          "PostgreSQL " + string(embeddedpostgres.V18),
 		argv:           []string{self(), "postgres", dir, strconv.Itoa(port)},
+		env:            env,
 		log:            s.log("postgres"),
 		endsWithParent: true,
 		ready:          func(ctx context.Context) error { return pingPostgres(ctx, url) },

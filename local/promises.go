@@ -169,6 +169,7 @@ type message struct {
 	Amount      int64     `json:"amount"`
 
 	partition int32
+	offset    int64
 }
 
 // checkLog holds Kafka's log against the operations: a wallet's first occurrences are its operations

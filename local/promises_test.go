@@ -154,3 +154,29 @@ func expectBroken(t *testing.T, p promise, want string) {
 		t.Errorf("broken: %q, want %q", got, want)
 	}
 }
+
+func TestHistoriesHaveAnOrderThatExplainsThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(history []operation)
+		stored int
+		broken string
+	}{
+		"one after the other":           {func([]operation) {}, 2, ""},
+		"one before the other":          {func(h []operation) { h[0].sequence, h[1].sequence = 2, 1 }, 2, "no order"},
+		"at once, either way round":     {func(h []operation) { h[0].sequence, h[1].sequence = 2, 1; h[1].sentAt = h[0].sentAt }, 2, ""},
+		"twice the same":                {func(h []operation) { h[1].sequence = 1 }, 2, "no order"},
+		"one left out":                  {func(h []operation) { h[1].sequence = 3 }, 2, "no order"},
+		"not answered, and not stored":  {func(h []operation) { h[1].answered, h[1].sequence = time.Time{}, 0 }, 1, ""},
+		"not answered, stored behind":   {func(h []operation) { h[1].answered, h[1].sequence = time.Time{}, 0 }, 2, ""},
+		"not answered, stored too soon": {func(h []operation) { h[0].sequence = 2; h[1].answered, h[1].id = time.Time{}, first }, 1, "no order"},
+		"not answered, took effect first": {func(h []operation) {
+			h[0].answered, h[0].sequence = time.Time{}, 0
+		}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			history, stored, _ := accepted()
+			c.change(history)
+			expectBroken(t, checkHistory(history, stored[:c.stored]), c.broken)
+		})
+	}
+}

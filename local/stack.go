@@ -29,8 +29,9 @@ type stack struct {
 	parts *parts
 	// login is each service's own connection string.
 	login map[string]string
-	// env is set for every service.
-	env []string
+	// env is set for every service, serviceEnv for all replicas of one.
+	env        []string
+	serviceEnv map[string][]string
 
 	apiURLs  []string
 	apiKey   string
@@ -61,6 +62,14 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 	if err := s.parts.start(ctx, s.state, s.out, s.changed); err != nil {
 		return err
 	}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	return s.startServices(ctx, c)
+}
+
+// prepare makes what the services expect to find in the parts.
+func (s *stack) prepare(ctx context.Context) error {
 	started := time.Now()
 	if err := s.migrate(ctx); err != nil {
 		return err
@@ -72,7 +81,7 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 		return err
 	}
 	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s, API key\n", "database", time.Since(started).Seconds(), s.topic)
-	return s.startServices(ctx, c)
+	return nil
 }
 
 // migrate applies the migrations and makes each service's login.
@@ -204,6 +213,7 @@ func (s *stack) service(service string, i int, httpAddr string) (*process, error
 		// A static member has its partitions back at once when it is started again.
 		p.env = append(p.env, "GROUP_INSTANCE_ID="+name)
 	}
+	p.env = append(p.env, s.serviceEnv[service]...)
 	return p, nil
 }
 

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+)
+
+// smallDisk is a file system in memory for the tables that grow fastest. It is full as soon as it is
+// allowed no more than it holds. Only the stack's own processes see it, so it goes with them; it takes
+// root to make it.
+type smallDisk struct {
+	folder string
+	err    error
+}
+
+const smallDiskBytes = 8 << 30 // at most; it takes the memory of what is in it
+
+// planSmallDisk gives the processes that will be started file systems of their own.
+func (f *campaign) planSmallDisk() {
+	f.disk = &smallDisk{}
+	if os.Geteuid() != 0 {
+		f.disk.err = errors.New("a file system of its own takes root")
+		return
+	}
+	f.disk.err = onLauncherThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		return unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
+	})
+}
+
+// moveToSmallDisk moves the outbox and the outcomes: neither can anything be accepted without the one
+// nor applied without the other. What Postgres writes first, its log, stays where it was.
+func (f *campaign) moveToSmallDisk(ctx context.Context) error {
+	if f.disk.err != nil {
+		return nil
+	}
+	dir, err := postgresDir(f.state)
+	if err != nil {
+		return err
+	}
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		return err
+	}
+	f.disk.folder = filepath.Join(dir, "small")
+	if err := os.Mkdir(f.disk.folder, 0o700); err != nil {
+		return err
+	}
+	f.disk.err = onLauncherThread(func() error {
+		options := fmt.Sprintf("size=%d,mode=0700,uid=%s,gid=%s", smallDiskBytes, nobody.Uid, nobody.Gid)
+		return unix.Mount("tmpfs", f.disk.folder, "tmpfs", 0, options)
+	})
+	if f.disk.err != nil {
+		return nil
+	}
+	conn, err := pgx.Connect(ctx, f.parts.databaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, statement := range []string{
+		fmt.Sprintf("CREATE TABLESPACE small LOCATION '%s'", f.disk.folder),
+		"ALTER TABLE outbox SET TABLESPACE small",
+		"ALTER TABLE outcomes SET TABLESPACE small",
+	} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// allow changes how much the disk may hold: 0 is what it holds now.
+func (d *smallDisk) allow(bytes uint64) error {
+	return onLauncherThread(func() error {
+		if bytes == 0 {
+			var now unix.Statfs_t
+			if err := unix.Statfs(d.folder, &now); err != nil {
+				return err
+			}
+			bytes = (now.Blocks - now.Bfree) * uint64(now.Bsize)
+		}
+		return unix.Mount("", d.folder, "", unix.MS_REMOUNT, fmt.Sprintf("size=%d", bytes))
+	})
+}
+
+func (f *campaign) fullDisk() kind {
+	k := kind{
+		name: "disk full for 4 s", holds: 4 * time.Second, within: ofService,
+		throw: func(context.Context) error { return f.disk.allow(0) },
+		heal:  func(context.Context) error { return f.disk.allow(smallDiskBytes) },
+	}
+	if f.disk == nil {
+		k.notPossible = "there is no small disk"
+	} else if f.disk.err != nil {
+		k.notPossible = f.disk.err.Error()
+	}
+	return k
+}
+
+// planClock lets the clock of Postgres be moved, if libfaketime is installed.
+func (f *campaign) planClock() {
+	libraries, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if len(libraries) == 0 {
+		return
+	}
+	f.clock = filepath.Join(f.state.dir, "clock")
+	if err := f.setClock("+0"); err != nil {
+		f.clock = ""
+		return
+	}
+	f.parts.postgresEnv = []string{
+		"LD_PRELOAD=" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + f.clock,
+		"FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+	}
+}
+
+// setClock replaces the file: a reader finds the old or the new one.
+func (f *campaign) setClock(offset string) error {
+	if err := os.WriteFile(f.clock+".new", []byte(offset+"\n"), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(f.clock+".new", f.clock)
+}
+
+func (f *campaign) clockStep(name, offset string) kind {
+	k := kind{
+		name: name, holds: 4 * time.Second, within: ofService,
+		throw: func(ctx context.Context) error {
+			if err := f.setClock(offset); err != nil {
+				return err
+			}
+			moved := func() bool {
+				var now time.Time
+				err := f.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now)
+				return err == nil && time.Until(now).Abs() > 50*time.Minute
+			}
+			if !await(ctx, 5*time.Second, moved) {
+				return errors.New("the clock does not move")
+			}
+			return nil
+		},
+		heal: func(context.Context) error { return f.setClock("+0") },
+	}
+	if f.clock == "" {
+		k.notPossible = "libfaketime is not installed (Debian: apt-get install libfaketime)"
+	}
+	return k
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+)
+
+// A door is the way from the processes of one service to one of the servers. It can be shut, and what
+// goes through it can be swallowed.
+type door struct{ service, server string }
+
+var doors = []door{
+	{"api", "postgres"},
+	{"api", "redis"},
+	{"relay", "postgres"},
+	{"relay", "kafka"},
+	{"worker", "postgres"},
+	{"worker", "redis"},
+	{"worker", "kafka"},
+}
+
+// planKafkaDoors gives each service its own listener of the broker, which sends its clients to the
+// door: Kafka's clients connect to where the broker tells them.
+func (f *campaign) planKafkaDoors() error {
+	if f.parts.kafka != "apache" {
+		return nil
+	}
+	for _, service := range []string{"relay", "worker"} {
+		behind, err := freePort()
+		if err != nil {
+			return err
+		}
+		before, err := freePort()
+		if err != nil {
+			return err
+		}
+		f.parts.kafkaListeners = append(f.parts.kafkaListeners, listener{strings.ToUpper(service), address(behind), address(before)})
+	}
+	return nil
+}
+
+// openDoors puts the doors up and leads the services to them.
+func (f *campaign) openDoors() error {
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	f.doors = map[door]*toxiproxy.Proxy{}
+	f.serviceEnv = map[string][]string{}
+	if f.lying != nil {
+		// Several batches of a partition in one wave: what happens to one must not harm the next.
+		f.serviceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
+	}
+	for _, d := range doors {
+		listen, upstream, setting := "127.0.0.1:0", "", ""
+		switch d.server {
+		case "postgres":
+			upstream = hostOf(f.parts.databaseURL)
+		case "redis":
+			upstream = hostOf(f.parts.redisURL)
+		case "kafka":
+			for _, l := range f.parts.kafkaListeners {
+				if l.name == strings.ToUpper(d.service) {
+					listen, upstream = l.advertised, l.address
+				}
+			}
+		}
+		if upstream == "" {
+			continue
+		}
+		proxy := toxiproxy.NewProxy(server, d.service+"-"+d.server, listen, upstream)
+		if err := proxy.Start(); err != nil {
+			return fmt.Errorf("open the door from %s to %s: %w", d.service, d.server, err)
+		}
+		f.doors[d] = proxy
+		switch d.server {
+		case "postgres":
+			// The login is made later; its name and password are known.
+			setting = fmt.Sprintf("DATABASE_URL=postgres://local_%s:local@%s/postgres?sslmode=disable", d.service, proxy.Listen)
+		case "redis":
+			setting = "REDIS_URL=redis://" + proxy.Listen + "/0"
+		case "kafka":
+			setting = "KAFKA_BROKERS=" + proxy.Listen
+		}
+		f.serviceEnv[d.service] = append(f.serviceEnv[d.service], setting)
+	}
+	return nil
+}
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func (f *campaign) closeDoors() {
+	for _, proxy := range f.doors {
+		proxy.Stop()
+	}
+}
+
+// networkFaults need doors.
+func (f *campaign) networkFaults() []kind {
+	cut := func(d door, holds time.Duration) kind {
+		return kind{
+			name: fmt.Sprintf("%s cut off from %s for %s", d.service, d.server, holds), holds: holds, within: ofService,
+			throw: func(context.Context) error { f.doors[d].Stop(); return nil },
+			heal:  func(context.Context) error { return f.doors[d].Start() },
+		}
+	}
+	// Both sides believe that the other one is only slow.
+	silent := func(d door, holds, within time.Duration) kind {
+		return kind{
+			name: fmt.Sprintf("silence between %s and %s for %s", d.service, d.server, holds), holds: holds, within: within,
+			throw: func(context.Context) error { return f.swallow(d, 0, "upstream", "downstream") },
+			heal:  f.letThrough(d),
+		}
+	}
+	// What was asked for happens, and whoever asked does not learn of it: a COMMIT, an acknowledgement.
+	unanswered := func(d door) kind {
+		const holds, closeAfter = 2 * time.Second, 200 * time.Millisecond
+		return kind{
+			name: fmt.Sprintf("answers of %s to %s lost for %s", d.server, d.service, holds), holds: holds, within: ofService,
+			throw: func(context.Context) error { return f.swallow(d, closeAfter, "downstream") },
+			heal:  f.letThrough(d),
+		}
+	}
+	const short, long = 4 * time.Second, 7 * time.Second
+	return []kind{
+		cut(door{"api", "postgres"}, short).telling("api", "postgres"),
+		silent(door{"api", "postgres"}, short, ofService),
+		unanswered(door{"api", "postgres"}),
+		cut(door{"relay", "postgres"}, short).telling("relay", "postgres"),
+		silent(door{"relay", "postgres"}, short, ofService),
+		cut(door{"worker", "postgres"}, short).telling("worker", "postgres"),
+		silent(door{"worker", "postgres"}, short, ofService),
+		unanswered(door{"worker", "postgres"}),
+		cut(door{"relay", "kafka"}, short),
+		silent(door{"relay", "kafka"}, long, ofService),
+		unanswered(door{"relay", "kafka"}),
+		cut(door{"worker", "kafka"}, short).telling("worker", "kafka"),
+		silent(door{"worker", "kafka"}, 11*time.Second, ofSession),
+		silent(door{"api", "redis"}, short, ofService).touchingCache(),
+		cut(door{"worker", "redis"}, short).touchingCache(),
+		silent(door{"worker", "redis"}, short, ofService).touchingCache(),
+	}
+}
+
+// swallow drops what goes through a door in the given directions. After closeAfter, if not 0, it
+// closes the connections over which something should have gone.
+func (f *campaign) swallow(d door, closeAfter time.Duration, directions ...string) error {
+	for _, direction := range directions {
+		toxic := fmt.Sprintf(`{"type": "timeout", "stream": %q, "attributes": {"timeout": %d}}`, direction, closeAfter.Milliseconds())
+		if _, err := f.doors[d].Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
+			return fmt.Errorf("swallow what goes %s between %s and %s: %w", direction, d.service, d.server, err)
+		}
+	}
+	return nil
+}
+
+// letThrough ends swallow. The connections that have lost something are closed.
+func (f *campaign) letThrough(d door) func(context.Context) error {
+	return func(ctx context.Context) error { f.doors[d].Toxics.ResetToxics(ctx); return nil }
+}

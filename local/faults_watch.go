@@ -1,0 +1,409 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+)
+
+// What a process may need once everything is quiet. Leaks show over a campaign's hundreds of rounds.
+const (
+	mostGoroutines  = 300
+	mostResidentMiB = 400
+)
+
+// watch sees, all through a round, what would be over when the round is checked.
+type watch struct {
+	*campaign
+	wallets []uuid.UUID // those that the round began with
+
+	mu     sync.Mutex
+	broken []string
+	// cacheExcused: Redis is lost or was emptied, so that a version may go back.
+	cacheExcused bool
+	// logExcused: Kafka has lost acknowledged data.
+	logExcused bool
+	said       map[string][]string // by process: what its /readyz has told since the fault
+
+	progress progress
+	waiting  map[uuid.UUID][]acceptedUpTo
+	applied  map[uuid.UUID]int64
+
+	cacheLooks, offsetLooks atomic.Int64 // that came to something
+
+	end  context.CancelFunc
+	done sync.WaitGroup
+}
+
+func (f *campaign) startWatch(ctx context.Context) *watch {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &watch{campaign: f, wallets: f.wallets, end: cancel, said: map[string][]string{}, waiting: map[uuid.UUID][]acceptedUpTo{}, applied: map[uuid.UUID]int64{}}
+	w.progress.moved = time.Now()
+	for _, look := range []struct {
+		every time.Duration
+		at    func(context.Context)
+	}{
+		{50 * time.Millisecond, w.lookAtProgress},
+		{100 * time.Millisecond, w.cacheWatcher()},
+		{500 * time.Millisecond, w.lookAtOffsets},
+		{250 * time.Millisecond, w.lookAtReadiness},
+	} {
+		w.done.Go(func() {
+			for ; ctx.Err() == nil; pause(ctx, look.every) {
+				look.at(ctx)
+			}
+		})
+	}
+	return w
+}
+
+// stop returns what was seen.
+func (w *watch) stop() []string {
+	w.end()
+	w.done.Wait()
+	return w.broken
+}
+
+func (w *watch) violate(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if text := fmt.Sprintf(format, args...); len(w.broken) < 20 && !slices.Contains(w.broken, text) {
+		w.broken = append(w.broken, text)
+	}
+}
+
+// expect says what the next fault, or its end, makes of the rules.
+func (w *watch) expect(k kind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cacheExcused = w.cacheExcused || k.touchesCache
+	w.logExcused = w.logExcused || k.losesLog
+	w.progress.worst, w.progress.most = 0, 0
+	clear(w.said)
+}
+
+func (w *watch) excused() (cache, log bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cacheExcused, w.logExcused
+}
+
+// progress is what the watch knows of how the system gets on.
+type progress struct {
+	at      time.Time // of the last look
+	err     error     // of the last look
+	backlog int64     // operations that wait to be applied
+	oldest  time.Duration
+	moved   time.Time // when the hot wallet was last seen to have accepted something
+
+	sequence int64 // of the hot wallet
+	// worst is the longest that something has waited since the fault: an operation to be applied, or
+	// the hot wallet to accept one. most is the largest backlog since then.
+	worst time.Duration
+	most  int64
+}
+
+// acceptedUpTo is when a sequence of a wallet was seen for the first time.
+type acceptedUpTo struct {
+	at  time.Time
+	seq int64
+}
+
+func (w *watch) latest() progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.progress
+}
+
+// lookAtProgress goes by the campaign's own clock: a fault may move that of Postgres.
+func (w *watch) lookAtProgress(ctx context.Context) {
+	next := w.latest()
+	next.err = w.sample(ctx, &next)
+	next.at = time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next.worst = max(w.progress.worst, next.oldest, next.at.Sub(next.moved))
+	next.most = max(w.progress.most, next.backlog)
+	w.progress = next
+}
+
+func (w *watch) sample(ctx context.Context, next *progress) error {
+	ctx, cancel := context.WithTimeout(ctx, worksWithin)
+	defer cancel()
+	rows, err := w.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	next.backlog, next.oldest = 0, 0
+	var wallet uuid.UUID
+	var last, applied int64
+	_, err = pgx.ForEachRow(rows, []any{&wallet, &last, &applied}, func() error {
+		if applied < w.applied[wallet] {
+			w.violate("wallet %s was applied up to %d and then up to %d", wallet, w.applied[wallet], applied)
+		}
+		w.applied[wallet] = applied
+		waiting := w.waiting[wallet]
+		if n := len(waiting); n == 0 || waiting[n-1].seq < last {
+			waiting = append(waiting, acceptedUpTo{now, last})
+		}
+		for len(waiting) > 0 && waiting[0].seq <= applied {
+			waiting = waiting[1:]
+		}
+		if len(waiting) > 0 {
+			next.oldest = max(next.oldest, now.Sub(waiting[0].at))
+		}
+		w.waiting[wallet] = waiting
+		next.backlog += last - applied
+		if wallet == w.hot && last > next.sequence {
+			next.sequence, next.moved = last, now
+		}
+		return nil
+	})
+	return err
+}
+
+// cacheWatcher sees that no entry is newer than Postgres, nor older than the one seen before.
+func (w *watch) cacheWatcher() func(context.Context) {
+	seen := map[uuid.UUID]int64{}
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, worksWithin)
+		defer cancel()
+		for _, id := range w.wallets[:3] {
+			entry, found, err := walletcache.Get(ctx, w.cache, id)
+			if err != nil || !found {
+				continue
+			}
+			var applied int64
+			if err := w.pool.QueryRow(ctx, "SELECT applied_seq FROM wallets WHERE id = $1", id).Scan(&applied); err != nil {
+				continue
+			}
+			if entry.AppliedSeq > applied {
+				w.violate("the cache knows version %d of wallet %s, Postgres only %d", entry.AppliedSeq, id, applied)
+			}
+			excused, _ := w.excused()
+			if entry.AppliedSeq < seen[id] && !excused {
+				w.violate("the cache went back from version %d to %d of wallet %s", seen[id], entry.AppliedSeq, id)
+			}
+			seen[id] = entry.AppliedSeq
+			w.cacheLooks.Add(1)
+		}
+	}
+}
+
+// lookAtOffsets sees that what is below the group's committed offsets is applied.
+func (w *watch) lookAtOffsets(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, worksWithin)
+	defer cancel()
+	committed, err := w.committedOffsets(ctx)
+	if err != nil {
+		return
+	}
+	passed := w.log.passed(committed)
+	rows, err := w.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
+	if err != nil {
+		return
+	}
+	var id uuid.UUID
+	var last, applied int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &last, &applied}, func() error {
+		if _, excused := w.excused(); applied < min(passed[id], last) && !excused {
+			w.violate("the committed offset is past sequence %d of wallet %s, which is applied up to %d", passed[id], id, applied)
+		}
+		return nil
+	})
+	if err == nil && len(passed) > 0 {
+		w.offsetLooks.Add(1)
+	}
+}
+
+func (f *campaign) committedOffsets(ctx context.Context) (map[int32]int64, error) {
+	request := kmsg.NewPtrOffsetFetchRequest()
+	group := kmsg.NewOffsetFetchRequestGroup()
+	group.Group = f.group
+	topic := kmsg.NewOffsetFetchRequestGroupTopic()
+	topic.Topic = f.topic
+	for partition := range int32(topicPartitions) {
+		topic.Partitions = append(topic.Partitions, partition)
+	}
+	group.Topics = append(group.Topics, topic)
+	request.Groups = append(request.Groups, group)
+	response, err := request.RequestWith(ctx, f.log.kafka())
+	if err != nil {
+		return nil, err
+	}
+	committed := map[int32]int64{}
+	for _, g := range response.Groups {
+		err = errors.Join(err, kerr.ErrorForCode(g.ErrorCode))
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				err = errors.Join(err, kerr.ErrorForCode(p.ErrorCode))
+				committed[p.Partition] = p.Offset
+			}
+		}
+	}
+	return committed, err
+}
+
+// passed returns each wallet's highest sequence below the offsets.
+func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	highest := map[uuid.UUID]int64{}
+	for _, m := range r.log {
+		if m.offset < offsets[m.partition] {
+			highest[m.WalletID] = max(highest[m.WalletID], m.Sequence)
+		}
+	}
+	return highest
+}
+
+// readyz is what a process says of itself.
+type readyz struct {
+	Ready             bool
+	Role              string
+	Degraded, Reasons []string
+}
+
+func askReady(ctx context.Context, p *process) (r readyz, err error) {
+	ctx, cancel := context.WithTimeout(ctx, worksWithin)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.adminURL+"/readyz", nil)
+	if err != nil {
+		return r, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return r, err
+	}
+	defer response.Body.Close()
+	err = json.NewDecoder(response.Body).Decode(&r)
+	if r.Ready != (response.StatusCode == http.StatusOK) {
+		err = fmt.Errorf("it says ready: %t with status %d", r.Ready, response.StatusCode)
+	}
+	return r, err
+}
+
+// lookAtReadiness notes what the processes say, and sees that an api stays ready whatever it has lost:
+// else all would be taken out at once.
+func (w *watch) lookAtReadiness(ctx context.Context) {
+	for _, p := range w.services {
+		r, err := askReady(ctx, p)
+		if err != nil {
+			continue
+		}
+		for _, reason := range r.Reasons {
+			if strings.HasPrefix(p.name, "api") && reason != "starting" && reason != "draining" {
+				w.violate("%s says that it is not ready: %s", p.name, reason)
+			}
+		}
+		w.mu.Lock()
+		for _, text := range slices.Concat(r.Degraded, r.Reasons) {
+			if !slices.Contains(w.said[p.name], text) {
+				w.said[p.name] = append(w.said[p.name], text)
+			}
+		}
+		w.mu.Unlock()
+	}
+}
+
+// told complains about processes of a service that have not told of what they lost.
+func (w *watch) told(k kind) {
+	if k.toldBy == "" {
+		return
+	}
+	for _, p := range w.replicas(k.toldBy) {
+		w.mu.Lock()
+		said := strings.Join(w.said[p.name], "; ")
+		w.mu.Unlock()
+		if !strings.Contains(said, k.told) {
+			w.violate("/readyz of %s did not tell of %s, only: %q", p.name, k.told, said)
+		}
+	}
+}
+
+// footprint is the most that a process of a service has needed after a round.
+type footprint struct {
+	ResidentMiB float64 `json:"residentMiB"`
+	Goroutines  int     `json:"goroutines"`
+}
+
+// checkFootprints looks at every process once a round is quiet.
+func (f *campaign) checkFootprints(ctx context.Context) (broken []string) {
+	for _, p := range f.services {
+		now, err := askFootprint(ctx, p)
+		if err != nil {
+			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.name, err))
+			continue
+		}
+		service, _, _ := strings.Cut(p.name, "-")
+		most := f.footprints[service]
+		f.footprints[service] = footprint{max(most.ResidentMiB, now.ResidentMiB), max(most.Goroutines, now.Goroutines)}
+		if now.Goroutines > mostGoroutines || now.ResidentMiB > mostResidentMiB {
+			broken = append(broken, fmt.Sprintf("%s has %d goroutines and %.0f MiB in a quiet moment", p.name, now.Goroutines, now.ResidentMiB))
+		}
+	}
+	return broken
+}
+
+func askFootprint(ctx context.Context, p *process) (now footprint, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.adminURL+"/metrics", nil)
+	if err != nil {
+		return now, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return now, err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		number, _ := strconv.ParseFloat(value, 64)
+		switch name {
+		case "go_goroutines":
+			now.Goroutines = int(number)
+		case "process_resident_memory_bytes":
+			now.ResidentMiB = number / (1 << 20)
+		}
+	}
+	return now, lines.Err()
+}
+
+// readWallets keeps reading balances, so that the way through the cache is under load too.
+func (f *campaign) readWallets(ctx context.Context, wallets []uuid.UUID) {
+	c := client{apiKey: f.apiKey, timeout: 2 * time.Second}
+	defer c.close()
+	for n := 0; ctx.Err() == nil; n++ {
+		c.addr = strings.TrimPrefix(f.apiURLs[n%len(f.apiURLs)], "http://")
+		c.close()
+		_, _ = c.do(http.MethodGet, "/api/v1/wallets/"+wallets[n%len(wallets)].String(), "", nil)
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+// logRecord is a message with its place, or false for what is not an operation.
+func logRecord(record *kgo.Record) (message, bool) {
+	m, ok := parseMessage(record)
+	m.offset = record.Offset
+	return m, ok
+}
