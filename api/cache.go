@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -57,15 +59,17 @@ func (c *cache) fill(ctx context.Context, wallets ...walletdb.Wallet) {
 }
 
 // raise puts in the wallets' states after finished operations, before a client sees them: the next
-// balance that is read is not older. A pending operation says nothing about a balance.
+// balance that is read is not older. A pending operation says nothing about a balance, and of each
+// wallet only the newest counts: hundreds that waited for one wallet cost one write.
 func (c *cache) raise(ctx context.Context, operations ...walletdb.OperationState) {
-	var states []walletdb.Wallet
+	newest := map[uuid.UUID]walletdb.Wallet{}
 	for _, o := range operations {
-		if o.BalanceAfter != nil {
-			states = append(states, walletdb.Wallet{ID: o.WalletID, AppliedSeq: o.Seq, Balance: *o.BalanceAfter})
+		if o.BalanceAfter != nil && o.Seq > newest[o.WalletID].AppliedSeq {
+			newest[o.WalletID] = walletdb.Wallet{ID: o.WalletID, AppliedSeq: o.Seq, Balance: *o.BalanceAfter}
 		}
 	}
-	if len(states) > 0 {
+	if len(newest) > 0 {
+		states := slices.Collect(maps.Values(newest))
 		c.use(ctx, func(ctx context.Context) error { return walletcache.Raise(ctx, c.client, states...) })
 	}
 }
