@@ -1,23 +1,76 @@
 package main
 
 import (
+	"context"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
+// Whatever a client sends for a key, it is refused without a look at Postgres unless it is one, written
+// exactly so.
+func FuzzCredentials(f *testing.F) {
+	key, _ := apikey.New()
+	for _, header := range []string{"Bearer " + key, "bearer " + key, "Bearer  " + key, "Bearer " + key + " ", "Bearer", "Basic " + key, key, "Bearer lw_", "Bearer " + strings.ToUpper(key), "Bearer " + key + "," + key} {
+		f.Add(header)
+	}
+	handler := fullAPI(f, &keys{db: noPostgres{}})
+	f.Fuzz(func(t *testing.T, header string) {
+		request := httptest.NewRequest(http.MethodGet, walletsPath, nil)
+		request.Header.Set("Authorization", header)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		scheme, token, _ := strings.Cut(header, " ")
+		want := http.StatusUnauthorized
+		if strings.EqualFold(scheme, "Bearer") && isAPIKey(token) {
+			want = http.StatusServiceUnavailable // Postgres was to be asked
+		}
+		if recorder.Code != want {
+			t.Errorf("%q: %d, want %d", header, recorder.Code, want)
+		}
+	})
+}
+
+// isAPIKey reads a key as its package has it in words.
+func isAPIKey(token string) bool {
+	match := regexp.MustCompile("^lw_([0-9a-f]{64})([0-9a-f]{8})$").FindStringSubmatch(token)
+	if match == nil || strings.HasSuffix(token, "\n") {
+		return false
+	}
+	secret, _ := hex.DecodeString(match[1])
+	return fmt.Sprintf("%08x", crc32.ChecksumIEEE(secret)) == match[2]
+}
+
+// noPostgres answers no query.
+type noPostgres struct{ walletdb.DBTX }
+
+func (noPostgres) QueryRow(context.Context, string, ...any) pgx.Row { return noRow{} }
+
+type noRow struct{}
+
+func (noRow) Scan(...any) error { return io.EOF }
+
 // fullAPI answers as the api does, but its queue has no room: what is right is answered with 503.
-func fullAPI(t testing.TB) http.Handler {
+func fullAPI(t testing.TB, k *keys) http.Handler {
 	t.Helper()
 	q := newQueue(limits{flush: 1})
 	h := &health{queue: q, cache: newCache(nil)}
 	m := newMetrics(q, h, func() int { return 0 })
-	handler, err := newHandler(&wallets{queue: q, metrics: m}, &keys{off: true}, m)
+	handler, err := newHandler(&wallets{queue: q, metrics: m}, k, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +86,7 @@ func FuzzBodies(f *testing.F) {
 	} {
 		f.Add(body)
 	}
-	handler := fullAPI(f)
+	handler := fullAPI(f, &keys{off: true})
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, path := range []string{operationsPath, batchPath} {
 			request := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
@@ -73,7 +126,7 @@ func FuzzKeys(f *testing.F) {
 	for _, header := range []string{`a`, `"a"`, `"a b"`, `"\""`, `"\\"`, `"\a"`, `"a`, `a"`, `""`, ` `, "\x7f", "é", strings.Repeat("k", 256)} {
 		f.Add(header)
 	}
-	handler := fullAPI(f)
+	handler := fullAPI(f, &keys{off: true})
 	f.Fuzz(func(t *testing.T, header string) {
 		request := httptest.NewRequest(http.MethodPost, operationsPath, strings.NewReader(
 			`{"walletId":"7d1c4f0e-5a0b-4c7e-9d53-0f6f5c1b2a3d","operationType":"DEPOSIT","amount":1}`))
