@@ -179,6 +179,8 @@ type bed struct {
 	conn *pgx.Conn
 	// ballast is wallets whose operations are neither the load's nor in the log.
 	ballast []uuid.UUID
+	// settledAfter is how long the relay and the worker were busy after they had started on the ballast.
+	settledAfter time.Duration
 }
 
 // scenario measures one scenario and checks every promise. Dropping the last scenario's database has

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -12,29 +13,14 @@ import (
 // outbox row, deposits of 1 so that a balance is its sequence. With applied they are history: applied,
 // published, and the relay is past them. No service that uses these rows may run meanwhile.
 func fill(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, rows int, applied bool) error {
-	const perTransaction = 100_000
+	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+		return err
+	}
+	const atOnce = 100_000
 	perWallet := max(1, rows/len(wallets))
-	rounds := max(1, perTransaction/len(wallets)) // sequences that a transaction adds to each wallet
+	rounds := max(1, atOnce/len(wallets)) // sequences that each wallet gets at once
 	for from := 0; from < perWallet; from += rounds {
-		to := min(perWallet, from+rounds)
-		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, `CREATE TEMP TABLE filled ON COMMIT DROP AS
-				SELECT w.id AS wallet_id, n::bigint AS seq, gen_random_uuid() AS id FROM generate_series($2::int, $3::int) n, unnest($1::uuid[]) w (id)`, wallets, from+1, to)
-			if err != nil {
-				return err
-			}
-			sql := `INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT wallet_id, seq, id, 'DEPOSIT', 1 FROM filled ORDER BY seq;
-				INSERT INTO outbox (topic, headers, key, payload) SELECT '` + topic + `', '{"version":"1"}', wallet_id, convert_to(format(
-					'{"walletId":"%s","sequence":%s,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"%s"}',
-					wallet_id, seq, id, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8') FROM filled ORDER BY seq;
-				UPDATE wallet_sequences s SET last_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE s.wallet_id = f.wallet_id;`
-			if applied {
-				sql += `INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM filled ORDER BY seq;
-				UPDATE wallets w SET balance = f.seq, applied_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE w.id = f.wallet_id;`
-			}
-			_, err = tx.Exec(ctx, sql)
-			return err
-		}); err != nil {
+		if err := fillSome(ctx, conn, topic, wallets, from+1, min(perWallet, from+rounds), applied); err != nil {
 			return fmt.Errorf("fill: %w", err)
 		}
 	}
@@ -43,8 +29,47 @@ func fill(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID
 			return err
 		}
 	}
-	_, err := conn.Exec(ctx, "VACUUM ANALYZE") // as autovacuum would have by now
-	return err
+	for _, sql := range []string{"VACUUM ANALYZE", "RESET synchronous_commit"} { // autovacuum would have by now
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillSome adds the sequences from … to. The outbox gets its rows in transactions as large as flushes:
+// the plans of the relay's queries depend on how many rows an xid has.
+func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, from, to int, applied bool) error {
+	_, err := conn.Exec(ctx, `CREATE TEMP TABLE filled AS
+		SELECT w.id AS wallet_id, n::bigint AS seq, gen_random_uuid() AS id, row_number() OVER (ORDER BY n) / 250 AS flush
+		FROM generate_series($2::int, $3::int) n, unnest($1::uuid[]) w (id)`, wallets, from, to)
+	if err != nil {
+		return err
+	}
+	steps := []string{
+		`CREATE INDEX ON filled (flush)`,
+		`INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT wallet_id, seq, id, 'DEPOSIT', 1 FROM filled ORDER BY seq`,
+		`UPDATE wallet_sequences s SET last_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE s.wallet_id = f.wallet_id`,
+		`DO $$ BEGIN
+			FOR n IN 0 .. (SELECT max(flush) FROM filled) LOOP
+				INSERT INTO outbox (topic, headers, key, payload) SELECT '` + topic + `', '{"version":"1"}', wallet_id, convert_to(format(
+					'{"walletId":"%s","sequence":%s,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"%s"}',
+					wallet_id, seq, id, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8') FROM filled WHERE flush = n ORDER BY seq;
+				COMMIT;
+			END LOOP;
+		END $$`,
+	}
+	if applied {
+		steps = append(steps,
+			`INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM filled ORDER BY seq`,
+			`UPDATE wallets w SET balance = f.seq, applied_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE w.id = f.wallet_id`)
+	}
+	for _, sql := range append(steps, `DROP TABLE filled`) {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // store fills what the scenario begins with into wallets of its own, while the relay and the worker
@@ -68,5 +93,32 @@ func (t *bed) store(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return nil
+	return t.settle(ctx)
+}
+
+// settle waits until the services are quiet: a worker that starts looks through the whole outbox, once.
+// It is measured apart.
+func (t *bed) settle(ctx context.Context) error {
+	const window, within = 500 * time.Millisecond, 5 * time.Minute
+	began := time.Now()
+	for {
+		before := t.measureUsage()
+		select {
+		case <-time.After(window):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		after := t.measureUsage()
+		used := time.Duration(0)
+		for _, name := range []string{"relay", "worker", "postgres for relay", "postgres for worker"} {
+			used += after[name].cpu - before[name].cpu
+		}
+		if used < window/10 {
+			t.settledAfter = time.Since(began)
+			return nil
+		}
+		if time.Since(began) > within {
+			return fmt.Errorf("the relay and the worker are not quiet %s after their start", within)
+		}
+	}
 }

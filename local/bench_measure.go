@@ -187,7 +187,7 @@ var ownLine = []string{
 	"pipeline accepted/s", "pipeline applied/s", "produced/s", "consumed/s", "relay rows/s", "worker operations/s", "relay of librdkafka",
 	"worker of librdkafka", "reads/s", "read p50 ms", "read p99 ms", "neighbours alone accept p99 ms", "neighbours alone applied p99 ms",
 	"neighbours accept p99 ms", "neighbours applied p99 ms", "accept p99 of alone", "applied p99 of alone", "answers 503", "stalls over 200 ms",
-	"relay CPU system µs/row", "worker CPU system µs/op",
+	"quiet after a start s", "relay CPU system µs/row", "worker CPU system µs/op",
 }
 
 // printCPU shows where the time of an operation goes.

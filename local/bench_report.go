@@ -146,8 +146,11 @@ func (r *report) judge() {
 	}
 	factors := map[scale]float64{fixed: 1, work: cpu, rate: 1 / cpu, latency: max(disk, cpu)}
 	if disk != 1 || cpu != 1 {
-		r.Scaled = fmt.Sprintf("This machine is not the one that the limits were set on: fdatasync p50 is %.2f ms (there %.3f), the do-nothing server's at c=1 %.2f ms (there %.2f). Scaled to it, CPU limits are multiplied by %.2f, rates by %.2f, latencies by %.2f.",
-			r.FdatasyncP50Ms, peersFdatasyncMs, nothing.Median, peersNothingMs, cpu, 1/cpu, max(disk, cpu))
+		r.Scaled = fmt.Sprintf("This machine is not the one that the limits were set on: fdatasync p50 is %.2f ms (there %.3f)", r.FdatasyncP50Ms, peersFdatasyncMs)
+		if found {
+			r.Scaled += fmt.Sprintf(", the do-nothing server's at c=1 %.2f ms (there %.2f)", nothing.Median, peersNothingMs)
+		}
+		r.Scaled += fmt.Sprintf(". Scaled to it, CPU limits are multiplied by %.2f, rates by %.2f, latencies by %.2f.", cpu, 1/cpu, max(disk, cpu))
 	}
 	for i, result := range r.Results {
 		empty, found := r.figure("stored 0", "CPU system µs/op")

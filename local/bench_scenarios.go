@@ -106,6 +106,9 @@ func (t *bed) loaded(ctx context.Context) (figures, error) {
 	if err != nil {
 		return f, err
 	}
+	if t.sc.stored > 0 {
+		f["quiet after a start s"] = t.settledAfter.Seconds()
+	}
 	if err := t.promises(ctx, history); err != nil {
 		return f, err
 	}
