@@ -173,7 +173,7 @@ func (f figures) line(name string, broken bool) string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		if slices.Contains(ownLine, name) && (f[name] > 0 || !strings.Contains(name, "503")) {
-			line += fmt.Sprintf("\n      %s %.4g", name, f[name])
+			line += fmt.Sprintf("\n      %s %s", name, short(f[name]))
 		}
 	}
 	if broken {

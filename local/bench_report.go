@@ -181,9 +181,17 @@ func (r *report) judge() {
 
 func (t target) judge(value, factor float64) (wants string, met bool) {
 	if t.atLeast {
-		return fmt.Sprintf("≥ %.4g", t.limit*factor), value >= t.limit*factor
+		return "≥ " + short(t.limit*factor), value >= t.limit*factor
 	}
-	return fmt.Sprintf("≤ %.4g", t.limit*factor), value <= t.limit*factor
+	return "≤ " + short(t.limit*factor), value <= t.limit*factor
+}
+
+// short writes a number with the digits that mean something.
+func short(value float64) string {
+	if value >= 100 {
+		return fmt.Sprintf("%.0f", value)
+	}
+	return fmt.Sprintf("%.3g", value)
 }
 
 // scaleOf leaves limits alone on a machine that is about as fast.
@@ -205,7 +213,7 @@ func printTargets(out io.Writer, r report) {
 		if v.Scaled != "" {
 			scaled = fmt.Sprintf("   scaled %s %s", v.Scaled, marks[v.MetScaled])
 		}
-		fmt.Fprintf(out, "  %s %-24s %-24s %10s %10.4g%s\n", marks[v.Met], v.Scenario, v.Figure, v.Wants, v.Measured, scaled)
+		fmt.Fprintf(out, "  %s %-24s %-24s %10s %10s%s\n", marks[v.Met], v.Scenario, v.Figure, v.Wants, short(v.Measured), scaled)
 	}
 }
 
@@ -269,7 +277,7 @@ const (
 	barHeight = 22
 )
 
-var colors = []string{"#3366aa", "#77aadd", "#ee8866", "#bbcc33", "#aa4499", "#999933", "#44bb99", "#dddddd", "#ffaabb"}
+var colors = []string{"#3366aa", "#77aadd", "#ee8866", "#bbcc33", "#aa4499", "#999933", "#44bb99", "#dddddd", "#ffaabb", "#222255", "#225555"}
 
 // newPlot puts the figures of a scenario one behind the other if they add up, else over each other,
 // the largest last.
@@ -277,6 +285,9 @@ func (r *report) newPlot(title string, stacked bool, names ...string) plot {
 	p := plot{Title: title}
 	longest := 0.0
 	for _, result := range r.Results {
+		if stacked && result.Scenario == "lone operations" {
+			continue // an idle system's CPU time, shared by a handful of operations
+		}
 		b := bar{Scenario: result.Scenario, Y: len(p.Bars) * barHeight}
 		end := 0.0
 		var texts []string
@@ -291,15 +302,15 @@ func (r *report) newPlot(title string, stacked bool, names ...string) plot {
 			} else {
 				end = max(end, value.Median)
 			}
-			b.Parts = append(b.Parts, part{x, end - x, colors[i%len(colors)], fmt.Sprintf("%s: %.4g (%.4g to %.4g)", name, value.Median, value.Min, value.Max)})
-			texts = append(texts, fmt.Sprintf("%.4g", value.Median))
+			b.Parts = append(b.Parts, part{x, end - x, colors[i%len(colors)], fmt.Sprintf("%s: %s (%s to %s)", name, short(value.Median), short(value.Min), short(value.Max))})
+			texts = append(texts, short(value.Median))
 		}
 		if len(b.Parts) == 0 {
 			continue
 		}
 		b.Text = strings.Join(texts, " / ")
 		if stacked {
-			b.Text = fmt.Sprintf("%.4g", end)
+			b.Text = short(end)
 		}
 		b.TextX = end
 		longest = max(longest, end)
@@ -342,7 +353,7 @@ func (r *report) writeHTML(out io.Writer) error {
 			}
 		}
 	}
-	page, err := template.New("report").Parse(reportHTML)
+	page, err := template.New("report").Funcs(template.FuncMap{"short": short}).Parse(reportHTML)
 	if err != nil {
 		return err
 	}
@@ -393,7 +404,7 @@ func compareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error
 			if now.Min > was.Max || now.Max < was.Min {
 				mark = " !"
 			}
-			fmt.Fprintf(out, "    %-28s %12.4g %12.4g %6.2f%s\n", name, was.Median, now.Median, now.Median/was.Median, mark)
+			fmt.Fprintf(out, "    %-28s %12s %12s %6.2f%s\n", name, short(was.Median), short(now.Median), now.Median/was.Median, mark)
 		}
 	}
 	return nil
