@@ -63,6 +63,48 @@ func TestRowsAreDeletedOnlyWhenOldAndPublishedByAll(t *testing.T) {
 	}
 }
 
+// A transaction that stays open, and was open before the rows came, is in every snapshot: it keeps
+// their remains in the table, and must not keep the rows.
+func TestALongTransactionKeepsNoRowFromBeingDeleted(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	owner := database.Conn(t)
+	long, err := database.Conn(t).Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer long.Rollback(ctx)
+	if _, err := long.Exec(ctx, "INSERT INTO outbox (topic, key, payload) VALUES ('t', 'a', '')"); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := owner.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('one', '1:1:', 1, 1)")
+	low := int64(0)
+	for round := range 3 {
+		put(t, owner, "t", "b", 1, 3000)
+		exec("UPDATE outbox SET created_at = now() - interval '25 hours'")
+		exec("UPDATE relay_positions SET prev = pg_current_snapshot()")
+		var deleted int64
+		if low, deleted, err = deleteOld(ctx, walletdb.New(owner), low, 24*time.Hour); err != nil || deleted != 3000 {
+			t.Errorf("round %d: %d rows deleted, want 3000 (%v)", round, deleted, err)
+		}
+	}
+	// Its own row was visible to nobody: it is kept until a relay has published it.
+	exec("UPDATE relay_positions SET prev = pg_current_snapshot()")
+	if err := long.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	exec("UPDATE outbox SET created_at = now() - interval '25 hours'")
+	if _, deleted, err := deleteOld(ctx, walletdb.New(owner), 0, 24*time.Hour); err != nil || deleted != 0 {
+		t.Errorf("%d rows deleted that nobody has published (%v)", deleted, err)
+	}
+}
+
 func TestBacklogIsMeasured(t *testing.T) {
 	t.Parallel()
 	ctx, database := t.Context(), testdb.New(t)
