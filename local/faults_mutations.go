@@ -171,8 +171,8 @@ func mutateOn(ctx context.Context, c config, mutations []mutation, root string, 
 		return nil, err
 	}
 	defer f.close()
-	// What is broken need not be waited for.
-	f.patience = 12 * time.Second
+	// What is broken need not be waited for; and what is only slow would not prove anything.
+	f.patience, f.unhurried = 20*time.Second, true
 	for _, m := range mutations {
 		fmt.Fprintf(out, "\n  without %s\n", m.rule)
 		f.random = rand.New(rand.NewPCG(seed, 0))

@@ -142,10 +142,10 @@ func TestARoundTakesOneSlowFaultOrSomeQuickOnes(t *testing.T) {
 		deck []kind
 		want int
 	}{
-		"quick":                     {[]kind{quick, quick, quick, quick, quick, quick}, 4},
+		"quick":                     {[]kind{quick, quick, quick, quick, quick, quick, quick}, 6},
 		"the end of the deck":       {[]kind{quick, quick}, 2},
-		"held ones":                 {[]kind{held, held, held}, 1},
-		"a held one, and quick":     {[]kind{held, quick, quick, quick}, 3},
+		"held ones":                 {[]kind{held, held, held}, 2},
+		"a held one, and quick":     {[]kind{held, quick, held, held}, 3},
 		"slow":                      {[]kind{slow, quick}, 1},
 		"slow after quick":          {[]kind{quick, quick, slow}, 2},
 		"what loses the log, alone": {[]kind{quick, {within: ofService, losesLog: true}}, 1},
