@@ -83,11 +83,7 @@ type system struct {
 // newSystem runs the given replicas on the shared parts, with a database and a topic of its own.
 func newSystem(t *testing.T, c config) *system {
 	t.Helper()
-	database := testdb.New(t)
-	p := &parts{databaseURL: database.URL, redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
-	s := newSystemOn(t, p, map[string]string{
-		"api": database.As(testdb.API), "relay": database.As(testdb.Relay), "worker": database.As(testdb.Worker),
-	})
+	s := sharedSystem(t)
 	if err := s.createTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +95,16 @@ func newSystem(t *testing.T, c config) *system {
 	}
 	s.connect()
 	return s
+}
+
+// sharedSystem has the shared parts and a database of its own, and no services yet.
+func sharedSystem(t *testing.T) *system {
+	t.Helper()
+	database := testdb.New(t)
+	p := &parts{databaseURL: database.URL, redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
+	return newSystemOn(t, p, map[string]string{
+		"api": database.As(testdb.API), "relay": database.As(testdb.Relay), "worker": database.As(testdb.Worker),
+	})
 }
 
 func newSystemOn(t *testing.T, p *parts, login map[string]string) *system {

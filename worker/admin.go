@@ -68,7 +68,7 @@ func (m *metrics) tell(h *health) {
 	m.gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() int { return int(h.pending.Load()) })
 	for _, dependency := range []string{"postgres", "redis", "kafka"} {
 		m.gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency},
-			func() int { return number(!h.has(dependency)) })
+			func() int { return number(!h.lacks(dependency)) })
 	}
 }
 

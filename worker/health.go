@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -61,12 +62,16 @@ func (h *health) started() {
 	h.starting = false
 }
 
-// has reports whether there is a problem of this name.
-func (h *health) has(name string) bool {
+// lacks reports whether there is a problem with this dependency, for any of its uses.
+func (h *health) lacks(dependency string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, known := h.problems[name]
-	return known
+	for name := range h.problems {
+		if first, _, _ := strings.Cut(name, " "); first == dependency {
+			return true
+		}
+	}
+	return false
 }
 
 // drain says that the worker was told to end.

@@ -55,10 +55,14 @@ type sweeper struct {
 func (s *sweeper) run(ctx context.Context) {
 	for ; ctx.Err() == nil; sleep(ctx, time.Second) {
 		err := s.hold(ctx)
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			s.works()
+		case causeOf(err) == connection:
+			s.health.degrade("postgres for sweeping", err)
+		default:
 			s.health.degrade("sweep", err)
-		} else {
-			s.health.ok("sweep")
 		}
 	}
 }
@@ -90,9 +94,14 @@ func (s *sweeper) hold(ctx context.Context) error {
 		if err := s.sweepWallets(ctx, q); err != nil {
 			return fmt.Errorf("sweep wallets: %w", err)
 		}
-		s.health.ok("sweep")
+		s.works()
 	}
 	return nil
+}
+
+func (s *sweeper) works() {
+	s.health.ok("postgres for sweeping")
+	s.health.ok("sweep")
 }
 
 // findStart searches the outbox by halves for the first row that is not too old: nothing but id is

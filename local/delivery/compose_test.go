@@ -22,7 +22,7 @@ const root = "../.."
 
 // pinned is an image with a tag that names one release: registry/name:1.2.3, or 1.2 where there is
 // no third number, with or without a variant.
-var pinned = regexp.MustCompile(`^[a-z0-9./-]+:[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9.]+)?$`)
+var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9.]+)?$`)
 
 // images are the programs that the Dockerfile builds, by the compose services that run them.
 var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "topic": "ctl", "ctl": "ctl"}
@@ -31,7 +31,7 @@ var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker
 func load(t *testing.T, env ...string) *types.Project {
 	t.Helper()
 	options, err := cli.NewProjectOptions(
-		[]string{filepath.Join(root, "compose.yaml")}, cli.WithEnv(env), cli.WithResolvedPaths(true), cli.WithProfiles([]string{"operator"}))
+		[]string{filepath.Join(root, "compose.yaml")}, cli.WithEnv(env), cli.WithResolvedPaths(true), cli.WithProfiles([]string{"operator", "observability"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,11 +74,17 @@ func TestComposeSetsOnlyWhatTheServicesRead(t *testing.T) {
 	}
 }
 
-func TestComposePublishesOnlyTheAPI(t *testing.T) {
+func TestComposePublishesOnlyTheAPIAndToThisMachineWhatIsToBeLookedAt(t *testing.T) {
 	t.Parallel()
 	for name, service := range load(t).Services {
-		if name != "api" && (len(service.Ports) > 0 || service.NetworkMode != "") {
+		observed := slices.Equal(service.Profiles, []string{"observability"})
+		if name != "api" && len(service.Ports) > 0 && !observed || service.NetworkMode != "" {
 			t.Errorf("%s publishes %v, network mode %q", name, service.Ports, service.NetworkMode)
+		}
+		for _, port := range service.Ports {
+			if port.HostIP != "127.0.0.1" {
+				t.Errorf("%s publishes port %d to others than this machine", name, port.Target)
+			}
 		}
 	}
 	ports := load(t, "API_PORT=18080").Services["api"].Ports

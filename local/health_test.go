@@ -1,0 +1,232 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// says reports whether each expectation, "reason …" or "degraded …", is in what r says,
+// and that is all there is to its being ready or not.
+func (r readyz) says(expected []string) bool {
+	ready := true
+	for _, expectation := range expected {
+		kind, text, _ := strings.Cut(expectation, " ")
+		list := r.Degraded
+		if kind == "reason" {
+			list, ready = r.Reasons, false
+		}
+		if !slices.ContainsFunc(list, func(line string) bool { return strings.Contains(line, text) }) {
+			return false
+		}
+	}
+	return r.Ready == ready && (len(expected) > 0 || len(r.Reasons)+len(r.Degraded) == 0)
+}
+
+// Readiness falls where a process cannot do its work, and not where all replicas would fall for what
+// they share; what is away is named either way. Liveness never falls.
+func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
+	s, own := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
+	wallet := s.openWallets(1)[0]
+	part := func(name string) *process {
+		return own.processes[slices.IndexFunc(own.processes, func(p *process) bool { return p.name == name })]
+	}
+	take := func(name string) func() { return func() { part(name).stop() } }
+	give := func(name string) func() {
+		return func() {
+			if err := part(name).start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	restart := func() {
+		for _, p := range s.services {
+			s.kill(p, syscall.SIGKILL)
+		}
+	}
+	root, err := workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrations, err := os.ReadDir(filepath.Join(root, "db/migrations"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := migrations[len(migrations)-1].Name()
+	version, _, _ := strings.Cut(newest, "_")
+
+	for _, fault := range []struct {
+		name        string
+		make, heal  func()
+		api, relay  []string
+		worker      []string
+		connectAnew bool
+	}{
+		{name: "nothing", make: func() {}, heal: func() {}},
+		{
+			name: "redis is away",
+			make: func() { take("redis")(); s.balance(wallet) }, heal: give("redis"),
+			api: []string{"degraded redis"}, worker: []string{"degraded redis: "},
+		},
+		{
+			name: "kafka is away, and an operation waits to be published",
+			make: func() { take("kafka")(); s.deposit(s.apiURLs[0], wallet) }, heal: give("kafka"),
+			relay: []string{"reason the position does not move", "degraded kafka"}, worker: []string{"degraded kafka: "},
+		},
+		{
+			name: "postgres is away", make: take("postgres"), heal: give("postgres"), connectAnew: true,
+			api: []string{"degraded postgres"}, relay: []string{"reason postgres is lost"}, worker: []string{"degraded postgres"},
+		},
+		{
+			name: "postgres is away from the start", make: func() { take("postgres")(); restart() }, heal: give("postgres"), connectAnew: true,
+			api: []string{"reason starting", "degraded postgres"}, relay: []string{"reason postgres is lost"},
+			worker: []string{"reason starting", "degraded postgres"},
+		},
+		{
+			name: "migrations are pending",
+			make: func() { s.exec("DELETE FROM schema_migrations WHERE version = $1", version); restart() },
+			heal: func() { s.exec("INSERT INTO schema_migrations VALUES ($1)", version) },
+			api:  []string{"reason migrations are pending: " + newest}, relay: []string{"reason migrations are pending: " + newest},
+			worker: []string{"reason migrations: pending: [" + newest},
+		},
+	} {
+		say := func(when string, expected map[string][]string) {
+			t.Helper()
+			for _, name := range []string{"api", "relay", "worker"} {
+				p := s.process(name)
+				var now readyz
+				if !await(t.Context(), 40*time.Second, func() (holds bool) {
+					var err error
+					now, err = askReady(t.Context(), p)
+					return err == nil && now.says(expected[name])
+				}) {
+					t.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
+				}
+				if err := ping(t.Context(), p.adminURL+"/livez"); err != nil {
+					t.Errorf("%s: %s: %v", fault.name, when, err)
+				}
+			}
+		}
+		fault.make()
+		say("while it lasts", map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker})
+		fault.heal()
+		if fault.connectAnew {
+			_ = s.conn.Close(t.Context())
+			s.connect()
+		}
+		say("after it", nil)
+	}
+}
+
+func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
+	s := sharedSystem(t)
+	s.prepare(config{apis: 1, relays: 1, workers: 1})
+	api := s.process("api")
+	api.env = append(api.env, "DRAIN_DELAY=3s")
+	s.begin()
+	wallet := s.openWallets(1)[0]
+	told := time.Now()
+	pid := api.currentPID()
+	api.signal(syscall.SIGTERM)
+	s.until("the api is not ready", 2*time.Second, func() bool {
+		now, err := askReady(t.Context(), api)
+		return err == nil && now.says([]string{"reason draining"})
+	})
+	accepted := 0
+	for ; time.Since(told) < 2500*time.Millisecond; accepted++ { // each one on a connection of its own
+		http.DefaultClient.CloseIdleConnections()
+		if status, body := s.post("/api/v1/wallet", s.apiURLs[0], deposit(wallet)); status != http.StatusAccepted {
+			t.Fatalf("while it drains: %d %s", status, body)
+		}
+	}
+	if accepted < 3 {
+		t.Errorf("only %d operations were tried", accepted)
+	}
+	s.until("it ends", 10*time.Second, func() bool { return api.currentPID() != pid })
+	if took := time.Since(told); took < 3*time.Second {
+		t.Errorf("it ended after %s, before its delay was over", took)
+	}
+	if text := api.death(); text != "exit status 0" {
+		t.Errorf("it ended with %s", text)
+	}
+}
+
+func (p *process) death() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lastDeath
+}
+
+// deposit is the body of the least deposit.
+func deposit(wallet uuid.UUID) string {
+	return fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1}`, wallet)
+}
+
+// newOwnSystem runs on servers of its own, which a test may take away.
+func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) {
+	t.Helper()
+	s, own := newOwnSystemNotStarted(t, c, settings...)
+	s.begin()
+	return s, own
+}
+
+// newOwnSystemNotStarted gives a test the time to set what single processes are to be told.
+func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system, *parts) {
+	t.Helper()
+	ownState, err := temporaryState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ownState.close)
+	own := &parts{kafka: "kfake"}
+	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stopAll(own.processes) })
+	s := newSystemOn(t, own, nil)
+	s.env = append(s.env, settings...)
+	if err := s.migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.prepare(c)
+	return s, own
+}
+
+// prepare makes what the services need, and the services, but does not start them.
+func (s *system) prepare(c config) {
+	s.t.Helper()
+	if err := s.createTopic(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.createKey(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.makeServices(c); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// begin starts the services and waits until they are ready.
+func (s *system) begin() {
+	s.t.Helper()
+	for _, p := range s.services {
+		if err := p.begin(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for _, p := range s.services {
+		if err := p.awaitReady(s.t.Context(), true); err != nil {
+			s.t.Fatalf("%s: %v\n%s", p.name, err, lastLines(p.log, 15))
+		}
+	}
+	s.connect()
+}

@@ -1,0 +1,475 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
+	root, err := workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range []string{"config", "rules"} {
+		file := map[string]string{"config": "prometheus.yml", "rules": "alerts.yml"}[check]
+		if output, err := exec.Command("promtool", "check", check, filepath.Join(root, "deploy/prometheus", file)).CombinedOutput(); err != nil {
+			t.Errorf("promtool check %s: %v\n%s", check, err, output)
+		}
+	}
+}
+
+func TestEveryAlertSaysWhatToDoWithCommandsThatExist(t *testing.T) {
+	var usage bytes.Buffer
+	command := exec.Command(filepath.Join(testBinaries(t), "ctl"))
+	command.Stderr = &usage
+	_ = command.Run() // it exits with 2, and lists its commands
+	mentioned := regexp.MustCompile(`\bctl ((?:topic|relay|cache|keys) [a-z]+|[a-z]+)`)
+	rules := alertRules(t)
+	for _, alert := range rules {
+		if severity := alert.Labels["severity"]; severity != "critical" && severity != "warning" {
+			t.Errorf("%s has severity %q", alert.Alert, severity)
+		}
+		runbook := alert.Annotations["runbook"]
+		if alert.Annotations["summary"] == "" || !strings.HasPrefix(runbook, "Means: ") {
+			t.Errorf("%s does not say what it means", alert.Alert)
+		}
+		if !strings.Contains(runbook, "Do: ") && !strings.Contains(runbook, "see Wallet") {
+			t.Errorf("%s does not say what to do", alert.Alert)
+		}
+		for _, match := range mentioned.FindAllStringSubmatch(runbook, -1) {
+			if !strings.Contains(usage.String(), "\n  "+match[1]+" ") {
+				t.Errorf("%s: there is no %s", alert.Alert, match[0])
+			}
+		}
+		for _, other := range regexp.MustCompile(`\bWallet[A-Z]\w+`).FindAllString(runbook, -1) {
+			if !slices.ContainsFunc(rules, func(known rule) bool { return other == known.Alert }) {
+				t.Errorf("%s: there is no alert %s", alert.Alert, other)
+			}
+		}
+	}
+}
+
+func TestMetricsInAQueryAreFound(t *testing.T) {
+	got := metricsIn(`histogram_quantile(0.99, sum by (le, job) (rate(a_bucket{x="b_c"}[1m]))) > 1e9 or absent(up{job="api"}) or vector(0) and on (f) d_total`)
+	if want := []string{"a_bucket", "up", "d_total"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Every alert of the shipped file fires when its fault is made and clears after it. Faults that do not
+// hinder each other are made at the same time.
+func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
+	s, own := newObservedSystem(t)
+	w := s.watch()
+	s.warmUp()
+	s.checkNames(w)
+	s.until("no alert fires", 70*time.Second, func() bool { return len(w.allFiring()) == 0 })
+	f := &faultsToSee{w: w, made: map[string]time.Time{}, healed: map[string]time.Time{}}
+
+	resumed := make(chan struct{})
+	t.Run("faults", func(t *testing.T) {
+		for name, group := range map[string]func(s *system){
+			"publishing": func(s *system) { defer close(resumed); s.publishingFaults(f) },
+			"applying":   func(s *system) { <-resumed; s.applyingFaults(f) },
+			"accepting":  func(s *system) { s.acceptingFaults(f) },
+			"processes":  func(s *system) { s.processFaults(f) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				inGroup := *s
+				inGroup.t = t
+				inGroup.connect()
+				group(&inGroup)
+			})
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	s.lostParts(f, own)
+	clear := func() bool { return len(w.allFiring()) == 0 }
+	if !await(t.Context(), 100*time.Second, clear) {
+		t.Errorf("still firing: %s", w.allFiring())
+	}
+
+	var table strings.Builder
+	columns := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(columns, "alert\tfires after\tclears after")
+	for _, rule := range alertRules(t) {
+		made, tried := f.made[rule.Alert]
+		if !tried {
+			t.Errorf("%s: no fault is made for it", rule.Alert)
+			continue
+		}
+		fmt.Fprintf(columns, "%s\t%.1f s\t%.1f s\n", rule.Alert, w.first[rule.Alert].Sub(made).Seconds(), w.last[rule.Alert].Sub(f.healed[rule.Alert]).Seconds())
+	}
+	_ = columns.Flush()
+	t.Logf("for: divided by %d\n%s", hurry, table.String())
+}
+
+// newObservedSystem has servers of its own, because they are taken away, and an api-2 with little room.
+func newObservedSystem(t *testing.T) (*system, *parts) {
+	t.Helper()
+	s, own := newOwnSystemNotStarted(t, config{apis: 2, relays: 2, workers: 1}, "SWEEP_AFTER=3s")
+	small := s.process("api-2")
+	small.env = append(small.env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
+	s.begin()
+	return s, own
+}
+
+// warmUp lets every metric have a value: an operation is accepted, one fails, and both are applied.
+func (s *system) warmUp() {
+	s.t.Helper()
+	wallet := s.openWallets(1)[0]
+	s.deposit(s.apiURLs[0], wallet)
+	if status, _ := s.post("/api/v1/wallet", s.apiURLs[0], fmt.Sprintf(`{"walletId":"%s","operationType":"WITHDRAW","amount":9007199254740991}`, wallet)); status != http.StatusAccepted {
+		s.t.Fatalf("withdraw: status %d", status)
+	}
+	s.until("both are applied", 20*time.Second, func() bool { return s.appliedUpTo(wallet) == 2 })
+}
+
+// checkNames holds every metric on the dashboard and in the alerts against those that the services
+// expose, and every panel against the data in Prometheus.
+func (s *system) checkNames(w *watched) {
+	s.t.Helper()
+	check := func(where, query string) {
+		for _, name := range metricsIn(query) {
+			s.until(where+": a service exposes "+name, 15*time.Second, func() bool { return s.exposes(name) })
+		}
+	}
+	for _, rule := range alertRules(s.t) {
+		check(rule.Alert, rule.Expr)
+	}
+	for panel, query := range panelQueries(s.t) {
+		check(panel, query)
+		s.until("the panel "+panel+" shows something", 15*time.Second, func() bool {
+			series, err := w.query(s.t.Context(), query)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return series > 0
+		})
+	}
+}
+
+// faultsToSee remembers when each alert's fault was made and healed.
+type faultsToSee struct {
+	w *watched
+
+	mu           sync.Mutex
+	made, healed map[string]time.Time
+}
+
+// make notes that the fault of these alerts was made now: that one fired before does not count.
+func (f *faultsToSee) make(alerts ...string) {
+	f.w.forget(alerts)
+	f.note(f.made, alerts)
+}
+
+// heal notes that their fault is over.
+func (f *faultsToSee) heal(alerts ...string) { f.note(f.healed, alerts) }
+
+func (f *faultsToSee) note(times map[string]time.Time, alerts []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, alert := range alerts {
+		times[alert] = time.Now()
+	}
+}
+
+// fire waits until the alerts fire.
+func (s *system) fire(f *faultsToSee, alerts ...string) {
+	s.t.Helper()
+	for _, alert := range alerts {
+		s.until(alert+" fires", 45*time.Second, func() bool { return f.w.fired(alert) })
+	}
+}
+
+func (s *system) publishingFaults(f *faultsToSee) {
+	wallets := s.openWallets(4)
+	halted, forked, gap, swept := wallets[0], wallets[1], wallets[2], wallets[3]
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer kafka.Close()
+	tell := func(wallet uuid.UUID, sequence int64, id uuid.UUID) {
+		value := fmt.Sprintf(`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1}`, wallet, sequence, id)
+		if err := kafka.ProduceSync(s.t.Context(), &kgo.Record{Key: []byte(wallet.String()), Value: []byte(value)}).FirstErr(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+
+	f.make("WalletRelayPaused", "WalletOutboxWaits", "WalletAppliedLate")
+	s.mustCtl("relay", "pause", "--reason", "a test", "--yes")
+	leader := s.process("relay")
+	if role(leader) != "leader" {
+		leader = s.process("relay-2")
+	}
+	s.until("the relay pauses", 20*time.Second, func() bool {
+		now, err := askReady(s.t.Context(), leader)
+		return err == nil && len(now.Degraded) > 0
+	})
+
+	f.make("WalletHalted", "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
+	for range 3 {
+		s.deposit(s.apiURLs[0], halted)
+	}
+	s.exec("CREATE TABLE lost AS SELECT * FROM operations WHERE wallet_id = $1::uuid AND seq = 2", halted)
+	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 2", halted)
+	s.deposit(s.apiURLs[0], forked)
+	tell(forked, 1, uuid.New())
+	s.deposit(s.apiURLs[0], gap)
+	tell(gap, 2, s.deposit(s.apiURLs[0], gap).id)
+	s.deposit(s.apiURLs[0], swept)
+	f.heal("WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
+	s.fire(f, "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept", "WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
+
+	s.exec("INSERT INTO operations SELECT * FROM lost")
+	f.heal("WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
+	s.mustCtl("relay", "resume", "--reason", "a test", "--yes")
+	s.until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 3 })
+	s.fire(f, "WalletAppliedLate")
+
+	f.make("WalletRelayStopped")
+	var row int64
+	if err := s.conn.QueryRow(s.t.Context(), "INSERT INTO outbox (topic, key, payload) VALUES ('unregistered', 'a', '{}') RETURNING id").Scan(&row); err != nil {
+		s.t.Fatal(err)
+	}
+	s.fire(f, "WalletRelayStopped")
+	f.heal("WalletRelayStopped")
+	s.mustCtl("relay", "park", fmt.Sprint(row), "--reason", "a test", "--yes")
+
+	pool, err := pgxpool.New(s.t.Context(), s.parts.databaseURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer pool.Close()
+	c := &campaign{stack: s.stack, pool: pool}
+	if c.position, err = c.relayPosition(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	thief := c.stolenLock()
+	f.make("WalletRelayNoLeader")
+	if err := thief.throw(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.fire(f, "WalletRelayNoLeader")
+	f.heal("WalletRelayNoLeader")
+	if err := thief.heal(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *system) applyingFaults(f *faultsToSee) {
+	wallets := s.openWallets(2)
+	hot, broken := wallets[0], wallets[1]
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer kafka.Close()
+	f.make("WalletUnparseableMessages")
+	if err := kafka.ProduceSync(s.t.Context(), kgo.StringRecord("\x00\xff{")).FirstErr(); err != nil {
+		s.t.Fatal(err)
+	}
+	f.heal("WalletUnparseableMessages")
+
+	s.deposit(s.apiURLs[0], broken)
+	s.until("the wallet is applied", 20*time.Second, func() bool { return s.appliedUpTo(broken) == 1 })
+	f.make("WalletDatabaseErrorsUnknown")
+	s.exec("UPDATE wallets SET applied_seq = 0 WHERE id = $1", broken) // its outcome is there already
+	s.deposit(s.apiURLs[0], broken)
+
+	f.make("WalletWorkerBehind", "WalletWorkerStandsStill")
+	held := s.hold("SELECT FROM wallets WHERE id = $1 FOR UPDATE", hot)
+	item := fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1},`, hot)
+	for range 6 {
+		if status, body := s.post("/api/v1/wallet/batch", s.apiURLs[0], `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 1000), ",")+`]}`); status != http.StatusOK {
+			s.t.Fatalf("batch: %d %.200s", status, body)
+		}
+	}
+	s.fire(f, "WalletUnparseableMessages", "WalletDatabaseErrorsUnknown", "WalletWorkerBehind", "WalletWorkerStandsStill")
+	f.heal("WalletDatabaseErrorsUnknown", "WalletWorkerBehind", "WalletWorkerStandsStill", "WalletAppliedLate")
+	s.exec("UPDATE wallets SET applied_seq = 1 WHERE id = $1", broken)
+	held()
+	s.until("both wallets go on", 40*time.Second, func() bool { return s.appliedUpTo(hot) == 6000 && s.appliedUpTo(broken) == 2 })
+}
+
+func (s *system) acceptingFaults(f *faultsToSee) {
+	wallets, api := s.openWallets(4), s.apiURLs[1]
+	busy, slow, unanswered := wallets[:2], wallets[2], wallets[3]
+
+	f.make("WalletOverloaded")
+	item := fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1},`, slow)
+	for range 30 {
+		if status, _ := s.post("/api/v1/wallet/batch", api, `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 100), ",")+`]}`); status != http.StatusServiceUnavailable {
+			s.t.Fatalf("a batch for which there is no room: status %d", status)
+		}
+	}
+	f.make("WalletQueueNearlyFull")
+	held := s.hold("SELECT FROM wallet_sequences WHERE wallet_id = ANY ($1) FOR UPDATE", busy)
+	l := &runningLoad{
+		load:    &load{apis: []string{api}, apiKey: s.apiKey, wallets: busy, connections: 44, duration: time.Hour, attempt: 12 * time.Second, patience: time.Minute},
+		history: make(chan []operation, 1),
+	}
+	go func() { l.history <- l.send(s.t.Context()) }()
+	s.fire(f, "WalletQueueNearlyFull", "WalletOverloaded")
+	f.heal("WalletQueueNearlyFull", "WalletOverloaded")
+	held()
+	l.finish()
+
+	// A commit that takes long, as with a slow disk or a synchronous replica that does not answer.
+	s.exec(`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(TG_ARGV[0]::float8); RETURN NULL; END'`)
+	commitsIn := func(wallet uuid.UUID, seconds string) {
+		s.exec(fmt.Sprintf(`CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON operations DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW WHEN (NEW.wallet_id = '%s') EXECUTE FUNCTION slow('%s')`, wallet, seconds))
+	}
+	f.make("WalletAcceptSlow")
+	commitsIn(slow, "1.5")
+	for range 3 {
+		s.deposit(api, slow)
+	}
+	f.heal("WalletAcceptSlow")
+	s.fire(f, "WalletAcceptSlow")
+	s.exec("DROP TRIGGER slow ON operations")
+
+	commitsIn(unanswered, "8")
+	f.make("WalletOutcomeUnknown")
+	status, body := s.post("/api/v1/wallet", api, fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1}`, unanswered))
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "outcome-unknown") {
+		s.t.Fatalf("an operation whose commit is not answered: %d %s", status, body)
+	}
+	f.heal("WalletOutcomeUnknown")
+	s.exec("DROP TRIGGER slow ON operations")
+
+	f.make("WalletInternalErrors")
+	s.exec("REVOKE SELECT ON operation_states FROM wallet_api")
+	status, body = s.get(fmt.Sprintf("/api/v1/wallets/%s/operations/%s", slow, uuid.New()), s.apiURLs[0])
+	s.exec("GRANT SELECT ON operation_states TO wallet_api")
+	if status != http.StatusInternalServerError {
+		s.t.Fatalf("a read without the right to it: %d %s", status, body)
+	}
+	f.heal("WalletInternalErrors")
+	s.fire(f, "WalletOutcomeUnknown", "WalletInternalErrors")
+}
+
+func (s *system) processFaults(f *faultsToSee) {
+	standby := s.process("relay-2")
+	f.make("WalletServiceDown")
+	standby.stop()
+	s.fire(f, "WalletServiceDown")
+
+	f.heal("WalletServiceDown")
+	f.make("WalletMigrationsPending", "WalletNotReady")
+	s.exec("CREATE TABLE applied AS SELECT max(version) AS version FROM schema_migrations")
+	s.exec("DELETE FROM schema_migrations WHERE version = (SELECT version FROM applied)")
+	if err := standby.begin(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.fire(f, "WalletMigrationsPending", "WalletNotReady")
+	f.heal("WalletMigrationsPending", "WalletNotReady")
+	s.exec("INSERT INTO schema_migrations SELECT version FROM applied")
+	if err := standby.awaitReady(s.t.Context(), false); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// lostParts takes Postgres, Redis and Kafka away and gives them back.
+func (s *system) lostParts(f *faultsToSee, own *parts) {
+	alerts := []string{"WalletPostgresLost", "WalletRedisLost", "WalletKafkaLost", "WalletCacheErrors"}
+	_ = s.conn.Close(s.t.Context())
+	f.make(alerts...)
+	stopAll(own.processes)
+	s.fire(f, alerts...)
+	f.heal(alerts...)
+	s.returnParts(own)
+}
+
+func (s *system) mustCtl(args ...string) {
+	s.t.Helper()
+	if err := s.ctl(s.t.Context(), io.Discard, args...); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *system) exec(sql string, args ...any) {
+	s.t.Helper()
+	if _, err := s.conn.Exec(s.t.Context(), sql, args...); err != nil {
+		s.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (s *system) appliedUpTo(wallet uuid.UUID) (sequence int64) {
+	s.t.Helper()
+	if err := s.conn.QueryRow(s.t.Context(), "SELECT applied_seq FROM wallets WHERE id = $1", wallet).Scan(&sequence); err != nil {
+		s.t.Fatal(err)
+	}
+	return sequence
+}
+
+// hold runs a statement and keeps its locks until it is let go.
+func (s *system) hold(sql string, args ...any) (release func()) {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	if err == nil {
+		_, err = conn.Exec(s.t.Context(), "BEGIN")
+	}
+	if err == nil {
+		_, err = conn.Exec(s.t.Context(), sql, args...)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	release = func() { _ = conn.Close(context.Background()) }
+	s.t.Cleanup(release)
+	return release
+}
+
+// post sends one request, without a key, and returns what came of it.
+func (s *system) post(path, api, body string) (status int, answer string) {
+	s.t.Helper()
+	return s.send(http.MethodPost, api+path, strings.NewReader(body))
+}
+
+func (s *system) get(path, api string) (status int, answer string) {
+	s.t.Helper()
+	return s.send(http.MethodGet, api+path, http.NoBody)
+}
+
+func (s *system) send(method, url string, body io.Reader) (status int, answer string) {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), method, url, body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.apiKey)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
