@@ -66,11 +66,16 @@ func startAPI(t *testing.T, databaseURL string, settings ...string) *api {
 // launchAPI starts an api; it may not get far.
 func launchAPI(t *testing.T, databaseURL string, settings ...string) *api {
 	t.Helper()
+	return launchProgram(t, binary, databaseURL, settings...)
+}
+
+func launchProgram(t *testing.T, program, databaseURL string, settings ...string) *api {
+	t.Helper()
 	redisURL := os.Getenv("TEST_REDIS_URL")
 	if redisURL == "" {
 		t.Fatal("TEST_REDIS_URL is not set: run `make test`, or set it to a Redis server's URL")
 	}
-	cmd := exec.Command(binary)
+	cmd := exec.Command(program)
 	cmd.Env = append([]string{
 		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "AUTH=off",
 	}, settings...)

@@ -17,7 +17,7 @@ const cutHere = "cut here"
 type proxy struct {
 	url    string        // connects through the proxy
 	server string        // Postgres
-	delay  time.Duration // of each packet to Postgres
+	delay  time.Duration // of everything on its way to Postgres, as on a long line
 	addr   string
 
 	mu       sync.Mutex
@@ -71,7 +71,11 @@ func (p *proxy) open(t *testing.T) {
 			p.mu.Lock()
 			p.conns = append(p.conns, client, server)
 			p.mu.Unlock()
-			go p.copy(client, server)
+			if p.delay > 0 {
+				go p.copyLate(client, server)
+			} else {
+				go p.copy(client, server)
+			}
 			go p.copy(server, client)
 		}
 	}()
@@ -97,9 +101,6 @@ func (p *proxy) copy(from, to net.Conn) {
 		if err != nil {
 			return
 		}
-		if to.RemoteAddr().String() == p.server {
-			time.Sleep(p.delay)
-		}
 		if act := p.action(packet[:n]); act != nil {
 			act(from, to, packet[:n])
 			continue
@@ -111,6 +112,34 @@ func (p *proxy) copy(from, to net.Conn) {
 			return
 		}
 	}
+}
+
+// copyLate delays everything by the same time, however much is on its way.
+func (p *proxy) copyLate(from, to net.Conn) {
+	type packet struct {
+		due   time.Time
+		bytes []byte
+	}
+	line := make(chan packet, 1000)
+	go func() {
+		defer close(line)
+		for {
+			bytes := make([]byte, 64<<10)
+			n, err := from.Read(bytes)
+			if err != nil {
+				return
+			}
+			line <- packet{time.Now().Add(p.delay), bytes[:n]}
+		}
+	}()
+	for next := range line {
+		time.Sleep(time.Until(next.due))
+		if _, err := to.Write(next.bytes); err != nil {
+			_ = from.Close()
+		}
+	}
+	_ = from.Close()
+	_ = to.Close()
 }
 
 // action returns what is to be done with an insert, once.
