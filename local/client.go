@@ -17,6 +17,7 @@ import (
 type client struct {
 	addr    string
 	apiKey  string
+	prefer  string        // the header Prefer; empty: none
 	timeout time.Duration // of one request
 
 	conn    net.Conn
@@ -47,6 +48,9 @@ func (c *client) do(method, path, idempotencyKey string, body []byte) (response,
 	c.request = append(c.request, "\r\n"...)
 	if idempotencyKey != "" {
 		c.request = append(append(append(c.request, "Idempotency-Key: "...), idempotencyKey...), "\r\n"...)
+	}
+	if c.prefer != "" {
+		c.request = append(append(append(c.request, "Prefer: "...), c.prefer...), "\r\n"...)
 	}
 	if body != nil {
 		c.request = append(c.request, "Content-Type: application/json\r\nContent-Length: "...)

@@ -29,10 +29,11 @@ type load struct {
 	ratePerSecond int
 	duration      time.Duration
 	withoutKeys   bool
-	withdrawUpTo  int64 // 0: as much as deposits, so that few fail
-	zipf          bool  // some wallets get far more than others
-	inTurn        bool  // wallets take turns
-	batch         int   // operations of a request, by the batch call; 0: single ones
+	withdrawUpTo  int64  // 0: as much as deposits, so that few fail
+	zipf          bool   // some wallets get far more than others
+	inTurn        bool   // wallets take turns
+	batch         int    // operations of a request, by the batch call; 0: single ones
+	prefer        string // of every request
 	// resendPercent of the acknowledged operations are sent once more, as by a client that lost the
 	// answer. A balance is read after readPercent of the requests.
 	resendPercent int
@@ -73,7 +74,7 @@ func (l *load) send(ctx context.Context) []operation {
 	senders := make([]*sender, l.connections)
 	var clients sync.WaitGroup
 	for i := range senders {
-		senders[i] = &sender{load: l, api: i % len(l.apis), client: client{apiKey: l.apiKey, timeout: l.attempt}}
+		senders[i] = &sender{load: l, api: i % len(l.apis), client: client{apiKey: l.apiKey, prefer: l.prefer, timeout: l.attempt}}
 		clients.Go(func() { senders[i].run(ctx, uint64(i)) })
 	}
 	clients.Wait()

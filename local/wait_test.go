@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+var waitTime = flag.Duration("wait", 0, "measure what waiting costs for this long, with the services as they are shipped")
+
+const (
+	mostCPUOfAWait = 60 * time.Microsecond // of all processes but the clients, for each request that waits
+	longestWait    = 20 * time.Millisecond // from the commit to the answer, of 99 in 100
+)
+
+// Requests that wait for their outcome have it soon after its commit, and cost little more than others.
+//
+//	bin/local parts -- go test ./local -run TestAWait -wait 10s -v
+//
+// measures it at 1,000 operations/s on one wallet. Without -wait there is a little load, and what is
+// measured is only shown: other tests run meanwhile, and the race detector.
+func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
+	rate, during, prefer := 100, 2*time.Second, "wait=30"
+	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	if *waitTime > 0 {
+		rate, during, prefer = 1000, *waitTime, "wait=5"
+	}
+	wallets := s.openWallets(1)
+	send := func(prefer string) (history []operation, cpu time.Duration) {
+		l := &load{
+			apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 500, ratePerSecond: rate, duration: during,
+			prefer: prefer, attempt: 40 * time.Second,
+		}
+		before := s.cpu()
+		history = l.send(t.Context())
+		return history, s.cpu() - before
+	}
+	send(prefer) // everything is warm
+	var waiting, others time.Duration
+	for range 2 { // by turns, so that what else changes with time counts for both
+		_, cpu := send("")
+		others += cpu
+		_, cpu = send(prefer)
+		waiting += cpu
+	}
+	requests := 2 * float64(rate) * during.Seconds()
+	each := time.Duration(float64(waiting-others) / requests)
+
+	watch := s.watchCommits(wallets[0])
+	history, _ := send(prefer)
+	commits := watch()
+	var late []time.Duration
+	for _, op := range history {
+		if op.answered.IsZero() {
+			t.Fatalf("an operation was not acknowledged: %+v", op)
+		}
+		i := slices.IndexFunc(commits, func(c seenCommit) bool { return c.seq >= op.sequence })
+		if i < 0 {
+			t.Fatalf("sequence %d was answered before it was applied", op.sequence)
+		}
+		late = append(late, op.answered.Sub(commits[i].after))
+	}
+	slices.Sort(late)
+	p50, p99 := late[len(late)/2], late[len(late)*99/100]
+	t.Logf("%d/s: a wait costs %v of CPU (%v a request that waits, %v one that does not); it ends p50 %v, p99 %v after the commit",
+		rate, each, time.Duration(float64(waiting)/requests), time.Duration(float64(others)/requests), p50, p99)
+	if *waitTime == 0 {
+		return
+	}
+	if each > mostCPUOfAWait {
+		t.Errorf("a wait costs %v of CPU", each)
+	}
+	if p99 > longestWait {
+		t.Errorf("99 in 100 waits end within %v of the commit", p99)
+	}
+}
+
+// cpu is what the services, Postgres for them, and Redis have used so far.
+func (s *system) cpu() (total time.Duration) {
+	s.t.Helper()
+	rows, _ := s.conn.Query(s.t.Context(), "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, service := range s.services {
+		pids = append(pids, service.currentPID())
+	}
+	options, err := redis.ParseURL(s.parts.redisURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	info, err := client.InfoMap(s.t.Context(), "server").Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if pid, err := strconv.Atoi(info["Server"]["process_id"]); err == nil {
+		pids = append(pids, pid)
+	}
+	for _, pid := range pids {
+		total += processUsage(pid).cpu
+	}
+	return total
+}
+
+// seenCommit says up to which sequence a wallet was applied, and a time after which that was committed.
+type seenCommit struct {
+	after time.Time
+	seq   int64
+}
+
+// watchCommits looks at a wallet every millisecond until the function that it returns is called.
+func (s *system) watchCommits(wallet uuid.UUID) (stop func() []seenCommit) {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	end, seen := make(chan struct{}), make(chan []seenCommit)
+	go func() {
+		defer conn.Close(context.Background())
+		var commits []seenCommit
+		last := time.Now() // when it was not yet
+		for {
+			now := time.Now()
+			rows, err := walletdb.New(conn).AppliedSequences(context.Background(), []uuid.UUID{wallet})
+			if err == nil && len(rows) == 1 && (len(commits) == 0 || rows[0].AppliedSeq > commits[len(commits)-1].seq) {
+				commits = append(commits, seenCommit{last, rows[0].AppliedSeq})
+			}
+			last = now
+			select {
+			case <-end:
+				seen <- commits
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	return func() []seenCommit { close(end); return <-seen }
+}
