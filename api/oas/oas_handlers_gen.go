@@ -529,6 +529,9 @@ func (s *Server) handleCreateWalletRequest(args [0]string, argsEscaped bool, w h
 
 // handleGetOperationRequest handles getOperation operation.
 //
+// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
+// is finished.
+//
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
 // `overloaded`, `internal`.
 //

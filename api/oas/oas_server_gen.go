@@ -55,6 +55,9 @@ type Handler interface {
 	CreateWallet(ctx context.Context, req *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
 	// GetOperation implements getOperation operation.
 	//
+	// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
+	// is finished.
+	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
 	// `overloaded`, `internal`.
 	//

@@ -69,6 +69,9 @@ type Invoker interface {
 	CreateWallet(ctx context.Context, request *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
 	// GetOperation invokes getOperation operation.
 	//
+	// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
+	// is finished.
+	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
 	// `overloaded`, `internal`.
 	//
@@ -476,6 +479,9 @@ func (c *Client) sendCreateWallet(ctx context.Context, request *WalletRequest, p
 }
 
 // GetOperation invokes getOperation operation.
+//
+// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
+// is finished.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
 // `overloaded`, `internal`.
