@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"time"
@@ -75,6 +76,9 @@ func loadConfig(environ []string) (config, error) {
 		var err error
 		c.postgres, err = db.Config(url)
 		mistake("DATABASE_URL", err)
+		if err == nil {
+			maps.Copy(c.postgres.ConnConfig.RuntimeParams, planSettings)
+		}
 	}
 	brokers := text("KAFKA_BROKERS", "")
 	for name := range rdkafka {

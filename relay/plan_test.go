@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// planner makes the generic plan of every query that it is given, as a long-lived connection does,
-// and explains running it. The plans stay as they were when the query came first.
+// planner makes the plan of every query that it is given, as the relay's connections do, and explains running it. The plans stay as they were when the query came first.
 type planner struct {
 	walletdb.DBTX
 	conn     *pgx.Conn
@@ -38,11 +38,17 @@ type node struct {
 }
 
 func newPlanner(t testing.TB, database testdb.Database) *planner {
-	p := &planner{conn: database.Conn(t)}
-	if _, err := p.conn.Exec(t.Context(), "SET plan_cache_mode = force_generic_plan; SET jit = off"); err != nil {
+	t.Helper()
+	config, err := loadConfig(environ(database, "127.0.0.1:1"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	conn, err := db.Connect(t.Context(), config.postgres.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return &planner{conn: conn}
 }
 
 func (p *planner) explain(ctx context.Context, sql string, args []any) error {
@@ -175,6 +181,35 @@ func TestPlansReadOnlyWhatTheyReturn(t *testing.T) {
 		xmax := strings.Split(small, ":")[1]
 		p.checkAll(t, name+", window of a late transaction", late+":"+xmax+":"+late, small, 250_000, 100)
 	}
+}
+
+// A bulk producer fills the outbox in few transactions. To the planner each xid then is a large part of
+// it, and not worth an index.
+func TestPlansHoldWhenTransactionsAreLarge(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	conn := database.Conn(t)
+	if err := walletdb.New(conn).CreatePosition(ctx, "wallet-relay"); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if _, err := conn.Exec(ctx, `INSERT INTO outbox (topic, key, payload)
+			SELECT 't', gen_random_uuid(), convert_to(repeat('x', 150), 'UTF8') FROM generate_series(1, 20000)`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var running, cur string
+	if _, err := conn.Exec(ctx, "VACUUM ANALYZE outbox"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_current_xact_id()::text").Scan(&running); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&cur); err != nil {
+		t.Fatal(err)
+	}
+	xmax := strings.Split(cur, ":")[1]
+	newPlanner(t, database).checkAll(t, "large transactions", running+":"+xmax+":"+running, cur, 200_000, 100)
 }
 
 // checkAll explains every query that the relay runs again and again. extent is what measuring the

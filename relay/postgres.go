@@ -19,6 +19,11 @@ const (
 	extentTimeout = 10 * time.Minute
 )
 
+// planSettings make the plans that run those that are tested, whatever the statistics say, and none is
+// made for a single poll. Without the second, an outbox filled by few large transactions is scanned
+// whole at every poll, once for each transaction that runs.
+var planSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+
 // postgres is the outbox.
 type postgres struct {
 	conn  *pgx.Conn
@@ -29,8 +34,6 @@ func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (ou
 	config = config.Copy()
 	// Only positions are written here. One that is lost costs duplicates.
 	config.RuntimeParams["synchronous_commit"] = "off"
-	// The plans that are tested are those that run, and none is made for a single poll.
-	config.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	conn, err := db.Connect(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
