@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 )
@@ -28,8 +29,10 @@ type config struct {
 	flushInterval  time.Duration
 	requestTimeout time.Duration
 	drainDelay     time.Duration
-	auth           bool // API keys are asked for
-	ratePerSecond  int  // requests of one key; 0: any number
+	traced         bool
+	sampler        sdktrace.Sampler // nil: as OTEL_TRACES_SAMPLER says
+	auth           bool             // API keys are asked for
+	ratePerSecond  int              // requests of one key; 0: any number
 }
 
 // parseConfig reports every mistake at once, each with the name of its variable.
@@ -77,6 +80,8 @@ func parseConfig(getenv func(string) string) (config, error) {
 		return value
 	}
 
+	optional := getenv
+
 	c := config{
 		httpAddr:  address("HTTP_ADDR", ":8080"),
 		adminAddr: address("ADMIN_ADDR", "127.0.0.1:9080"),
@@ -99,8 +104,13 @@ func parseConfig(getenv func(string) string) (config, error) {
 	if auth := text("AUTH", "on"); auth != "on" && auth != "off" {
 		check("AUTH", errors.New("must be on or off"))
 	}
+	c.traced = optional("OTEL_EXPORTER_OTLP_ENDPOINT") != ""
+	ratio, err := strconv.ParseFloat(text("OTEL_TRACES_SAMPLER_ARG", "0.01"), 64)
+	check("OTEL_TRACES_SAMPLER_ARG", err)
+	if optional("OTEL_TRACES_SAMPLER") == "" {
+		c.sampler = sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))
+	}
 	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
-	var err error
 	if url := required("DATABASE_URL"); url != "" {
 		c.database, err = db.Config(url)
 		check("DATABASE_URL", err)

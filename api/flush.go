@@ -31,7 +31,8 @@ const (
 	retryPause = 100 * time.Millisecond
 
 	// messageHeaders marks the outbox rows of operations with the version of their message.
-	messageHeaders = `{"version":"1"}`
+	messageHeaders = `{"version":"` + messageVersion + `"}`
+	messageVersion = "1"
 )
 
 // errOverloaded means that nothing was accepted, and that the same request may be accepted later.
@@ -49,6 +50,7 @@ type flusher struct {
 	topic    string
 	interval time.Duration
 	observe  func(size int, took time.Duration)
+	tracing  *tracing
 
 	conn        *pgx.Conn // nil: connect first
 	lookupUntil time.Time
@@ -72,7 +74,9 @@ func (f *flusher) run(ctx context.Context) {
 			continue
 		}
 		started, size = time.Now(), len(requests)
+		span := f.tracing.flush(requests)
 		back := f.flush(ctx, requests, held)
+		flushed(span)
 		f.observe(size, time.Since(started))
 		for _, r := range f.queue.putBack(back) {
 			r.done <- answer{err: r.givenUp()}
@@ -180,7 +184,7 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 		return answers, false, walletdb.New(f.conn).Rollback(ctx)
 	}
 	failpoint.Reach("accept-before-commit")
-	err = f.insert(ctx, accepted)
+	err = f.insert(ctx, accepted, f.tracing.headers(requests, accepted))
 	failpoint.Reach("accept-after-commit")
 	return answers, true, err
 }
@@ -258,17 +262,22 @@ type message struct {
 	AcceptedAt  string                 `json:"acceptedAt"`
 }
 
-// insert is the second round trip.
-func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState) error {
+// insert is the second round trip. headers are those of each operation's row, or nil.
+func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState, headers []string) error {
 	operations, outbox, last, err := f.rows(accepted)
 	if err != nil {
 		return err
 	}
-	return db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
+	return db.Trip(ctx, f.conn, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOperations(ctx, operations); err != nil {
 			return err
 		}
-		if err := q.InsertOutbox(ctx, outbox); err != nil {
+		if headers == nil {
+			err = q.InsertOutbox(ctx, outbox)
+		} else {
+			err = q.InsertTracedOutbox(ctx, walletdb.InsertTracedOutboxParams{Topic: f.topic, Headers: headers, Keys: outbox.Keys, Payloads: outbox.Payloads})
+		}
+		if err != nil {
 			return err
 		}
 		if err := q.AdvanceSequences(ctx, last); err != nil {

@@ -78,6 +78,13 @@ func serve(ctx context.Context, c config) error {
 	redisClient := redis.NewClient(c.redis)
 	defer redisClient.Close()
 
+	var traces *tracing
+	if c.traced {
+		if traces, err = newTracing(ctx, c.sampler); err != nil {
+			return err
+		}
+		defer traces.end()
+	}
 	q := newQueue(c.limits)
 	entries := newCache(redisClient)
 	h := &health{pool: pool, cache: entries, queue: q}
@@ -86,8 +93,8 @@ func serve(ctx context.Context, c config) error {
 	w := newWaits(pool, entries, draining.Done())
 	m := newMetrics(q, h, w.waiters)
 	m.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, currency: c.currency, timeout: c.requestTimeout}
-	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed}
+	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, tracing: traces, currency: c.currency, timeout: c.requestTimeout}
+	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed, tracing: traces}
 	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
 	handler, err := newHandler(ws, k, m)
 	if err != nil {

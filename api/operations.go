@@ -30,10 +30,13 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
 		ctx: acceptCtx, done: make(chan answer, 1),
 	}
+	r.span = ws.tracing.accept(ctx, r)
 	if !ws.queue.push(r) {
+		accepted(r.span, answer{err: errOverloaded})
 		return nil, errOverloaded
 	}
 	got := ws.wait(r)
+	accepted(r.span, got)
 	if got.err != nil {
 		return nil, got.err
 	}
@@ -77,14 +80,19 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 			amount: int64(item.Amount), reference: string(item.Reference.Value),
 			ctx: ctx, done: make(chan answer, 1),
 		}
+		requests[i].span = ws.tracing.accept(ctx, requests[i])
 	}
 	if !ws.queue.push(requests...) {
+		for _, r := range requests {
+			accepted(r.span, answer{err: errOverloaded})
+		}
 		return nil, errOverloaded
 	}
 	response := &oas.BatchResponse{Items: make([]oas.BatchItem, len(requests))}
 	operations := make([]walletdb.OperationState, 0, len(requests))
 	for i, r := range requests {
 		got := ws.wait(r)
+		accepted(r.span, got)
 		if got.err != nil {
 			response.Items[i] = oas.NewProblemBatchItem(problemOf(ctx, got.err).Response)
 			continue

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -24,6 +25,7 @@ type request struct {
 
 	ctx  context.Context // ends when the client has left or has waited long enough
 	done chan answer     // holds one answer, so that giving it never blocks
+	span trace.Span      // nil: it is not traced
 
 	waiting bool // in the queue and not dropped; guarded by the queue
 	sent    bool // an insert of it may have been committed; this and held change in a flush only

@@ -31,7 +31,7 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.Use(m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
+	router.Use(w.tracing.request, m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
 	if k.off {
 		router.Use(withoutKeys)
 	}

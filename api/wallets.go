@@ -37,6 +37,7 @@ type wallets struct {
 	queue    *queue
 	waits    *waits
 	metrics  *metrics
+	tracing  *tracing
 	currency string        // of wallets whose request names none
 	timeout  time.Duration // of a request
 }

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 )
@@ -25,6 +27,8 @@ type config struct {
 	retention    time.Duration
 	pollInterval time.Duration
 	waveTimeout  time.Duration
+	traced       bool
+	sampler      sdktrace.Sampler // nil: as OTEL_TRACES_SAMPLER says
 }
 
 // loadConfig returns every mistake at once, each naming its variable.
@@ -93,6 +97,12 @@ func loadConfig(environ []string) (config, error) {
 		if err == nil {
 			p.Close()
 		}
+	}
+	c.traced = env["OTEL_EXPORTER_OTLP_ENDPOINT"] != ""
+	ratio, err := strconv.ParseFloat(text("OTEL_TRACES_SAMPLER_ARG", "0.01"), 64)
+	mistake("OTEL_TRACES_SAMPLER_ARG", err)
+	if env["OTEL_TRACES_SAMPLER"] == "" {
+		c.sampler = sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))
 	}
 	c.adminAddr = address("ADMIN_ADDR", "127.0.0.1:9081")
 	mistake("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))

@@ -114,6 +114,10 @@ func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
 		if err != nil {
 			return &rejectedError{fmt.Errorf("headers of outbox row %d: %w", m.ID, err)}
 		}
+		if m.span != nil {
+			headers = slices.DeleteFunc(slices.Clone(headers), func(h kafka.Header) bool { return h.Key == "traceparent" })
+			headers = append(headers, kafka.Header{Key: "traceparent", Value: traceparent(m.span)})
+		}
 		out := &kafka.Message{
 			TopicPartition: kafka.TopicPartition{Topic: &m.Topic, Partition: m.partition},
 			Key:            []byte(m.Key),

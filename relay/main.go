@@ -62,13 +62,25 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	}
 	defer pool.Close()
 
+	var traces *tracing
+	if config.traced {
+		if traces, err = newTracing(ctx, config.sampler, log); err != nil {
+			log.Error("OTEL_EXPORTER_OTLP_ENDPOINT", "error", err)
+			return 1
+		}
+		defer traces.end()
+	}
 	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
 	if awaitMigrations(ctx, pool, status); ctx.Err() != nil {
 		return 0
 	}
+	relay := newRelay(config, status)
+	relay.tracing = traces
 	var work sync.WaitGroup
 	work.Go(func() { upkeep(ctx, pool, config.relay, config.retention, status) })
-	work.Go(func() { elect(ctx, config.postgres.ConnConfig, config.relay, status, newRelay(config, status).lead) })
+	work.Go(func() {
+		elect(ctx, config.postgres.ConnConfig, config.relay, status, relay.lead)
+	})
 	work.Wait()
 	log.Info("relay ended")
 	return 0

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -52,7 +54,8 @@ type row = walletdb.RelayPageRow
 type message struct {
 	row
 	partition  int32
-	partitions int32 // registered of its topic
+	partitions int32      // registered of its topic
+	span       trace.Span // nil: it is not traced
 }
 
 // outbox is what the relay needs of Postgres, on one connection. A connection that breaks ends the
@@ -112,6 +115,7 @@ type relay struct {
 	now          func() time.Time
 	sleep        func(context.Context, time.Duration)
 	status       *status
+	tracing      *tracing
 
 	limit    int // most rows of the next wave: fewer after an error
 	failures int // since the last step that succeeded
@@ -226,7 +230,10 @@ func (s *session) step(ctx context.Context) (published int, more bool, err error
 		return 0, false, err
 	}
 	if len(messages) > 0 {
-		if err := s.publish(ctx, messages); err != nil {
+		span := s.tracing.wave(reading, messages)
+		err := s.publish(ctx, messages)
+		waveEnded(span, messages, err)
+		if err != nil {
 			return 0, false, err
 		}
 	}
@@ -295,7 +302,7 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 		if partitions == 0 || taken == s.limit || taken > 0 && bytes > s.limits.bytes {
 			return messages, taken, nil
 		}
-		messages = append(messages, message{r, partition(r.Key, partitions), partitions})
+		messages = append(messages, message{row: r, partition: partition(r.Key, partitions), partitions: partitions})
 	}
 	return messages, len(rows), nil
 }

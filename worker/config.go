@@ -13,6 +13,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 )
@@ -27,6 +28,8 @@ type config struct {
 	batchInterval time.Duration // least time between the starts of two transactions of a partition
 	batchSize     int           // messages that start a transaction early
 	sweepAfter    time.Duration // age from which an operation should have been applied
+	traced        bool
+	sampler       sdktrace.Sampler // nil: as OTEL_TRACES_SAMPLER says
 }
 
 // parseConfig reads the environment. Its error names every setting that is wrong.
@@ -80,6 +83,12 @@ func parseConfig(environ []string) (config, error) {
 	c.kafka, fixed = kafkaConfig(env, text("KAFKA_BROKERS", ""), text("KAFKA_GROUP", "wallet-worker"), env["GROUP_INSTANCE_ID"])
 	for _, name := range fixed {
 		check(name, errors.New("is set by the worker itself"))
+	}
+	c.traced = env["OTEL_EXPORTER_OTLP_ENDPOINT"] != ""
+	ratio, err := strconv.ParseFloat(text("OTEL_TRACES_SAMPLER_ARG", "0.01"), 64)
+	check("OTEL_TRACES_SAMPLER_ARG", err)
+	if env["OTEL_TRACES_SAMPLER"] == "" {
+		c.sampler = sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))
 	}
 	c.adminAddr = address("ADMIN_ADDR", "127.0.0.1:9082")
 	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))

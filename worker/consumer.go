@@ -36,6 +36,7 @@ type consumer struct {
 	applier  *applier
 	health   *health
 	metrics  *metrics
+	tracing  *tracing
 	log      *slog.Logger
 
 	paused map[int32]*partition // only the poll loop uses it
@@ -103,7 +104,7 @@ func (c *consumer) receive(m *kafka.Message) {
 		c.log.Error("unparseable message", "topic", c.topic, "partition", p.number, "offset", m.TopicPartition.Offset, "error", err)
 	}
 	offset := int64(m.TopicPartition.Offset)
-	queued := p.queue.add(received{decoded, offset})
+	queued := p.queue.add(received{decoded, offset, c.tracing.parent(m.Headers)})
 	p.polled.Store(offset + 1)
 	if queued >= maxQueued && !p.paused.Load() {
 		if err := c.client.Pause(c.place(p.number)); err == nil {

@@ -83,9 +83,16 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	cache := newCache(c.redis, health, metrics.cacheErrors)
 	halted := newHalted(log)
 	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", nil, halted.count)
-	recorder := &recorder{cache: cache, metrics: metrics, log: log}
+	var traces *tracing
+	if c.traced {
+		if traces, err = newTracing(ctx, c.sampler, log); err != nil {
+			return fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)
+		}
+		defer traces.end()
+	}
+	recorder := &recorder{cache: cache, metrics: metrics, tracing: traces, log: log}
 	consumer := &consumer{
-		client: client, topic: c.topic, health: health, metrics: metrics, log: log,
+		client: client, topic: c.topic, health: health, metrics: metrics, tracing: traces, log: log,
 		interval: c.batchInterval, size: c.batchSize,
 		applier:    &applier{ledger: postgres{pool}, committed: recorder.batch, halted: halted},
 		partitions: map[int32]*partition{}, paused: map[int32]*partition{},

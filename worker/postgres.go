@@ -34,6 +34,7 @@ type postgres struct {
 // It ends only with the commit, an error or its own timeout, so that a partition which is taken
 // away can let it finish. If the worker dies before COMMIT arrives, nothing has happened.
 func (p postgres) transaction(ctx context.Context, targets []target) (plan, error) {
+	beganAt := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
 	defer cancel()
 	conn, err := p.pool.Acquire(ctx)
@@ -53,7 +54,7 @@ func (p postgres) transaction(ctx context.Context, targets []target) (plan, erro
 	if err != nil {
 		return plan{}, err
 	}
-	next.readAt = readAt
+	next.beganAt, next.readAt = beganAt, readAt
 	next.full = len(pending) == maxOperations
 	if err := write(ctx, conn.Conn(), next); err != nil {
 		return plan{}, err

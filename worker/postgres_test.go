@@ -60,7 +60,7 @@ func batch(offset int64, payloads ...[]byte) []received {
 	messages := make([]received, len(payloads))
 	for i, payload := range payloads {
 		m, _ := decode(payload)
-		messages[i] = received{m, offset + int64(i)}
+		messages[i] = received{message: m, offset: offset + int64(i)}
 	}
 	return messages
 }
@@ -246,7 +246,7 @@ func TestASequenceThatWasNeverAcceptedIsNoError(t *testing.T) {
 	wallet := s.wallet()
 	s.accept(wallet, 1, 1)
 	b := newBench(s.ledger())
-	messages := []received{{message{wallet, 7, uuid.New()}, 0}, {message{uuid.New(), 1, uuid.New()}, 1}}
+	messages := []received{{message: message{wallet, 7, uuid.New()}, offset: 0}, {message: message{uuid.New(), 1, uuid.New()}, offset: 1}}
 	if err := b.process(t.Context(), messages); err != nil {
 		t.Fatal(err)
 	}
@@ -554,9 +554,9 @@ func TestForkedHistoriesAndGapsAreSeen(t *testing.T) {
 	op := func(wallet uuid.UUID, seq int64) operation {
 		return operation{WalletID: wallet, Seq: seq, ID: uuid.NewSHA1(wallet, []byte{byte(seq)})}
 	}
-	name := func(o operation) received { return received{message{o.WalletID, o.Seq, o.ID}, o.Seq} }
+	name := func(o operation) received { return received{message: message{o.WalletID, o.Seq, o.ID}, offset: o.Seq} }
 	applied := []operation{op(a, 5), op(a, 6), op(a, 7), op(b, 1)}
-	stranger := received{message{b, 1, uuid.New()}, 9}
+	stranger := received{message: message{b, 1, uuid.New()}, offset: 9}
 	for fact, test := range map[string]struct {
 		messages []received
 		unnamed  int
@@ -565,9 +565,9 @@ func TestForkedHistoriesAndGapsAreSeen(t *testing.T) {
 		"all named":                  {[]received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, 0, nil},
 		"one of them twice":          {[]received{name(op(a, 7)), name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, 0, nil},
 		"the last of each only":      {[]received{name(op(a, 7)), name(op(b, 1))}, 2, nil},
-		"applied before, or beyond":  {[]received{name(op(a, 4)), name(op(a, 8)), name(op(b, 2)), {message{a, 1 << 62, uuid.New()}, 1}}, 4, nil},
+		"applied before, or beyond":  {[]received{name(op(a, 4)), name(op(a, 8)), name(op(b, 2)), {message: message{a, 1 << 62, uuid.New()}, offset: 1}}, 4, nil},
 		"another operation":          {[]received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), stranger}, 0, []received{stranger}},
-		"a wallet with nothing done": {[]received{{message{uuid.New(), 5, uuid.New()}, 1}}, 4, nil},
+		"a wallet with nothing done": {[]received{{message: message{uuid.New(), 5, uuid.New()}, offset: 1}}, 4, nil},
 	} {
 		unnamed, forked := compare(test.messages, applied)
 		if diff := cmp.Diff(test.forked, forked, cmp.AllowUnexported(received{}, message{})); diff != "" || unnamed != test.unnamed {

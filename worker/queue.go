@@ -5,12 +5,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // received is a message in its place. A message that could not be read is zero but for its offset.
 type received struct {
 	message
 	offset int64
+	parent *trace.SpanContext // nil: it is not traced
 }
 
 // queue gathers a partition's messages into batches.

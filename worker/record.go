@@ -14,6 +14,7 @@ import (
 type recorder struct {
 	cache   *cache
 	metrics *metrics
+	tracing *tracing
 	log     *slog.Logger
 
 	sweptAt time.Time // of the last line about a sweep; only the sweeper uses it
@@ -21,7 +22,9 @@ type recorder struct {
 
 // batch records a transaction for messages.
 func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
-	r.transaction(ctx, done)
+	committed := time.Now()
+	r.transaction(ctx, done, committed)
+	r.tracing.applied(done, messages, committed, time.Now())
 	unnamed, forked := compare(messages, done.applied)
 	r.metrics.gapsHealed.Add(float64(unnamed))
 	r.metrics.forked.Add(float64(len(forked)))
@@ -33,7 +36,7 @@ func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
 
 // sweep records a transaction for no message.
 func (r *recorder) sweep(ctx context.Context, done plan, _ []received) {
-	r.transaction(ctx, done)
+	r.transaction(ctx, done, time.Now())
 	r.metrics.swept.Add(float64(len(done.applied)))
 	r.metrics.sweptWallets.Add(float64(len(done.advances.Ids)))
 	if len(done.applied) > 0 && time.Since(r.sweptAt) > time.Minute {
@@ -42,8 +45,7 @@ func (r *recorder) sweep(ctx context.Context, done plan, _ []received) {
 	}
 }
 
-func (r *recorder) transaction(ctx context.Context, done plan) {
-	committed := time.Now()
+func (r *recorder) transaction(ctx context.Context, done plan, committed time.Time) {
 	r.cache.write(ctx, done.wallets)
 	failpoint.Reach("worker-after-redis")
 	for i, op := range done.applied {

@@ -68,9 +68,10 @@ type plan struct {
 	advances walletdb.AdvanceWalletsParams
 	wallets  []walletdb.Wallet // every locked wallet, as the transaction leaves it
 	applied  []operation       // one for each of the outcomes
-	readAt   time.Time         // when the operations had their AgeSeconds
-	damaged  []uuid.UUID       // wallets whose operations are not contiguous; they are applied up to the gap
-	full     bool              // there may be more operations than one transaction applies
+	beganAt  time.Time
+	readAt   time.Time   // when the operations had their AgeSeconds
+	damaged  []uuid.UUID // wallets whose operations are not contiguous; they are applied up to the gap
+	full     bool        // there may be more operations than one transaction applies
 }
 
 // newPlan takes the locked wallets and their pending operations, both ordered by wallet, and the

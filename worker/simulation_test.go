@@ -319,7 +319,7 @@ func (x *simWorker) step() {
 			n = 1 + w.Int64N(n)
 		}
 		for ; n > 0; n-- {
-			batch = append(batch, received{w.log[x.position], x.position})
+			batch = append(batch, received{message: w.log[x.position], offset: x.position})
 			x.position++
 		}
 	}

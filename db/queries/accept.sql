@@ -47,6 +47,13 @@ SELECT @topic::text, @headers::text, m.key::text, m.payload::bytea
 FROM ROWS FROM (unnest(@keys::text[]), unnest(@payloads::bytea[])) WITH ORDINALITY AS m (key, payload, n)
 ORDER BY m.n;
 
+-- InsertTracedOutbox is InsertOutbox with each row's own headers, which name the operation's trace.
+-- name: InsertTracedOutbox :exec
+INSERT INTO outbox (topic, headers, key, payload)
+SELECT @topic::text, m.headers::text, m.key::text, m.payload::bytea
+FROM ROWS FROM (unnest(@headers::text[]), unnest(@keys::text[]), unnest(@payloads::bytea[])) WITH ORDINALITY AS m (headers, key, payload, n)
+ORDER BY m.n;
+
 -- AdvanceSequences needs the rows locked by LockSequences.
 -- name: AdvanceSequences :exec
 UPDATE wallet_sequences s SET last_seq = a.last_seq

@@ -226,6 +226,31 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 	return err
 }
 
+const insertTracedOutbox = `-- name: InsertTracedOutbox :exec
+INSERT INTO outbox (topic, headers, key, payload)
+SELECT $1::text, m.headers::text, m.key::text, m.payload::bytea
+FROM ROWS FROM (unnest($2::text[]), unnest($3::text[]), unnest($4::bytea[])) WITH ORDINALITY AS m (headers, key, payload, n)
+ORDER BY m.n
+`
+
+type InsertTracedOutboxParams struct {
+	Topic    string
+	Headers  []string
+	Keys     []string
+	Payloads [][]byte
+}
+
+// InsertTracedOutbox is InsertOutbox with each row's own headers, which name the operation's trace.
+func (q *Queries) InsertTracedOutbox(ctx context.Context, arg InsertTracedOutboxParams) error {
+	_, err := q.db.Exec(ctx, insertTracedOutbox,
+		arg.Topic,
+		arg.Headers,
+		arg.Keys,
+		arg.Payloads,
+	)
+	return err
+}
+
 const lockFreeSequences = `-- name: LockFreeSequences :many
 SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
 FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED

@@ -201,6 +201,8 @@ func readSettings(t *testing.T, path string, defaults, bare map[string]string) {
 			}
 			if function, ok := node.Fun.(*ast.Ident); ok && function.Name == "required" {
 				defaults[name] = ""
+			} else if ok && function.Name == "optional" {
+				bare[name] = optional
 			}
 			if len(node.Args) == 1 {
 				break

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// tracing follows single operations on their whole way: a trace begins with the client's own, or with
+// the request, and goes on in the headers of the outbox row, of which the relay makes those of the
+// message. A flush has a trace of its own, linked with those of its operations.
+//
+// nil is tracing that is off. That costs a comparison here and there, and no memory.
+type tracing struct {
+	operations trace.Tracer // takes samples
+	flushes    trace.Tracer // takes all that it is asked for: those with an operation of the sample
+	end        func()       // sends what is left
+}
+
+// traceContext is how a trace is named across processes (W3C Trace Context).
+var traceContext propagation.TraceContext
+
+// newTracing reads further OTEL_ variables itself, as every program with OpenTelemetry does.
+func newTracing(ctx context.Context, sampler sdktrace.Sampler) (*tracing, error) {
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "wallet-api")), resource.WithFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	var said atomic.Bool
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		if !said.Swap(true) {
+			slog.Warn("traces cannot be sent", "error", err)
+		}
+	}))
+	spans := sdktrace.NewBatchSpanProcessor(exporter)
+	tracer := func(options ...sdktrace.TracerProviderOption) trace.Tracer {
+		options = append(options, sdktrace.WithSpanProcessor(spans), sdktrace.WithResource(about))
+		return sdktrace.NewTracerProvider(options...).Tracer("wallet")
+	}
+	operations := []sdktrace.TracerProviderOption{}
+	if sampler != nil {
+		operations = append(operations, sdktrace.WithSampler(sampler))
+	}
+	return &tracing{
+		operations: tracer(operations...),
+		flushes:    tracer(sdktrace.WithSampler(sdktrace.AlwaysSample())),
+		end: func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+			defer cancel()
+			_ = spans.Shutdown(ctx)
+		},
+	}, nil
+}
+
+// request makes a span of every request that is in the sample.
+func (t *tracing) request(next http.Handler) http.Handler {
+	if t == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := t.operations.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+		defer span.End()
+		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorder, r.WithContext(ctx))
+		span.SetAttributes(attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path), attribute.Int("http.response.status_code", recorder.status))
+		if recorder.status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, "")
+		}
+	})
+}
+
+// accept begins the span of an operation that is to be accepted; nil if it is not in the sample.
+func (t *tracing) accept(ctx context.Context, r *request) trace.Span {
+	if t == nil {
+		return nil
+	}
+	_, span := t.operations.Start(ctx, "accept", trace.WithAttributes(
+		attribute.Stringer("wallet.id", r.walletID), attribute.Stringer("operation.id", r.id)))
+	if !span.SpanContext().IsSampled() {
+		return nil
+	}
+	return span
+}
+
+// accepted ends it.
+func accepted(span trace.Span, got answer) {
+	if span == nil {
+		return
+	}
+	if got.err != nil {
+		span.SetStatus(codes.Error, got.err.Error())
+	} else {
+		span.SetAttributes(attribute.Int64("wallet.sequence", got.operation.Seq))
+	}
+	span.End()
+}
+
+// flush begins the span of a flush; nil if none of its operations is in the sample.
+func (t *tracing) flush(requests []*request) (flush trace.Span) {
+	if t == nil {
+		return nil
+	}
+	for _, r := range requests {
+		if r.span == nil {
+			continue
+		}
+		if flush == nil {
+			_, flush = t.flushes.Start(context.Background(), "flush", trace.WithAttributes(attribute.Int("operations", len(requests))))
+		}
+		flush.AddLink(trace.Link{SpanContext: r.span.SpanContext()})
+		r.span.AddLink(trace.Link{SpanContext: flush.SpanContext()})
+	}
+	return flush
+}
+
+// flushed ends it.
+func flushed(span trace.Span) {
+	if span != nil {
+		span.End()
+	}
+}
+
+// headers are those of each operation's outbox row; nil if none has a trace to name.
+func (t *tracing) headers(requests []*request, accepted []walletdb.OperationState) []string {
+	if t == nil {
+		return nil
+	}
+	traces := map[uuid.UUID]string{}
+	for _, r := range requests {
+		if r.span != nil {
+			headers := propagation.MapCarrier{"version": messageVersion}
+			traceContext.Inject(trace.ContextWithSpan(context.Background(), r.span), headers)
+			text, _ := json.Marshal(headers) // of strings: it cannot fail
+			traces[r.id] = string(text)
+		}
+	}
+	if len(traces) == 0 {
+		return nil
+	}
+	headers := make([]string, len(accepted))
+	for i, operation := range accepted {
+		if headers[i] = traces[operation.ID]; headers[i] == "" {
+			headers[i] = messageHeaders
+		}
+	}
+	return headers
+}

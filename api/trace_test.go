@@ -1,0 +1,43 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+)
+
+// What a request and its flush do about tracing when it is off.
+func untraced(ctx testing.TB, requests []*request) {
+	var off *tracing
+	for _, r := range requests {
+		r.span = off.accept(ctx.Context(), r)
+	}
+	span := off.flush(requests)
+	if off.headers(requests, nil) != nil {
+		ctx.Error("there are headers")
+	}
+	flushed(span)
+	for _, r := range requests {
+		accepted(r.span, answer{})
+	}
+}
+
+func TestTracingThatIsOffTakesNoMemory(t *testing.T) {
+	requests := []*request{{}, {}, {}}
+	if allocations := testing.AllocsPerRun(100, func() { untraced(t, requests) }); allocations != 0 {
+		t.Errorf("%v allocations", allocations)
+	}
+	var off *tracing
+	served := false
+	handler := off.request(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served = true }))
+	if allocations := testing.AllocsPerRun(100, func() { handler.ServeHTTP(nil, nil) }); allocations != 0 || !served {
+		t.Errorf("%v allocations for a request", allocations)
+	}
+}
+
+func BenchmarkTracingThatIsOff(b *testing.B) {
+	requests := []*request{{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		untraced(b, requests)
+	}
+}

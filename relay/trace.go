@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// tracing follows the rows whose headers name a trace: publishing is a span of it, which the message
+// names in its turn. A wave has a trace of its own, linked with those of its messages. nil is tracing
+// that is off; then a row's headers become the message's as they are.
+type tracing struct {
+	messages trace.Tracer // takes those that the api has taken
+	waves    trace.Tracer // takes all that it is asked for: those with such a message
+	end      func()       // sends what is left
+}
+
+// traceContext is how a trace is named across processes (W3C Trace Context).
+var traceContext propagation.TraceContext
+
+// newTracing reads further OTEL_ variables itself, as every program with OpenTelemetry does.
+func newTracing(ctx context.Context, sampler sdktrace.Sampler, log *slog.Logger) (*tracing, error) {
+	exporter, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "wallet-relay")), resource.WithFromEnv())
+	if err != nil {
+		return nil, err
+	}
+	var said atomic.Bool
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		if !said.Swap(true) {
+			log.Warn("traces cannot be sent", "error", err)
+		}
+	}))
+	spans := sdktrace.NewBatchSpanProcessor(exporter)
+	tracer := func(options ...sdktrace.TracerProviderOption) trace.Tracer {
+		options = append(options, sdktrace.WithSpanProcessor(spans), sdktrace.WithResource(about))
+		return sdktrace.NewTracerProvider(options...).Tracer("wallet")
+	}
+	messages := []sdktrace.TracerProviderOption{}
+	if sampler != nil {
+		messages = append(messages, sdktrace.WithSampler(sampler))
+	}
+	return &tracing{
+		messages: tracer(messages...),
+		waves:    tracer(sdktrace.WithSampler(sdktrace.AlwaysSample())),
+		end: func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
+			defer cancel()
+			_ = spans.Shutdown(ctx)
+		},
+	}, nil
+}
+
+// wave begins the spans of a wave, which was read at a time, and of its messages that have a trace;
+// nil if none has.
+func (t *tracing) wave(reading time.Time, messages []message) (wave trace.Span) {
+	if t == nil {
+		return nil
+	}
+	for i := range messages {
+		m := &messages[i]
+		parent := parentOf(m.Headers)
+		if !parent.IsSampled() {
+			continue
+		}
+		if wave == nil {
+			_, wave = t.waves.Start(context.Background(), "wave", trace.WithTimestamp(reading), trace.WithAttributes(attribute.Int("messages", len(messages))))
+		}
+		_, span := t.messages.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "publish",
+			trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(trace.Link{SpanContext: wave.SpanContext()}),
+			trace.WithAttributes(attribute.String("wallet.id", m.Key), attribute.Int64("outbox.id", m.ID), attribute.Int("partition", int(m.partition))))
+		if !span.IsRecording() {
+			continue
+		}
+		m.span = span
+		wave.AddLink(trace.Link{SpanContext: span.SpanContext()})
+	}
+	return wave
+}
+
+// waveEnded ends them.
+func waveEnded(wave trace.Span, messages []message, err error) {
+	if wave == nil {
+		return
+	}
+	for _, m := range messages {
+		if m.span == nil {
+			continue
+		}
+		if err != nil {
+			m.span.SetStatus(codes.Error, err.Error())
+		}
+		m.span.End()
+	}
+	if err != nil {
+		wave.SetStatus(codes.Error, err.Error())
+	}
+	wave.End()
+}
+
+// parentOf is the span that a row's headers name.
+func parentOf(headers string) trace.SpanContext {
+	if !strings.Contains(headers, `"traceparent"`) {
+		return trace.SpanContext{}
+	}
+	var fields struct {
+		Traceparent string `json:"traceparent"`
+	}
+	_ = json.Unmarshal([]byte(headers), &fields) // what is wrong with them, publishing says
+	ctx := traceContext.Extract(context.Background(), propagation.MapCarrier{"traceparent": fields.Traceparent})
+	return trace.SpanContextFromContext(ctx)
+}
+
+// traceparent names a span in a message's header.
+func traceparent(span trace.Span) []byte {
+	carrier := propagation.MapCarrier{}
+	traceContext.Inject(trace.ContextWithSpan(context.Background(), span), carrier)
+	return []byte(carrier["traceparent"])
+}
