@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -72,8 +75,20 @@ func parseConfig(getenv func(string) string) (config, error) {
 		}
 		return value
 	}
+	// required is a secret too, which may come from the file that NAME_FILE says.
 	required := func(name string) string {
 		value := getenv(name)
+		if path := getenv(name + "_FILE"); path != "" {
+			text, err := os.ReadFile(path)
+			if err == nil && value != "" {
+				err = fmt.Errorf("is set, and %s too", name)
+			}
+			check(name+"_FILE", err)
+			value = strings.TrimSpace(string(text))
+			if err != nil {
+				return ""
+			}
+		}
 		if value == "" {
 			check(name, errors.New("is required"))
 		}
@@ -116,8 +131,17 @@ func parseConfig(getenv func(string) string) (config, error) {
 		check("DATABASE_URL", err)
 	}
 	if url := required("REDIS_URL"); url != "" {
-		c.redis, err = redis.ParseURL(url)
+		c.redis, err = parseRedis(url)
 		check("REDIS_URL", err)
 	}
 	return c, errors.Join(mistakes...)
+}
+
+// parseRedis is redis.ParseURL without the URL, and with it the password, in its error.
+func parseRedis(text string) (*redis.Options, error) {
+	options, err := redis.ParseURL(text)
+	if parse := new(url.Error); errors.As(err, &parse) {
+		err = errors.New("is not a valid URL; a password's special characters are written %XX")
+	}
+	return options, err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -50,5 +52,26 @@ func TestNothingButAddressesIsRequired(t *testing.T) {
 	})
 	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" || !c.auth {
 		t.Errorf("defaults: %+v, %v", c, err)
+	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	env := map[string]string{}
+	for name, text := range map[string]string{"DATABASE_URL": "postgres://api:s3cret@db/wallet\n", "REDIS_URL": "redis://:s3cret@redis/1\n"} {
+		env[name+"_FILE"] = filepath.Join(dir, name)
+		if err := os.WriteFile(env[name+"_FILE"], []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := parseConfig(func(name string) string { return env[name] })
+	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.Password != "s3cret" {
+		t.Errorf("%v %+v", err, c)
+	}
+	env["REDIS_URL"], env["DATABASE_URL_FILE"] = "redis://redis", "/nowhere"
+	if _, err := parseConfig(func(name string) string { return env[name] }); err == nil ||
+		!strings.Contains(err.Error(), "REDIS_URL_FILE: is set, and REDIS_URL too") || !strings.Contains(err.Error(), "DATABASE_URL_FILE: open /nowhere") {
+		t.Errorf("mistakes: %v", err)
 	}
 }

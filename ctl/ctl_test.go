@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -157,4 +158,14 @@ func exec(t testing.TB, conn *pgx.Conn, sql string) {
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(testdb.New(t).URL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shell{t, []string{"DATABASE_URL_FILE=" + path}}.expect("keys list", "", 0, "CLIENT")
+	shell{t, []string{"DATABASE_URL_FILE=/nowhere"}}.expect("keys list", "", 2, "DATABASE_URL_FILE: open /nowhere")
 }

@@ -90,7 +90,12 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 			name, value, _ := strings.Cut(pair, "=")
 			c.env[name] = value
 		}
-		err := cmd.run(ctx, c)
+		err := errors.Join(readFiles(c.env)...)
+		if err != nil {
+			err = usageError(err.Error())
+		} else {
+			err = cmd.run(ctx, c)
+		}
 		var usage usageError
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp):
@@ -149,4 +154,24 @@ func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}
 	return conn, nil
+}
+
+// readFiles gives the settings that are secrets their values from files: NAME_FILE says which.
+func readFiles(env map[string]string) (mistakes []error) {
+	for name, path := range env {
+		setting, isFile := strings.CutSuffix(name, "_FILE")
+		if !isFile || path == "" || setting != "DATABASE_URL" && setting != "REDIS_URL" && !strings.HasPrefix(setting, "RDKAFKA_") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && env[setting] != "" {
+			err = fmt.Errorf("is set, and %s too", setting)
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+		env[setting] = strings.TrimSpace(string(text))
+		delete(env, name)
+	}
+	return mistakes
 }

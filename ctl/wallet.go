@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -141,7 +142,7 @@ func (c *call) redis() (*redis.Client, error) {
 	if c.env["REDIS_URL"] == "" {
 		return nil, usageError("REDIS_URL is required")
 	}
-	options, err := redis.ParseURL(c.env["REDIS_URL"])
+	options, err := parseRedis(c.env["REDIS_URL"])
 	if err != nil {
 		return nil, usageError("REDIS_URL: " + err.Error())
 	}
@@ -176,4 +177,13 @@ func cacheRenew(ctx context.Context, c *call) error {
 		fmt.Fprintln(c.stdout, "done")
 		return nil
 	})
+}
+
+// parseRedis is redis.ParseURL without the URL, and with it the password, in its error.
+func parseRedis(text string) (*redis.Options, error) {
+	options, err := redis.ParseURL(text)
+	if parse := new(url.Error); errors.As(err, &parse) {
+		err = errors.New("is not a valid URL; a password's special characters are written %XX")
+	}
+	return options, err
 }

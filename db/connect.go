@@ -4,8 +4,10 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	neturl "net/url"
 	"os"
 	"strconv"
 	"syscall"
@@ -40,6 +42,9 @@ var session = map[string]string{
 // finished, and the relay would lose its rows.
 func Config(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
+	if parse := new(neturl.Error); errors.As(err, &parse) {
+		return nil, errors.New("is not a valid URL; a password's special characters are written %XX") // parse would tell a part of it
+	}
 	if err != nil {
 		return nil, err
 	}

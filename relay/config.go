@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -38,12 +39,14 @@ func loadConfig(environ []string) (config, error) {
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
 		env[name] = value
+	}
+	errs := readFiles(env)
+	for name, value := range env {
 		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
 			rdkafka[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
 		}
 	}
 	var c config
-	var errs []error
 	mistake := func(name string, err error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
@@ -111,4 +114,24 @@ func loadConfig(environ []string) (config, error) {
 	c.pollInterval = duration("POLL_INTERVAL", 20*time.Millisecond, minPause)
 	c.waveTimeout = duration("WAVE_TIMEOUT", 15*time.Second, time.Second)
 	return c, errors.Join(errs...)
+}
+
+// readFiles gives the settings that are secrets their values from files: NAME_FILE says which.
+func readFiles(env map[string]string) (mistakes []error) {
+	for name, path := range env {
+		setting, isFile := strings.CutSuffix(name, "_FILE")
+		if !isFile || path == "" || setting != "DATABASE_URL" && setting != "REDIS_URL" && !strings.HasPrefix(setting, "RDKAFKA_") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && env[setting] != "" {
+			err = fmt.Errorf("is set, and %s too", setting)
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+		env[setting] = strings.TrimSpace(string(text))
+		delete(env, name)
+	}
+	return mistakes
 }

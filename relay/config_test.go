@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -37,5 +39,25 @@ func TestRdkafkaSettingsReachTheProducer(t *testing.T) {
 	}
 	if _, err := loadConfig(append(base, "RDKAFKA_NO_SUCH_THING=1")); err == nil || !strings.Contains(err.Error(), "RDKAFKA_*: ") || !strings.Contains(err.Error(), "no.such.thing") {
 		t.Errorf("an unknown property: %v", err)
+	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	t.Parallel()
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c, err := loadConfig([]string{
+		"DATABASE_URL_FILE=" + file("postgres://relay:s3cret@db/wallet\n"), "KAFKA_BROKERS=kafka:9092", "RDKAFKA_SASL_PASSWORD_FILE=" + file("s3cret\n"),
+	})
+	if err != nil || c.postgres.ConnConfig.Password != "s3cret" || (*c.kafka)["sasl.password"] != "s3cret" {
+		t.Errorf("%v %+v", err, c)
+	}
+	if _, err := loadConfig([]string{"KAFKA_BROKERS=k:1", "DATABASE_URL_FILE=/nowhere"}); err == nil || !strings.Contains(err.Error(), "DATABASE_URL_FILE: ") {
+		t.Errorf("without the file: %v", err)
 	}
 }

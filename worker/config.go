@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +41,7 @@ func parseConfig(environ []string) (config, error) {
 		name, value, _ := strings.Cut(entry, "=")
 		env[name] = value
 	}
-	var mistakes []error
+	mistakes := readFiles(env)
 	text := func(name, fallback string) string {
 		if value := env[name]; value != "" {
 			return value
@@ -76,7 +78,7 @@ func parseConfig(environ []string) (config, error) {
 	var err error
 	c.database, err = db.Config(text("DATABASE_URL", ""))
 	check("DATABASE_URL", err)
-	c.redis, err = redis.ParseURL(text("REDIS_URL", ""))
+	c.redis, err = parseRedis(text("REDIS_URL", ""))
 	check("REDIS_URL", err)
 	c.topic = text("TOPIC", "wallet-operations")
 	var fixed []string
@@ -152,4 +154,33 @@ func kafkaConfig(env map[string]string, brokers, group, instance string) (proper
 	}
 	maps.Copy(properties, own)
 	return properties, fixed
+}
+
+// readFiles gives the settings that are secrets their values from files: NAME_FILE says which.
+func readFiles(env map[string]string) (mistakes []error) {
+	for name, path := range env {
+		setting, isFile := strings.CutSuffix(name, "_FILE")
+		if !isFile || path == "" || setting != "DATABASE_URL" && setting != "REDIS_URL" && !strings.HasPrefix(setting, "RDKAFKA_") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && env[setting] != "" {
+			err = fmt.Errorf("is set, and %s too", setting)
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
+		}
+		env[setting] = strings.TrimSpace(string(text))
+		delete(env, name)
+	}
+	return mistakes
+}
+
+// parseRedis is redis.ParseURL without the URL, and with it the password, in its error.
+func parseRedis(text string) (*redis.Options, error) {
+	options, err := redis.ParseURL(text)
+	if parse := new(url.Error); errors.As(err, &parse) {
+		err = errors.New("is not a valid URL; a password's special characters are written %XX")
+	}
+	return options, err
 }

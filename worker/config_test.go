@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +125,40 @@ func TestMovement(t *testing.T) {
 		last := at(len(test.looks) - 1)
 		if stored, polled := int(last.Sub(m.storedSince).Seconds()), int(last.Sub(m.polledSince).Seconds()); stored != test.stored || polled != test.polled {
 			t.Errorf("%s: still for %d s and %d s, want %d and %d", fact, stored, polled, test.stored, test.polled)
+		}
+	}
+}
+
+func TestSecretsComeFromFiles(t *testing.T) {
+	t.Parallel()
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	database, redisURL, password := file("postgres://worker:s3cret@db/wallet\n"), file("redis://:s3cret@redis/1"), file("s3cret\n")
+	c, err := parseConfig([]string{"DATABASE_URL_FILE=" + database, "REDIS_URL_FILE=" + redisURL, "KAFKA_BROKERS=kafka:9092", "RDKAFKA_SASL_PASSWORD_FILE=" + password})
+	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.Password != "s3cret" || c.kafka["sasl.password"] != "s3cret" {
+		t.Errorf("%v %+v", err, c)
+	}
+	for variable, environ := range map[string][]string{
+		"DATABASE_URL_FILE":          append(required, "DATABASE_URL_FILE="+database),
+		"RDKAFKA_SASL_PASSWORD_FILE": append(required, "RDKAFKA_SASL_PASSWORD_FILE=/nowhere"),
+	} {
+		if _, err := parseConfig(environ); err == nil || !strings.Contains(err.Error(), variable+": ") {
+			t.Errorf("%s: %v", variable, err)
+		}
+	}
+}
+
+func TestAMistakeInAURLDoesNotTellItsPassword(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"%s://worker:s3cret/s3cret@host/0", "%s://worker:s3cret@host:port/0", "%s://worker:s3cret@ho st/0", "worker:s3cret@host %s"} {
+		_, err := parseConfig([]string{"DATABASE_URL=" + fmt.Sprintf(url, "postgres"), "REDIS_URL=" + fmt.Sprintf(url, "redis"), "KAFKA_BROKERS=k:1"})
+		if err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", url, err)
 		}
 	}
 }
