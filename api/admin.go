@@ -123,6 +123,17 @@ func (h *health) watchPostgres(ctx context.Context) {
 	}
 }
 
+// sayGoodbye tells clients that keep their connection, while the process drains, to open another one:
+// the answer is the last on this one, and no request can meet its end.
+func (h *health) sayGoodbye(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func newAdminHandler(h *health, m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})

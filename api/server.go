@@ -31,7 +31,7 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.Use(w.tracing.request, m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
+	router.Use(secureHeaders, w.tracing.request, m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
 	if k.off {
 		router.Use(withoutKeys)
 	}
@@ -87,6 +87,17 @@ func identify(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		ctx := context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath()})
 		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// secureHeaders keep a browser from taking an answer for something else, from framing the pages, and
+// from telling others where it was. TLS, and with it Strict-Transport-Security, is the proxy's.
+func secureHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("X-Frame-Options", "DENY")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -22,6 +22,11 @@ func TestAnswersCarryWhatTheContractPromises(t *testing.T) {
 	if created.header.Get("Location") != "/api/v1/wallets/"+walletID.String() || created.header.Get("X-Request-Id") != "mine" {
 		t.Errorf("headers of a created wallet: %v", created.header)
 	}
+	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"} {
+		if got := created.header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
 	if created.body["currency"] != "CHF" || created.body["reference"] != "r" || created.number(t, "balance") != 0 || created.number(t, "version") != 0 {
 		t.Errorf("created: %s", created.text)
 	}
@@ -134,5 +139,19 @@ func TestAnETagChangesWithTheVersionOnly(t *testing.T) {
 	unchanged := a.send("GET", path, "", `If-None-Match: "x"`, "If-None-Match: "+etag)
 	if unchanged.status != http.StatusNotModified || unchanged.text != "" || unchanged.header.Get("ETag") != etag || unchanged.header.Get("Cache-Control") != cacheControl {
 		t.Errorf("%d %q %v", unchanged.status, unchanged.text, unchanged.header)
+	}
+}
+
+func TestTheLastAnswerOfAConnectionSaysSoWhileTheProcessDrains(t *testing.T) {
+	t.Parallel()
+	h := &health{}
+	handler := h.sayGoodbye(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, draining := range []bool{false, true} {
+		h.draining.Store(draining)
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest("GET", "/", nil))
+		if last := answer.Header().Get("Connection") == "close"; last != draining {
+			t.Errorf("draining %v: Connection is %q", draining, answer.Header().Get("Connection"))
+		}
 	}
 }
