@@ -17,6 +17,12 @@ COPY ${SERVICE} ${SERVICE}
 ARG VERSION=unreleased
 RUN go build -C ${SERVICE} -ldflags="-s -X main.version=${VERSION}" -o ../out/service .
 
+# What prepares a database, for Kubernetes: docker build --target migrate .
+FROM ghcr.io/amacneil/dbmate:2.28.0 AS migrate
+COPY db/migrations /db/migrations
+USER 65532:65532
+CMD ["--wait", "--no-dump-schema", "up"]
+
 FROM debian:13.6-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/out/ /usr/local/bin/

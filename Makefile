@@ -4,6 +4,9 @@ GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 REDOCLY = REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0
 OASDIFF = go run github.com/oasdiff/oasdiff@v1.36.0
 
+GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
+SHIPPED = api relay worker ctl deploy/ready
+
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
 .PHONY: help
@@ -17,8 +20,8 @@ generate: ## Generate db/walletdb from the queries, and server and client from o
 	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
 
-.PHONY: check check-go check-modules check-contracts check-breaking check-generated
-check: check-contracts check-breaking check-generated check-modules check-go ## Lint everything; fail if generated code is not what its sources say
+.PHONY: check check-go check-modules check-contracts check-breaking check-generated check-kubernetes check-vulnerabilities
+check: check-contracts check-breaking check-generated check-modules check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
 
 .PHONY: format
 format: ## Format all Go code as make check wants it
@@ -35,6 +38,19 @@ check-modules:
 	  echo "module $$module"; \
 	  (cd $$module && GOWORK=off go build -o /dev/null ./... && GOWORK=off go mod tidy -diff) || exit 1; \
 	done
+
+# kustomize stays out of the workspace, whose modules would otherwise be built with its dependencies.
+check-kubernetes:
+	cd deploy/kubernetes && GOWORK=off go test ./...
+
+# The database of vulnerabilities is on the network: where it cannot be reached, that is said, and no
+# failure. What is found is one.
+check-vulnerabilities:
+	@if curl --silent --fail --max-time 10 --output /dev/null https://vuln.go.dev/index/db.json; then \
+	  for module in $(SHIPPED); do (cd $$module && GOWORK=off $(GOVULNCHECK) ./...) || exit 1; done; \
+	else \
+	  echo 'vuln.go.dev cannot be reached: vulnerabilities are not looked for'; \
+	fi
 
 # sqlc drops the rest of an expression after a bare @name, silently.
 check-contracts:
