@@ -145,8 +145,8 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	}
 	if options.drill {
 		report.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", c.kafka, options.seed)
-	} else if text := options.only.String(); text != "" {
-		report.Command += fmt.Sprintf(" ARGS='-only %s'", text)
+	} else if text := options.only.String(); text != "" || options.times > 0 {
+		report.Command += fmt.Sprintf(" ARGS='-times %d -only %q'", options.times, text)
 	}
 	err = f.run(ctx, kinds, options, report, out)
 	if err != nil && ctx.Err() == nil {
@@ -377,15 +377,9 @@ type thrown struct {
 // round throws some faults, one after the other. An error means that the campaign cannot go on; what
 // speaks against the system is a violation.
 func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error) {
-	if f.wallets, err = openWallets(f.apiURLs[0], f.apiKey, 1+faultsOtherWallets); err != nil {
+	prepared := func() bool { err = f.prepareRound(ctx); return err == nil }
+	if !await(ctx, givenUp, prepared) {
 		return r, err
-	}
-	f.hot, f.told = f.wallets[0], nil
-	if f.position, err = f.relayPosition(ctx); err != nil {
-		return r, err
-	}
-	if f.offsets, err = f.committedOffsets(ctx); err != nil {
-		return r, fmt.Errorf("read the committed offsets: %w", err)
 	}
 	l := &load{
 		apis: f.apiURLs, apiKey: f.apiKey, wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
@@ -406,7 +400,8 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 	for _, k := range kinds {
 		t, err := f.throw(ctx, k)
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", k.name, err)
+			f.watch.violate("%s could not be thrown: %v", k.name, err)
+			break
 		}
 		r.thrown = append(r.thrown, t)
 	}
@@ -424,6 +419,21 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 	broken, err := f.checkRound(ctx, kinds, told)
 	r.violations = append(f.watch.stop(), broken...)
 	return r, err
+}
+
+// prepareRound opens the wallets of a round and notes where everything stands.
+func (f *campaign) prepareRound(ctx context.Context) (err error) {
+	if f.wallets, err = openWallets(f.apiURLs[0], f.apiKey, 1+faultsOtherWallets); err != nil {
+		return err
+	}
+	f.hot, f.told = f.wallets[0], nil
+	if f.position, err = f.relayPosition(ctx); err != nil {
+		return err
+	}
+	if f.offsets, err = f.committedOffsets(ctx); err != nil {
+		return fmt.Errorf("read the committed offsets: %w", err)
+	}
+	return nil
 }
 
 // throw throws a fault and waits until the system works again.

@@ -184,9 +184,10 @@ func (f *campaign) replicas(name string) (replicas []*process) {
 // pick chooses one of the replicas; of the relays, the one that leads.
 func (f *campaign) pick(name string) *process {
 	replicas := f.replicas(name)
-	for _, p := range replicas {
-		if name == "relay" && role(p) == "leader" {
-			return p
+	leads := func(p *process) bool { return role(p) == "leader" }
+	if name == "relay" && await(context.Background(), 5*time.Second, func() bool { return slices.ContainsFunc(replicas, leads) }) {
+		if i := slices.IndexFunc(replicas, leads); i >= 0 {
+			return replicas[i]
 		}
 	}
 	return replicas[f.random.IntN(len(replicas))]

@@ -119,7 +119,7 @@ func (r *faultsReport) write(folder, name string) error {
 
 func (r *faultsReport) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Faults, %s\n\n`%s`, seed %d. %s.\n\n**%s.**\n\n", r.Date.Format("2006-01-02 15:04 MST"), r.Command, r.Seed, r.Conditions, r.summary())
+	fmt.Fprintf(&b, "# Faults, %s\n\n`%s`, seed %d. %s.\n\n", r.Date.Format("2006-01-02 15:04 MST"), r.Command, r.Seed, r.Conditions)
 	if len(r.Mutations) > 0 {
 		b.WriteString("Each row is a campaign on programs built without one rule. One that finds nothing would prove nothing.\n\n")
 		b.WriteString("| rule removed | how it was caught | what was seen first | after, s |\n|---|---|---|---:|\n")
@@ -128,6 +128,7 @@ func (r *faultsReport) markdown() string {
 		}
 		return b.String()
 	}
+	fmt.Fprintf(&b, "**%s.**\n\n", r.summary())
 	b.WriteString("Recovery is the time from the fault, or from its end if it says how long it lasts, until for a second the hot wallet accepted and no operation waited longer than a second to be applied. " +
 		"The longest wait is of an operation to be applied or of the hot wallet to accept one; the worst accept is what a client waited for its answer, from when its operation was due, meanwhile.\n\n")
 	b.WriteString("| fault | thrown | recovery p50, s | max, s | longest wait, s | worst accept, s | relay takeover, s | violations |\n|---|---:|---:|---:|---:|---:|---:|---:|\n")
