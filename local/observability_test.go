@@ -109,6 +109,8 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 		t.Errorf("still firing: %s", w.allFiring())
 	}
 
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	var table strings.Builder
 	columns := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(columns, "alert\tfires after\tclears after")

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,7 @@ func TestReadiness(t *testing.T) {
 		{"a partition fails", func() { h.fail("partition 3", errUnexpected) }, 503, answer{false, []string{"redis: context deadline exceeded"}, []string{"partition 3: unexpected"}}},
 		{"it goes on failing", func() { h.fail("partition 3", errUnexpected) }, 503, answer{false, []string{"redis: context deadline exceeded"}, []string{"partition 3: unexpected"}}},
 		{"all is well", func() { h.ok("partition 3"); h.ok("redis"); h.ok("postgres") }, 200, answer{true, []string{}, []string{}}},
+		{"it is told to end", h.drain, 503, answer{false, []string{}, []string{"draining"}}},
 	} {
 		step.do()
 		if code, got := get(); code != step.code || !cmp.Equal(got, step.want) {
@@ -99,6 +101,36 @@ func TestReadiness(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "\n"); n != 4 {
 		t.Errorf("%d lines for two problems that begin and end, want 4:\n%s", n, log.String())
+	}
+}
+
+func TestADependencyIsUpUnlessAnyOfItsUsesHasAProblem(t *testing.T) {
+	t.Parallel()
+	h, m := newHealth(discard), newMetrics()
+	m.tell(h)
+	up := func() string {
+		w := httptest.NewRecorder()
+		adminHandler(h, m).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		return strings.Join(regexp.MustCompile(`(?m)^wallet_(?:ready|dependency_up).*$`).FindAllString(w.Body.String(), -1), "\n")
+	}
+	says := func(kafka, postgres, redis, ready int) string {
+		return fmt.Sprintf("wallet_dependency_up{dependency=\"kafka\"} %d\nwallet_dependency_up{dependency=\"postgres\"} %d\nwallet_dependency_up{dependency=\"redis\"} %d\nwallet_ready %d",
+			kafka, postgres, redis, ready)
+	}
+	for _, step := range []struct {
+		fact string
+		do   func()
+		want string
+	}{
+		{"while it starts", func() {}, says(1, 1, 1, 0)},
+		{"started", h.started, says(1, 1, 1, 1)},
+		{"it cannot sweep", func() { h.degrade("postgres for sweeping", errUnexpected) }, says(1, 0, 1, 1)},
+		{"Kafka is away", func() { h.degrade("kafka", errUnexpected) }, says(0, 0, 1, 1)},
+		{"a partition fails", func() { h.ok("kafka"); h.ok("postgres for sweeping"); h.fail("partition 3", errUnexpected) }, says(1, 1, 1, 0)},
+	} {
+		if step.do(); up() != step.want {
+			t.Errorf("%s:\n%s\nwant\n%s", step.fact, up(), step.want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/jackc/pgx/v5"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
@@ -90,6 +92,64 @@ func TestComposePublishesOnlyTheAPIAndToThisMachineWhatIsToBeLookedAt(t *testing
 	ports := load(t, "API_PORT=18080").Services["api"].Ports
 	if len(ports) != 1 || ports[0].Target != 8080 || ports[0].Published != "18080" || ports[0].HostIP != "127.0.0.1" {
 		t.Errorf("api publishes %+v, want 8080 of this host alone", ports)
+	}
+}
+
+// What the profile observability is configured with is there, and names what is in compose.yaml.
+func TestComposeObservesTheServicesThatItRuns(t *testing.T) {
+	t.Parallel()
+	project := load(t)
+	for name, service := range project.Services {
+		for _, volume := range service.Volumes {
+			if volume.Type != types.VolumeTypeBind {
+				continue
+			}
+			if _, err := os.Stat(volume.Source); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	read := func(path string, into any) {
+		text, err := os.ReadFile(filepath.Join(root, "deploy", path))
+		if err == nil {
+			err = yaml.Unmarshal(text, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var prometheus struct {
+		Jobs []struct {
+			Name string `yaml:"job_name"`
+			DNS  []struct {
+				Names []string `yaml:"names"`
+				Port  int      `yaml:"port"`
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	read("prometheus/prometheus.yml", &prometheus)
+	var jobs []string
+	for _, job := range prometheus.Jobs {
+		jobs = append(jobs, job.Name)
+		if len(job.DNS) != 1 || !slices.Equal(job.DNS[0].Names, []string{job.Name}) || job.DNS[0].Port != 9080 {
+			t.Errorf("%s is scraped at %+v, not at its admin port", job.Name, job.DNS)
+		}
+	}
+	if !slices.Equal(jobs, []string{"api", "relay", "worker"}) {
+		t.Errorf("jobs %q", jobs)
+	}
+	var grafana struct {
+		Sources []struct {
+			UID string `yaml:"uid"`
+			URL string `yaml:"url"`
+		} `yaml:"datasources"`
+	}
+	read("grafana/provisioning/datasources/datasources.yml", &grafana)
+	for _, source := range grafana.Sources {
+		ports := project.Services[source.UID].Ports
+		if len(ports) != 1 || source.URL != fmt.Sprintf("http://%s:%d", source.UID, ports[0].Target) {
+			t.Errorf("Grafana asks %s at %s", source.UID, source.URL)
+		}
 	}
 }
 
