@@ -40,7 +40,8 @@ var faultMutations = []mutation{
 	{"none: the campaign finds nothing", "relay", "relay/partition.go", nil, "apache", anyFault + `|^a stale writer|^a wallet's row|^a partition added`},
 	{
 		"R1: rows are published in id order", "relay", "db/walletdb/relay.sql.go",
-		[]string{"AS cur FROM w ORDER BY id", "AS cur FROM w ORDER BY id DESC"}, "apache", anyFault,
+		[]string{"AS cur FROM w ORDER BY id", "AS cur FROM w ORDER BY id DESC"},
+		"apache", anyFault,
 	},
 	{
 		"R1: transactions that were running are read later", "relay", "db/walletdb/relay.sql.go",
@@ -52,23 +53,28 @@ var faultMutations = []mutation{
 	},
 	{
 		"R1: a large window is published by its own snapshot", "relay", "relay/publish.go",
-		[]string{"len(rows) <= s.limits.rows {", "true {"}, "apache", largeBacklog,
+		[]string{"len(rows) <= s.limits.rows {", "true {"},
+		"apache", largeBacklog,
 	},
 	{
 		"R1: a large window is read to its end", "relay", "relay/publish.go",
-		[]string{"case upTo < p.last:\n\t\tp.after = upTo\n", ""}, "apache", largeBacklog,
+		[]string{"case upTo < p.last:\n\t\tp.after = upTo\n", ""},
+		"apache", largeBacklog,
 	},
 	{
 		"R4: the registered count decides the partition", "relay", "relay/publish.go",
-		[]string{"partition(r.Key, partitions), partitions}", "-1, partitions}"}, "apache", `^a partition added`,
+		[]string{"partition(r.Key, partitions), partitions}", "-1, partitions}"},
+		"apache", `^a partition added`,
 	},
 	{
 		"worker: what is applied is not read again", "worker", "db/walletdb/apply.sql.go",
-		[]string{"p.seq > w.applied_seq AND", ""}, "apache", anyFault,
+		[]string{"p.seq > w.applied_seq AND", ""},
+		"apache", anyFault,
 	},
 	{
 		"worker: a stuck wallet holds the offset back", "worker", "worker/partition.go",
-		[]string{"if len(p.stuck) == 0 {\n\t\tp.report(nil)", "{\n\t\tp.report(nil)"}, "apache", `^a wallet's row locked`,
+		[]string{"if len(p.stuck) == 0 {\n\t\tp.report(nil)", "{\n\t\tp.report(nil)"},
+		"apache", `^a wallet's row locked`,
 	},
 	{
 		"worker: an offset is stored after its messages are applied", "worker", "worker/partition.go",
@@ -80,27 +86,33 @@ var faultMutations = []mutation{
 	},
 	{
 		"Redis: an older version does not replace a newer one", "worker", "db/walletcache/set.lua",
-		[]string{"if not entry[2] or tonumber(ARGV[1]) > tonumber(entry[2]) then", "if true then"}, "apache", `^a stale writer`,
+		[]string{"if not entry[2] or tonumber(ARGV[1]) > tonumber(entry[2]) then", "if true then"},
+		"apache", `^a stale writer`,
 	},
 	{
 		"R1: a window's rows are all published before the next window", "relay", "relay/publish.go",
-		[]string{"case taken < len(rows):\n\t\tp.after = rows[taken-1].ID\n", ""}, "kfake", manyWaves,
+		[]string{"case taken < len(rows):\n\t\tp.after = rows[taken-1].ID\n", ""},
+		"kfake", manyWaves,
 	},
 	{
 		"R2: a wave that failed is read again", "relay", "relay/publish.go",
-		[]string{"if err := s.publish(ctx, messages); err != nil {\n\t\t\treturn 0, false, err\n\t\t}", "_ = s.publish(ctx, messages)"}, "kfake", refusedBatch,
+		[]string{"if err := s.publish(ctx, messages); err != nil {\n\t\t\treturn 0, false, err\n\t\t}", "_ = s.publish(ctx, messages)"},
+		"kfake", refusedBatch,
 	},
 	{
 		"R2: nothing is sent behind a gap", "relay", "relay/kafka.go",
-		[]string{`"enable.gapless.guarantee": true`, `"enable.gapless.guarantee": false`}, "kfake", refusedBatch,
+		[]string{`"enable.gapless.guarantee": true`, `"enable.gapless.guarantee": false`},
+		"kfake", refusedBatch,
 	},
 	{
 		"R3: a wave is published when all of it is acknowledged", "relay", "relay/kafka.go",
-		[]string{"for acknowledged < len(messages) {", "for acknowledged < len(messages)-1 {"}, "kfake", relayOfKilled,
+		[]string{"for acknowledged < len(messages) {", "for acknowledged < len(messages)-1 {"},
+		"kfake", relayOfKilled,
 	},
 	{
 		"R3: a position is saved after the acknowledgement", "relay", "relay/publish.go",
-		[]string{"\tif len(messages) > 0 {\n\t\tif err := s.publish", "\ts.at = window.past(rows, taken, upTo)\n\tif len(messages) > 0 {\n\t\tif err := s.publish"}, "kfake", refusedBatch,
+		[]string{"\tif len(messages) > 0 {\n\t\tif err := s.publish", "\ts.at = window.past(rows, taken, upTo)\n\tif len(messages) > 0 {\n\t\tif err := s.publish"},
+		"kfake", refusedBatch,
 	},
 }
 
