@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -339,4 +340,27 @@ func produce(t *testing.T, s shell, topic, key, value string) {
 	if m := (<-done).(*kafka.Message); m.TopicPartition.Error != nil {
 		t.Fatal(m.TopicPartition.Error)
 	}
+}
+
+func TestAWatchLooksAgainUntilItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newShell(t, testdb.New(t))
+	ctx, interrupt := context.WithCancel(t.Context())
+	out := &screens{after: 3, then: interrupt}
+	if code := run(ctx, []string{"status", "--watch", "--interval", "100ms"}, s.environ[:1], nil, out, out); code != 0 || out.count < 3 {
+		t.Errorf("exit code %d after %d looks", code, out.count)
+	}
+}
+
+// screens counts what is written, and does something after a few.
+type screens struct {
+	count, after int
+	then         func()
+}
+
+func (s *screens) Write(text []byte) (int, error) {
+	if s.count++; s.count == s.after {
+		s.then()
+	}
+	return len(text), nil
 }
