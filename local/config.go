@@ -14,6 +14,7 @@ type config struct {
 	topic                               string
 	httpAddr                            string
 	apis, relays, workers               int
+	secure                              bool
 }
 
 // topicPartitions bounds the workers that share the work.
@@ -45,6 +46,10 @@ func parseConfig(getenv func(string) string) (config, error) {
 		apis:         replicas("API"),
 		relays:       replicas("RELAY"),
 		workers:      replicas("WORKER"),
+		secure:       getenv("SECURE") == "on",
+	}
+	if given := c.databaseURL + c.redisURL + c.kafkaBrokers; c.secure && (given != "" || c.kafka != "apache") {
+		mistakes = append(mistakes, errors.New("SECURE=on: needs KAFKA=apache, and parts that are started here"))
 	}
 	if c.kafka != "kfake" && c.kafka != "apache" {
 		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.kafka))

@@ -40,6 +40,11 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	defer state.close()
 	began := time.Now()
 	s := newStack(state, c, bin, out)
+	if c.secure {
+		if s.parts.secure, err = newSecured(filepath.Join(state.dir, "certificates")); err != nil {
+			return err
+		}
+	}
 	if err := s.start(ctx, c); err != nil {
 		return err
 	}

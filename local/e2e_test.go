@@ -214,7 +214,7 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.close)
-	redis, url, err := redisPart(ownState)
+	redis, url, err := redisPart(ownState, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

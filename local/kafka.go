@@ -27,12 +27,12 @@ import (
 var kafkaPOM []byte
 
 // kafkaServer is a single node that is broker and controller. The arguments are the broker's
-// address, the controller's twice, the data folder, and what listeners add.
+// address, the controller's, the data folder, what listeners add, and the main listener's protocol.
 const kafkaServer = `process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s%[4]s
-advertised.listeners=PLAINTEXT://%[1]s%[5]s
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT%[6]s
+listeners=%[7]s://%[1]s,CONTROLLER://%[2]s%[4]s
+advertised.listeners=%[7]s://%[1]s%[5]s
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT%[6]s
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=%[2]s
 log.dirs=%[3]s
@@ -50,7 +50,7 @@ type listener struct{ name, address, advertised string }
 
 // kafkaPart is Apache Kafka, or kfake in a process of its own. Both keep their data in the state
 // folder.
-func kafkaPart(ctx context.Context, s *state, kind string, listeners []listener) (*process, string, error) {
+func kafkaPart(ctx context.Context, s *state, kind string, listeners []listener, secure *secured) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -59,7 +59,7 @@ func kafkaPart(ctx context.Context, s *state, kind string, listeners []listener)
 	p := &process{
 		name:  "kafka",
 		log:   s.log("kafka"),
-		ready: func(ctx context.Context) error { return pingKafka(ctx, broker) },
+		ready: func(ctx context.Context) error { return pingKafka(ctx, secure.kafkaOptions(broker)) },
 	}
 	dir := filepath.Join(s.dir, kind)
 	switch kind {
@@ -68,15 +68,15 @@ func kafkaPart(ctx context.Context, s *state, kind string, listeners []listener)
 		p.argv = []string{self(), "kfake", dir, strconv.Itoa(port)}
 	case "apache":
 		p.about = "Apache Kafka"
-		p.argv, err = apacheKafka(ctx, dir, broker, listeners)
+		p.argv, err = apacheKafka(ctx, dir, broker, listeners, secure)
 	default:
 		err = fmt.Errorf("KAFKA=%s: it is apache or kfake", kind)
 	}
 	return p, broker, err
 }
 
-func pingKafka(ctx context.Context, broker string) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker))
+func pingKafka(ctx context.Context, options []kgo.Opt) error {
+	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func pingKafka(ctx context.Context, broker string) error {
 }
 
 // apacheKafka prepares a folder for the broker, once, and returns the command that runs it.
-func apacheKafka(ctx context.Context, dir, broker string, listeners []listener) ([]string, error) {
+func apacheKafka(ctx context.Context, dir, broker string, listeners []listener, secure *secured) ([]string, error) {
 	jars, err := kafkaJars(ctx)
 	if err != nil {
 		return nil, err
@@ -104,14 +104,14 @@ func apacheKafka(ctx context.Context, dir, broker string, listeners []listener) 
 		advertise += fmt.Sprintf(",%s://%s", l.name, l.advertised)
 		protocols += fmt.Sprintf(",%s:PLAINTEXT", l.name)
 	}
-	text := fmt.Sprintf(kafkaServer, broker, address(port), data, listen, advertise, protocols)
-	if err := os.WriteFile(properties, []byte(text), 0o644); err != nil {
+	text := fmt.Sprintf(kafkaServer, broker, address(port), data, listen, advertise, protocols, secure.protocol()) + secure.brokerProperties()
+	if err := os.WriteFile(properties, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	// The second compiler takes more of a short run than its code saves.
 	java := []string{"java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*")}
 	if _, err := os.Stat(filepath.Join(data, "meta.properties")); errors.Is(err, os.ErrNotExist) {
-		if err := formatKafka(ctx, java, dir); err != nil {
+		if err := formatKafka(ctx, java, dir, secure.formatArguments()...); err != nil {
 			return nil, err
 		}
 	}
@@ -120,10 +120,10 @@ func apacheKafka(ctx context.Context, dir, broker string, listeners []listener) 
 
 // formatKafka makes an empty broker with the server.properties of a folder. java is the beginning of
 // the command that runs it.
-func formatKafka(ctx context.Context, java []string, dir string) error {
+func formatKafka(ctx context.Context, java []string, dir string, more ...string) error {
 	id := uuid.New()
-	return run(ctx, dir, append(slices.Clone(java), "kafka.tools.StorageTool", "format", "--standalone",
-		"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"))...)
+	return run(ctx, dir, append(slices.Concat(java, []string{"kafka.tools.StorageTool", "format", "--standalone",
+		"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties")}), more...)...)
 }
 
 // kafkaJars returns the folder of the broker's jars. Maven fills it the first time.

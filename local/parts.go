@@ -25,6 +25,8 @@ type parts struct {
 	kafkaListeners []listener
 	// postgresEnv is for Postgres alone.
 	postgresEnv []string
+	// secure makes them speak TLS and ask for passwords; nil: they do not.
+	secure *secured
 
 	processes []*process
 }
@@ -60,18 +62,18 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 	if p.databaseURL == "" {
 		waiting++
 		begin(func() (process *process, err error) {
-			process, p.databaseURL, err = postgresPart(s, p.postgresEnv)
+			process, p.databaseURL, err = postgresPart(s, p.postgresEnv, p.secure)
 			return
 		})
 	}
 	if p.redisURL == "" {
 		waiting++
-		begin(func() (process *process, err error) { process, p.redisURL, err = redisPart(s); return })
+		begin(func() (process *process, err error) { process, p.redisURL, err = redisPart(s, p.secure); return })
 	}
 	if p.kafkaBrokers == "" {
 		waiting++
 		begin(func() (process *process, err error) {
-			process, p.kafkaBrokers, err = kafkaPart(ctx, s, p.kafka, p.kafkaListeners)
+			process, p.kafkaBrokers, err = kafkaPart(ctx, s, p.kafka, p.kafkaListeners, p.secure)
 			return
 		})
 	}
@@ -186,8 +188,8 @@ func isPart(args []string) bool {
 // servePart runs one.
 func servePart(args []string) error {
 	switch {
-	case args[0] == "postgres" && len(args) == 3:
-		return servePostgres(args[1], args[2])
+	case args[0] == "postgres" && len(args) >= 3:
+		return servePostgres(args[1], args[2], args[3:]...)
 	case args[0] == "miniredis" && len(args) == 2:
 		return serveMiniredis(args[1])
 	case args[0] == "kfake" && len(args) == 3:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"os/user"
@@ -27,7 +28,7 @@ var postgresSettings = map[string]string{
 }
 
 // postgresPart is a Postgres 18 server whose data lies in the state folder.
-func postgresPart(s *state, env []string) (*process, string, error) {
+func postgresPart(s *state, env []string, secure *secured) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
@@ -36,11 +37,11 @@ func postgresPart(s *state, env []string) (*process, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	url := fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port))
+	url := secure.databaseURL(fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port)))
 	return &process{
 		name:           "postgres",
 		about:          "PostgreSQL " + string(embeddedpostgres.V18),
-		argv:           []string{self(), "postgres", dir, strconv.Itoa(port)},
+		argv:           append([]string{self(), "postgres", dir, strconv.Itoa(port)}, secure.postgresArguments()...),
 		env:            env,
 		log:            s.log("postgres"),
 		endsWithParent: true,
@@ -79,7 +80,7 @@ func postgresDir(s *state) (string, error) {
 // servePostgres runs a server until SIGTERM, or until standard input ends, which it does with the
 // parent process. As root it first becomes another user: Postgres refuses to run as root. Dying in
 // between leaves the server running; the next to use or remove the folder stops it.
-func servePostgres(dir, port string) error {
+func servePostgres(dir, port string, certificates ...string) error {
 	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	cache, err := cacheDir()
@@ -92,8 +93,15 @@ func servePostgres(dir, port string) error {
 			return err
 		}
 	}
+	settings := maps.Clone(postgresSettings)
+	owned := []string{dir, cache}
+	for _, certificates := range certificates {
+		settings["ssl"] = "on"
+		settings["ssl_cert_file"], settings["ssl_key_file"] = filepath.Join(certificates, "server.crt"), filepath.Join(certificates, "postgres.key")
+		owned = append(owned, settings["ssl_cert_file"], settings["ssl_key_file"])
+	}
 	if os.Geteuid() == 0 {
-		if err := becomeNobody(dir, cache); err != nil {
+		if err := becomeNobody(owned...); err != nil {
 			return fmt.Errorf("leave root: %w", err)
 		}
 	}
@@ -124,7 +132,7 @@ func servePostgres(dir, port string) error {
 		RuntimePath(filepath.Join(dir, "runtime")).
 		DataPath(data).
 		Logger(os.Stderr).
-		StartParameters(postgresSettings))
+		StartParameters(settings))
 	err = server.Start()
 	_ = download.Close()
 	if err != nil {

@@ -219,7 +219,7 @@ func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
 func (s *stack) readLog(ctx context.Context) ([]message, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := kgo.NewClient(s.parts.secure.kafkaOptions(s.parts.kafkaBrokers, kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +249,7 @@ func (s *stack) readLog(ctx context.Context) ([]message, error) {
 
 // logLength returns a function that counts the messages in the log.
 func (s *stack) logLength() (length func(context.Context) (int64, error), closeClient func(), err error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers))
+	client, err := kgo.NewClient(s.parts.secure.kafkaOptions(s.parts.kafkaBrokers)...)
 	if err != nil {
 		return nil, nil, err
 	}

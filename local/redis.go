@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os/exec"
-	"strconv"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -12,20 +12,22 @@ import (
 
 // redisPart is redis-server where it is installed, else a stand-in in a process of its own. Neither
 // keeps anything: Redis is a cache.
-func redisPart(s *state) (*process, string, error) {
+func redisPart(s *state, secure *secured) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, "", err
 	}
-	url := "redis://" + address(port) + "/0"
+	url := secure.redisURL(port)
 	p := &process{
 		name:  "redis",
 		log:   s.log("redis"),
-		ready: func(ctx context.Context) error { return pingRedis(ctx, url) },
+		ready: func(ctx context.Context) error { return pingRedis(ctx, secure, url) },
 	}
 	if path, err := exec.LookPath("redis-server"); err == nil {
 		p.about = path
-		p.argv = []string{path, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "no", "--dir", s.dir}
+		p.argv = append([]string{path, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, secure.redisArguments(port)...)
+	} else if secure != nil {
+		return nil, "", errors.New("SECURE=on needs redis-server on PATH (Debian: apt-get install redis-server)")
 	} else {
 		p.about = "miniredis (redis-server is not on PATH)"
 		p.argv = []string{self(), "miniredis", address(port)}
@@ -33,8 +35,8 @@ func redisPart(s *state) (*process, string, error) {
 	return p, url, nil
 }
 
-func pingRedis(ctx context.Context, url string) error {
-	options, err := redis.ParseURL(url)
+func pingRedis(ctx context.Context, secure *secured, url string) error {
+	options, err := secure.redisOptions(url)
 	if err != nil {
 		return err
 	}

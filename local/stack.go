@@ -197,7 +197,7 @@ func (s *stack) service(service string, i int, httpAddr string) (*process, error
 	p.env = append([]string{
 		"DATABASE_URL=" + s.login[service], "REDIS_URL=" + s.parts.redisURL, "KAFKA_BROKERS=" + s.parts.kafkaBrokers,
 		"TOPIC=" + s.topic, "ADMIN_ADDR=" + address(admin),
-	}, s.env...)
+	}, slices.Concat(s.parts.secure.env(), s.env)...)
 	switch service {
 	case "api":
 		if i > 0 || httpAddr == "" {
@@ -229,7 +229,7 @@ func reachable(listen string) string {
 // ctl runs the operator's command on this stack.
 func (s *stack) ctl(ctx context.Context, out io.Writer, args ...string) error {
 	cmd := commandIn(ctx, filepath.Join(s.bin, "ctl"), args...)
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.parts.databaseURL, "REDIS_URL="+s.parts.redisURL, "KAFKA_BROKERS="+s.parts.kafkaBrokers)
+	cmd.Env = append(slices.Concat(os.Environ(), s.parts.secure.env()), "DATABASE_URL="+s.parts.databaseURL, "REDIS_URL="+s.parts.redisURL, "KAFKA_BROKERS="+s.parts.kafkaBrokers)
 	return runCaptured(cmd, out)
 }
 
