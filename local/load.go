@@ -38,6 +38,9 @@ type load struct {
 	// answer. A balance is read after readPercent of the requests.
 	resendPercent int
 	readPercent   int
+	// route says which api a connection that uses one is to use now, as a load balancer does; nil: the
+	// same until it fails.
+	route func(api int) int
 	// attempt limits one request, patience all attempts at one operation.
 	attempt, patience time.Duration
 
@@ -101,6 +104,9 @@ func (s *sender) run(ctx context.Context, number uint64) {
 			break
 		}
 		time.Sleep(time.Until(due))
+		if l.route != nil {
+			s.use(l.route(s.api))
+		}
 		began := len(s.history)
 		for i := range max(1, l.batch) {
 			op := operation{kind: "DEPOSIT", amount: 1 + random.Int64N(1000), due: due}
@@ -140,6 +146,14 @@ func (s *sender) run(ctx context.Context, number uint64) {
 		if random.IntN(100) < l.readPercent {
 			s.read(ops[0].wallet)
 		}
+	}
+}
+
+// use makes another api the one that requests go to.
+func (s *sender) use(api int) {
+	if api != s.api {
+		s.client.close()
+		s.api = api
 	}
 }
 

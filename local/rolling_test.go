@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// longestLag is the most that an operation may wait to be applied while services are restarted, on
+	// a machine that runs other tests beside.
+	longestLag = 10 * time.Second
+	// drainDelay is longer than the balancer takes to notice.
+	drainDelay = "1s"
+)
+
+// Every service is restarted, one process after the other, under 1,000 operations a second whose
+// clients retry nothing.
+func TestARollingRestartFailsNoRequest(t *testing.T) {
+	t.Setenv("DRAIN_DELAY", drainDelay)
+	s := newSystem(t, config{apis: 2, relays: 2, workers: 3})
+	l := s.balancedLoad(s.openWallets(20))
+	lag := s.watchLag()
+	s.untilApplied(20 * time.Second)
+	for _, p := range s.services {
+		s.roll(p, lag)
+	}
+	s.keepWithoutRetries(l)
+	t.Logf("%d operations accepted", l.accepted.Load())
+}
+
+// balancedLoad is a load whose clients send each operation once, to an api that is ready: they do as a
+// load balancer does that asks /readyz.
+func (s *system) balancedLoad(wallets []uuid.UUID) *runningLoad {
+	s.t.Helper()
+	b := &balancer{system: s, ready: make([]atomic.Bool, len(s.apiURLs))}
+	b.ask(s.t.Context())
+	go func() {
+		for s.t.Context().Err() == nil {
+			b.ask(s.t.Context())
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	l := &runningLoad{
+		load: &load{
+			apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 200, ratePerSecond: 1000, duration: time.Hour,
+			attempt: 12 * time.Second, route: b.route,
+		},
+		history: make(chan []operation, 1),
+	}
+	go func() { l.history <- l.send(s.t.Context()) }()
+	return l
+}
+
+type balancer struct {
+	*system
+	ready []atomic.Bool
+	next  atomic.Int64
+}
+
+func (b *balancer) ask(ctx context.Context) {
+	apis := 0
+	for _, p := range b.services {
+		if strings.HasPrefix(p.name, "api") {
+			b.ready[apis].Store(ping(ctx, p.adminURL+"/readyz") == nil)
+			apis++
+		}
+	}
+}
+
+// route leaves a connection where it is, as long as that api is ready.
+func (b *balancer) route(api int) int {
+	for range b.ready {
+		if b.ready[api].Load() {
+			return api
+		}
+		api = int(b.next.Add(1)) % len(b.ready)
+	}
+	return api
+}
+
+// roll restarts one process as a deployment does, and waits until it works. It fails the test if an
+// operation waited too long meanwhile.
+func (s *system) roll(p *process, lag func() time.Duration) {
+	s.t.Helper()
+	began := time.Now()
+	s.kill(p, syscall.SIGTERM)
+	if err := p.awaitReady(s.t.Context(), false); err != nil {
+		s.t.Fatal(err)
+	}
+	s.untilApplied(20 * time.Second)
+	longest := lag()
+	s.t.Logf("%-9s restarted in %4.1f s, the longest lag meanwhile %4.1f s", p.name, time.Since(began).Seconds(), longest.Seconds())
+	if longest > longestLag {
+		s.t.Errorf("an operation waited for %s", longest)
+	}
+}
+
+// watchLag measures how long the operation that waits longest to be applied has waited. The function
+// that it returns tells the most since it was last called.
+func (s *system) watchLag() func() time.Duration {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var longest atomic.Int64
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			var seconds float64
+			err := conn.QueryRow(s.t.Context(), `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - o.created_at)), 0)::float8
+				FROM wallets w JOIN operations o ON o.wallet_id = w.id AND o.seq = w.applied_seq + 1`).Scan(&seconds)
+			if s.t.Context().Err() != nil {
+				return
+			}
+			if err != nil {
+				s.t.Errorf("watch the lag: %v", err)
+				return
+			}
+			if lag := int64(seconds * float64(time.Second)); lag > longest.Load() {
+				longest.Store(lag)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	s.t.Cleanup(func() {
+		<-watched
+		_ = conn.Close(context.Background())
+	})
+	return func() time.Duration { return time.Duration(longest.Swap(0)) }
+}
+
+// keepWithoutRetries is keep for a load whose clients retry nothing: no request has failed.
+func (s *system) keepWithoutRetries(l *runningLoad) {
+	s.t.Helper()
+	s.keep(l)
+	if n := l.refused.Load(); n > 0 {
+		s.t.Errorf("%d requests were refused", n)
+	}
+}

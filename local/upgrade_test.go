@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The programs of the last release serve the newest schema; they are replaced by those of today one by
+// one under load, and after that taken back one by one.
+func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
+	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
+	today := s.bin
+	last := lastRelease(t)
+	for _, p := range s.services {
+		p.replace(last)
+		s.kill(p, syscall.SIGTERM)
+	}
+	l := s.load(s.openWallets(20))
+	lag := s.watchLag()
+	for _, bin := range []string{today, last} {
+		s.untilApplied(20 * time.Second)
+		for _, p := range s.services {
+			p.replace(bin)
+			s.roll(p, lag)
+		}
+	}
+	s.keep(l)
+	t.Logf("%d operations accepted", l.accepted.Load())
+}
+
+// replace makes the next start one of another release.
+func (p *process) replace(bin string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.argv = []string{filepath.Join(bin, filepath.Base(p.argv[0]))}
+}
+
+// lastRelease builds the programs of the commit that last_release names. A clone may lack the tags,
+// but has the history.
+func lastRelease(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("last_release")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, bin := t.TempDir(), filepath.Join(testBinaries(t), "last_release")
+	archive := filepath.Join(source, "archive.tar")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if err := run(ctx, root, "git", "archive", "--output", archive, strings.Fields(string(text))[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(ctx, source, "tar", "-xf", archive); err != nil {
+		t.Fatal(err)
+	}
+	// With the same flags, so that what did not change since is not built again.
+	if err := build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
