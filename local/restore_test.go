@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// The runbook's drills, deploy/RUNBOOK.md, as it says.
+
+// backLongEnough is how far back the restore goes.
+const backLongEnough = 10 * time.Second
+
+// archived is a system on a Postgres of its own that archives its log and has a base backup.
+type archived struct {
+	*system
+	state   *state
+	primary *process
+	base    string // the data directory of a base backup, to be copied
+	archive string
+	second  int // the port of a second server
+}
+
+// newArchived starts the primary, takes the backup under load, and starts the services on addresses that
+// name both servers.
+func newArchived(t *testing.T) (*archived, *runningLoad) {
+	t.Helper()
+	own, err := temporaryState()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(own.close)
+	a := &archived{state: own, archive: filepath.Join(own.dir, "archive"), base: filepath.Join(own.dir, "base")}
+	if a.second, err = freePort(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(a.archive, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(a.archive, 0o777); err != nil { // Postgres may be another user
+		t.Fatal(err)
+	}
+	p := &parts{redisURL: ownRedis(t, own), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
+	if err := p.start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	a.primary = p.processes[0]
+	a.settings(t, p.databaseURL, "archive_mode = on", "archive_timeout = 1",
+		fmt.Sprintf("archive_command = 'cp %%p %[1]s/.%%f && mv %[1]s/.%%f %[1]s/%%f'", a.archive))
+	a.primary.stop()
+	if err := a.primary.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.system = newSystemOn(t, p, nil)
+	if err := a.migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.createTopic(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.createKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// From here on everyone knows both servers, and uses the one that takes writes.
+	both := func(url string) string {
+		return strings.Replace(url, "/postgres?", ","+address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
+	}
+	p.databaseURL = both(p.databaseURL)
+	for service, url := range a.login {
+		a.login[service] = both(url)
+	}
+	if err := a.startServices(t.Context(), config{apis: 1, relays: 1, workers: 1}); err != nil {
+		t.Fatal(err)
+	}
+	a.connect()
+	l := a.load(a.openWallets(20))
+	a.untilApplied(20 * time.Second)
+	a.backup()
+	return a, l
+}
+
+// ownRedis is a cache that no other test fills.
+func ownRedis(t *testing.T, s *state) string {
+	t.Helper()
+	p, url, err := redisPart(s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.changed = func(string) {}
+	if err := p.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.stop)
+	return url
+}
+
+func (a *archived) settings(t *testing.T, url string, settings ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, setting := range settings {
+		if _, err := conn.Exec(t.Context(), "ALTER SYSTEM SET "+setting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT pg_reload_conf()"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// backup takes a base backup as pg_basebackup does, which the local Postgres comes without.
+func (a *archived) backup() {
+	a.t.Helper()
+	var label string
+	if _, err := a.conn.Exec(a.t.Context(), "SELECT pg_backup_start('drill', true)"); err != nil {
+		a.t.Fatal(err)
+	}
+	data := filepath.Join(a.state.dir, "postgres", "data")
+	// Files that change or vanish while they are copied are what the log mends.
+	_ = run(a.t.Context(), a.state.dir, "cp", "-a", data, a.base)
+	if err := a.conn.QueryRow(a.t.Context(), "SELECT labelfile FROM pg_backup_stop(true)").Scan(&label); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(a.base, "backup_label"), []byte(label), 0o644); err != nil {
+		a.t.Fatal(err)
+	}
+	for _, name := range []string{"postmaster.pid", "postmaster.opts"} {
+		_ = os.Remove(filepath.Join(a.base, name))
+	}
+	if err := run(a.t.Context(), a.base, "sh", "-c", "rm -rf pg_wal/* pg_replslot/*"); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// serve starts a server on the base backup.
+func (a *archived) serve(port int, signalFile string, settings ...string) (url string) {
+	a.t.Helper()
+	cache, err := cacheDir()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for name, text := range map[string]string{signalFile: "", "postgresql.auto.conf": strings.Join(append(settings, fmt.Sprintf("port = %d", port), ""), "\n")} {
+		if err := os.WriteFile(filepath.Join(a.base, name), []byte(text), 0o644); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	owner, err := os.Stat(filepath.Join(a.base, "PG_VERSION"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := run(a.t.Context(), a.base, "chown", "-R", fmt.Sprint(owner.Sys().(*syscall.Stat_t).Uid), a.base); err != nil {
+		a.t.Fatal(err)
+	}
+	url = fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port))
+	argv := []string{
+		filepath.Join(cache, "postgres", "18.3.0", "bin", "postgres"), "-D", a.base, "-p", fmt.Sprint(port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300", "-c", "hot_standby=on",
+	}
+	if os.Geteuid() == 0 {
+		argv = append([]string{"setpriv", "--reuid=nobody", "--clear-groups"}, argv...)
+	}
+	p := &process{
+		name: "postgres-2", argv: argv, log: a.state.log("postgres-2"), changed: func(string) {},
+		ready: func(ctx context.Context) error { return pingPostgres(ctx, url) },
+	}
+	if err := p.start(a.t.Context()); err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(p.stop)
+	return url
+}
+
+// putRight does what the runbook says once the services write to another server, and returns the
+// operations that are lost.
+func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
+	a.t.Helper()
+	for _, command := range []string{"cache renew --reason drill --yes", "relay rebase --reason drill --yes"} {
+		if err := a.ctl(a.t.Context(), io.Discard, strings.Fields(command)...); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	var listed bytes.Buffer
+	a.t.Setenv("TOPIC", a.topic)
+	if err := a.ctl(a.t.Context(), &listed, "relay", "lost", "--since", since.UTC().Format(time.RFC3339)); err != nil {
+		a.t.Fatal(err)
+	}
+	lost = map[uuid.UUID]bool{}
+	for line := range strings.Lines(listed.String()) {
+		if id, err := uuid.Parse(strings.Fields(line)[0]); err == nil {
+			lost[id] = true
+		}
+	}
+	return lost
+}
+
+// accountFor compares what clients know with what is stored: every acknowledged operation is stored
+// and finished, or it was accepted in the moments that are lost; and nothing that is listed is stored.
+func (a *archived) accountFor(history []operation, lost map[uuid.UUID]bool, from time.Time) {
+	a.t.Helper()
+	if _, err := awaitQuiet(a.t.Context(), a.conn, 30*time.Second); err != nil {
+		a.t.Fatal(err)
+	}
+	stored := map[uuid.UUID]bool{}
+	rows, err := a.conn.Query(a.t.Context(), "SELECT id FROM operation_states WHERE status <> 'PENDING'")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, id := range ids {
+		stored[id] = true
+	}
+	gone, silent := 0, 0
+	for _, op := range history {
+		if op.answered.IsZero() || stored[op.id] {
+			continue
+		}
+		gone++
+		if !lost[op.id] {
+			silent++
+		}
+		if op.answered.Before(from) {
+			a.t.Errorf("operation %s, acknowledged %s before anything was lost, is not stored", op.id, from.Sub(op.answered))
+		}
+	}
+	for id := range lost {
+		if stored[id] {
+			a.t.Errorf("operation %s is listed as lost, and is stored", id)
+		}
+	}
+	if len(lost) == 0 {
+		a.t.Error("nothing was lost: this test sees nothing")
+	}
+	if err := a.ctl(a.t.Context(), io.Discard, "verify"); err != nil {
+		a.t.Error(err)
+	}
+	a.t.Logf("%d operations were acknowledged, %d of them are lost: %d listed from Kafka, %d never published", len(history), gone, len(lost), silent)
+}
+
+func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
+	a, l := newArchived(t)
+	primary, err := url.Parse(a.parts.databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := strings.Cut(strings.Split(primary.Host, ",")[0], ":")
+	standbyURL := a.serve(a.second, "standby.signal",
+		fmt.Sprintf("primary_conninfo = 'host=%s port=%s user=postgres password=postgres'", host, port),
+		fmt.Sprintf("restore_command = 'cp %s/%%f %%p'", a.archive))
+	standby, err := pgx.Connect(t.Context(), standbyURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer standby.Close(context.Background())
+	a.until("the standby follows", 30*time.Second, func() bool {
+		var streaming bool
+		return standby.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')").Scan(&streaming) == nil && streaming
+	})
+	since := time.Now().Add(-time.Minute)
+	// The standby falls behind by what happens in the next moment, which is lost with the primary.
+	a.settings(t, standbyURL, "primary_conninfo = ''")
+	a.untilApplied(20 * time.Second)
+	time.Sleep(500 * time.Millisecond)
+	a.primary.mu.Lock()
+	a.primary.stopping = true // for ever: the old primary is fenced
+	a.primary.mu.Unlock()
+	if err := stopPostmaster(filepath.Join(a.state.dir, "postgres", "data")); err != nil {
+		t.Fatal(err)
+	}
+	// What was acknowledged before the last commit that the standby has is there.
+	var from time.Time
+	if err := standby.QueryRow(t.Context(), "SELECT pg_last_xact_replay_timestamp()").Scan(&from); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := standby.Exec(t.Context(), "SELECT pg_promote()"); err != nil {
+		t.Fatal(err)
+	}
+	promoted := time.Now()
+	a.connect()
+	a.untilApplied(30 * time.Second)
+	t.Logf("applying again %s after the promotion", time.Since(promoted).Round(10*time.Millisecond))
+	lost := a.putRight(since)
+	a.accountFor(l.finish(), lost, from)
+}
+
+func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
+	a, l := newArchived(t)
+	a.untilApplied(20 * time.Second)
+	time.Sleep(time.Second)
+	var point time.Time
+	if err := a.conn.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&point); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(backLongEnough)
+	history := l.finish()
+	if _, err := a.conn.Exec(t.Context(), "SELECT pg_switch_wal()"); err != nil {
+		t.Fatal(err)
+	}
+	a.until("the log is archived", 20*time.Second, func() bool {
+		var archived bool
+		err := a.conn.QueryRow(t.Context(), "SELECT last_archived_time > clock_timestamp() - interval '1 second' FROM pg_stat_archiver").Scan(&archived)
+		return err == nil && archived
+	})
+	stopAll(a.services)
+	a.primary.stop()
+	restoredURL := a.serve(a.second, "recovery.signal", fmt.Sprintf("restore_command = 'cp %s/%%f %%p'", a.archive),
+		fmt.Sprintf("recovery_target_time = '%s'", point.UTC().Format("2006-01-02 15:04:05.000000+00")), "recovery_target_action = 'promote'")
+	restored, err := pgx.Connect(t.Context(), restoredURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close(context.Background())
+	a.until("it is restored", 60*time.Second, func() bool {
+		var recovering bool
+		return restored.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
+	})
+	a.connect()
+	lost := a.putRight(point.Add(-time.Minute))
+	for _, p := range a.services {
+		if err := p.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wallets := a.openWallets(1)
+	a.deposit(a.apiURLs[0], wallets[0])
+	a.accountFor(history, lost, point)
+}
