@@ -41,7 +41,7 @@ check-modules:
 
 # kustomize stays out of the workspace, whose modules would otherwise be built with its dependencies.
 check-kubernetes:
-	cd deploy/kubernetes && GOWORK=off go test ./...
+	cd deploy/kubernetes && GOWORK=off go mod tidy -diff && GOWORK=off go vet ./... && GOWORK=off go test ./...
 
 # The database of vulnerabilities is on the network: where it cannot be reached, that is said, and no
 # failure. What is found is one.
