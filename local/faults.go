@@ -36,7 +36,7 @@ const (
 	// The system works if the hot wallet accepts something and no operation waits to be applied for
 	// longer than worksWithin, all the time for steadyFor.
 	worksWithin = time.Second
-	steadyFor   = time.Second
+	steadyFor   = worksWithin + 500*time.Millisecond // a fault shows only after worksWithin
 	// drainRate is what a backlog is allowed to take, in operations a second.
 	drainRate = 10_000
 	// givenUp is when a system that has not recovered is left alone.
@@ -395,7 +395,10 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 	go f.readWallets(reading, f.wallets[:3])
 	f.watch = f.startWatch(ctx)
 	defer f.watch.end()
-	f.awaitRecovery(ctx, "before the fault", ofService)
+	const aMoment = 300 * time.Millisecond
+	if _, late := f.awaitWorking(ctx, ofService, aMoment); late != "" && !f.unhurried {
+		f.watch.violate("before the fault: %s", late)
+	}
 	// The order is by name, which is what the seed and a report know a fault by.
 	for _, k := range kinds {
 		t, err := f.throw(ctx, k)
@@ -498,14 +501,14 @@ func pause(ctx context.Context, d time.Duration) {
 // awaitRecovery returns how long it took from now until the system worked again. Later than it
 // promises is a violation.
 func (f *campaign) awaitRecovery(ctx context.Context, of string, within time.Duration) time.Duration {
-	took, late := f.awaitWorking(ctx, within)
+	took, late := f.awaitWorking(ctx, within, steadyFor)
 	if late != "" && !f.unhurried {
 		f.watch.violate("%s: %s", of, late)
 	}
 	return took
 }
 
-func (f *campaign) awaitWorking(ctx context.Context, within time.Duration) (time.Duration, string) {
+func (f *campaign) awaitWorking(ctx context.Context, within, steady time.Duration) (time.Duration, string) {
 	began := time.Now()
 	var steadySince time.Time
 	for ctx.Err() == nil && time.Since(began) < f.patience {
@@ -516,7 +519,7 @@ func (f *campaign) awaitWorking(ctx context.Context, within time.Duration) (time
 		case steadySince.IsZero():
 			steadySince = now
 		}
-		if !steadySince.IsZero() && now.Sub(steadySince) > steadyFor {
+		if !steadySince.IsZero() && now.Sub(steadySince) > steady {
 			took := steadySince.Sub(began)
 			if limit := within + time.Duration(f.watch.latest().most)*time.Second/drainRate; took > limit {
 				return took, fmt.Sprintf("it recovered after %.1f s, not within %.1f s", took.Seconds(), limit.Seconds())

@@ -86,7 +86,10 @@ func (f *campaign) deleteGroup(ctx context.Context) error {
 		return err
 	}
 	for _, g := range response.Groups {
-		err = errors.Join(err, kerr.ErrorForCode(g.ErrorCode))
+		// One that is gone was deleted by a request whose answer did not come.
+		if code := kerr.ErrorForCode(g.ErrorCode); !errors.Is(code, kerr.GroupIDNotFound) {
+			err = errors.Join(err, code)
+		}
 	}
 	return err
 }

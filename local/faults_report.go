@@ -129,7 +129,7 @@ func (r *faultsReport) markdown() string {
 		return b.String()
 	}
 	fmt.Fprintf(&b, "**%s.**\n\n", r.summary())
-	b.WriteString("Recovery is the time from the fault, or from its end if it says how long it lasts, until for a second the hot wallet accepted and no operation waited longer than a second to be applied. " +
+	b.WriteString("Recovery is the time from the fault, or from its end if it says how long it lasts, until for a second and a half the hot wallet accepted and no operation waited longer than a second to be applied. " +
 		"The longest wait is of an operation to be applied or of the hot wallet to accept one; the worst accept is what a client waited for its answer, from when its operation was due, meanwhile.\n\n")
 	b.WriteString("| fault | thrown | recovery p50, s | max, s | longest wait, s | worst accept, s | relay takeover, s | violations |\n|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, k := range r.Kinds {
