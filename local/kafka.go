@@ -122,8 +122,10 @@ func apacheKafka(ctx context.Context, dir, broker string, listeners []listener, 
 // the command that runs it.
 func formatKafka(ctx context.Context, java []string, dir string, more ...string) error {
 	id := uuid.New()
-	return run(ctx, dir, append(slices.Concat(java, []string{"kafka.tools.StorageTool", "format", "--standalone",
-		"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties")}), more...)...)
+	return run(ctx, dir, append(slices.Concat(java, []string{
+		"kafka.tools.StorageTool", "format", "--standalone",
+		"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"),
+	}), more...)...)
 }
 
 // kafkaJars returns the folder of the broker's jars. Maven fills it the first time.
