@@ -23,7 +23,7 @@ type queue struct {
 
 	mu       sync.Mutex
 	messages []received
-	arrived  chan struct{} // holds a token after an add
+	arrived  chan struct{} // holds a token after an add that may make a batch due
 	started  time.Time     // of the last batch; only next uses it
 }
 
@@ -46,9 +46,11 @@ func (q *queue) add(m received) int {
 	q.messages = append(q.messages, m)
 	queued := len(q.messages)
 	q.mu.Unlock()
-	select {
-	case q.arrived <- struct{}{}:
-	default:
+	if queued == 1 || queued == q.size { // others change nothing about when the next batch is due
+		select {
+		case q.arrived <- struct{}{}:
+		default:
+		}
 	}
 	return queued
 }
