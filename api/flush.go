@@ -79,7 +79,7 @@ func (f *flusher) run(ctx context.Context) {
 		flushed(span)
 		f.observe(size, time.Since(started))
 		for _, r := range f.queue.putBack(back) {
-			r.done <- answer{err: r.givenUp()}
+			r.done <- &answer{err: r.givenUp()}
 		}
 	}
 }
@@ -337,7 +337,7 @@ func (f *flusher) deliver(requests []*request, answers []answer) (held []*reques
 	f.queue.finish(answered) // before the answers: a client that is alone sends its next one at once
 	for i, r := range requests {
 		if !r.held {
-			r.done <- answers[i]
+			r.done <- &answers[i]
 		}
 	}
 	return held

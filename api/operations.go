@@ -28,11 +28,11 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 	r := &request{
 		walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
-		ctx: acceptCtx, done: make(chan answer, 1),
+		ctx: acceptCtx, done: make(chan *answer, 1),
 	}
 	r.span = ws.tracing.accept(ctx, r)
 	if !ws.queue.push(r) {
-		accepted(r.span, answer{err: errOverloaded})
+		accepted(r.span, &answer{err: errOverloaded})
 		return nil, errOverloaded
 	}
 	got := ws.wait(r)
@@ -41,25 +41,30 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 		return nil, got.err
 	}
 	ws.metrics.accepts.Observe(time.Since(started).Seconds())
-	operation, applied := ws.finish(ctx, got.operation, params.Prefer)
-	location := walletPath(body.WalletID) + "/operations/" + id.String()
+	return ws.created(ctx, got, params.Prefer), nil
+}
+
+// created is the answer to a request whose operation is accepted, now or before.
+func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptString) oas.CreateOperationRes {
+	operation, applied := ws.finish(ctx, got.operation, prefer)
+	location := walletPath(operation.WalletID) + "/operations/" + operation.ID.String()
 	replayed := oas.OptBool{Value: true, Set: got.replayed}
 	if operation.Status == statusPending {
-		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}, nil
+		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}
 	}
-	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}, nil
+	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}
 }
 
 // wait returns the answer to a queued request. If the client's time is over before the request's
 // flush starts, nothing is accepted; after that the flush decides, which ends soon.
-func (ws *wallets) wait(r *request) answer {
+func (ws *wallets) wait(r *request) *answer {
 	select {
 	case a := <-r.done:
 		return a
 	case <-r.ctx.Done():
 	}
 	if ws.queue.drop(r) {
-		return answer{err: r.givenUp()}
+		return &answer{err: r.givenUp()}
 	}
 	return <-r.done
 }
@@ -78,13 +83,13 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 		requests[i] = &request{
 			walletID: item.WalletID, id: id, kind: walletdb.OperationType(item.OperationType),
 			amount: int64(item.Amount), reference: string(item.Reference.Value),
-			ctx: ctx, done: make(chan answer, 1),
+			ctx: ctx, done: make(chan *answer, 1),
 		}
 		requests[i].span = ws.tracing.accept(ctx, requests[i])
 	}
 	if !ws.queue.push(requests...) {
 		for _, r := range requests {
-			accepted(r.span, answer{err: errOverloaded})
+			accepted(r.span, &answer{err: errOverloaded})
 		}
 		return nil, errOverloaded
 	}

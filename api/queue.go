@@ -24,7 +24,7 @@ type request struct {
 	reference string // empty: none
 
 	ctx  context.Context // ends when the client has left or has waited long enough
-	done chan answer     // holds one answer, so that giving it never blocks
+	done chan *answer    // holds one answer, so that giving it never blocks
 	span trace.Span      // nil: it is not traced
 
 	waiting bool // in the queue and not dropped; guarded by the queue

@@ -79,9 +79,10 @@ func callOf(ctx context.Context) call {
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
-		if trace := traceparent.FindStringSubmatch(r.Header.Get("Traceparent")); !visible(id) && trace != nil {
-			id = trace[1]
-		} else if !visible(id) {
+		if !visible(id) {
+			id = traceID(r)
+		}
+		if id == "" {
 			id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", id)
@@ -99,6 +100,19 @@ func secureHeaders(next http.Handler) http.Handler {
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// traceID is empty if the request is not part of a trace.
+func traceID(r *http.Request) string {
+	header := r.Header.Get("Traceparent")
+	if header == "" {
+		return ""
+	}
+	found := traceparent.FindStringSubmatch(header)
+	if found == nil {
+		return ""
+	}
+	return found[1]
 }
 
 var traceparent = regexp.MustCompile("^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

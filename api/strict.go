@@ -118,24 +118,34 @@ func onlyProblem(err error) error {
 
 // checkHeaders refuses, for a request which is right so far, what ogen does not look at.
 func checkHeaders(request middleware.Request, next middleware.Next) (middleware.Response, error) {
-	if len(request.Raw.Header.Values("Idempotency-Key")) > 1 {
-		return middleware.Response{}, invalid("Idempotency-Key", "stands there twice")
+	if err := mistake(&request); err != nil {
+		return middleware.Response{}, err
 	}
-	query, err := url.ParseQuery(request.Raw.URL.RawQuery)
-	if err != nil {
-		return middleware.Response{}, problem{code: invalidRequest, detail: "The query string is malformed."}
+	return next(request)
+}
+
+func mistake(request *middleware.Request) error {
+	if len(request.Raw.Header.Values("Idempotency-Key")) > 1 {
+		return invalid("Idempotency-Key", "stands there twice")
 	}
 	segments := strings.Split(request.Raw.URL.Path, "/") // /api/v1/wallets/{walletId}/operations/{operationId}
 	if len(segments) > 4 && segments[3] == "wallets" && !canonical(segments[4]) {
-		return middleware.Response{}, invalid("walletId", rules["walletId"])
+		return invalid("walletId", rules["walletId"])
 	}
 	if len(segments) > 6 && !canonical(segments[6]) {
-		return middleware.Response{}, invalid("operationId", rules["operationId"])
+		return invalid("operationId", rules["operationId"])
+	}
+	if request.Raw.URL.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(request.Raw.URL.RawQuery)
+	if err != nil {
+		return problem{code: invalidRequest, detail: "The query string is malformed."}
 	}
 	if after, _ := request.Params.Query("after"); isID(after) && !canonical(query.Get("after")) {
-		return middleware.Response{}, invalid("after", rules["after"])
+		return invalid("after", rules["after"])
 	}
-	return next(request)
+	return nil
 }
 
 // canonical reports whether an id that ogen takes is written as 36 characters (RFC 9562, section 4), in

@@ -102,7 +102,7 @@ func (t *tracing) accept(ctx context.Context, r *request) trace.Span {
 }
 
 // accepted ends it.
-func accepted(span trace.Span, got answer) {
+func accepted(span trace.Span, got *answer) {
 	if span == nil {
 		return
 	}

@@ -17,7 +17,7 @@ func untraced(ctx testing.TB, requests []*request) {
 	}
 	flushed(span)
 	for _, r := range requests {
-		accepted(r.span, answer{})
+		accepted(r.span, &answer{})
 	}
 }
 
