@@ -36,7 +36,7 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 		router.Use(withoutKeys)
 	}
 	router.NotFound(answerNotFound)
-	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, "GET, HEAD") })
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, http.MethodGet) })
 	router.Handle("/api/*", api)
 	router.Get("/openapi.yaml", serveContract)
 	router.Get("/swagger", http.RedirectHandler("/swagger/", http.StatusMovedPermanently).ServeHTTP)
@@ -49,7 +49,7 @@ func answerNotFound(w http.ResponseWriter, r *http.Request) {
 }
 
 func answerMethodNotAllowed(w http.ResponseWriter, r *http.Request, allowed string) {
-	w.Header().Set("Allow", allowed)
+	w.Header().Set("Allow", strings.Replace(allowed, http.MethodGet, "GET, HEAD", 1))
 	writeProblem(w, r, problem{code: methodNotAllowed})
 }
 
