@@ -63,7 +63,7 @@ var faultMutations = []mutation{
 	},
 	{
 		"R4: the registered count decides the partition", "relay", "relay/publish.go",
-		[]string{"partition(r.Key, partitions), partitions}", "-1, partitions}"},
+		[]string{"partition: partition(r.Key, partitions)", "partition: -1"},
 		"apache", `^a partition added`,
 	},
 	{

@@ -38,7 +38,7 @@ var mutations = []mutation.Mutation{
 		"\tif len(messages) > 0 {\n\t\tif err := s.publish", "\ts.at = window.past(rows, taken, upTo)\n\tif len(messages) > 0 {\n\t\tif err := s.publish",
 	),
 	mutation.Of("R4: the registered count decides the partition", "TestSimulation", "publish.go",
-		"partition(r.Key, partitions), partitions}", "-1, partitions}",
+		"partition: partition(r.Key, partitions)", "partition: -1",
 	),
 	mutation.Of("parking: a parked row is passed over", "TestSimulation", "publish.go",
 		"if s.controls.parked[r.ID] {", "if false {",

@@ -230,10 +230,7 @@ func (s *session) step(ctx context.Context) (published int, more bool, err error
 		return 0, false, err
 	}
 	if len(messages) > 0 {
-		span := s.tracing.wave(reading, messages)
-		err := s.publish(ctx, messages)
-		waveEnded(span, messages, err)
-		if err != nil {
+		if err := s.publish(ctx, messages); err != nil {
 			return 0, false, err
 		}
 	}
@@ -313,7 +310,9 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 func (s *session) publish(ctx context.Context, messages []message) error {
 	ctx, cancel := context.WithTimeout(ctx, s.waveTimeout)
 	defer cancel()
+	span := s.tracing.wave(messages)
 	err := s.producer.publish(ctx, messages)
+	waveEnded(span, messages, err)
 	var rejected *rejectedError
 	switch {
 	case err == nil:

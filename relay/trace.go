@@ -66,9 +66,8 @@ func newTracing(ctx context.Context, sampler sdktrace.Sampler, log *slog.Logger)
 	}, nil
 }
 
-// wave begins the spans of a wave, which was read at a time, and of its messages that have a trace;
-// nil if none has.
-func (t *tracing) wave(reading time.Time, messages []message) (wave trace.Span) {
+// wave begins the spans of a wave and of its messages that have a trace; nil if none has.
+func (t *tracing) wave(messages []message) (wave trace.Span) {
 	if t == nil {
 		return nil
 	}
@@ -79,7 +78,7 @@ func (t *tracing) wave(reading time.Time, messages []message) (wave trace.Span) 
 			continue
 		}
 		if wave == nil {
-			_, wave = t.waves.Start(context.Background(), "wave", trace.WithTimestamp(reading), trace.WithAttributes(attribute.Int("messages", len(messages))))
+			_, wave = t.waves.Start(context.Background(), "wave", trace.WithAttributes(attribute.Int("messages", len(messages))))
 		}
 		_, span := t.messages.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "publish",
 			trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(trace.Link{SpanContext: wave.SpanContext()}),
