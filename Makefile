@@ -82,7 +82,7 @@ LOCAL = go build -o bin/local ./local && bin/local
 .PHONY: test mutations
 test: ## Run all tests with the race detector, end to end ones included
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
-	@export SCHEDULES=500 && $(LOCAL) parts -- go test -race -timeout 20m $(ARGS) work
+	@export SCHEDULES=500 && $(LOCAL) parts -- go test -race -timeout 40m $(ARGS) work
 
 mutations: ## Print the mutation table: each rule that was taken out, the test that failed, how fast, and what it said
 	@$(LOCAL) parts -- go test -count=1 -v -run '^TestMutationsAreCaught$$' ./api ./db/walletcache ./relay ./worker \

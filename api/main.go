@@ -24,7 +24,6 @@ import (
 
 	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
@@ -38,7 +37,7 @@ var contract []byte
 // drainTime is how long waiting requests have to get their answer after SIGTERM.
 const drainTime = 3 * time.Second
 
-// goodbye is how long closing the connections may take after that.
+// goodbye is how long telling of the last traces may take after that.
 const goodbye = 300 * time.Millisecond
 
 func main() {
@@ -82,7 +81,7 @@ func serve(ctx context.Context, c config) error {
 	if err != nil {
 		return err
 	}
-	defer closePool(pool)
+	defer db.Close(pool)
 	redis.SetLogger(quiet{})             // it would tell every failure, and the cache tells the first
 	c.redis.ContextTimeoutEnabled = true // or a silent Redis would take its own, longer time
 	redisClient := redis.NewClient(c.redis)
@@ -149,16 +148,6 @@ func serve(ctx context.Context, c config) error {
 	time.AfterFunc(drainTime, end) // what still waits then is told that it was not accepted in time
 	err = server.Shutdown(context.WithoutCancel(ctx))
 	return err
-}
-
-// closePool says goodbye to Postgres, but not for long: from a silent server it would wait for 15 s.
-func closePool(pool *pgxpool.Pool) {
-	closed := make(chan struct{})
-	go func() { pool.Close(); close(closed) }()
-	select {
-	case <-closed:
-	case <-time.After(goodbye):
-	}
 }
 
 // quiet is a log that says nothing.

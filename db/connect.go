@@ -97,6 +97,19 @@ func Open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+// goodbye is how long Close may take.
+const goodbye = 300 * time.Millisecond
+
+// Close says goodbye, but not for long: from a silent server it would wait for 15 s.
+func Close(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() { pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(goodbye):
+	}
+}
+
 // limitSilence lets the kernel give a connection up when what it sent stays unacknowledged.
 func limitSilence(_, _ string, raw syscall.RawConn) error {
 	var err error

@@ -55,12 +55,12 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	defer admin.Close()
 
 	config.postgres.MaxConns = 1
-	// The pool is not closed at the end: from a silent server it would wait for 15 s.
 	pool, err := db.Open(ctx, config.postgres)
 	if err != nil {
 		log.Error("open postgres", "error", err)
 		return 1
 	}
+	defer db.Close(pool)
 
 	var traces *tracing
 	if config.traced {
