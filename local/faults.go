@@ -105,6 +105,18 @@ func parseFaultsOptions(args []string) (o faultsOptions, err error) {
 	return o, err
 }
 
+// rest is what make has no variable for.
+func (o faultsOptions) rest() string {
+	var rest []string
+	if o.times > 0 {
+		rest = append(rest, fmt.Sprintf("-times %d", o.times))
+	}
+	if text := o.only.String(); text != "" {
+		rest = append(rest, fmt.Sprintf("-only %q", text))
+	}
+	return strings.Join(rest, " ")
+}
+
 // faults runs a campaign for a while and returns an error if a promise was broken.
 func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	options, err := parseFaultsOptions(args)
@@ -145,8 +157,8 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	}
 	if options.drill {
 		report.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", c.kafka, options.seed)
-	} else if text := options.only.String(); text != "" || options.times > 0 {
-		report.Command += fmt.Sprintf(" ARGS='-times %d -only %q'", options.times, text)
+	} else if rest := options.rest(); rest != "" {
+		report.Command += fmt.Sprintf(" ARGS='%s'", rest)
 	}
 	err = f.run(ctx, kinds, options, report, out)
 	if err != nil && ctx.Err() == nil {
