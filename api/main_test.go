@@ -28,6 +28,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if server := os.Getenv("SLOW_PROXY"); server != "" {
+		serveSlowProxy(server)
+		return
+	}
 	folder, err := os.MkdirTemp("", "api")
 	if err != nil {
 		panic(err)

@@ -24,6 +24,11 @@ import (
 
 var overloadTime = flag.Duration("overload", 0, "measure overload at about 1,000 operations/s for this long, with the api as it is shipped")
 
+const (
+	overConnections = 100 // beyond those whose requests wait: for refusals
+	connectionKiB   = 48  // about what net/http needs for one: buffers and two stacks
+)
+
 // overload is how much the api can accept, which a slow way to Postgres and small flushes keep down.
 type overload struct {
 	delay  time.Duration // of everything on its way to Postgres; a flush makes two such ways
@@ -34,7 +39,7 @@ type overload struct {
 	// leastGoodput is a part of the peak, slack what a p99 may add to the time that a full queue takes.
 	leastGoodput float64
 	slack        time.Duration
-	mostMiB      float64
+	mostMiB      float64 // besides connectionKiB for each connection
 	rounds       int // to try, for one in which nothing else kept the machine busy
 }
 
@@ -61,7 +66,7 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 				if o.batch > 1 {
 					o.batch, o.room = 1000, 2000 // one that is accepted and one that waits
 				}
-				o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = *overloadTime, 0.9, 100*time.Millisecond, 128, 1
+				o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = *overloadTime, 0.9, 100*time.Millisecond, 64, 1
 				program = buildAPI(t)
 			} else {
 				t.Parallel()
@@ -73,8 +78,7 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 
 func (o overload) measure(t *testing.T, program string) {
 	database := testdb.New(t)
-	proxy := newSlowProxy(t, database.As(testdb.API), o.delay)
-	a := launchProgram(t, program, proxy.url, "FLUSH_MAX="+strconv.Itoa(o.flush), "QUEUE_MAX_OPERATIONS="+strconv.Itoa(o.room))
+	a := launchProgram(t, program, slowProxyURL(t, database.As(testdb.API), o.delay), "FLUSH_MAX="+strconv.Itoa(o.flush), "QUEUE_MAX_OPERATIONS="+strconv.Itoa(o.room))
 	a.listening(t)
 	var wallets []uuid.UUID
 	for range 10 {
@@ -92,8 +96,9 @@ func (o overload) measure(t *testing.T, program string) {
 			break
 		}
 	}
-	if memory := a.mostMemoryMiB(t); memory > o.mostMiB {
-		t.Errorf("%.0f MiB of memory", memory)
+	connections := o.room/o.batch + int(o.most())/o.batch + overConnections
+	if memory, most := a.mostMemoryMiB(t), o.mostMiB+float64(connections)*connectionKiB/1024; memory > most {
+		t.Errorf("%.0f MiB of memory, %d connections may take %.0f", memory, connections, most)
 	}
 	var stored int64
 	if err := database.Conn(t).QueryRow(t.Context(), "SELECT count(*) FROM operations").Scan(&stored); err != nil {
@@ -104,14 +109,17 @@ func (o overload) measure(t *testing.T, program string) {
 	}
 }
 
+// most is how many operations a second can be accepted if Postgres and the machine take no time at all.
+func (o overload) most() float64 { return float64(o.flush) / (2 * o.delay).Seconds() }
+
 // round offers what can be accepted and then five times that. It returns how many operations clients
 // were told of, and what was not as it is to be.
 func (o overload) round(t *testing.T, a *api, wallets []uuid.UUID) (stored int64, faults []string) {
 	// As many clients as fill the queue, each as fast as it is answered, reach the peak.
 	peak := o.offer(t, a, wallets, o.room/o.batch, 0)
 	perSec := float64(peak.inTime) / o.during.Seconds()
-	most := float64(o.flush) / (2 * o.delay).Seconds() // if Postgres and the machine took no time at all
-	over := o.offer(t, a, wallets, o.room/o.batch+int(most)/o.batch+100, 5*most)
+	most := o.most()
+	over := o.offer(t, a, wallets, o.room/o.batch+int(most)/o.batch+overConnections, 5*most)
 	goodput := float64(over.inTime) / o.during.Seconds()
 	full := time.Duration(float64(o.room+o.flush) / goodput * float64(time.Second))
 	if len(over.took) == 0 || len(over.refusals) == 0 {

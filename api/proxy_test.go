@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"net"
 	"net/url"
+	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -28,18 +32,55 @@ type proxy struct {
 	held     chan struct{}                                // closed by release
 }
 
-func newProxy(t *testing.T, databaseURL string) *proxy {
-	t.Helper()
-	return newSlowProxy(t, databaseURL, 0)
-}
-
-func newSlowProxy(t *testing.T, databaseURL string, delay time.Duration) *proxy {
+// slowProxyURL returns databaseURL by way of a proxy that delays what goes to Postgres. It is a process of
+// its own, so that a test which is busy does not delay it more.
+func slowProxyURL(t *testing.T, databaseURL string, delay time.Duration) string {
 	t.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{server: u.Host, delay: delay, addr: "127.0.0.1:0"}
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "SLOW_PROXY="+u.Host, "SLOW_PROXY_DELAY="+delay.String())
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stdin.Close(); _ = child.Wait() })
+	if _, err := fmt.Fscan(stdout, &u.Host); err != nil {
+		t.Fatal(err)
+	}
+	return u.String()
+}
+
+// serveSlowProxy is that process. It ends with its parent, whose pipe stdin is.
+func serveSlowProxy(server string) {
+	delay, err := time.ParseDuration(os.Getenv("SLOW_PROXY_DELAY"))
+	if err != nil {
+		panic(err)
+	}
+	p := &proxy{server: server, delay: delay, addr: "127.0.0.1:0"}
+	if err := p.listen(); err != nil {
+		panic(err)
+	}
+	fmt.Println(p.addr)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+func newProxy(t *testing.T, databaseURL string) *proxy {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{server: u.Host, addr: "127.0.0.1:0"}
 	p.open(t)
 	u.Host = p.addr
 	p.url = u.String()
@@ -50,9 +91,15 @@ func newSlowProxy(t *testing.T, databaseURL string, delay time.Duration) *proxy 
 // open lets connections through.
 func (p *proxy) open(t *testing.T) {
 	t.Helper()
+	if err := p.listen(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *proxy) listen() error {
 	listener, err := net.Listen("tcp", p.addr)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	p.mu.Lock()
 	p.listener, p.addr = listener, listener.Addr().String()
@@ -79,6 +126,7 @@ func (p *proxy) open(t *testing.T) {
 			go p.copy(server, client)
 		}
 	}()
+	return nil
 }
 
 // close ends all connections and takes no new ones.
