@@ -40,7 +40,7 @@ type overload struct {
 	leastGoodput float64
 	slack        time.Duration
 	mostMiB      float64 // besides connectionKiB for each connection
-	rounds       int // to try, for one in which nothing else kept the machine busy
+	rounds       int     // to try, for one in which nothing else kept the machine busy
 }
 
 // With five times of what it can accept offered, the api accepts as much as ever, what it accepts does
