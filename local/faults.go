@@ -600,7 +600,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 	})
 	f.watch.stop() // it reads the log
 	if f.watch.cacheLooks.Load() == 0 || f.watch.offsetLooks.Load() == 0 {
-		broken = append(broken, "the watch has seen no cached wallet, or no committed offset")
+		broken = append(broken, "the watch has not once seen a cached wallet, or the committed offsets")
 	}
 	f.log.forget()
 	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil

@@ -229,7 +229,7 @@ func (w *watch) lookAtOffsets(ctx context.Context) {
 		}
 		return nil
 	})
-	if err == nil && len(passed) > 0 {
+	if err == nil {
 		w.offsetLooks.Add(1)
 	}
 }
