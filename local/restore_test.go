@@ -289,9 +289,14 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	if err := standby.QueryRow(t.Context(), "SELECT pg_last_xact_replay_timestamp()").Scan(&from); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := standby.Exec(t.Context(), "SELECT pg_promote()"); err != nil {
+	// Waiting for it by the same statement could conflict with the last of recovery, and be cancelled.
+	if _, err := standby.Exec(t.Context(), "SELECT pg_promote(wait => false)"); err != nil {
 		t.Fatal(err)
 	}
+	a.until("it is promoted", 30*time.Second, func() bool {
+		var recovering bool
+		return standby.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
+	})
 	promoted := time.Now()
 	a.connect()
 	a.untilApplied(30 * time.Second)
