@@ -95,6 +95,7 @@ func parseConfig(getenv func(string) string) (config, error) {
 		return value
 	}
 
+	// optional is a setting that is unset by default, as config.env says.
 	optional := getenv
 
 	c := config{

@@ -37,9 +37,6 @@ var contract []byte
 // drainTime is how long waiting requests have to get their answer after SIGTERM.
 const drainTime = 3 * time.Second
 
-// goodbye is how long telling of the last traces may take after that.
-const goodbye = 300 * time.Millisecond
-
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "--version" {
 		fmt.Println("api", release())

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel"
@@ -63,7 +64,7 @@ func newTracing(ctx context.Context, sampler sdktrace.Sampler) (*tracing, error)
 		operations: tracer(operations...),
 		flushes:    tracer(sdktrace.WithSampler(sdktrace.AlwaysSample())),
 		end: func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
 			defer cancel()
 			_ = spans.Shutdown(ctx)
 		},

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// checkRound holds what the clients were told, the tables, the log and the cache against each other,
+// for the round's wallets.
+func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operation) (broken []string, err error) {
+	ended := time.Now()
+	quiet := func() bool {
+		if p := f.watch.latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
+			return false
+		}
+		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
+		return err == nil && totals.Outcomes == totals.Operations
+	}
+	if !await(ctx, min(time.Minute, f.patience), quiet) {
+		broken = append(broken, "something is pending long after the last operation")
+	}
+	for _, p := range slices.Concat(f.services, f.parts.processes) {
+		if err := p.awaitReady(ctx, false); err != nil {
+			broken = append(broken, p.name+" "+err.Error())
+		}
+	}
+	totals, err := f.totals(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	rows, err := f.pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount FROM operations WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.wallets)
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[walletdb.StoredOperationsRow])
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	promises := []promise{checkTotals(totals), checkClients(told, stored), checkOrder(told, stored), checkHistory(told, stored)}
+	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.losesLog }) {
+		var log promise
+		await(ctx, min(15*time.Second, f.patience), func() bool {
+			log = checkLog(f.log.of(f.wallets), stored)
+			return len(log.broken) == 0
+		})
+		promises = append(promises, log)
+	}
+	for _, p := range promises {
+		broken = append(broken, p.broken...)
+	}
+	chains, err := f.brokenChains(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("follow the balances: %w", err)
+	}
+	// The worker writes to Redis after its commit, and a process notices within a moment that what it
+	// missed is back.
+	var entries, complaints []string
+	await(ctx, 10*time.Second, func() bool {
+		entries, complaints = f.wrongEntries(ctx), f.unwell(ctx)
+		return len(entries)+len(complaints) == 0
+	})
+	f.watch.stop() // it reads the log
+	if f.watch.cacheLooks.Load() == 0 || f.watch.offsetLooks.Load() == 0 {
+		broken = append(broken, "the watch has not once seen a cached wallet, or the committed offsets")
+	}
+	f.log.forget()
+	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
+}
+
+// unwell is what processes still tell of in their /readyz.
+func (f *campaign) unwell(ctx context.Context) (complaints []string) {
+	for _, p := range f.services {
+		r, err := askReady(ctx, p)
+		if err != nil {
+			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.name, err))
+		} else if !r.Ready || len(r.Degraded) > 0 {
+			complaints = append(complaints, fmt.Sprintf("%s is not as it was: ready %t, %q, %q", p.name, r.Ready, r.Reasons, r.Degraded))
+		}
+	}
+	return complaints
+}
+
+func (f *campaign) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
+	err = f.pool.QueryRow(ctx, `
+		SELECT (SELECT count(*) FROM operations WHERE wallet_id = ANY ($1)),
+		       (SELECT count(*) FROM outcomes WHERE wallet_id = ANY ($1)),
+		       (SELECT sum(last_seq) FROM wallet_sequences WHERE wallet_id = ANY ($1))::bigint,
+		       (SELECT sum(applied_seq) FROM wallets WHERE id = ANY ($1))::bigint,
+		       (SELECT sum(balance) FROM wallets WHERE id = ANY ($1))::bigint,
+		       (SELECT coalesce(sum(CASE type WHEN 'DEPOSIT' THEN amount ELSE -amount END), 0)
+		        FROM operation_states WHERE wallet_id = ANY ($1) AND status = 'PROCESSED')::bigint`, f.wallets).
+		Scan(&t.Operations, &t.Outcomes, &t.LastSeq, &t.AppliedSeq, &t.Balance, &t.Processed)
+	return t, err
+}
+
+// brokenChains finds what is applied and does not follow from the one before.
+func (f *campaign) brokenChains(ctx context.Context) ([]string, error) {
+	rows, err := f.pool.Query(ctx, `
+		SELECT format('wallet %s: sequence %s does not follow from the one before', wallet_id, seq) FROM (
+		  SELECT wallet_id, seq, status, type, amount,
+		         seq - lag(seq, 1, 0::bigint) OVER w AS step, balance_after - lag(balance_after, 1, 0::bigint) OVER w AS change
+		  FROM operation_states JOIN wallets ON wallets.id = wallet_id AND seq <= applied_seq
+		  WHERE wallet_id = ANY ($1) WINDOW w AS (PARTITION BY wallet_id ORDER BY seq)) s
+		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END`, f.wallets)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// wrongEntries finds the wallets whose entry in Redis is another than Postgres's. No entry is fine.
+func (f *campaign) wrongEntries(ctx context.Context) (wrong []string) {
+	wallets, err := f.storedWallets(ctx)
+	if err != nil {
+		return []string{"read wallets: " + err.Error()}
+	}
+	for _, w := range wallets {
+		entry, found, err := walletcache.Get(ctx, f.cache, w.ID)
+		if err != nil {
+			return append(wrong, "read the cache: "+err.Error())
+		}
+		if found && (entry.AppliedSeq != w.AppliedSeq || entry.Balance != w.Balance) {
+			wrong = append(wrong, fmt.Sprintf("the cache says %d at version %d of wallet %s, stored is %d at %d", entry.Balance, entry.AppliedSeq, w.ID, w.Balance, w.AppliedSeq))
+		}
+	}
+	return wrong
+}
+
+func (f *campaign) storedWallets(ctx context.Context) ([]walletdb.Wallet, error) {
+	rows, err := f.pool.Query(ctx, "SELECT id, applied_seq, balance FROM wallets WHERE id = ANY ($1)", f.wallets)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (w walletdb.Wallet, err error) {
+		return w, row.Scan(&w.ID, &w.AppliedSeq, &w.Balance)
+	})
+}
