@@ -149,7 +149,7 @@ func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, usageError("DATABASE_URL: " + err.Error())
 	}
-	// What reads all wallets takes seconds for each million of them. Locks are still given up in 3 s.
+	// What publishes again reads all that the outbox holds. Locks are still given up in 3 s.
 	config.ConnConfig.RuntimeParams["statement_timeout"] = "5min"
 	conn, err := db.Connect(ctx, config.ConnConfig)
 	if err != nil {

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sort"
 	"strings"
 	"time"
 
@@ -18,23 +20,39 @@ const (
 	// From slow on something is slower than it should be, from standing on it stands still.
 	slow     = 2 * time.Second
 	standing = 30 * time.Second
-	// countedRows is up to how many waiting outbox rows are counted: twice as many when some are older
-	// than the position.
+	// countedRows is up to how many rows are counted: of waiting outbox rows twice as many when some are
+	// older than the position.
 	countedRows  = 10_000
 	shownWallets = 10
+	// seenRows is how many of the newest outbox rows, and of those of each age of seenAges, tell which
+	// wallets to look at.
+	seenRows = 1_000
+	// appliedPages is where the outcomes of the last second are looked for: room for some 20,000.
+	appliedPages = 200
 )
 
-// statusReport is what ctl status tells. Times are in seconds.
+// seenAges are those at which every operation should have been applied.
+var seenAges = []time.Duration{standing, 5 * time.Minute, time.Hour}
+
+// partial says which wallets status looks at.
+const partial = "of the wallets that the newest outbox rows name, and some that are 30s, 5m and 1h old; ctl verify sees all"
+
+// statusReport is what ctl status tells. Times are in seconds. It costs the same with any number of
+// wallets, so that it knows some things only about: numbers of 10,000 and more are Postgres' estimates, and
+// pending operations and standing wallets are only those of the wallets that it looks at. A wallet that
+// stands still for an hour and gets no new operation is not among them.
 type statusReport struct {
 	At       time.Time `json:"at"`
 	Problems []string  `json:"problems"`
 
 	Wallets           int64   `json:"wallets"`
+	WalletsEstimated  bool    `json:"walletsEstimated"`
 	Accepted          int64   `json:"acceptedOperations"`
-	Pending           int64   `json:"pendingOperations"`
+	AcceptedEstimated bool    `json:"acceptedOperationsEstimated"`
+	Pending           int64   `json:"pendingOperations"` // at least
 	OldestPending     float64 `json:"oldestPendingSeconds"`
-	AcceptedPerSecond float64 `json:"acceptedPerSecond"`
-	AppliedPerSecond  float64 `json:"appliedPerSecond"`
+	AcceptedPerSecond int64   `json:"acceptedPerSecond"`
+	AppliedPerSecond  int64   `json:"appliedPerSecond"`
 
 	Outbox    outboxReport     `json:"outbox"`
 	Relays    []relayReport    `json:"relays"`
@@ -75,11 +93,11 @@ type walletReport struct {
 	Halted   bool    `json:"halted"`
 }
 
-// status prints how everything is. Rates are those between two looks.
+// status prints how everything is. Rates are those of the last second.
 func status(ctx context.Context, c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON object")
+	asJSON := c.flags.Bool("json", false, "print one JSON object; walletsEstimated and acceptedOperationsEstimated: Postgres estimates the number; pendingOperations, oldestPendingSeconds and standingWallets: "+partial)
 	watch := c.flags.Bool("watch", false, "look again until interrupted")
-	interval := c.flags.Duration("interval", time.Second, "the time between two looks")
+	interval := c.flags.Duration("interval", time.Second, "the time between two looks of a watch")
 	if _, err := c.parse(); err != nil {
 		return err
 	}
@@ -91,21 +109,11 @@ func status(ctx context.Context, c *call) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	before, err := walletdb.New(conn).CountWallets(ctx)
-	if err != nil {
-		return fmt.Errorf("count wallets: %w", err)
-	}
 	for {
-		select {
-		case <-time.After(*interval):
-		case <-ctx.Done():
-			return nil // Ctrl-C ends a watch
-		}
-		report, now, err := c.look(ctx, conn, before)
+		report, err := c.look(ctx, conn)
 		if err != nil {
 			return err
 		}
-		before = now
 		switch {
 		case *asJSON:
 			err = json.NewEncoder(c.stdout).Encode(report)
@@ -117,32 +125,30 @@ func status(ctx context.Context, c *call) error {
 		if err != nil || !*watch {
 			return err
 		}
+		select {
+		case <-time.After(*interval):
+		case <-ctx.Done():
+			return nil // Ctrl-C ends a watch
+		}
 	}
 }
 
 // look asks everything once.
-func (c *call) look(ctx context.Context, conn *pgx.Conn, before walletdb.CountWalletsRow) (statusReport, walletdb.CountWalletsRow, error) {
+func (c *call) look(ctx context.Context, conn *pgx.Conn) (statusReport, error) {
 	q := walletdb.New(conn)
-	now, err := q.CountWallets(ctx)
-	if err != nil {
-		return statusReport{}, now, fmt.Errorf("count wallets: %w", err)
+	r := statusReport{Problems: []string{}, Relays: []relayReport{}, Standing: []walletReport{}}
+	if err := r.addTotals(ctx, q); err != nil {
+		return r, err
 	}
-	seconds := now.At.Sub(before.At).Seconds()
-	r := statusReport{
-		At: now.At, Problems: []string{}, Relays: []relayReport{}, Standing: []walletReport{},
-		Wallets: now.Wallets, Accepted: now.Accepted, Pending: now.Accepted - now.Applied,
-		AcceptedPerSecond: float64(now.Accepted-before.Accepted) / seconds,
-		AppliedPerSecond:  float64(now.Applied-before.Applied) / seconds,
-	}
-	if err := r.addWallets(ctx, q); err != nil {
-		return r, now, err
+	if err := r.addWallets(ctx, q, c.text("TOPIC", "wallet-operations")); err != nil {
+		return r, err
 	}
 	if err := r.addRelays(ctx, q); err != nil {
-		return r, now, err
+		return r, err
 	}
 	sessions, err := q.ServiceSessions(ctx)
 	if err != nil {
-		return r, now, fmt.Errorf("count sessions: %w", err)
+		return r, fmt.Errorf("count sessions: %w", err)
 	}
 	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers}
 	for _, service := range []string{"api", "relay", "worker"} {
@@ -156,20 +162,87 @@ func (c *call) look(ctx context.Context, conn *pgx.Conn, before walletdb.CountWa
 	if c.env["REDIS_URL"] != "" {
 		r.addCache(ctx, c)
 	}
-	return r, now, nil
+	return r, nil
 }
 
 func (r *statusReport) problem(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries) error {
-	behind, err := q.BehindWallets(ctx, shownWallets)
+// addTotals adds how much there is, and how much came in the last second.
+func (r *statusReport) addTotals(ctx context.Context, q *walletdb.Queries) error {
+	counted, err := q.CountSome(ctx, countedRows)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	r.At = counted.At
+	if r.Wallets, r.WalletsEstimated, err = estimate(ctx, q, "wallets", counted.Wallets); err != nil {
+		return err
+	}
+	if r.Accepted, r.AcceptedEstimated, err = estimate(ctx, q, "operations", counted.Operations); err != nil {
+		return err
+	}
+	edges, err := q.OutboxAge(ctx)
+	if err != nil {
+		return fmt.Errorf("read outbox: %w", err)
+	}
+	r.Outbox = outboxReport{edges.FirstID, edges.LastID, edges.FirstSeconds}
+	secondAgo, err := r.outboxAt(ctx, q, time.Second)
+	if err != nil {
+		return err
+	}
+	r.AcceptedPerSecond = r.Outbox.LastID - secondAgo
+	if r.AppliedPerSecond, err = q.AppliedLately(ctx, appliedPages); err != nil {
+		return fmt.Errorf("count outcomes: %w", err)
+	}
+	return nil
+}
+
+// estimate returns about how many rows a table has, if they are too many to be counted.
+func estimate(ctx context.Context, q *walletdb.Queries, table string, counted int64) (rows int64, estimated bool, err error) {
+	if counted < countedRows {
+		return counted, false, nil
+	}
+	if rows, err = q.EstimateRows(ctx, table); err != nil {
+		return 0, false, fmt.Errorf("estimate %s: %w", table, err)
+	}
+	return max(rows, counted), true, nil
+}
+
+// outboxAt returns the id of the newest outbox row that is older than an age, searched by halves: nothing
+// but id is indexed.
+func (r *statusReport) outboxAt(ctx context.Context, q *walletdb.Queries, age time.Duration) (int64, error) {
+	if r.Outbox == (outboxReport{}) {
+		return 0, nil
+	}
+	var err error
+	younger := sort.Search(int(r.Outbox.LastID-r.Outbox.FirstID)+1, func(n int) bool {
+		older, queryErr := q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{ID: r.Outbox.FirstID + int64(n), AgeMs: age.Milliseconds()})
+		err = errors.Join(err, queryErr)
+		return !older
+	})
+	if err != nil {
+		return 0, fmt.Errorf("search the outbox: %w", err)
+	}
+	return r.Outbox.FirstID + int64(younger) - 1, nil
+}
+
+func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries, topic string) error {
+	upTo := []int64{r.Outbox.LastID}
+	for _, age := range seenAges {
+		id, err := r.outboxAt(ctx, q, age)
+		if err != nil {
+			return err
+		}
+		upTo = append(upTo, id)
+	}
+	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: upTo, Topic: topic, MaxRows: seenRows, MaxWallets: shownWallets})
 	if err != nil {
 		return fmt.Errorf("read wallets that are behind: %w", err)
 	}
 	halted, standingWallets := 0, 0
 	for _, w := range behind {
+		r.Pending = w.Pending
 		r.OldestPending = max(r.OldestPending, w.AgeSeconds)
 		switch {
 		case w.Halted:
@@ -202,11 +275,6 @@ func wallets(n int) string {
 }
 
 func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error {
-	edges, err := q.OutboxAge(ctx)
-	if err != nil {
-		return fmt.Errorf("read outbox: %w", err)
-	}
-	r.Outbox = outboxReport{edges.FirstID, edges.LastID, edges.FirstSeconds}
 	states, err := q.RelayStates(ctx)
 	if err != nil {
 		return fmt.Errorf("read relays: %w", err)
@@ -318,9 +386,15 @@ func (r statusReport) print(out io.Writer, colours bool, first string) error {
 		fmt.Fprintf(&screen, "  %s %s\n", paint(red, "●"), p)
 	}
 	screen.WriteByte('\n')
-	line("wallets", "%s", count(r.Wallets))
-	line("accepted", "%s operations, %s/s", count(r.Accepted), paint(bold, fmt.Sprintf("%.0f", r.AcceptedPerSecond)))
-	line("applied", "%s operations, %s/s", count(r.Accepted-r.Pending), paint(bold, fmt.Sprintf("%.0f", r.AppliedPerSecond)))
+	total := func(n int64, estimated bool) string {
+		if estimated {
+			return "about " + count(n)
+		}
+		return count(n)
+	}
+	line("wallets", "%s", total(r.Wallets, r.WalletsEstimated))
+	line("accepted", "%s operations, %s/s", total(r.Accepted, r.AcceptedEstimated), paint(bold, count(r.AcceptedPerSecond)))
+	line("applied", "%s/s", paint(bold, count(r.AppliedPerSecond)))
 	wait := func(n int64, oldest float64) string {
 		if n == 0 {
 			return paint(green, "none")
@@ -328,6 +402,7 @@ func (r statusReport) print(out io.Writer, colours bool, first string) error {
 		return count(n) + ", the oldest for " + paint(age(oldest), seconds(oldest))
 	}
 	line("pending", "%s", wait(r.Pending, r.OldestPending))
+	line("", "%s", paint(dim, partial))
 	line("outbox", "rows %s to %s, the oldest %s old", count(r.Outbox.FirstID), count(r.Outbox.LastID), seconds(r.Outbox.Kept))
 	for _, relay := range r.Relays {
 		leader := paint(red, "no leader")

@@ -87,6 +87,74 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	s.expect("status now", "", 2, "want 0 arguments")
 }
 
+func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
+	t.Parallel()
+	s, conn := withHistory(t)
+	exec(t, conn, "UPDATE outbox SET created_at = now() + CASE WHEN id > 20 THEN interval '1 hour' ELSE interval '-1 second' END")
+	exec(t, conn, "UPDATE outcomes SET applied_at = now() + CASE WHEN seq > 25 THEN interval '1 hour' ELSE interval '-1 second' END")
+	if r := answer[statusReport](s, "status --json"); r.AcceptedPerSecond != 11 || r.AppliedPerSecond != 5 {
+		t.Errorf("accepted %d/s, applied %d/s", r.AcceptedPerSecond, r.AppliedPerSecond)
+	}
+}
+
+// With any number of wallets, status reads a bounded number of rows. What it does not read it estimates,
+// or looks for where it would show.
+func TestStatusCostsTheSameWithAnyNumberOfWallets(t *testing.T) {
+	t.Parallel()
+	for _, analyzed := range []bool{true, false} {
+		database := testdb.New(t)
+		s, conn := newShell(t, database), database.Conn(t)
+		for _, table := range []string{"wallets", "wallet_sequences", "operations", "outcomes", "outbox"} {
+			exec(t, conn, "ALTER TABLE "+table+" SET (autovacuum_enabled = off)")
+		}
+		exec(t, conn, "INSERT INTO wallets (id, currency, applied_seq) SELECT md5(n::text)::uuid, 'EUR', 1 FROM generate_series(1, 40000) n")
+		exec(t, conn, "INSERT INTO wallet_sequences SELECT id, 1 FROM wallets")
+		exec(t, conn, "INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT id, 1, gen_random_uuid(), 'DEPOSIT', 1 FROM wallets")
+		exec(t, conn, "INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT id, 1, 'PROCESSED', 1 FROM wallets")
+		// 40 messages a second, for 1,000 seconds, and some that are no wallet's.
+		exec(t, conn, `INSERT INTO outbox (topic, key, payload, created_at)
+			SELECT 'wallet-operations', md5(n::text)::uuid, '', now() - (40000 - n) * interval '25 ms' FROM generate_series(1, 40000) n`)
+		exec(t, conn, "INSERT INTO outbox (topic, key, payload) VALUES ('wallet-operations', 'another', ''), ('another', md5('100'), '')")
+		// Wallets that are behind: for 40 seconds and for 5 minutes and 5 seconds, which is seen; and for 2 minutes.
+		exec(t, conn, "UPDATE wallets SET applied_seq = 0 WHERE id IN (SELECT md5(n::text)::uuid FROM unnest(ARRAY[38400, 27800, 35200]) n)")
+		exec(t, conn, "UPDATE operations SET created_at = now() - interval '40 s' WHERE wallet_id = md5('38400')::uuid")
+		exec(t, conn, "UPDATE operations SET created_at = now() - interval '305 s' WHERE wallet_id = md5('27800')::uuid")
+		about := int64(countedRows)
+		if analyzed {
+			exec(t, conn, "ANALYZE")
+			about = 40_000
+		}
+		r := answer[statusReport](s, "status --json")
+		if r.Wallets != about || r.Accepted != about || !r.WalletsEstimated || !r.AcceptedEstimated {
+			t.Errorf("analyzed %v: about %d wallets, %d operations", analyzed, r.Wallets, r.Accepted)
+		}
+		if len(r.Standing) != 2 || r.Pending != 2 || r.OldestPending < 305 {
+			t.Errorf("analyzed %v: %d operations pending, the oldest for %v s: %+v", analyzed, r.Pending, r.OldestPending, r.Standing)
+		}
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			conn := database.Conn(t)
+			exec(t, conn, "BEGIN; SET LOCAL plan_cache_mode = "+mode)
+			if _, err := (&call{}).look(t.Context(), conn); err != nil {
+				t.Fatal(err)
+			}
+			rows, err := conn.Query(t.Context(), "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var table string
+			var read int64
+			if _, err := pgx.ForEachRow(rows, []any{&table, &read}, func() error {
+				if read > 25_000 {
+					t.Errorf("analyzed %v, %s: status reads %d rows of %s", analyzed, mode, read, table)
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestStatusCountsProcessesAndReachesTheCache(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
@@ -101,6 +169,9 @@ func TestStatusCountsProcessesAndReachesTheCache(t *testing.T) {
 	}
 	s.environ = append(s.environ, "REDIS_URL="+redisURL(t))
 	r := answer[statusReport](s, "status --json --interval 100ms")
+	if r.Wallets != 0 || r.AcceptedPerSecond != 0 || r.AppliedPerSecond != 0 || r.Pending != 0 {
+		t.Errorf("of nothing: %+v", r)
+	}
 	if r.Processes["worker"] != 2 || r.Processes["api"] != 0 || r.Cache == nil || *r.Cache != "ok" {
 		t.Errorf("%+v", r)
 	}

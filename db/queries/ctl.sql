@@ -42,9 +42,10 @@ UPDATE relay_positions SET prev = '1:1:', cur = NULL, after_id = 0, last_id = 0,
 UPDATE outbox SET xid = pg_current_xact_id() WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
 
 -- PositionsFit reports whether everything the relays rest on is from this database, by the signs that
--- LoadPosition goes by.
+-- LoadPosition goes by. It reads the outbox's last xid alone: the planner takes a search for a greater one,
+-- which there is not, for one that ends soon, and would read all rows.
 -- name: PositionsFit :one
-SELECT (NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+SELECT (coalesce((SELECT xid FROM outbox ORDER BY xid DESC LIMIT 1) < pg_snapshot_xmax(pg_current_snapshot()), true)
   AND NOT EXISTS (SELECT FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
     WHERE d.datname = current_database() AND (p.system_identifier <> c.system_identifier OR p.database_oid <> d.oid::bigint
       OR greatest(pg_snapshot_xmax(p.prev), pg_snapshot_xmax(p.cur)) > pg_snapshot_xmax(pg_current_snapshot()))))::boolean AS fit;
@@ -61,24 +62,46 @@ INSERT INTO operator_actions (actor, action, reason) VALUES (@actor, @action, @r
 -- name: ListActions :many
 SELECT * FROM operator_actions ORDER BY id DESC LIMIT sqlc.arg(max_rows)::int;
 
--- CountWallets adds up what is accepted and what is applied, in one snapshot. It reads the rows of all
--- wallets.
--- name: CountWallets :one
-SELECT count(*) AS wallets, coalesce(sum(s.last_seq), 0)::bigint AS accepted, coalesce(sum(w.applied_seq), 0)::bigint AS applied,
-  clock_timestamp()::timestamptz AS at
-FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id;
+-- CountSome counts wallets and operations, up to max_rows of each.
+-- name: CountSome :one
+SELECT clock_timestamp()::timestamptz AS at,
+  (SELECT count(*) FROM (SELECT FROM wallets LIMIT sqlc.arg(max_rows)::bigint) w) AS wallets,
+  (SELECT count(*) FROM (SELECT FROM operations LIMIT sqlc.arg(max_rows)::bigint) o) AS operations;
 
--- BehindWallets returns those of the first 10,000 wallets with pending operations that have waited
--- longest, and for how long. If the next operation to apply is missing, the wallet is halted. The
--- subselect keeps the planner from reading all operations.
+-- AppliedLately counts the outcomes of the last second. Rows are never deleted from the table, so new ones
+-- are in its last pages, and no other is read.
+-- name: AppliedLately :one
+SELECT count(*) FROM outcomes
+WHERE applied_at > now() - interval '1 second'
+  AND ctid >= (SELECT format('(%s,1)', greatest(pg_relation_size('outcomes') / current_setting('block_size')::int - sqlc.arg(max_pages)::bigint, 0)))::tid;
+
+-- EstimateRows returns about how many rows a table has, as the planner reckons: the rows to a page that
+-- the last vacuum or analyze found, times the pages there are now; 0 before the first.
+-- name: EstimateRows :one
+SELECT coalesce(c.reltuples / nullif(c.relpages, 0) * pg_relation_size(c.oid) / current_setting('block_size')::int, 0)::bigint AS rows
+FROM pg_catalog.pg_class c WHERE c.oid = (sqlc.arg(table_name)::text)::regclass;
+
+-- BehindWallets looks at the wallets that some outbox rows of a topic tell of: for each id of up_to, the
+-- last max_rows rows up to it. It returns those with pending operations that have waited longest, and
+-- how many operations are pending in all that it saw. If the next operation to apply is missing, the
+-- wallet is halted. The subselects keep the planner from reading all wallets and all operations.
 -- name: BehindWallets :many
+WITH seen AS MATERIALIZED (
+  SELECT DISTINCT CASE WHEN pg_input_is_valid(key, 'uuid') THEN key::uuid END AS id
+  FROM (SELECT unnest(@up_to::bigint[]) AS id) u CROSS JOIN LATERAL (
+    SELECT topic, key FROM outbox WHERE outbox.id <= u.id ORDER BY outbox.id DESC LIMIT sqlc.arg(max_rows)::bigint) m
+  WHERE topic = @topic)
 SELECT b.id, b.applied_seq, b.last_seq, (b.next_accepted_at IS NULL)::boolean AS halted,
-  coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds
+  coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds,
+  (sum(b.last_seq - b.applied_seq) OVER ())::bigint AS pending
 FROM (
   SELECT w.id, w.applied_seq, s.last_seq,
     (SELECT o.created_at FROM operations o WHERE o.wallet_id = w.id AND o.seq = w.applied_seq + 1) AS next_accepted_at
-  FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE s.last_seq > w.applied_seq LIMIT 10000) b
-ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_rows)::int;
+  FROM seen
+  CROSS JOIN LATERAL (SELECT wallets.id, applied_seq FROM wallets WHERE wallets.id = seen.id LIMIT 1) w
+  CROSS JOIN LATERAL (SELECT last_seq FROM wallet_sequences WHERE wallet_id = seen.id LIMIT 1) s
+  WHERE s.last_seq > w.applied_seq) b
+ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_wallets)::int;
 
 -- RelayStates returns each relay's saved position, what an operator told it, and which session leads:
 -- the holder of the lock that TryLead takes.

@@ -27,15 +27,46 @@ func (q *Queries) AdoptRows(ctx context.Context) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const appliedLately = `-- name: AppliedLately :one
+SELECT count(*) FROM outcomes
+WHERE applied_at > now() - interval '1 second'
+  AND ctid >= (SELECT format('(%s,1)', greatest(pg_relation_size('outcomes') / current_setting('block_size')::int - $1::bigint, 0)))::tid
+`
+
+// AppliedLately counts the outcomes of the last second. Rows are never deleted from the table, so new ones
+// are in its last pages, and no other is read.
+func (q *Queries) AppliedLately(ctx context.Context, maxPages int64) (int64, error) {
+	row := q.db.QueryRow(ctx, appliedLately, maxPages)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const behindWallets = `-- name: BehindWallets :many
+WITH seen AS MATERIALIZED (
+  SELECT DISTINCT CASE WHEN pg_input_is_valid(key, 'uuid') THEN key::uuid END AS id
+  FROM (SELECT unnest($2::bigint[]) AS id) u CROSS JOIN LATERAL (
+    SELECT topic, key FROM outbox WHERE outbox.id <= u.id ORDER BY outbox.id DESC LIMIT $3::bigint) m
+  WHERE topic = $4)
 SELECT b.id, b.applied_seq, b.last_seq, (b.next_accepted_at IS NULL)::boolean AS halted,
-  coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds
+  coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds,
+  (sum(b.last_seq - b.applied_seq) OVER ())::bigint AS pending
 FROM (
   SELECT w.id, w.applied_seq, s.last_seq,
     (SELECT o.created_at FROM operations o WHERE o.wallet_id = w.id AND o.seq = w.applied_seq + 1) AS next_accepted_at
-  FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE s.last_seq > w.applied_seq LIMIT 10000) b
+  FROM seen
+  CROSS JOIN LATERAL (SELECT wallets.id, applied_seq FROM wallets WHERE wallets.id = seen.id LIMIT 1) w
+  CROSS JOIN LATERAL (SELECT last_seq FROM wallet_sequences WHERE wallet_id = seen.id LIMIT 1) s
+  WHERE s.last_seq > w.applied_seq) b
 ORDER BY b.next_accepted_at NULLS FIRST LIMIT $1::int
 `
+
+type BehindWalletsParams struct {
+	MaxWallets int32
+	UpTo       []int64
+	MaxRows    int64
+	Topic      string
+}
 
 type BehindWalletsRow struct {
 	ID         uuid.UUID
@@ -43,13 +74,20 @@ type BehindWalletsRow struct {
 	LastSeq    int64
 	Halted     bool
 	AgeSeconds float64
+	Pending    int64
 }
 
-// BehindWallets returns those of the first 10,000 wallets with pending operations that have waited
-// longest, and for how long. If the next operation to apply is missing, the wallet is halted. The
-// subselect keeps the planner from reading all operations.
-func (q *Queries) BehindWallets(ctx context.Context, maxRows int32) ([]BehindWalletsRow, error) {
-	rows, err := q.db.Query(ctx, behindWallets, maxRows)
+// BehindWallets looks at the wallets that some outbox rows of a topic tell of: for each id of up_to, the
+// last max_rows rows up to it. It returns those with pending operations that have waited longest, and
+// how many operations are pending in all that it saw. If the next operation to apply is missing, the
+// wallet is halted. The subselects keep the planner from reading all wallets and all operations.
+func (q *Queries) BehindWallets(ctx context.Context, arg BehindWalletsParams) ([]BehindWalletsRow, error) {
+	rows, err := q.db.Query(ctx, behindWallets,
+		arg.MaxWallets,
+		arg.UpTo,
+		arg.MaxRows,
+		arg.Topic,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +101,7 @@ func (q *Queries) BehindWallets(ctx context.Context, maxRows int32) ([]BehindWal
 			&i.LastSeq,
 			&i.Halted,
 			&i.AgeSeconds,
+			&i.Pending,
 		); err != nil {
 			return nil, err
 		}
@@ -74,31 +113,38 @@ func (q *Queries) BehindWallets(ctx context.Context, maxRows int32) ([]BehindWal
 	return items, nil
 }
 
-const countWallets = `-- name: CountWallets :one
-SELECT count(*) AS wallets, coalesce(sum(s.last_seq), 0)::bigint AS accepted, coalesce(sum(w.applied_seq), 0)::bigint AS applied,
-  clock_timestamp()::timestamptz AS at
-FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id
+const countSome = `-- name: CountSome :one
+SELECT clock_timestamp()::timestamptz AS at,
+  (SELECT count(*) FROM (SELECT FROM wallets LIMIT $1::bigint) w) AS wallets,
+  (SELECT count(*) FROM (SELECT FROM operations LIMIT $1::bigint) o) AS operations
 `
 
-type CountWalletsRow struct {
-	Wallets  int64
-	Accepted int64
-	Applied  int64
-	At       time.Time
+type CountSomeRow struct {
+	At         time.Time
+	Wallets    int64
+	Operations int64
 }
 
-// CountWallets adds up what is accepted and what is applied, in one snapshot. It reads the rows of all
-// wallets.
-func (q *Queries) CountWallets(ctx context.Context) (CountWalletsRow, error) {
-	row := q.db.QueryRow(ctx, countWallets)
-	var i CountWalletsRow
-	err := row.Scan(
-		&i.Wallets,
-		&i.Accepted,
-		&i.Applied,
-		&i.At,
-	)
+// CountSome counts wallets and operations, up to max_rows of each.
+func (q *Queries) CountSome(ctx context.Context, maxRows int64) (CountSomeRow, error) {
+	row := q.db.QueryRow(ctx, countSome, maxRows)
+	var i CountSomeRow
+	err := row.Scan(&i.At, &i.Wallets, &i.Operations)
 	return i, err
+}
+
+const estimateRows = `-- name: EstimateRows :one
+SELECT coalesce(c.reltuples / nullif(c.relpages, 0) * pg_relation_size(c.oid) / current_setting('block_size')::int, 0)::bigint AS rows
+FROM pg_catalog.pg_class c WHERE c.oid = ($1::text)::regclass
+`
+
+// EstimateRows returns about how many rows a table has, as the planner reckons: the rows to a page that
+// the last vacuum or analyze found, times the pages there are now; 0 before the first.
+func (q *Queries) EstimateRows(ctx context.Context, tableName string) (int64, error) {
+	row := q.db.QueryRow(ctx, estimateRows, tableName)
+	var rows int64
+	err := row.Scan(&rows)
+	return rows, err
 }
 
 const findOperation = `-- name: FindOperation :one
@@ -354,14 +400,15 @@ func (q *Queries) ParkedRows(ctx context.Context) ([]ParkedRow, error) {
 }
 
 const positionsFit = `-- name: PositionsFit :one
-SELECT (NOT EXISTS (SELECT FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+SELECT (coalesce((SELECT xid FROM outbox ORDER BY xid DESC LIMIT 1) < pg_snapshot_xmax(pg_current_snapshot()), true)
   AND NOT EXISTS (SELECT FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
     WHERE d.datname = current_database() AND (p.system_identifier <> c.system_identifier OR p.database_oid <> d.oid::bigint
       OR greatest(pg_snapshot_xmax(p.prev), pg_snapshot_xmax(p.cur)) > pg_snapshot_xmax(pg_current_snapshot()))))::boolean AS fit
 `
 
 // PositionsFit reports whether everything the relays rest on is from this database, by the signs that
-// LoadPosition goes by.
+// LoadPosition goes by. It reads the outbox's last xid alone: the planner takes a search for a greater one,
+// which there is not, for one that ends soon, and would read all rows.
 func (q *Queries) PositionsFit(ctx context.Context) (bool, error) {
 	row := q.db.QueryRow(ctx, positionsFit)
 	var fit bool
