@@ -124,7 +124,8 @@ func formatKafka(ctx context.Context, java []string, dir string, more ...string)
 	id := uuid.New()
 	return run(ctx, dir, append(slices.Concat(java, []string{
 		"kafka.tools.StorageTool", "format", "--standalone",
-		"-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"),
+		// One in 64 ids begins with a hyphen, and would be taken for an option if it stood alone.
+		"--cluster-id=" + base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"),
 	}), more...)...)
 }
 
