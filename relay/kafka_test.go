@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -194,6 +196,44 @@ func TestARowThatKafkaRejectsStopsPublishingUntilParked(t *testing.T) {
 	if n := log.count("publishing has stopped"); n != 1 {
 		t.Errorf("told of %d times", n)
 	}
+}
+
+func TestKafkaCountsAsLostWhileItDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	cluster, topic := newLiar(t, database)
+	addr, admin := cluster.ListenAddrs()[0], fmt.Sprint("127.0.0.1:", freePort(t))
+	conn := database.Conn(t)
+	var answers atomic.Bool
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		return nil, nil, !answers.Load()
+	})
+	log := &logs{show: t.Output()}
+	start(t, environ(database, addr, "ADMIN_ADDR="+admin, "WAVE_TIMEOUT=1s"), log)
+	says := func(metric string) func() bool {
+		return func() bool {
+			response, err := http.Get("http://" + admin + "/metrics")
+			if err != nil {
+				return false
+			}
+			defer response.Body.Close()
+			text, err := io.ReadAll(response.Body)
+			return err == nil && strings.Contains(string(text), metric+"\n")
+		}
+	}
+	up, lost := says(`wallet_dependency_up{dependency="kafka"} 1`), says(`wallet_dependency_up{dependency="kafka"} 0`)
+	await(t, "a relay without anything to publish does not miss it", up)
+	put(t, conn, topic, "a", 1, 1)
+	await(t, "it is lost", lost)
+	answers.Store(true)
+	await(t, "it is back", up)
+
+	// A refusal is an answer.
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: 1000})
+	put(t, conn, topic, "a", 2, 1)
+	await(t, "the relay stops", says("wallet_relay_stopped 1"))
+	await(t, "it is not lost", up)
 }
 
 func TestAnUnregisteredTopicStopsPublishingUntilRegistered(t *testing.T) {

@@ -313,6 +313,9 @@ func (s *session) publish(ctx context.Context, messages []message) error {
 	span := s.tracing.wave(messages)
 	err := s.producer.publish(ctx, messages)
 	waveEnded(span, messages, err)
+	if err != nil {
+		s.status.unsent(err)
+	}
 	var rejected *rejectedError
 	switch {
 	case err == nil:

@@ -24,7 +24,8 @@ type status struct {
 	metrics metrics
 
 	mu        sync.Mutex
-	lost      bool     // Postgres
+	lost      bool // Postgres
+	kafkaLost bool
 	pending   []string // migrations
 	draining  bool
 	leading   bool
@@ -91,11 +92,13 @@ func newStatus(log *slog.Logger) *status {
 		defer s.mu.Unlock()
 		return float64(len(s.pending))
 	})
-	gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"}, func() float64 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return number(!s.lost)
-	})
+	for dependency, lost := range map[string]*bool{"postgres": &s.lost, "kafka": &s.kafkaLost} {
+		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency}, func() float64 {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return number(!*lost)
+		})
+	}
 	return s
 }
 
@@ -120,7 +123,7 @@ func (s *status) migrations(pending []string) {
 func (s *status) lead(leading bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leading, s.succeeded, s.trouble, s.paused = leading, time.Now(), nil, false
+	s.leading, s.succeeded, s.trouble, s.paused, s.kafkaLost = leading, time.Now(), nil, false, false
 	s.metrics.leader.Set(number(leading))
 	s.metrics.stopped.Set(0)
 	s.metrics.paused.Set(0)
@@ -144,6 +147,16 @@ func (s *status) reached(err error) {
 		s.log.Info("postgres is back")
 	}
 	s.lost = err != nil
+}
+
+// unsent notes why Kafka did not take a wave. It counts as lost until the next step that succeeds, unless
+// it has answered with a refusal. A relay without anything to publish does not miss it.
+func (s *status) unsent(err error) {
+	var rejected *rejectedError
+	var stopped *stoppedError
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kafkaLost = !errors.As(err, &rejected) && !errors.As(err, &stopped)
 }
 
 // failed notes an error, and logs it unless it is only the last one's sequel.
@@ -170,7 +183,7 @@ func (s *status) stepped(published int, paused bool) {
 		s.log.Info("publishing goes on")
 		s.metrics.stopped.Set(0)
 	}
-	s.succeeded, s.trouble = time.Now(), nil
+	s.succeeded, s.trouble, s.kafkaLost = time.Now(), nil, false
 	if s.paused != paused {
 		s.paused = paused
 		s.metrics.paused.Set(number(paused))

@@ -86,7 +86,7 @@ func TestMetricsAreServed(t *testing.T) {
 	s.migrations([]string{"1_first.sql"})
 	recorder := httptest.NewRecorder()
 	s.handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
-	for _, want := range []string{"wallet_relay_leader 1", "wallet_relay_published_rows_total 7", "wallet_relay_wave_rows_count 1", "wallet_relay_oldest_waiting_seconds 0", "wallet_ready 0", "wallet_migrations_pending 1", `wallet_dependency_up{dependency="postgres"} 1`} {
+	for _, want := range []string{"wallet_relay_leader 1", "wallet_relay_published_rows_total 7", "wallet_relay_wave_rows_count 1", "wallet_relay_oldest_waiting_seconds 0", "wallet_ready 0", "wallet_migrations_pending 1", `wallet_dependency_up{dependency="postgres"} 1`, `wallet_dependency_up{dependency="kafka"} 1`} {
 		if !strings.Contains(recorder.Body.String(), want+"\n") {
 			t.Errorf("no %q", want)
 		}
