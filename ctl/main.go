@@ -166,13 +166,17 @@ func readFiles(env map[string]string) (mistakes []error) {
 			continue
 		}
 		text, err := os.ReadFile(path)
-		if err == nil && env[setting] != "" {
+		value := strings.TrimSpace(string(text))
+		switch {
+		case err == nil && env[setting] != "":
 			err = fmt.Errorf("is set, and %s too", setting)
+		case err == nil && value == "":
+			err = errors.New("is an empty file")
 		}
 		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 		}
-		env[setting] = strings.TrimSpace(string(text))
+		env[setting] = value
 		delete(env, name)
 	}
 	return mistakes

@@ -40,6 +40,7 @@ func loadConfig(environ []string) (config, error) {
 		name, value, _ := strings.Cut(pair, "=")
 		env[name] = value
 	}
+	given := maps.Clone(env)
 	errs := readFiles(env)
 	for name, value := range env {
 		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
@@ -56,7 +57,7 @@ func loadConfig(environ []string) (config, error) {
 		if env[name] != "" {
 			return env[name]
 		}
-		if fallback == "" {
+		if fallback == "" && given[name+"_FILE"] == "" {
 			mistake(name, errors.New("is required"))
 		}
 		return fallback
@@ -124,13 +125,17 @@ func readFiles(env map[string]string) (mistakes []error) {
 			continue
 		}
 		text, err := os.ReadFile(path)
-		if err == nil && env[setting] != "" {
+		value := strings.TrimSpace(string(text))
+		switch {
+		case err == nil && env[setting] != "":
 			err = fmt.Errorf("is set, and %s too", setting)
+		case err == nil && value == "":
+			err = errors.New("is an empty file")
 		}
 		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
 		}
-		env[setting] = strings.TrimSpace(string(text))
+		env[setting] = value
 		delete(env, name)
 	}
 	return mistakes

@@ -57,7 +57,10 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	if err != nil || c.postgres.ConnConfig.Password != "s3cret" || (*c.kafka)["sasl.password"] != "s3cret" {
 		t.Errorf("%v %+v", err, c)
 	}
-	if _, err := loadConfig([]string{"KAFKA_BROKERS=k:1", "DATABASE_URL_FILE=/nowhere"}); err == nil || !strings.Contains(err.Error(), "DATABASE_URL_FILE: ") {
-		t.Errorf("without the file: %v", err)
+	// One mistake, one line.
+	for path, want := range map[string]string{"/nowhere": "DATABASE_URL_FILE: open /nowhere: no such file or directory", file("\n"): "DATABASE_URL_FILE: is an empty file"} {
+		if _, err := loadConfig([]string{"KAFKA_BROKERS=k:1", "DATABASE_URL_FILE=" + path}); err == nil || err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
 	}
 }

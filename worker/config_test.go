@@ -175,12 +175,15 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.Password != "s3cret" || c.kafka["sasl.password"] != "s3cret" {
 		t.Errorf("%v %+v", err, c)
 	}
-	for variable, environ := range map[string][]string{
-		"DATABASE_URL_FILE":          append(required, "DATABASE_URL_FILE="+database),
-		"RDKAFKA_SASL_PASSWORD_FILE": append(required, "RDKAFKA_SASL_PASSWORD_FILE=/nowhere"),
+	// One mistake, one line.
+	for want, environ := range map[string][]string{
+		"DATABASE_URL_FILE: is set, and DATABASE_URL too":                      append(required, "DATABASE_URL_FILE="+database),
+		"RDKAFKA_SASL_PASSWORD_FILE: open /nowhere: no such file or directory": append(required, "RDKAFKA_SASL_PASSWORD_FILE=/nowhere"),
+		"DATABASE_URL_FILE: is an empty file":                                  append(required[1:], "DATABASE_URL_FILE="+file("\n")),
+		"REDIS_URL_FILE: open /nowhere: no such file or directory":             {required[0], required[2], "REDIS_URL_FILE=/nowhere"},
 	} {
-		if _, err := parseConfig(environ); err == nil || !strings.Contains(err.Error(), variable+": ") {
-			t.Errorf("%s: %v", variable, err)
+		if _, err := parseConfig(environ); err == nil || err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
 		}
 	}
 }
