@@ -20,29 +20,30 @@ var (
 // state is what a flush has read once its wallets are locked.
 type state struct {
 	acceptedAt time.Time
-	lastSeqs   map[uuid.UUID]int64                   // of the locked wallets; accept advances them
-	existing   map[uuid.UUID]bool                    // wallets known to exist although not locked
-	operations map[uuid.UUID]walletdb.OperationState // accepted before, by id; accept adds the new ones
+	lastSeqs   map[uuid.UUID]int64                    // of the locked wallets; accept advances them
+	existing   map[uuid.UUID]bool                     // wallets known to exist although not locked
+	operations map[uuid.UUID]*walletdb.OperationState // accepted before, by id; accept adds the new ones
 }
 
 // accept decides what becomes of each request of a flush, in order: it gives new operations the next
 // sequence of their wallet and returns them, with an answer for every request. The answers hold once
 // the new operations are committed. It does no I/O.
 func accept(requests []*request, s state) (accepted []walletdb.OperationState, answers []answer) {
+	accepted = make([]walletdb.OperationState, 0, len(requests))
 	answers = make([]answer, len(requests))
 	for i, r := range requests {
 		if known, ok := s.operations[r.id]; ok {
-			answers[i] = again(r, known)
+			answers[i] = again(r, *known)
 			continue
 		}
 		lastSeq, locked := s.lastSeqs[r.walletID]
 		switch {
 		case locked:
 			s.lastSeqs[r.walletID] = lastSeq + 1
-			operation := r.operation(lastSeq+1, s.acceptedAt)
+			accepted = append(accepted, r.operation(lastSeq+1, s.acceptedAt))
+			operation := &accepted[len(accepted)-1]
 			s.operations[r.id] = operation
-			accepted = append(accepted, operation)
-			answers[i] = answer{operation: operation}
+			answers[i] = answer{operation: *operation}
 		case s.existing[r.walletID]:
 			answers[i] = answer{err: errHeld}
 		default:

@@ -46,7 +46,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 		acceptedAt: at,
 		lastSeqs:   map[uuid.UUID]int64{mine: 5},
 		existing:   map[uuid.UUID]bool{mine: true, held: true},
-		operations: map[uuid.UUID]walletdb.OperationState{before.ID: before, earlier.ID: earlier},
+		operations: map[uuid.UUID]*walletdb.OperationState{before.ID: &before, earlier.ID: &earlier},
 	})
 
 	first := walletdb.OperationState{WalletID: mine, Seq: 6, ID: uuid.UUID{10}, Type: "DEPOSIT", Amount: 1, CreatedAt: at, Status: "PENDING"}

@@ -196,7 +196,7 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 	s := state{
 		lastSeqs:   make(map[uuid.UUID]int64, len(wallets)),
 		existing:   map[uuid.UUID]bool{},
-		operations: make(map[uuid.UUID]walletdb.OperationState, len(ids)),
+		operations: make(map[uuid.UUID]*walletdb.OperationState, len(ids)),
 	}
 	err := db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
@@ -209,8 +209,8 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 			return nil
 		}
 		found, err := q.FindOperations(ctx, ids)
-		for _, operation := range found {
-			s.operations[operation.ID] = operation
+		for i := range found {
+			s.operations[found[i].ID] = &found[i]
 		}
 		return err
 	})
@@ -241,7 +241,8 @@ func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UU
 
 // identities returns each wallet once, and every operation id.
 func identities(requests []*request) (wallets, ids []uuid.UUID) {
-	seen := make(map[uuid.UUID]bool, len(requests))
+	seen := map[uuid.UUID]bool{}
+	ids = make([]uuid.UUID, 0, len(requests))
 	for _, r := range requests {
 		ids = append(ids, r.id)
 		if !seen[r.walletID] {
@@ -289,8 +290,12 @@ func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState
 
 // rows keeps the order of accepted, which is each wallet's order of sequences: outbox ids follow it.
 func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOperationsParams, walletdb.InsertOutboxParams, walletdb.AdvanceSequencesParams, error) {
-	operations := walletdb.InsertOperationsParams{}
-	outbox := walletdb.InsertOutboxParams{Topic: f.topic, Headers: messageHeaders}
+	n := len(accepted)
+	operations := walletdb.InsertOperationsParams{
+		WalletIds: make([]uuid.UUID, 0, n), Seqs: make([]int64, 0, n), Ids: make([]uuid.UUID, 0, n),
+		Types: make([]string, 0, n), Amounts: make([]int64, 0, n), Refs: make([]string, 0, n),
+	}
+	outbox := walletdb.InsertOutboxParams{Topic: f.topic, Headers: messageHeaders, Keys: make([]string, 0, n), Payloads: make([][]byte, 0, n)}
 	lastSeqs := map[uuid.UUID]int64{}
 	for _, o := range accepted {
 		operations.WalletIds = append(operations.WalletIds, o.WalletID)

@@ -22,13 +22,11 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 	if err != nil {
 		return nil, err
 	}
-	acceptCtx, cancel := context.WithTimeout(ctx, ws.timeout)
-	defer cancel()
 	started := time.Now()
 	r := &request{
 		walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
-		ctx: acceptCtx, done: make(chan *answer, 1),
+		ctx: ctx, deadline: started.Add(ws.timeout), done: make(chan *answer, 1),
 	}
 	r.span = ws.tracing.accept(ctx, r)
 	if !ws.queue.push(r) {
@@ -58,10 +56,13 @@ func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptStrin
 // wait returns the answer to a queued request. If the client's time is over before the request's
 // flush starts, nothing is accepted; after that the flush decides, which ends soon.
 func (ws *wallets) wait(r *request) *answer {
+	timer := time.NewTimer(time.Until(r.deadline))
+	defer timer.Stop()
 	select {
 	case a := <-r.done:
 		return a
 	case <-r.ctx.Done():
+	case <-timer.C:
 	}
 	if ws.queue.drop(r) {
 		return &answer{err: r.givenUp()}
@@ -71,8 +72,7 @@ func (ws *wallets) wait(r *request) *answer {
 
 // CreateOperations queues a batch: all of it, in its order, or nothing.
 func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest, params oas.CreateOperationsParams) (*oas.BatchResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
-	defer cancel()
+	deadline := time.Now().Add(ws.timeout)
 	batchKey := plainKey(params.IdempotencyKey)
 	requests := make([]*request, len(body.Operations))
 	for i, item := range body.Operations {
@@ -83,7 +83,7 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 		requests[i] = &request{
 			walletID: item.WalletID, id: id, kind: walletdb.OperationType(item.OperationType),
 			amount: int64(item.Amount), reference: string(item.Reference.Value),
-			ctx: ctx, done: make(chan *answer, 1),
+			ctx: ctx, deadline: deadline, done: make(chan *answer, 1),
 		}
 		requests[i].span = ws.tracing.accept(ctx, requests[i])
 	}

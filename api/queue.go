@@ -23,9 +23,10 @@ type request struct {
 	amount    int64
 	reference string // empty: none
 
-	ctx  context.Context // ends when the client has left or has waited long enough
-	done chan *answer    // holds one answer, so that giving it never blocks
-	span trace.Span      // nil: it is not traced
+	ctx      context.Context // ends when the client has left
+	deadline time.Time       // the client does not wait longer; a context with it would cost more
+	done     chan *answer    // holds one answer, so that giving it never blocks
+	span     trace.Span      // nil: it is not traced
 
 	waiting bool // in the queue and not dropped; guarded by the queue
 	sent    bool // an insert of it may have been committed; this and held change in a flush only
@@ -152,12 +153,13 @@ func (q *queue) putBack(requests []*request) (late []*request) {
 	if len(requests) == 0 {
 		return nil
 	}
+	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	front := make([]*request, 0, len(requests)+len(q.waiting))
 	for _, r := range requests {
 		q.wallets[r.walletID] = share{q.wallets[r.walletID].operations, r.held}
-		if r.waiting = r.ctx.Err() == nil; r.waiting {
+		if r.waiting = r.ctx.Err() == nil && now.Before(r.deadline); r.waiting {
 			front = append(front, r)
 		} else {
 			q.count(r, -1)

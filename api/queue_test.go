@@ -9,7 +9,7 @@ import (
 )
 
 func waitingRequest(ctx context.Context, walletID uuid.UUID) *request {
-	return &request{walletID: walletID, id: uuid.New(), kind: "DEPOSIT", amount: 1, ctx: ctx, done: make(chan *answer, 1)}
+	return &request{walletID: walletID, id: uuid.New(), kind: "DEPOSIT", amount: 1, ctx: ctx, deadline: time.Now().Add(time.Minute), done: make(chan *answer, 1)}
 }
 
 func fill(t *testing.T, q *queue, walletID uuid.UUID, n int) []*request {

@@ -19,25 +19,35 @@ import (
 
 // newHandler is the API's HTTP surface: everything that a client can reach.
 func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
-	api, err := oas.NewServer(w, k,
+	options := []oas.ServerOption{
 		oas.WithNotFound(answerNotFound),
 		oas.WithMethodNotAllowed(answerMethodNotAllowed),
 		oas.WithErrorHandler(func(_ context.Context, w http.ResponseWriter, r *http.Request, err error) {
 			writeProblem(w, r, decodeProblem(r, err))
 		}),
-		oas.WithMiddleware(checkHeaders),
-	)
+	}
+	api, err := oas.NewServer(w, k, options...)
+	if err != nil {
+		return nil, err
+	}
+	strict, err := oas.NewServer(w, k, append(options, oas.WithMiddleware(tellMistake))...)
 	if err != nil {
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.Use(secureHeaders, w.tracing.request, m.measure, identify, recoverPanic, headAsGet, joinLines, limitBody)
+	router.Use(w.tracing.request, m.measure, prepare)
 	if k.off {
 		router.Use(withoutKeys)
 	}
-	router.NotFound(answerNotFound)
+	// All other paths are ogen's. As a route they would cost every request a map of chi's.
+	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		if mistake(r) == nil {
+			api.ServeHTTP(w, r)
+		} else {
+			strict.ServeHTTP(w, r)
+		}
+	})
 	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, http.MethodGet) })
-	router.Handle("/api/*", api)
 	router.Get("/openapi.yaml", serveContract)
 	router.Get("/swagger", http.RedirectHandler("/swagger/", http.StatusMovedPermanently).ServeHTTP)
 	router.Get("/swagger/*", v5emb.New("Legendary Wallet", "/openapi.yaml", "/swagger/").ServeHTTP)
@@ -74,32 +84,51 @@ func callOf(ctx context.Context) call {
 	return *c
 }
 
-// identify gives every request an id: the client's own if it sent a sensible one, else that of the
-// client's trace (traceparent, W3C Trace Context), else a new one.
-func identify(next http.Handler) http.Handler {
+// prepare makes of a request what ogen reads right, and answers a panic. It is one function, and not a
+// chain of them, because every request that waits keeps its stack.
+func prepare(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get("X-Request-Id")
-		if !visible(id) {
-			id = traceID(r)
+		secure(w.Header())
+		r = identify(w, r)
+		defer answerPanic(w, r)
+		if r.Method == http.MethodHead {
+			r.Method = http.MethodGet // net/http leaves the body out
 		}
-		if id == "" {
-			id = uuid.NewString()
+		joinLines(r.Header)
+		if r.Method == http.MethodPost {
+			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path))}
 		}
-		w.Header().Set("X-Request-Id", id)
-		ctx := context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath()})
-		next.ServeHTTP(w, r.WithContext(ctx))
+		next.ServeHTTP(w, r)
 	})
 }
 
-// secureHeaders keep a browser from taking an answer for something else, from framing the pages, and
-// from telling others where it was. TLS, and with it Strict-Transport-Security, is the proxy's.
-func secureHeaders(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("X-Frame-Options", "DENY")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
-	})
+// secure keeps a browser from taking an answer for something else, from framing the pages, and from
+// telling others where it was. TLS, and with it Strict-Transport-Security, is the proxy's.
+func secure(answer http.Header) {
+	answer["X-Content-Type-Options"] = noSniff
+	answer["X-Frame-Options"] = deny
+	answer["Referrer-Policy"] = noReferrer
+}
+
+// All answers share these.
+var (
+	noSniff    = []string{"nosniff"}
+	deny       = []string{"DENY"}
+	noReferrer = []string{"no-referrer"}
+)
+
+// identify gives a request an id: the client's own if it sent a sensible one, else that of the client's
+// trace (traceparent, W3C Trace Context), else a new one. It returns a copy of the request.
+func identify(w http.ResponseWriter, r *http.Request) *http.Request {
+	id := r.Header.Get("X-Request-Id")
+	if !visible(id) {
+		id = traceID(r)
+	}
+	if id == "" {
+		id = uuid.NewString()
+	}
+	w.Header().Set("X-Request-Id", id)
+	return r.WithContext(context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath()}))
 }
 
 // traceID is empty if the request is not part of a trace.
@@ -127,52 +156,26 @@ func visible(s string) bool {
 	return len(s) >= 1 && len(s) <= 128
 }
 
-func recoverPanic(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if p := recover(); p != nil {
-				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-					panic(p)
-				}
-				slog.ErrorContext(r.Context(), "panic", "panic", p, "stack", string(debug.Stack()), "request_id", callOf(r.Context()).id)
-				writeProblem(w, r, problem{code: internal})
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
-}
-
-// headAsGet answers HEAD wherever GET is answered; net/http leaves the body out.
-func headAsGet(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodHead {
-			clone := *r
-			clone.Method = http.MethodGet
-			r = &clone
-		}
-		next.ServeHTTP(w, r)
-	})
+// answerPanic is to be deferred.
+func answerPanic(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	slog.ErrorContext(r.Context(), "panic", "panic", p, "stack", string(debug.Stack()), "request_id", callOf(r.Context()).id)
+	writeProblem(w, r, problem{code: internal})
 }
 
 // joinLines makes several lines of a header that is a list one, of which ogen reads the first only.
-func joinLines(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range []string{"If-None-Match", "Prefer"} {
-			if lines := r.Header[name]; len(lines) > 1 {
-				r.Header.Set(name, strings.Join(lines, ", "))
-			}
+func joinLines(header http.Header) {
+	for _, name := range []string{"If-None-Match", "Prefer"} {
+		if lines := header[name]; len(lines) > 1 {
+			header.Set(name, strings.Join(lines, ", "))
 		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func limitBody(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path))}
-		}
-		next.ServeHTTP(w, r)
-	})
+	}
 }
 
 // newHTTPServer has a limit on everything that a slow or hostile client could hold. longest is how long

@@ -81,7 +81,7 @@ func TestAPageHas50ItemsUnlessTheClientSaysOtherwise(t *testing.T) {
 
 func TestAPanicIsAProblem(t *testing.T) {
 	t.Parallel()
-	handler := identify(recoverPanic(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("password") })))
+	handler := prepare(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("password") }))
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/api/v1/wallets/x", nil))
 	want := `{"type":"urn:legendary-wallet:error:internal","title":"Internal error","status":500,` +

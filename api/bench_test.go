@@ -1,0 +1,45 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// BenchmarkRequest measures what the api itself does for one operation with a key: all but reading and
+// writing HTTP, and the flush.
+//
+//	go test -run '^$' -bench Request -benchmem ./api
+func BenchmarkRequest(b *testing.B) {
+	q := newQueue(limits{operations: 1, bytes: 1 << 20, flush: 1})
+	h := &health{queue: q, cache: newCache(nil)}
+	m := newMetrics(q, h, func() int { return 0 })
+	handler, err := newHandler(&wallets{queue: q, metrics: m, cache: h.cache, timeout: time.Second}, &keys{off: true}, m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() {
+		for range q.some {
+			requests, _ := q.take()
+			q.finish(requests)
+			for i, r := range requests {
+				r.done <- &answer{operation: r.operation(int64(i+1), time.Now())}
+			}
+		}
+	}()
+	body := depositBody(uuid.New(), 1250)
+	for b.Loop() {
+		request := httptest.NewRequest(http.MethodPost, operationsPath, strings.NewReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Idempotency-Key", "7df8399c-f92b-4891-89d9-67e82d376b6b")
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, request)
+		if answer.Code != http.StatusAccepted {
+			b.Fatal(answer.Body)
+		}
+	}
+}
