@@ -98,7 +98,7 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 		partitions: map[int32]*partition{}, paused: map[int32]*partition{},
 	}
 	sweeper := &sweeper{
-		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, log: log,
+		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracing: traces, log: log,
 		applier: &applier{ledger: postgres{pool}, committed: recorder.sweep, halted: halted},
 	}
 	go cache.watch(ctx)

@@ -34,9 +34,11 @@ func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
 	}
 }
 
-// sweep records a transaction for no message.
-func (r *recorder) sweep(ctx context.Context, done plan, _ []received) {
-	r.transaction(ctx, done, time.Now())
+// sweep records a transaction for no message, but perhaps for outbox rows that have a trace.
+func (r *recorder) sweep(ctx context.Context, done plan, traced []received) {
+	committed := time.Now()
+	r.transaction(ctx, done, committed)
+	r.tracing.applied(done, traced, committed, time.Now())
 	r.metrics.swept.Add(float64(len(done.applied)))
 	r.metrics.sweptWallets.Add(float64(len(done.advances.Ids)))
 	if len(done.applied) > 0 && time.Since(r.sweptAt) > time.Minute {

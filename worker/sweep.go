@@ -40,6 +40,7 @@ type sweeper struct {
 	topic    string
 	distance time.Duration // age from which an operation should have been applied
 	health   *health
+	tracing  *tracing
 	log      *slog.Logger
 
 	outboxID int64 // the rows up to it are done
@@ -134,10 +135,14 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 		return false, err
 	}
 	upTo := map[uuid.UUID]int64{}
+	var traced []received
 	done := 0
 	for done < len(rows) && rows[done].Old {
 		if m, err := decode(rows[done].Payload); err == nil && rows[done].Topic == s.topic {
 			upTo[m.walletID] = max(upTo[m.walletID], m.sequence)
+			if parent := s.tracing.rowParent(rows[done].Headers); parent != nil {
+				traced = append(traced, received{message: m, parent: parent})
+			}
 		}
 		done++
 	}
@@ -156,7 +161,7 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 	for i, id := range behind {
 		targets[i] = target{walletID: id, upTo: upTo[id], accepted: true}
 	}
-	if err := s.apply(ctx, targets); err != nil {
+	if err := s.apply(ctx, targets, traced); err != nil {
 		return false, err
 	}
 	s.outboxID = rows[done-1].ID
@@ -191,7 +196,7 @@ func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
 			s.behind[w.ID] = w.LastSeq
 		}
 	}
-	if err := s.apply(ctx, targets); err != nil {
+	if err := s.apply(ctx, targets, nil); err != nil {
 		return err
 	}
 	s.walk = uuid.Nil
@@ -202,13 +207,13 @@ func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
 }
 
 // apply passes by the wallets that fail on their own; the next pass tries them again.
-func (s *sweeper) apply(ctx context.Context, targets []target) error {
-	err := s.applier.apply(ctx, targets, nil)
+func (s *sweeper) apply(ctx context.Context, targets []target, traced []received) error {
+	err := s.applier.apply(ctx, targets, traced)
 	if err == nil || causeOf(err) == connection {
 		return err
 	}
 	for _, t := range targets {
-		if err := s.applier.apply(ctx, []target{t}, nil); err != nil {
+		if err := s.applier.apply(ctx, []target{t}, traced); err != nil {
 			if causeOf(err) == connection {
 				return err
 			}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -73,10 +75,25 @@ func (t *tracing) parent(headers []kafka.Header) *trace.SpanContext {
 		if header.Key != "traceparent" {
 			continue
 		}
-		ctx := traceContext.Extract(context.Background(), propagation.MapCarrier{"traceparent": string(header.Value)})
-		if parent := trace.SpanContextFromContext(ctx); parent.IsSampled() {
-			return &parent
-		}
+		return sampled(propagation.MapCarrier{"traceparent": string(header.Value)})
+	}
+	return nil
+}
+
+// rowParent is the span that an outbox row's headers name; nil if it is not in the sample.
+func (t *tracing) rowParent(headers string) *trace.SpanContext {
+	if t == nil || !strings.Contains(headers, `"traceparent"`) {
+		return nil
+	}
+	var carrier propagation.MapCarrier
+	_ = json.Unmarshal([]byte(headers), &carrier) // what is wrong with them, the relay says
+	return sampled(carrier)
+}
+
+func sampled(carrier propagation.MapCarrier) *trace.SpanContext {
+	ctx := traceContext.Extract(context.Background(), carrier)
+	if parent := trace.SpanContextFromContext(ctx); parent.IsSampled() {
+		return &parent
 	}
 	return nil
 }

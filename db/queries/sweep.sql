@@ -18,7 +18,7 @@ SELECT coalesce((SELECT o.created_at < now() - sqlc.arg(age_ms)::bigint * interv
 -- OutboxAfter returns the next rows by id, with the age of each. Ids are given before their
 -- transaction commits, so that only the old ones are complete.
 -- name: OutboxAfter :many
-SELECT id, topic, payload, (created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond')::boolean AS old
+SELECT id, topic, payload, headers, (created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond')::boolean AS old
 FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
 
 -- WalletsBehind returns those of the wallets that have not applied their sequence yet.

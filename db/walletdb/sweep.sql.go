@@ -12,7 +12,7 @@ import (
 )
 
 const outboxAfter = `-- name: OutboxAfter :many
-SELECT id, topic, payload, (created_at < now() - $1::bigint * interval '1 millisecond')::boolean AS old
+SELECT id, topic, payload, headers, (created_at < now() - $1::bigint * interval '1 millisecond')::boolean AS old
 FROM outbox WHERE id > $2::bigint ORDER BY id LIMIT $3::bigint
 `
 
@@ -26,6 +26,7 @@ type OutboxAfterRow struct {
 	ID      int64
 	Topic   string
 	Payload []byte
+	Headers string
 	Old     bool
 }
 
@@ -44,6 +45,7 @@ func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]Out
 			&i.ID,
 			&i.Topic,
 			&i.Payload,
+			&i.Headers,
 			&i.Old,
 		); err != nil {
 			return nil, err
