@@ -25,7 +25,8 @@ type planner struct {
 }
 
 type plan struct {
-	Node node `json:"Plan"`
+	Node node    `json:"Plan"`
+	Time float64 `json:"Execution Time"` // ms
 }
 
 type node struct {
@@ -66,7 +67,10 @@ func (p *planner) explain(ctx context.Context, sql string, args []any) error {
 	}
 	var plans []plan
 	var text []byte
-	explain := fmt.Sprintf("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE p%d (%s)", n, strings.Join(literals, ", "))
+	explain := fmt.Sprintf("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE p%d", n)
+	if len(args) > 0 {
+		explain += "(" + strings.Join(literals, ", ") + ")"
+	}
 	if err := p.conn.QueryRow(ctx, explain, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
 		return err
 	}

@@ -1,8 +1,11 @@
 package testdb_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -20,16 +23,32 @@ import (
 
 // BenchmarkStored shows what operations that are stored already cost the next ones: an accept flush and
 // a worker's batch of 100 operations, on one wallet and on 100, while STORED (0) finished operations of
-// 100,000 wallets are in the tables. It logs how large these are. 300 bytes a row of disk are needed.
+// 100,000 wallets are in the tables. Their ids are random, as those of operations with an idempotency
+// key; "no-key" has ids in order of time. It logs how large the tables are: 300 bytes of disk a stored
+// operation are needed. KEEP=name keeps them, in a database of that name, for the next run.
+//
+// Times and CPU are those of the connection's backend; buffers are what it found in shared buffers
+// and what it had to read. The server must be on this machine, on Linux.
 //
 //	for n in 0 1000000 10000000 50000000; do STORED=$n go test -run '^$' -bench Stored -benchtime 500x ./db/testdb; done
 func BenchmarkStored(b *testing.B) {
 	stored, _ := strconv.Atoi(os.Getenv("STORED"))
-	database := testdb.New(b)
+	var database testdb.Database
+	empty := true
+	if name := os.Getenv("KEEP"); name != "" {
+		database, empty = testdb.Kept(b, name)
+	} else {
+		database = testdb.New(b)
+	}
 	conn := database.Conn(b)
-	fill(b, conn, stored)
+	if empty {
+		fill(b, conn, stored)
+	}
+	if _, err := conn.Exec(b.Context(), "CHECKPOINT"); err != nil {
+		b.Fatal(err)
+	}
 	rows, err := conn.Query(b.Context(), `SELECT format('%s %s MB', relname, pg_relation_size(oid) / 1000000) FROM pg_class
-		WHERE relname ~ '^(operations|outcomes|wallets|wallet_sequences)' AND relkind IN ('r', 'i') ORDER BY relname`)
+		WHERE relname ~ '^(operations|outcomes|wallets|wallet_sequences|outbox)' AND relkind IN ('r', 'i') ORDER BY relname`)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,52 +57,31 @@ func BenchmarkStored(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Log(sizes)
-	steps := []struct {
-		name    string
-		service testdb.Service
-		run     func(context.Context, *pgx.Conn, []uuid.UUID) error
-		conn    *pgx.Conn
-	}{{name: "accept", service: testdb.API, run: accept}, {name: "apply", service: testdb.Worker, run: apply}}
-	for i, step := range steps {
-		config, err := db.Config(database.As(step.service))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if steps[i].conn, err = pgx.ConnectConfig(b.Context(), config.ConnConfig); err != nil {
-			b.Fatal(err)
-		}
-		defer steps[i].conn.Close(context.Background())
-	}
-	written := func(b *testing.B) (bytes int64) {
-		if err := conn.QueryRow(b.Context(), "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").Scan(&bytes); err != nil {
-			b.Fatal(err)
-		}
-		return bytes
-	}
+	api, worker := connect(b, database, testdb.API), connect(b, database, testdb.Worker)
 	for _, wallets := range []int{1, 100} {
-		for _, measured := range steps {
+		for _, measured := range []struct {
+			name string
+			id   func() (uuid.UUID, error)
+			conn *pgx.Conn
+		}{{"accept", uuid.NewRandom, api}, {"accept no-key", uuid.NewV7, api}, {"apply", uuid.NewRandom, worker}} {
 			b.Run(fmt.Sprintf("%s/wallets=%d", measured.name, wallets), func(b *testing.B) {
-				var wal int64
+				before := used(b, conn, measured.conn)
 				for b.Loop() {
 					b.StopTimer()
 					ids := some(b, conn, wallets)
-					for _, step := range steps {
-						before := written(b)
-						if step.name == measured.name {
-							b.StartTimer()
-						}
-						if err := step.run(b.Context(), step.conn, ids); err != nil {
-							b.Fatal(err)
-						}
-						b.StopTimer()
-						if step.name == measured.name {
-							wal += written(b) - before
-						}
-					}
+					step(b, measured.conn == api, func() error { return accept(b.Context(), api, ids, measured.id) })
+					step(b, measured.conn == worker, func() error { return apply(b.Context(), worker, ids) })
 					b.StartTimer()
 				}
-				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*batch), "µs/operation")
-				b.ReportMetric(float64(wal)/float64(b.N*batch), "B-WAL/operation")
+				b.StopTimer()
+				after := used(b, conn, measured.conn)
+				per := func(n int64) float64 { return float64(n) / float64(b.N*batch) }
+				b.ReportMetric(per(b.Elapsed().Microseconds()), "µs/operation")
+				b.ReportMetric(per(after.cpu-before.cpu)/1000, "cpu-µs/operation")
+				b.ReportMetric(per(after.wal-before.wal), "B-WAL/operation")
+				b.ReportMetric(per(after.pages-before.pages), "pages-in-WAL/operation")
+				b.ReportMetric(per(after.hits-before.hits), "hits/operation")
+				b.ReportMetric(per(after.reads-before.reads), "reads/operation")
 				b.ReportMetric(0, "ns/op")
 			})
 		}
@@ -96,29 +94,124 @@ const (
 )
 
 // fill makes the wallets, and as many finished operations as asked for, in the order in which they
-// would have been accepted. Indexes are built afterwards.
+// would have been accepted. They are frozen as they come, and indexes are built afterwards, so that
+// everything is written once.
 func fill(b *testing.B, conn *pgx.Conn, stored int) {
 	b.Helper()
+	uuid.EnableRandPool()
 	each := stored / storedWallets
-	for _, sql := range []string{
-		"SET maintenance_work_mem = '512MB'",
-		fmt.Sprintf("INSERT INTO wallets (id, currency, balance, applied_seq) SELECT gen_random_uuid(), 'EUR', %d, %[1]d FROM generate_series(1, %d)", each, storedWallets),
-		fmt.Sprintf("INSERT INTO wallet_sequences SELECT id, %d FROM wallets", each),
-		"ALTER TABLE operations DROP CONSTRAINT operations_pkey, DROP CONSTRAINT operations_id",
-		"ALTER TABLE outcomes DROP CONSTRAINT outcomes_pkey",
-		fmt.Sprintf("INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT id, n, gen_random_uuid(), 'DEPOSIT', 1 FROM generate_series(1, %d) n CROSS JOIN wallets", each),
-		fmt.Sprintf("INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT id, n, 'PROCESSED', n FROM generate_series(1, %d) n CROSS JOIN wallets", each),
-		"ALTER TABLE operations ADD PRIMARY KEY (wallet_id, seq)",
-		"ALTER TABLE operations ADD CONSTRAINT operations_id UNIQUE (id)",
-		"ALTER TABLE outcomes ADD PRIMARY KEY (wallet_id, seq)",
-		"VACUUM ANALYZE",
-		"CHECKPOINT",
-	} {
-		if _, err := conn.Exec(b.Context(), sql); err != nil {
-			b.Fatalf("%s: %v", sql, err)
+	exec := func(statements ...string) {
+		b.Helper()
+		for _, sql := range statements {
+			if _, err := conn.Exec(b.Context(), sql); err != nil {
+				b.Fatalf("%s: %v", sql, err)
+			}
 		}
 	}
+	// load copies rows of the columns in binary, of which row appends the fields.
+	load := func(table string, columns uint16, row func(fields []byte, wallet uuid.UUID, seq uint64) []byte) {
+		b.Helper()
+		rows, err := conn.Query(b.Context(), "SELECT id FROM wallets")
+		if err != nil {
+			b.Fatal(err)
+		}
+		wallets, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		if err != nil {
+			b.Fatal(err)
+		}
+		from, to := io.Pipe()
+		go func() {
+			buffered := bufio.NewWriterSize(to, 1<<16)
+			_, _ = buffered.WriteString("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+			var fields []byte
+			for seq := range each {
+				for _, wallet := range wallets {
+					fields = row(binary.BigEndian.AppendUint16(fields[:0], columns), wallet, uint64(seq+1))
+					_, _ = buffered.Write(fields)
+				}
+			}
+			_, _ = buffered.WriteString("\xff\xff")
+			_ = to.CloseWithError(buffered.Flush())
+		}()
+		if _, err := conn.PgConn().CopyFrom(b.Context(), from, "COPY "+table+" FROM STDIN (FORMAT binary, FREEZE)"); err != nil {
+			b.Fatalf("%s: %v", table, err)
+		}
+	}
+	exec("SET maintenance_work_mem = '4GB'",
+		fmt.Sprintf("INSERT INTO wallets (id, currency, balance, applied_seq) SELECT gen_random_uuid(), 'EUR', %d, %[1]d FROM generate_series(1, %d)", each, storedWallets),
+		fmt.Sprintf("INSERT INTO wallet_sequences SELECT id, %d FROM wallets", each),
+		"BEGIN",
+		"ALTER TABLE operations DROP CONSTRAINT operations_pkey, DROP CONSTRAINT operations_id",
+		"ALTER TABLE outcomes DROP CONSTRAINT outcomes_pkey",
+		"TRUNCATE operations, outcomes")
+	load("operations (wallet_id, seq, id, type, amount)", 5, func(fields []byte, wallet uuid.UUID, seq uint64) []byte {
+		id := uuid.New()
+		fields = field(number(field(fields, wallet[:]), seq), id[:])
+		return number(field(fields, []byte("DEPOSIT")), 1)
+	})
+	load("outcomes (wallet_id, seq, status, balance_after)", 4, func(fields []byte, wallet uuid.UUID, seq uint64) []byte {
+		return number(field(number(field(fields, wallet[:]), seq), []byte("PROCESSED")), seq)
+	})
+	exec("ALTER TABLE operations ADD PRIMARY KEY (wallet_id, seq)",
+		"ALTER TABLE operations ADD CONSTRAINT operations_id UNIQUE (id)",
+		"ALTER TABLE outcomes ADD PRIMARY KEY (wallet_id, seq)",
+		"COMMIT",
+		"VACUUM ANALYZE")
 	b.Logf("%d operations are stored", each*storedWallets)
+}
+
+// field appends a value in COPY's binary format.
+func field(fields, value []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(fields, uint32(len(value))), value...)
+}
+
+func number(fields []byte, n uint64) []byte {
+	return field(fields, binary.BigEndian.AppendUint64(nil, n))
+}
+
+func connect(b *testing.B, database testdb.Database, service testdb.Service) *pgx.Conn {
+	b.Helper()
+	config, err := db.Config(database.As(service))
+	if err != nil {
+		b.Fatal(err)
+	}
+	conn, err := pgx.ConnectConfig(b.Context(), config.ConnConfig)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// step counts the time of run if it is to be measured.
+func step(b *testing.B, measured bool, run func() error) {
+	b.Helper()
+	if measured {
+		b.StartTimer()
+		defer b.StopTimer()
+	}
+	if err := run(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// usage is what a backend used since it began: CPU in ns, bytes of WAL, whole pages in it, and buffers.
+type usage struct{ cpu, wal, pages, hits, reads int64 }
+
+// used returns the usage of the backend of a connection, seen from another one.
+func used(b *testing.B, owner, conn *pgx.Conn) (u usage) {
+	b.Helper()
+	_, err := conn.Exec(b.Context(), "SELECT pg_stat_force_next_flush()")
+	if err == nil {
+		err = owner.QueryRow(b.Context(), `SELECT split_part(pg_read_file(format('/proc/%s/schedstat', pid)), ' ', 1)::bigint, wal.wal_bytes::bigint, wal.wal_fpi, io.hits, io.reads
+			FROM (SELECT $1::int AS pid) p, pg_stat_get_backend_wal(pid) wal,
+			LATERAL (SELECT sum(hits)::bigint AS hits, sum(reads)::bigint AS reads FROM pg_stat_get_backend_io(pid) WHERE object = 'relation') io`,
+			conn.PgConn().PID()).Scan(&u.cpu, &u.wal, &u.pages, &u.hits, &u.reads)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return u
 }
 
 // some returns different wallets, each as likely as any other.
@@ -137,7 +230,7 @@ func some(b *testing.B, conn *pgx.Conn, wallets int) []uuid.UUID {
 }
 
 // accept is the api's flush of a batch on the wallets, without the lookup of known operations.
-func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID) error {
+func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func() (uuid.UUID, error)) error {
 	last := map[uuid.UUID]int64{}
 	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
@@ -154,7 +247,11 @@ func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID) error {
 	}
 	operations, outbox := walletdb.InsertOperationsParams{}, walletdb.InsertOutboxParams{Topic: "wallet-operations", Headers: `{"version":"1"}`}
 	for i := range batch {
-		wallet, id := wallets[i%len(wallets)], uuid.New()
+		wallet := wallets[i%len(wallets)]
+		id, err := newID()
+		if err != nil {
+			return err
+		}
 		last[wallet]++
 		operations.WalletIds = append(operations.WalletIds, wallet)
 		operations.Seqs = append(operations.Seqs, last[wallet])

@@ -55,6 +55,25 @@ func New(t testing.TB) Database {
 	return Database{URL: withPath(server, name)}
 }
 
+// Kept is New for a database that takes long to fill: it has the name, stays when the test ends, and
+// is made only if there is none. It reports whether it made it.
+func Kept(t testing.TB, name string) (database Database, made bool) {
+	t.Helper()
+	server := serverURL(t)
+	template, err := migratedTemplate(server)
+	if err != nil {
+		t.Fatalf("testdb: %v", err)
+	}
+	conn := Database{URL: server.String()}.Conn(t)
+	if err := conn.QueryRow(t.Context(), "SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&made); err != nil {
+		t.Fatalf("testdb: %v", err)
+	}
+	if made {
+		exec(t, server, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", pgx.Identifier{name}.Sanitize(), template))
+	}
+	return Database{URL: withPath(server, name)}, made
+}
+
 // As returns a connection string that logs in as a member of a service's role.
 func (d Database) As(service Service) string {
 	u, _ := url.Parse(d.URL)
