@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -20,6 +21,8 @@ const (
 	// From slow on something is slower than it should be, from standing on it stands still.
 	slow     = 2 * time.Second
 	standing = 30 * time.Second
+	// heldLong is when a transaction has held its locks for too long: those of the services end before.
+	heldLong = 10 * time.Second
 	// countedRows is up to how many rows are counted: of waiting outbox rows twice as many when some are
 	// older than the position.
 	countedRows  = 10_000
@@ -137,6 +140,13 @@ func status(ctx context.Context, c *call) error {
 func (c *call) look(ctx context.Context, conn *pgx.Conn) (statusReport, error) {
 	q := walletdb.New(conn)
 	r := statusReport{Problems: []string{}, Relays: []relayReport{}, Standing: []walletReport{}}
+	pending, err := db.PendingMigrations(ctx, conn)
+	if err != nil {
+		return r, err
+	}
+	if len(pending) > 0 {
+		r.problem("migrations are pending: %s; run them (dbmate up): a service that starts waits for them", strings.Join(pending, " "))
+	}
 	if err := r.addTotals(ctx, q); err != nil {
 		return r, err
 	}
@@ -144,6 +154,9 @@ func (c *call) look(ctx context.Context, conn *pgx.Conn) (statusReport, error) {
 		return r, err
 	}
 	if err := r.addRelays(ctx, q); err != nil {
+		return r, err
+	}
+	if err := r.addLockHolders(ctx, q, heldLong); err != nil {
 		return r, err
 	}
 	sessions, err := q.ServiceSessions(ctx)
@@ -310,6 +323,19 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 	}
 	if !fit {
 		r.problem("the relays' positions come from another database: ctl relay rebase")
+	}
+	return nil
+}
+
+// addLockHolders names the transactions that others may wait for, and how to end them.
+func (r *statusReport) addLockHolders(ctx context.Context, q *walletdb.Queries, openFor time.Duration) error {
+	holders, err := q.LockHolders(ctx, openFor.Milliseconds())
+	if err != nil {
+		return fmt.Errorf("read locks: %w", err)
+	}
+	for _, h := range holders {
+		r.problem("session %d (%s, %q, %s) has held locks of %s for %s; what waits for them goes on after SELECT pg_terminate_backend(%d)",
+			h.Pid, h.Login, h.Application, h.State, h.Tables, seconds(h.OpenSeconds), h.Pid)
 	}
 	return nil
 }

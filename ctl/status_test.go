@@ -179,6 +179,48 @@ func TestStatusCountsProcessesAndReachesTheCache(t *testing.T) {
 	s.expect("status --interval 100ms", "", 0, "redis: dial tcp 127.0.0.1:1")
 }
 
+func TestStatusNamesWhoHoldsLocks(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	queries, console := walletdb.New(database.Conn(t)), database.Conn(t)
+	exec(t, console, history)
+	exec(t, console, "SET application_name = 'console'")
+	problems := func(openFor time.Duration) string {
+		t.Helper()
+		var r statusReport
+		if err := r.addLockHolders(t.Context(), queries, openFor); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(r.Problems, "\n")
+	}
+	exec(t, console, "BEGIN")
+	exec(t, console, "SELECT count(*) FROM wallets") // as a dump does
+	if got := problems(0); got != "" {
+		t.Errorf("a reader is reported: %s", got)
+	}
+	exec(t, console, "SELECT FROM wallet_sequences WHERE wallet_id = w(2) FOR UPDATE")
+	got := problems(0)
+	for _, want := range []string{`"console", idle in transaction) has held locks of wallet_sequences for `, fmt.Sprintf("pg_terminate_backend(%d)", console.PgConn().PID())} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %q, want %s", got, want)
+		}
+	}
+	if got := problems(time.Hour); got != "" {
+		t.Errorf("reported before its time: %s", got)
+	}
+	exec(t, console, "ROLLBACK")
+	if got := problems(0); got != "" {
+		t.Errorf("reported after its end: %s", got)
+	}
+}
+
+func TestStatusNamesPendingMigrations(t *testing.T) {
+	t.Parallel()
+	s, conn := withHistory(t)
+	exec(t, conn, "DELETE FROM schema_migrations WHERE version = '20261124141500'")
+	s.expect("status", "", 0, "migrations are pending: 20261124141500_operator_actions.sql")
+}
+
 func TestColoursAreForATerminal(t *testing.T) {
 	t.Parallel()
 	r := statusReport{Problems: []string{"x"}, Relays: []relayReport{{Relay: "r", Paused: true}}, Standing: []walletReport{{}}}

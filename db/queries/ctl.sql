@@ -129,6 +129,21 @@ SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 
 FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND NOT r.rolsuper;
 
+-- LockHolders lists the transactions that have been open for so long and hold locks that accepting,
+-- publishing or applying may wait for. Those of the services end by their timeouts, so it is mostly
+-- somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them.
+-- name: LockHolders :many
+SELECT a.pid::integer AS pid, a.usename::text AS login, a.application_name::text AS application, coalesce(a.state, 'state unknown')::text AS state,
+  extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS open_seconds,
+  string_agg(DISTINCT l.relation::regclass::text, ', ')::text AS tables
+FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_locks l ON l.pid = a.pid
+WHERE a.datname = current_database() AND a.backend_type = 'client backend'
+  AND a.xact_start < clock_timestamp() - sqlc.arg(open_ms)::bigint * interval '1 ms'
+  AND l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+  AND l.relation = ANY ('{wallets,wallet_sequences,operations,outcomes,outbox,relay_positions}'::regclass[])
+GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start
+ORDER BY a.xact_start LIMIT 10;
+
 -- FindOperation returns pgx.ErrNoRows if there is no such operation. xid is that of the transaction
 -- that accepted it, which wrote its outbox row too: the row's hidden xmin, with the epoch that makes
 -- it a transaction of the past.

@@ -243,6 +243,58 @@ func (q *Queries) ListActions(ctx context.Context, maxRows int32) ([]OperatorAct
 	return items, nil
 }
 
+const lockHolders = `-- name: LockHolders :many
+SELECT a.pid::integer AS pid, a.usename::text AS login, a.application_name::text AS application, coalesce(a.state, 'state unknown')::text AS state,
+  extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS open_seconds,
+  string_agg(DISTINCT l.relation::regclass::text, ', ')::text AS tables
+FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_locks l ON l.pid = a.pid
+WHERE a.datname = current_database() AND a.backend_type = 'client backend'
+  AND a.xact_start < clock_timestamp() - $1::bigint * interval '1 ms'
+  AND l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+  AND l.relation = ANY ('{wallets,wallet_sequences,operations,outcomes,outbox,relay_positions}'::regclass[])
+GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start
+ORDER BY a.xact_start LIMIT 10
+`
+
+type LockHoldersRow struct {
+	Pid         int32
+	Login       string
+	Application string
+	State       string
+	OpenSeconds float64
+	Tables      string
+}
+
+// LockHolders lists the transactions that have been open for so long and hold locks that accepting,
+// publishing or applying may wait for. Those of the services end by their timeouts, so it is mostly
+// somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them.
+func (q *Queries) LockHolders(ctx context.Context, openMs int64) ([]LockHoldersRow, error) {
+	rows, err := q.db.Query(ctx, lockHolders, openMs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockHoldersRow
+	for rows.Next() {
+		var i LockHoldersRow
+		if err := rows.Scan(
+			&i.Pid,
+			&i.Login,
+			&i.Application,
+			&i.State,
+			&i.OpenSeconds,
+			&i.Tables,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const messageOfOperation = `-- name: MessageOfOperation :one
 SELECT o.id, o.topic, o.created_at, coalesce((SELECT p.reason FROM parked_rows p WHERE p.outbox_id = o.id), '')::text AS parked_reason
 FROM outbox o WHERE o.xid = ($1::text)::xid8 AND o.key = $2 AND position(convert_to($3::text, 'UTF8') IN o.payload) > 0
