@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // health is what /readyz tells. A lost dependency does not make the process unready: all replicas
@@ -111,7 +113,7 @@ func (h *health) watchPostgres(ctx context.Context) {
 		case <-ticker.C:
 		}
 		pingCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := h.pool.Ping(pingCtx)
+		err := h.canAccept(pingCtx)
 		cancel()
 		if lost := err != nil; ctx.Err() == nil && lost != h.postgresLost.Swap(lost) {
 			if lost {
@@ -121,6 +123,16 @@ func (h *health) watchPostgres(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// canAccept returns why Postgres commits nothing. A standby, or a server that somebody has set to be
+// read-only, still answers on the connections that are open.
+func (h *health) canAccept(ctx context.Context) error {
+	writes, err := walletdb.New(h.pool).TakesWrites(ctx)
+	if err == nil && !writes {
+		err = errors.New("it is read-only: a standby, or default_transaction_read_only")
+	}
+	return err
 }
 
 // sayGoodbye tells clients that keep their connection, while the process drains, to open another one:

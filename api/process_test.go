@@ -11,6 +11,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
 
@@ -103,6 +104,38 @@ func TestPostgresMayComeLateAndGo(t *testing.T) {
 	for _, message := range []string{"waiting for postgres", "flushes fail", "flushes work again", "postgres is lost", "postgres is back"} {
 		if said := a.lines(message); len(said) != 1 {
 			t.Errorf("%q was said %d times", message, len(said))
+		}
+	}
+}
+
+// A server that is set to be read-only refuses new connections only: those that are open must tell.
+func TestAReadOnlyPostgresIsLost(t *testing.T) {
+	t.Parallel()
+	config, err := db.Config(testdb.New(t).As(testdb.API))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 1
+	pool, err := db.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	h := &health{pool: pool}
+	for _, test := range []struct{ readOnly, want string }{
+		{"off", ""},
+		{"on", "it is read-only: a standby, or default_transaction_read_only"},
+		{"off", ""},
+	} {
+		if _, err := pool.Exec(t.Context(), "SET default_transaction_read_only = "+test.readOnly); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := h.canAccept(t.Context()); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("read-only %s: got %q, want %q", test.readOnly, got, test.want)
 		}
 	}
 }

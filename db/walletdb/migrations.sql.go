@@ -33,3 +33,15 @@ func (q *Queries) AppliedMigrations(ctx context.Context) ([]string, error) {
 	}
 	return items, nil
 }
+
+const takesWrites = `-- name: TakesWrites :one
+SELECT (current_setting('transaction_read_only') = 'off')::boolean
+`
+
+// TakesWrites reports false on a standby, and while the server is set to be read-only.
+func (q *Queries) TakesWrites(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, takesWrites)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
