@@ -23,7 +23,7 @@ var postgresSettings = map[string]string{
 	"listen_addresses":        "127.0.0.1",
 	"unix_socket_directories": "",
 	"max_connections":         "300",
-	"shared_buffers":          "256MB",
+	"shared_buffers":          "1GB", // taken from the machine as it is used
 	"max_wal_size":            "4GB",
 }
 
