@@ -119,19 +119,27 @@ func (q *queue) pause(sinceLast, interval time.Duration, lastSize int) time.Dura
 }
 
 // take returns the requests of the next flush, and whether a wallet among them is held. Requests of
-// held wallets fill at most half of it, so that the others go on.
+// held wallets fill at most half of it, so that the others go on. While more wait than it can take, one
+// wallet gets a quarter of it at most, so that a flood on one passes the others by.
 func (q *queue) take() (requests []*request, held bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	heldLeft := (q.limits.flush + 1) / 2
+	ofAWallet, taken := q.limits.flush, map[uuid.UUID]int(nil)
+	if len(q.waiting) > q.limits.flush && len(q.wallets) > 1 {
+		ofAWallet, taken = (q.limits.flush+3)/4, map[uuid.UUID]int{}
+	}
 	rest := q.waiting[:0]
 	for _, r := range q.waiting {
 		isHeld := q.wallets[r.walletID].held
 		switch {
 		case !r.waiting: // dropped
-		case len(requests) == q.limits.flush || isHeld && heldLeft == 0:
+		case len(requests) == q.limits.flush || isHeld && heldLeft == 0 || taken[r.walletID] == ofAWallet:
 			rest = append(rest, r)
 		default:
+			if taken != nil {
+				taken[r.walletID]++
+			}
 			if isHeld {
 				heldLeft--
 				held = true

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,9 +124,8 @@ func TestRequestsComeBackInFrontAndInOrder(t *testing.T) {
 
 func TestHeldWalletsLeaveHalfOfAFlushToOthers(t *testing.T) {
 	t.Parallel()
-	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 4})
-	stuck := uuid.New()
-	first := fill(t, q, stuck, 4)
+	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 9})
+	stuck := [][]*request{fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3)}
 	taken, held := q.take()
 	if held {
 		t.Error("held before anything was seen")
@@ -133,16 +133,38 @@ func TestHeldWalletsLeaveHalfOfAFlushToOthers(t *testing.T) {
 	for _, r := range taken {
 		r.held = true
 	}
-	fill(t, q, stuck, 4) // a new request of the wallet is held like the others
+	fill(t, q, stuck[0][0].walletID, 3) // a new request of the wallet is held like the others
 	q.putBack(taken)
-	others := fill(t, q, uuid.New(), 4)
+	others := append(fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3)...)
 	taken, held = q.take()
-	if !held || len(taken) != 4 || taken[0] != first[0] || taken[1] != first[1] || taken[2] != others[0] || taken[3] != others[1] {
+	want := append(slices.Concat(stuck[0], stuck[1][:2]), others[:4]...)
+	if !held || !slices.Equal(taken, want) {
 		t.Errorf("held = %v, %d taken", held, len(taken))
 	}
-	q.finish(taken[:1]) // its lock was free
+	q.finish(slices.Concat(stuck[0][:1], stuck[1][:1])) // their locks were free
+	if _, held = q.take(); !held {
+		t.Error("the third wallet is not held any more")
+	}
+	q.finish(stuck[2][:1])
 	if _, held = q.take(); held {
-		t.Error("held after one of the wallet's requests went through")
+		t.Error("held after one request of each wallet went through")
+	}
+}
+
+func TestAFloodOnOneWalletPassesOthersBy(t *testing.T) {
+	t.Parallel()
+	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 8})
+	flood := fill(t, q, uuid.New(), 12)
+	if taken, _ := q.take(); !slices.Equal(taken, flood[:8]) {
+		t.Errorf("%d of 12 requests taken although nobody else waits", len(taken))
+	}
+	flood = append(flood[8:], fill(t, q, flood[0].walletID, 8)...)
+	others := append(fill(t, q, uuid.New(), 1), fill(t, q, uuid.New(), 3)...)
+	if taken, _ := q.take(); !slices.Equal(taken, append(slices.Clone(flood[:2]), others[:3]...)) {
+		t.Errorf("%d taken", len(taken))
+	}
+	if taken, _ := q.take(); !slices.Equal(taken, append(slices.Clone(flood[2:4]), others[3])) {
+		t.Errorf("%d taken then", len(taken))
 	}
 }
 
