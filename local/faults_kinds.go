@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -494,7 +495,8 @@ func (f *campaign) failpoints() (kinds []kind) {
 }
 
 // dieAt starts a replica again with an order to die at a point. If it does not come there, the others
-// are killed until it does their work: only one relay leads, and which is not certain.
+// are killed until it does their work: only one relay leads. Kills at a fixed interval would keep pace with
+// the standby, which looks for the lock every 250 ms, and could come just after it each time.
 func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 	p := f.pick(which)
 	before := p.currentPID()
@@ -505,8 +507,8 @@ func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 	}
 	armed := p.currentPID()
 	dead := func() bool { now := p.currentPID(); return now != 0 && now != armed }
-	for range 10 {
-		if await(ctx, 3*time.Second, dead) {
+	for range 30 {
+		if await(ctx, time.Second+time.Duration(rand.IntN(250))*time.Millisecond, dead) {
 			return nil
 		}
 		for _, other := range f.replicas(which) {
