@@ -296,7 +296,7 @@ func (v *verifier) balanceAt(ctx context.Context, id uuid.UUID, version int64) (
 // outbox compares every message that is still kept, or those with one key, with its operation.
 func (v *verifier) outbox(ctx context.Context, key string) error {
 	queries := walletdb.New(v.conn)
-	edges, err := queries.OutboxEdges(ctx)
+	edges, err := queries.OutboxAge(ctx)
 	if err != nil {
 		return fmt.Errorf("find the outbox's ends: %w", err)
 	}

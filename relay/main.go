@@ -54,7 +54,7 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 	go func() { _ = admin.Serve(listener) }()
 	defer admin.Close()
 
-	config.postgres.MaxConns = 1
+	config.postgres.MaxConns = 2 // of upkeep
 	pool, err := db.Open(ctx, config.postgres)
 	if err != nil {
 		log.Error("open postgres", "error", err)

@@ -15,8 +15,8 @@ const (
 	// queryTimeout is longer than the server's own statement_timeout: it ends the wait for a server that
 	// does not answer at all.
 	queryTimeout = 12 * time.Second
-	// extentTimeout is enough for a backlog of a billion rows.
-	extentTimeout = 10 * time.Minute
+	// patience is enough to look at a billion rows that wait, or at 300 million remains of deleted ones.
+	patience = 10 * time.Minute
 )
 
 // planSettings make the plans that run those that are tested, whatever the statistics say, and none is
@@ -121,13 +121,7 @@ func (p postgres) window(ctx context.Context, prev string, maxRows int) ([]row, 
 }
 
 func (p postgres) extent(ctx context.Context, prev, cur string) (first, last int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, extentTimeout)
-	defer cancel()
-	err = pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
-		q := walletdb.New(tx)
-		if err := q.SetStatementTimeout(ctx, fmt.Sprint(extentTimeout.Milliseconds())); err != nil {
-			return err
-		}
+	err = patiently(ctx, p.conn, func(q *walletdb.Queries) error {
 		extent, err := q.RelayExtent(ctx, walletdb.RelayExtentParams{Prev: prev, Cur: cur})
 		first, last = extent.FirstID, extent.LastID
 		return err
@@ -136,6 +130,25 @@ func (p postgres) extent(ctx context.Context, prev, cur string) (first, last int
 		return 0, 0, fmt.Errorf("measure window: %w", err)
 	}
 	return first, last, nil
+}
+
+// transactor is a connection or a pool of them.
+type transactor interface {
+	walletdb.DBTX
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// patiently runs fn in a transaction whose statements may take longer than others.
+func patiently(ctx context.Context, conn transactor, fn func(q *walletdb.Queries) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		q := walletdb.New(tx)
+		if err := q.SetStatementTimeout(ctx, fmt.Sprint(patience.Milliseconds())); err != nil {
+			return err
+		}
+		return fn(q)
+	})
 }
 
 func (p postgres) page(ctx context.Context, at position, upTo int64) ([]row, error) {

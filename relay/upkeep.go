@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -19,39 +22,58 @@ const (
 	maxChunks  = 10
 )
 
-// upkeep measures the backlog and deletes old rows, beside the publishing, until ctx ends.
-func upkeep(ctx context.Context, conn walletdb.DBTX, relay string, retention time.Duration, status *status) {
-	q := walletdb.New(conn)
-	lost := false
-	for low := int64(0); sleep(ctx, upkeepInterval); {
-		var err error
-		if low, err = upkeepOnce(ctx, q, relay, low, retention, status); err != nil && !lost && ctx.Err() == nil {
-			status.log.Warn("upkeep of the outbox is interrupted, and tried again until it succeeds", "error", err)
+// upkeep measures the backlog and deletes old rows, beside the publishing, until ctx ends: each for itself,
+// as the search for the first row to delete can take minutes when a relay starts.
+func upkeep(ctx context.Context, pool *pgxpool.Pool, relay string, retention time.Duration, status *status) {
+	low := int64(0)
+	var work sync.WaitGroup
+	work.Go(func() {
+		repeat(ctx, "measuring the backlog", status.log, func() error { return measureBacklog(ctx, pool, relay, status) })
+	})
+	work.Go(func() {
+		repeat(ctx, "deleting old outbox rows", status.log, func() (err error) {
+			if !status.isLeading() {
+				return nil
+			}
+			var deleted int64
+			low, deleted, err = deleteOld(ctx, pool, low, retention)
+			status.metrics.deleted.Add(float64(deleted))
+			return err
+		})
+	})
+	work.Wait()
+}
+
+// repeat runs fn every upkeepInterval until ctx ends.
+func repeat(ctx context.Context, what string, log *slog.Logger, fn func() error) {
+	for lost := false; sleep(ctx, upkeepInterval); {
+		err := fn()
+		if err != nil && !lost && ctx.Err() == nil {
+			log.Warn(what+" is interrupted, and tried again until it succeeds", "error", err)
 		}
 		lost = err != nil
 	}
 }
 
-func upkeepOnce(ctx context.Context, q *walletdb.Queries, relay string, low int64, retention time.Duration, status *status) (int64, error) {
-	backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: relay, MaxRows: maxCounted})
+func measureBacklog(ctx context.Context, conn walletdb.DBTX, relay string, status *status) error {
+	backlog, err := walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: relay, MaxRows: maxCounted})
 	if err != nil {
-		return low, fmt.Errorf("measure backlog: %w", err)
+		return err
 	}
 	status.metrics.waitingRows.Set(float64(backlog.WaitingRows))
 	status.metrics.oldestWaiting.Set(backlog.OldestSeconds)
-	if !status.isLeading() {
-		return low, nil
-	}
-	low, deleted, err := deleteOld(ctx, q, low, retention)
-	status.metrics.deleted.Add(float64(deleted))
-	return low, err
+	return nil
 }
 
 // deleteOld deletes rows from the lowest id upwards, in chunks, until it comes to one that is to be
 // kept. low is an id below which there are no rows; deleteOld returns the next one.
-func deleteOld(ctx context.Context, q *walletdb.Queries, low int64, retention time.Duration) (_, deleted int64, err error) {
+func deleteOld(ctx context.Context, conn transactor, low int64, retention time.Duration) (_, deleted int64, err error) {
 	for range maxChunks {
-		first, err := q.FirstRow(ctx, low)
+		var first int64
+		err := patiently(ctx, conn, func(q *walletdb.Queries) (err error) {
+			first, err = q.FirstRow(ctx, low)
+			return err
+		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return low, deleted, nil
 		}
@@ -59,7 +81,7 @@ func deleteOld(ctx context.Context, q *walletdb.Queries, low int64, retention ti
 			return low, deleted, fmt.Errorf("find the first outbox row: %w", err)
 		}
 		low = first - 1
-		n, err := q.DeletePublished(ctx, walletdb.DeletePublishedParams{After: low, UpTo: low + chunkWidth, RetentionSeconds: retention.Seconds()})
+		n, err := walletdb.New(conn).DeletePublished(ctx, walletdb.DeletePublishedParams{After: low, UpTo: low + chunkWidth, RetentionSeconds: retention.Seconds()})
 		if err != nil {
 			return low, deleted, fmt.Errorf("delete old outbox rows: %w", err)
 		}

@@ -30,7 +30,7 @@ func TestRowsAreDeletedOnlyWhenOldAndPublishedByAll(t *testing.T) {
 		t.Helper()
 		var deleted, left int64
 		var err error
-		if low, deleted, err = deleteOld(ctx, walletdb.New(relay), low, 24*time.Hour); err != nil {
+		if low, deleted, err = deleteOld(ctx, relay, low, 24*time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if err := owner.QueryRow(ctx, "SELECT count(*) FROM outbox").Scan(&left); err != nil {
@@ -90,7 +90,7 @@ func TestALongTransactionKeepsNoRowFromBeingDeleted(t *testing.T) {
 		exec("UPDATE outbox SET created_at = now() - interval '25 hours'")
 		exec("UPDATE relay_positions SET prev = pg_current_snapshot()")
 		var deleted int64
-		if low, deleted, err = deleteOld(ctx, walletdb.New(owner), low, 24*time.Hour); err != nil || deleted != 3000 {
+		if low, deleted, err = deleteOld(ctx, owner, low, 24*time.Hour); err != nil || deleted != 3000 {
 			t.Errorf("round %d: %d rows deleted, want 3000 (%v)", round, deleted, err)
 		}
 	}
@@ -100,8 +100,40 @@ func TestALongTransactionKeepsNoRowFromBeingDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	exec("UPDATE outbox SET created_at = now() - interval '25 hours'")
-	if _, deleted, err := deleteOld(ctx, walletdb.New(owner), 0, 24*time.Hour); err != nil || deleted != 0 {
+	if _, deleted, err := deleteOld(ctx, owner, 0, 24*time.Hour); err != nil || deleted != 0 {
 		t.Errorf("%d rows deleted that nobody has published (%v)", deleted, err)
+	}
+}
+
+// A relay that starts searches through the remains of all that was ever deleted and is not vacuumed.
+func TestTheSearchForTheFirstRowMayTakeItsTime(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	owner := database.Conn(t)
+	put(t, owner, "t", "a", 1, 10)
+	relay, err := pgx.Connect(ctx, database.As(testdb.Relay))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close(ctx)
+	if _, err := relay.Exec(ctx, "SET statement_timeout = '200ms'"); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := owner.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Rollback(ctx)
+	if _, err := lock.Exec(ctx, "LOCK outbox"); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(600*time.Millisecond, func() { _ = lock.Commit(ctx) })
+	if low, _, err := deleteOld(ctx, relay, 0, 24*time.Hour); err != nil || low != 0 {
+		t.Errorf("low mark %d, %v", low, err)
+	}
+	var after string
+	if err := relay.QueryRow(ctx, "SHOW statement_timeout").Scan(&after); err != nil || after != "200ms" {
+		t.Errorf("afterwards statement_timeout is %s (%v)", after, err)
 	}
 }
 

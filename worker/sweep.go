@@ -105,23 +105,28 @@ func (s *sweeper) works() {
 	s.health.ok("sweep")
 }
 
-// findStart searches the outbox by halves for the first row that is not too old: nothing but id is
-// indexed.
+// findStart searches the outbox for the first row that is not too old: in growing steps back from the
+// last one, and then by halves, as nothing but id is indexed. It keeps away from the remains of deleted
+// rows, which lie at the beginning: a query that comes upon them reads them all.
 func (s *sweeper) findStart(ctx context.Context, q *walletdb.Queries) error {
-	edges, err := q.OutboxEdges(ctx)
+	last, err := q.LastOutboxID(ctx)
 	if err != nil {
 		return err
 	}
-	after := sort.Search(int(edges.LastID-edges.FirstID), func(i int) bool {
-		older, queryErr := q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{
-			ID: edges.FirstID + int64(i), AgeMs: sweepLookBack * s.distance.Milliseconds(),
-		})
+	older := func(id int64) bool {
+		older, queryErr := q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{ID: id, AgeMs: sweepLookBack * s.distance.Milliseconds()})
 		if queryErr != nil {
 			err = queryErr
 		}
-		return !older
-	})
-	s.outboxID = edges.FirstID + int64(after) - 1
+		return older
+	}
+	step := int64(1)
+	for step < last && err == nil && !older(last-step) {
+		step *= 2
+	}
+	from := max(last-step, 0)
+	young := sort.Search(int(last-from), func(i int) bool { return err != nil || !older(from+int64(i)) })
+	s.outboxID = from + int64(young) - 1
 	return err
 }
 

@@ -88,6 +88,35 @@ func TestASweeperBeginsInTheRecentPast(t *testing.T) {
 	}
 }
 
+// A transaction that stays open keeps the remains of every row that is deleted meanwhile.
+func TestASweeperThatBeginsReadsNoRemainsOfDeletedRows(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.exec("INSERT INTO outbox (topic, key, payload) SELECT $1, '', '' FROM generate_series(1, 100000)", s.topic)
+	long := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
+	long.exec("BEGIN ISOLATION LEVEL REPEATABLE READ")
+	long.exec("SELECT FROM outbox LIMIT 1")
+	s.grow("1 day")
+	s.exec("DELETE FROM outbox WHERE id < 99900")
+	s.exec("INSERT INTO outbox (topic, key, payload) SELECT $1, '', '' FROM generate_series(1, 1000)", s.topic)
+	sweeper, _ := s.sweeper(time.Minute)
+	buffers := func() (read int) {
+		s.exec("SELECT pg_stat_force_next_flush()")
+		s.scan(&read, "SELECT sum(hits + reads) FROM pg_stat_get_backend_io(pg_backend_pid()) WHERE object = 'relation'")
+		return read
+	}
+	before := buffers()
+	if err := sweeper.findStart(t.Context(), walletdb.New(s.conn)); err != nil {
+		t.Fatal(err)
+	}
+	if read := buffers() - before; read > 1000 {
+		t.Errorf("reads %d buffers", read)
+	}
+	if sweeper.outboxID != 100000 {
+		t.Errorf("begins after %d, want 100000, the last old row", sweeper.outboxID)
+	}
+}
+
 // Not even the outbox knows of these operations any more.
 func TestTheWalkFindsWhatWasBehindInThePassBefore(t *testing.T) {
 	t.Parallel()

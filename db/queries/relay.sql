@@ -84,7 +84,7 @@ FROM relay_positions p CROSS JOIN LATERAL (
 ) w WHERE p.relay = @relay;
 
 -- FirstRow returns the smallest id of the outbox greater than after. Told how far rows are deleted,
--- it does not walk over their remains.
+-- it does not walk over their remains, 2 µs each: give it a statement_timeout of its own for the first time.
 -- name: FirstRow :one
 SELECT id FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT 1;
 

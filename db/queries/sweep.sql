@@ -5,10 +5,10 @@
 SELECT (pg_try_advisory_lock(hashtext('wallet-worker sweep'))
   AND set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false) IS NOT NULL)::boolean AS held;
 
--- OutboxEdges returns the first and last id of the outbox, zeros if it is empty.
--- name: OutboxEdges :one
-SELECT coalesce((SELECT id FROM outbox ORDER BY id LIMIT 1), 0)::bigint AS first_id,
-       coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS last_id;
+-- LastOutboxID returns the last id of the outbox, zero if it is empty. Its first one would be a walk over the
+-- remains of all that were deleted before it and are not vacuumed.
+-- name: LastOutboxID :one
+SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS id;
 
 -- OutboxOlderThan says whether the first row from id on is older than a time.
 -- name: OutboxOlderThan :one

@@ -11,6 +11,19 @@ import (
 	"github.com/google/uuid"
 )
 
+const lastOutboxID = `-- name: LastOutboxID :one
+SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS id
+`
+
+// LastOutboxID returns the last id of the outbox, zero if it is empty. Its first one would be a walk over the
+// remains of all that were deleted before it and are not vacuumed.
+func (q *Queries) LastOutboxID(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, lastOutboxID)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
 const outboxAfter = `-- name: OutboxAfter :many
 SELECT id, topic, payload, headers, (created_at < now() - $1::bigint * interval '1 millisecond')::boolean AS old
 FROM outbox WHERE id > $2::bigint ORDER BY id LIMIT $3::bigint
@@ -56,24 +69,6 @@ func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]Out
 		return nil, err
 	}
 	return items, nil
-}
-
-const outboxEdges = `-- name: OutboxEdges :one
-SELECT coalesce((SELECT id FROM outbox ORDER BY id LIMIT 1), 0)::bigint AS first_id,
-       coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS last_id
-`
-
-type OutboxEdgesRow struct {
-	FirstID int64
-	LastID  int64
-}
-
-// OutboxEdges returns the first and last id of the outbox, zeros if it is empty.
-func (q *Queries) OutboxEdges(ctx context.Context) (OutboxEdgesRow, error) {
-	row := q.db.QueryRow(ctx, outboxEdges)
-	var i OutboxEdgesRow
-	err := row.Scan(&i.FirstID, &i.LastID)
-	return i, err
 }
 
 const outboxOlderThan = `-- name: OutboxOlderThan :one
