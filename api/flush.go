@@ -30,6 +30,9 @@ const (
 	// retryPause is the pause after an error that is nobody's fault.
 	retryPause = 100 * time.Millisecond
 
+	// heldAgain is how long the log says nothing about further wallets that are held.
+	heldAgain = 10 * time.Second
+
 	// messageHeaders marks the outbox rows of operations with the version of their message.
 	messageHeaders = `{"version":"` + messageVersion + `"}`
 	messageVersion = "1"
@@ -55,6 +58,7 @@ type flusher struct {
 	conn        *pgx.Conn // nil: connect first
 	lookupUntil time.Time
 	failing     bool // said so in the log
+	heldSaid    time.Time
 }
 
 // run flushes until the context ends. Waiting requests then end by their own contexts.
@@ -335,6 +339,7 @@ func (f *flusher) deliver(requests []*request, answers []answer) (held []*reques
 	for i, r := range requests {
 		if r.held = errors.Is(answers[i].err, errHeld); r.held {
 			held = append(held, r)
+			f.sayHeld(r.walletID)
 		} else {
 			answered = append(answered, r)
 		}
@@ -346,6 +351,14 @@ func (f *flusher) deliver(requests []*request, answers []answer) (held []*reques
 		}
 	}
 	return held
+}
+
+// sayHeld names a wallet whose requests wait for another transaction to end.
+func (f *flusher) sayHeld(walletID uuid.UUID) {
+	if time.Since(f.heldSaid) > heldAgain {
+		f.heldSaid = time.Now()
+		slog.Warn("wallet is locked by another transaction, its operations wait", "wallet", walletID)
+	}
 }
 
 // failed notes an error that is not the requests' fault, and says so once.

@@ -278,6 +278,9 @@ func TestATransactionLeftOpenIsEndedAndHoldsItsWalletNoLonger(t *testing.T) {
 	if took := time.Since(start); took < 2*time.Second || took > 7*time.Second {
 		t.Errorf("the wallet was held for %v, not for the 5 s of the session's limit", took)
 	}
+	if said := other.lines("wallet is locked by another transaction"); len(said) != 1 || !strings.Contains(said[0], walletID.String()) {
+		t.Errorf("the log says of the wallet: %q", said)
+	}
 	mustBeDense(t, database.Conn(t), walletID, 1)
 
 	// The stopped process wakes up, finds its transaction gone, and does the same flush again.
