@@ -62,12 +62,9 @@ check-contracts:
 # oasdiff looks at what servers and clients send. breaking.txt adds what breaks a program written against
 # a generated client: names that are gone, optional fields that no longer come.
 check-breaking:
-	@if tag=$$(git describe --tags --abbrev=0 2>/dev/null); then \
-	  echo "openapi.yaml against that of $$tag"; \
-	  $(OASDIFF) breaking --fail-on WARN --severity-levels local/clients/breaking.txt $$tag:openapi.yaml openapi.yaml; \
-	else \
-	  echo 'no tag yet: nothing that openapi.yaml could break'; \
-	fi
+	@read -r commit tag <local/last_release; \
+	echo "openapi.yaml against that of $$tag"; \
+	$(OASDIFF) breaking --fail-on WARN --severity-levels local/clients/breaking.txt $$commit:openapi.yaml openapi.yaml
 
 check-generated:
 	@state() { git status --porcelain; git diff; }; before=$$(state); \
