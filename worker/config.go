@@ -118,7 +118,7 @@ func kafkaConfig(env map[string]string, brokers, group, instance string) (proper
 		// The default back-off of one second stalls a consumer that keeps up.
 		"fetch.wait.max.ms":          50,
 		"fetch.queue.backoff.ms":     10,
-		"queued.min.messages":        10_000,
+		"queued.min.messages":        4_000,
 		"queued.max.messages.kbytes": 16_384,
 		"check.crcs":                 true,
 		"auto.commit.interval.ms":    500,
