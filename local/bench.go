@@ -175,8 +175,9 @@ func (e brokenError) Error() string { return strings.Join(e, "; ") }
 type bed struct {
 	*stack
 	*benchmark
-	sc   scenario
-	conn *pgx.Conn
+	sc     scenario
+	warmUp time.Duration
+	conn   *pgx.Conn
 	// ballast is wallets whose operations are neither the load's nor in the log.
 	ballast []uuid.UUID
 	// settledAfter is how long the relay and the worker were busy after they had started on the ballast.
@@ -186,7 +187,7 @@ type bed struct {
 // scenario measures one scenario and checks every promise. Dropping the last scenario's database has
 // made Postgres write everything out, so that each begins with a checkpoint behind it.
 func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err error) {
-	t := &bed{benchmark: b, sc: sc}
+	t := &bed{benchmark: b, sc: sc, warmUp: max(b.warmUp, sc.warmUp)}
 	t.stack = newStack(b.state, b.config, b.bin, io.Discard)
 	if sc.yardstick {
 		return sc.run(t, ctx)

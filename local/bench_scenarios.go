@@ -21,10 +21,12 @@ type scenario struct {
 	name          string
 	wallets       int // 0: one
 	connections   int
-	ratePerSecond int // 0: closed loop
+	ratePerSecond int           // 0: closed loop
+	warmUp        time.Duration // if longer than that of the others
 	withoutKeys   bool
 	withdrawUpTo  int64 // more than deposits bring: many fail
 	zipf          bool  // some wallets are far busier than others
+	flood         int   // operations a second to one more wallet; 0: closed loop
 	batch         int   // operations of a request; 0: the call for a single one
 	resendPercent int
 	readPercent   int
@@ -42,6 +44,8 @@ type scenario struct {
 }
 
 func scenarios(rows int, stallsWatched time.Duration) []scenario {
+	// At 1,000 operations a second it takes longer until Kafka's code is compiled and caches are filled.
+	const slow = 20 * time.Second
 	all := yardsticks()
 	for _, c := range []int{1, 64, 256, 1000, 2000} {
 		all = append(all, scenario{name: fmt.Sprintf("one wallet, c=%d", c), connections: c, pipeline: c == 256})
@@ -49,10 +53,10 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 	return append(all,
 		scenario{name: "one wallet, c=256, no keys", connections: 256, withoutKeys: true},
 		scenario{name: "one wallet, c=1000, no keys", connections: 1000, withoutKeys: true},
-		scenario{name: "one wallet, 1000/s", connections: 256, ratePerSecond: 1000},
+		scenario{name: "one wallet, 1000/s", connections: 256, ratePerSecond: 1000, warmUp: slow},
 		scenario{name: "one wallet, 5000/s", connections: 1000, ratePerSecond: 5000},
-		scenario{name: "interval 0, 1000/s", connections: 256, ratePerSecond: 1000, env: []string{"BATCH_INTERVAL=0s"}},
-		scenario{name: "interval 10 ms, 1000/s", connections: 256, ratePerSecond: 1000, env: []string{"BATCH_INTERVAL=10ms"}},
+		scenario{name: "interval 0, 1000/s", connections: 256, ratePerSecond: 1000, warmUp: slow, env: []string{"BATCH_INTERVAL=0s"}},
+		scenario{name: "interval 10 ms, 1000/s", connections: 256, ratePerSecond: 1000, warmUp: slow, env: []string{"BATCH_INTERVAL=10ms"}},
 		scenario{name: "lone operations", connections: 4, ratePerSecond: 5, watchEvery: time.Millisecond},
 		scenario{name: "many fail, c=256", connections: 256, withdrawUpTo: 4000},
 		scenario{name: "replays, c=256", connections: 256, resendPercent: 11},
@@ -63,6 +67,7 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 		scenario{name: "10000 wallets, c=256", wallets: 10_000, connections: 256, pipeline: true},
 		scenario{name: "10000 wallets, zipf, c=256", wallets: 10_000, connections: 256, zipf: true},
 		scenario{name: "neighbours", wallets: 1000, connections: 256, ratePerSecond: 1000, run: (*bed).neighbours, lasts: 35 * time.Second},
+		scenario{name: "neighbours of 5000/s", wallets: 1000, connections: 256, ratePerSecond: 1000, flood: 5000, run: (*bed).neighbours, lasts: 35 * time.Second},
 		scenario{name: "drain, one wallet", rows: rows, run: (*bed).drain, lasts: 10*time.Second + time.Duration(rows)*80*time.Microsecond},
 		scenario{name: "drain, 1000 wallets", wallets: 1000, rows: rows / 4, run: (*bed).drain, lasts: 10*time.Second + time.Duration(rows/4)*140*time.Microsecond},
 		scenario{name: "stalls, 1000/s", connections: 256, ratePerSecond: 1000, byName: true, run: (*bed).stalls, lasts: stallsWatched + 30*time.Second},
@@ -83,7 +88,7 @@ func (sc scenario) estimate(b *benchmark) time.Duration {
 	if sc.lasts > 0 {
 		return sc.lasts
 	}
-	total := b.warmUp + b.measured
+	total := max(b.warmUp, sc.warmUp) + b.measured
 	if !sc.yardstick {
 		total += 7 * time.Second
 	}
@@ -221,7 +226,7 @@ func (t *bed) neighbours(ctx context.Context) (figures, error) {
 		return alone, err
 	}
 	flood := t.load(flooded)
-	flood.ratePerSecond, flood.connections, flood.duration = 0, 1000, time.Hour
+	flood.ratePerSecond, flood.connections, flood.duration = t.sc.flood, 1000, time.Hour
 	flooding := make(chan []operation, 1)
 	go func() { flooding <- flood.send(ctx) }()
 	f, beside, err := t.besideFlood(ctx, inTurn(), flood)
