@@ -17,8 +17,8 @@ const (
 
 	// A partition with maxQueued messages waiting is paused until it is down to resumeQueued. Kafka's
 	// client throws away what it has fetched of a paused partition, so the two are far apart.
-	maxQueued    = 50_000
-	resumeQueued = 25_000
+	maxQueued    = 20_000
+	resumeQueued = 10_000
 
 	stopTimeout  = 3 * time.Second // for running transactions
 	closeTimeout = 1500 * time.Millisecond
