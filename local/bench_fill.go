@@ -9,29 +9,46 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// outboxKept is how many rows an outbox keeps at most: those of older operations are deleted by now.
+const outboxKept = 10_000_000
+
 // fill stores operations in SQL, as the services would have: dense in each wallet, each with its
 // outbox row, deposits of 1 so that a balance is its sequence. With applied they are history: applied,
-// published, and the relay is past them. No service that uses these rows may run meanwhile.
+// published, and the relay is past them; its indexes are built at the end. No service that uses these rows
+// may run meanwhile.
 func fill(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, rows int, applied bool) error {
-	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
-		return err
-	}
 	const atOnce = 100_000
 	perWallet := max(1, rows/len(wallets))
 	rounds := max(1, atOnce/len(wallets)) // sequences that each wallet gets at once
+	before := []string{"SET synchronous_commit = off"}
+	after := []string{"VACUUM ANALYZE", "RESET synchronous_commit"} // autovacuum would have come by
+	if applied {
+		before = append(before,
+			"ALTER TABLE operations DROP CONSTRAINT operations_pkey, DROP CONSTRAINT operations_id",
+			"ALTER TABLE outcomes DROP CONSTRAINT outcomes_pkey")
+		after = append([]string{
+			"SET maintenance_work_mem = '1GB'",
+			"ALTER TABLE operations ADD PRIMARY KEY (wallet_id, seq), ADD CONSTRAINT operations_id UNIQUE (id)",
+			"ALTER TABLE outcomes ADD PRIMARY KEY (wallet_id, seq)",
+			"UPDATE relay_positions SET prev = pg_current_snapshot(), cur = NULL, after_id = 0, last_id = 0",
+		}, after...)
+	}
+	if err := execAll(ctx, conn, before); err != nil {
+		return err
+	}
 	for from := 0; from < perWallet; from += rounds {
-		if err := fillSome(ctx, conn, topic, wallets, from+1, min(perWallet, from+rounds), applied); err != nil {
+		kept := (perWallet-from)*len(wallets) <= outboxKept
+		if err := fillSome(ctx, conn, topic, wallets, from+1, min(perWallet, from+rounds), applied, kept); err != nil {
 			return fmt.Errorf("fill: %w", err)
 		}
 	}
-	if applied {
-		if _, err := conn.Exec(ctx, "UPDATE relay_positions SET prev = pg_current_snapshot(), cur = NULL, after_id = 0, last_id = 0"); err != nil {
-			return err
-		}
-	}
-	for _, sql := range []string{"VACUUM ANALYZE", "RESET synchronous_commit"} { // autovacuum would have by now
+	return execAll(ctx, conn, after)
+}
+
+func execAll(ctx context.Context, conn *pgx.Conn, statements []string) error {
+	for _, sql := range statements {
 		if _, err := conn.Exec(ctx, sql); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", sql, err)
 		}
 	}
 	return nil
@@ -39,7 +56,7 @@ func fill(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID
 
 // fillSome adds the sequences from … to. The outbox gets its rows in transactions as large as flushes:
 // the plans of the relay's queries depend on how many rows an xid has.
-func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, from, to int, applied bool) error {
+func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, from, to int, applied, outbox bool) error {
 	_, err := conn.Exec(ctx, `CREATE TEMP TABLE filled AS
 		SELECT w.id AS wallet_id, n::bigint AS seq, gen_random_uuid() AS id, row_number() OVER (ORDER BY n) / 250 AS flush
 		FROM generate_series($2::int, $3::int) n, unnest($1::uuid[]) w (id)`, wallets, from, to)
@@ -47,29 +64,26 @@ func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.
 		return err
 	}
 	steps := []string{
-		`CREATE INDEX ON filled (flush)`,
 		`INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT wallet_id, seq, id, 'DEPOSIT', 1 FROM filled ORDER BY seq`,
 		`UPDATE wallet_sequences s SET last_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE s.wallet_id = f.wallet_id`,
-		`DO $$ BEGIN
+	}
+	if outbox {
+		steps = append(steps, `CREATE INDEX ON filled (flush)`,
+			`DO $$ BEGIN
 			FOR n IN 0 .. (SELECT max(flush) FROM filled) LOOP
-				INSERT INTO outbox (topic, headers, key, payload) SELECT '` + topic + `', '{"version":"1"}', wallet_id, convert_to(format(
+				INSERT INTO outbox (topic, headers, key, payload) SELECT '`+topic+`', '{"version":"1"}', wallet_id, convert_to(format(
 					'{"walletId":"%s","sequence":%s,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"%s"}',
 					wallet_id, seq, id, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8') FROM filled WHERE flush = n ORDER BY seq;
 				COMMIT;
 			END LOOP;
-		END $$`,
+		END $$`)
 	}
 	if applied {
 		steps = append(steps,
 			`INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM filled ORDER BY seq`,
 			`UPDATE wallets w SET balance = f.seq, applied_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE w.id = f.wallet_id`)
 	}
-	for _, sql := range append(steps, `DROP TABLE filled`) {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return err
-		}
-	}
-	return nil
+	return execAll(ctx, conn, append(steps, `DROP TABLE filled`))
 }
 
 // store fills what the scenario begins with into wallets of its own, while the relay and the worker
