@@ -119,17 +119,17 @@ func TestTheSearchForTheFirstRowMayTakeItsTime(t *testing.T) {
 	if _, err := relay.Exec(ctx, "SET statement_timeout = '200ms'"); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := owner.Begin(ctx)
-	if err != nil {
+	if _, err := owner.Exec(ctx, "BEGIN; LOCK outbox"); err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Rollback(ctx)
-	if _, err := lock.Exec(ctx, "LOCK outbox"); err != nil {
-		t.Fatal(err)
-	}
-	time.AfterFunc(600*time.Millisecond, func() { _ = lock.Commit(ctx) })
-	if low, _, err := deleteOld(ctx, relay, 0, 24*time.Hour); err != nil || low != 0 {
-		t.Errorf("low mark %d, %v", low, err)
+	unlocked := make(chan error)
+	time.AfterFunc(600*time.Millisecond, func() {
+		_, err := owner.Exec(ctx, "COMMIT")
+		unlocked <- err
+	})
+	low, _, err := deleteOld(ctx, relay, 0, 24*time.Hour)
+	if unlockErr := <-unlocked; err != nil || unlockErr != nil || low != 0 {
+		t.Errorf("low mark %d, %v, %v", low, err, unlockErr)
 	}
 	var after string
 	if err := relay.QueryRow(ctx, "SHOW statement_timeout").Scan(&after); err != nil || after != "200ms" {
