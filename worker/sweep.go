@@ -126,7 +126,9 @@ func (s *sweeper) findStart(ctx context.Context, q *walletdb.Queries) error {
 	}
 	from := max(last-step, 0)
 	young := sort.Search(int(last-from), func(i int) bool { return err != nil || !older(from+int64(i)) })
-	s.outboxID = from + int64(young) - 1
+	if err == nil { // or the next sweep would begin where this search was cut off
+		s.outboxID = from + int64(young) - 1
+	}
 	return err
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -114,6 +116,31 @@ func TestASweeperThatBeginsReadsNoRemainsOfDeletedRows(t *testing.T) {
 	}
 	if sweeper.outboxID != 100000 {
 		t.Errorf("begins after %d, want 100000, the last old row", sweeper.outboxID)
+	}
+}
+
+// failsAfter is a connection that is lost after some queries for a row.
+type failsAfter struct {
+	walletdb.DBTX
+	left int
+}
+
+func (f *failsAfter) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if f.left--; f.left < 0 {
+		return explained{errors.New("connection lost")}
+	}
+	return f.DBTX.QueryRow(ctx, sql, args...)
+}
+
+func TestASearchForTheStartThatFailsIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	s.accept(s.wallet(), repeat(1, 100)...)
+	for queries := range 5 {
+		sweeper, _ := s.sweeper(time.Minute)
+		if err := sweeper.findStart(t.Context(), walletdb.New(&failsAfter{s.conn, queries})); err == nil || sweeper.outboxID != 0 {
+			t.Errorf("lost after %d queries: %v, begins after %d", queries, err, sweeper.outboxID)
+		}
 	}
 }
 
