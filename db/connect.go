@@ -114,7 +114,7 @@ func Close(pool *pgxpool.Pool) {
 func limitSilence(_, _ string, raw syscall.RawConn) error {
 	var err error
 	if controlErr := raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence.Milliseconds()))
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, silenceOption, silenceValue)
 	}); controlErr != nil {
 		return controlErr
 	}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 )
 
 // tooBusyPercent is more than an idle machine's background work.
@@ -258,14 +258,22 @@ func (b *benchmark) conditions(runs int) (report, error) {
 		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.kafka, Runs: runs,
 		WarmUp: b.warmUp.String(), Measured: b.measured.String(), Commit: commit(b.root),
 	}
-	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
+	var err error
+	if r.Kernel, err = kernel(); err != nil {
 		return r, err
 	}
-	r.Kernel = "Linux " + strings.TrimSpace(string(kernel))
 	if r.FdatasyncP50Ms, err = measureFdatasync(); err != nil {
 		return r, err
 	}
 	r.BusyBeforePercent, err = measureBusy(time.Second)
 	return r, err
+}
+
+// kernel is the operating system's, with its release.
+func kernel() (string, error) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:]), nil
 }

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -180,36 +179,13 @@ func measureFdatasync() (p50Ms float64, err error) {
 		if _, err := file.WriteAt(block, i*int64(len(block))); err != nil {
 			return 0, err
 		}
-		if err := syscall.Fdatasync(int(file.Fd())); err != nil {
+		if err := fdatasync(file); err != nil {
 			return 0, err
 		}
 		took = append(took, time.Since(started))
 	}
 	slices.Sort(took)
 	return float64(took[rounds/2].Microseconds()) / 1000, nil
-}
-
-// measureBusy tells how much of the machine something else takes.
-func measureBusy(during time.Duration) (percent float64, err error) {
-	read := func() (busy, total int64, err error) {
-		text, err := os.ReadFile("/proc/stat")
-		if err != nil {
-			return 0, 0, err
-		}
-		var user, nice, system, idle, wait, irq, softirq, steal int64
-		if _, err := fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq, &steal); err != nil {
-			return 0, 0, err
-		}
-		busy = user + nice + system + irq + softirq + steal
-		return busy, busy + idle + wait, nil
-	}
-	busy, total, err := read()
-	if err != nil {
-		return 0, err
-	}
-	time.Sleep(during)
-	busyAfter, totalAfter, err := read()
-	return 100 * float64(busyAfter-busy) / float64(max(1, totalAfter-total)), err
 }
 
 // commit is the version of the code that is measured.

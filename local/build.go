@@ -35,7 +35,7 @@ func workspace() (string, error) {
 func build(ctx context.Context, root, bin string, out io.Writer, flags ...string) error {
 	for tool, packages := range map[string]string{"go": "golang", "gcc": "gcc libc6-dev"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("building needs %s on PATH (Debian: apt-get install %s)", tool, packages)
+			return fmt.Errorf("building needs %s on PATH (Debian: apt-get install %s; macOS: xcode-select --install)", tool, packages)
 		}
 	}
 	started := time.Now()

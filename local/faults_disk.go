@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 )
 
 // smallDisk is a file system in memory for the tables that grow fastest. It is full as soon as it is
@@ -30,12 +29,7 @@ func (f *campaign) planSmallDisk() {
 		f.disk.err = errors.New("a file system of its own takes root")
 		return
 	}
-	f.disk.err = onLauncherThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("unshare: %w", err)
-		}
-		return unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, "")
-	})
+	f.disk.err = onLauncherThread(ownMounts)
 }
 
 // moveToSmallDisk moves the outbox and the outcomes: neither can anything be accepted without the one
@@ -58,7 +52,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	}
 	f.disk.err = onLauncherThread(func() error {
 		options := fmt.Sprintf("size=%d,mode=0700,uid=%s,gid=%s", smallDiskBytes, nobody.Uid, nobody.Gid)
-		return unix.Mount("tmpfs", f.disk.folder, "tmpfs", 0, options)
+		return mountMemory(f.disk.folder, options)
 	})
 	if f.disk.err != nil {
 		return nil
@@ -82,16 +76,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 
 // allow changes how much the disk may hold: 0 is what it holds now.
 func (d *smallDisk) allow(bytes uint64) error {
-	return onLauncherThread(func() error {
-		if bytes == 0 {
-			var now unix.Statfs_t
-			if err := unix.Statfs(d.folder, &now); err != nil {
-				return err
-			}
-			bytes = (now.Blocks - now.Bfree) * uint64(now.Bsize)
-		}
-		return unix.Mount("", d.folder, "", unix.MS_REMOUNT, fmt.Sprintf("size=%d", bytes))
-	})
+	return onLauncherThread(func() error { return limitMemory(d.folder, bytes) })
 }
 
 func (f *campaign) fullDisk() kind {

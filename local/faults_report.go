@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -66,12 +65,11 @@ func (r *record) longest() float64 {
 
 // faultsConditions says what the times depend on.
 func faultsConditions(kafka string) string {
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	kernel, _ := kernel()
 	busy, _ := measureBusy(time.Second)
 	fdatasync, _ := measureFdatasync()
-	priority, _ := syscall.Getpriority(syscall.PRIO_PROCESS, 0) // the kernel's answer is 20 - nice
-	return fmt.Sprintf("Linux %s, %d cores (%.0f %% busy with something else before), everything on this one machine at nice %d, fdatasync p50 %.2f ms, Kafka: %s",
-		strings.TrimSpace(string(kernel)), runtime.NumCPU(), busy, 20-priority, fdatasync, kafka)
+	return fmt.Sprintf("%s, %d cores (%.0f %% busy with something else before), everything on this one machine at nice %d, fdatasync p50 %.2f ms, Kafka: %s",
+		kernel, runtime.NumCPU(), busy, niceness(), fdatasync, kafka)
 }
 
 func (r *faultsReport) summary() string {

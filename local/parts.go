@@ -127,7 +127,7 @@ func stopAll(processes []*process) {
 // runWithParts runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
 // TEST_REDIS_URL and TEST_KAFKA_BROKERS; one that is set already is left as it is. It returns the
 // command's exit code.
-func runWithParts(ctx context.Context, argv []string) (int, error) {
+func runWithParts(ctx context.Context, kafka string, argv []string) (int, error) {
 	s, err := temporaryState()
 	if err != nil {
 		return 1, err
@@ -137,7 +137,7 @@ func runWithParts(ctx context.Context, argv []string) (int, error) {
 		databaseURL:  os.Getenv("TEST_DATABASE_URL"),
 		redisURL:     os.Getenv("TEST_REDIS_URL"),
 		kafkaBrokers: os.Getenv("TEST_KAFKA_BROKERS"),
-		kafka:        "apache",
+		kafka:        kafka,
 	}
 	if err := p.start(ctx, s, os.Stderr, func(name, what string) { fmt.Fprintln(os.Stderr, "local:", name, what) }); err != nil {
 		return 1, err
@@ -146,8 +146,8 @@ func runWithParts(ctx context.Context, argv []string) (int, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+p.databaseURL, "TEST_REDIS_URL="+p.redisURL, "TEST_KAFKA_BROKERS="+p.kafkaBrokers)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := onLauncherThread(cmd.Start); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := startChild(cmd); err != nil {
 		return 1, err
 	}
 	// The command has a process group of its own: what it started and left behind ends with it, and
@@ -182,7 +182,7 @@ func self() string {
 
 // isPart reports whether the arguments are those of a child that self starts.
 func isPart(args []string) bool {
-	return len(args) > 0 && slices.Contains([]string{"postgres", "miniredis", "kfake", "nothing"}, args[0])
+	return len(args) > 0 && slices.Contains([]string{"postgres", "miniredis", "kfake", "nothing", "reaper"}, args[0])
 }
 
 // servePart runs one.
@@ -194,6 +194,8 @@ func servePart(args []string) error {
 		return serveMiniredis(args[1])
 	case args[0] == "kfake" && len(args) == 3:
 		return serveKfake(args[1], args[2])
+	case args[0] == "reaper":
+		return serveReaper(os.Stdin)
 	case args[0] == "nothing" && len(args) == 2:
 		return serveNothing(args[1])
 	}

@@ -112,13 +112,8 @@ func lockFile(path string) (*os.File, error) {
 // stopPostmaster stops the server that uses a data directory, if there is one: a postmaster outlives
 // the process that started it.
 func stopPostmaster(data string) error {
-	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
-	if err != nil {
-		return nil
-	}
-	first, _, _ := bytes.Cut(text, []byte("\n"))
-	pid, err := strconv.Atoi(string(first))
-	if err != nil || !isPostmaster(pid, data) {
+	pid := postmasterOf(data)
+	if pid == 0 {
 		return nil
 	}
 	_ = syscall.Kill(pid, syscall.SIGQUIT)
@@ -130,11 +125,22 @@ func stopPostmaster(data string) error {
 	return nil
 }
 
-// isPostmaster tells the server from a process that has got its number since.
-func isPostmaster(pid int, data string) bool {
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && bytes.Contains(command, []byte(data))
+// postmasterOf is the process that serves a data directory, or 0.
+func postmasterOf(data string) int {
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	pid, err := strconv.Atoi(string(first))
+	if err != nil || !isPostmaster(pid, data) {
+		return 0
+	}
+	return pid
 }
+
+// isPostmaster tells the server from a process that has got its number since.
+func isPostmaster(pid int, data string) bool { return bytes.Contains(commandLine(pid), []byte(data)) }
 
 // cacheDir is where downloads survive between runs. Root has one that the unprivileged user of
 // Postgres can reach, which root's home is not.

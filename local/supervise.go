@@ -113,6 +113,7 @@ func (p *process) supervise(cmd *exec.Cmd) {
 		_ = cmd.Wait()
 		// What the dead process had started goes with it.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		children.forget(cmd.Process.Pid)
 		p.mu.Lock()
 		p.pid, p.lastDeath = 0, cmd.ProcessState.String()
 		p.mu.Unlock()
@@ -152,15 +153,15 @@ func (p *process) launch() (*exec.Cmd, error) {
 	cmd.Env = append(append(os.Environ(), p.env...), p.nextEnv...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	start := startChild
 	if p.endsWithParent {
 		// The kernel closes the other end when local ends, however it ends.
 		if _, err := cmd.StdinPipe(); err != nil {
 			return nil, err
 		}
-	} else {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+		start = func(cmd *exec.Cmd) error { return onLauncherThread(cmd.Start) }
 	}
-	if err := onLauncherThread(cmd.Start); err != nil {
+	if err := start(cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	p.pid, p.nextEnv = cmd.Process.Pid, nil
@@ -213,6 +214,20 @@ func (p *process) currentPID() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pid
+}
+
+// startChild starts a command, the leader of its process group, that is killed when local ends, however
+// it ends.
+func startChild(cmd *exec.Cmd) error {
+	endWithParent(cmd.SysProcAttr)
+	if err := onLauncherThread(cmd.Start); err != nil {
+		return err
+	}
+	if err := children.add(cmd.Process.Pid); err != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		return err
+	}
+	return nil
 }
 
 // onLauncherThread runs all starts on one thread that never ends: the kernel sends a child its

@@ -2,21 +2,18 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// ticksPerSecond is the unit of CPU times in /proc, the same on every Linux.
-const ticksPerSecond = 100
-
 // usage is what a part of the system has consumed.
 type usage struct {
 	cpu    time.Duration
-	rssMiB float64 // the most so far
+	rssMiB float64 // the most so far; on macOS the present
 }
 
 // measureUsage returns what every process of the stack has used, by name. Postgres's is shared out
@@ -29,20 +26,14 @@ func (s *stack) measureUsage() map[string]usage {
 			used[p.name] = processUsage(p.currentPID())
 		}
 	}
-	// The postmaster detaches itself from its launcher, so its processes are found by the data folder
-	// that it runs in.
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	data := filepath.Join(s.state.dir, "postgres", "data")
-	for _, process := range processes {
-		if folder, err := os.Readlink(filepath.Join(process, "cwd")); err != nil || folder != data {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(process))
-		if err != nil {
-			continue
-		}
+	// The postmaster detaches itself from its launcher, so it is found by its data folder.
+	postmaster := postmasterOf(filepath.Join(s.state.dir, "postgres", "data"))
+	if postmaster == 0 {
+		return used
+	}
+	for _, pid := range append(childrenOf(postmaster), postmaster) {
 		name := "postgres"
-		title, _ := os.ReadFile(filepath.Join(process, "cmdline"))
+		title := commandLine(pid)
 		if bytes.HasPrefix(title, []byte("postgres: postgres ")) {
 			name = "generator" // the superuser's connections are those that watch
 		}
@@ -58,23 +49,22 @@ func (s *stack) measureUsage() map[string]usage {
 	return used
 }
 
-// processUsage returns nothing for a process that has ended.
-func processUsage(pid int) usage {
-	folder := filepath.Join("/proc", strconv.Itoa(pid))
-	stat, err := os.ReadFile(filepath.Join(folder, "stat"))
-	if err != nil {
+// parsePS reads what ps prints on macOS for "time=,rss=": minutes, seconds and hundredths, and KiB.
+func parsePS(text string) usage {
+	var minutes int64
+	var seconds, kib float64
+	if _, err := fmt.Sscanf(strings.TrimSpace(text), "%d:%f %f", &minutes, &seconds, &kib); err != nil {
 		return usage{}
 	}
-	// The second field, the program's name, may contain anything, so fields are counted behind it:
-	// utime and stime are the 14th and 15th.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	u := usage{cpu: time.Duration(user+system) * time.Second / ticksPerSecond}
-	status, _ := os.ReadFile(filepath.Join(folder, "status"))
-	if _, after, found := strings.Cut(string(status), "VmHWM:"); found {
-		kib, _ := strconv.ParseFloat(strings.Fields(after)[0], 64)
-		u.rssMiB = kib / 1024
+	return usage{cpu: time.Duration(minutes)*time.Minute + time.Duration(seconds*float64(time.Second)), rssMiB: kib / 1024}
+}
+
+// parseTop reads the last line of top on macOS like "CPU usage: 3.44% user, 5.17% sys, 91.37% idle".
+func parseTop(text string) (busyPercent float64, err error) {
+	line := text[max(0, strings.LastIndex(text, "CPU usage:")):]
+	var user, system float64
+	if _, err := fmt.Sscanf(line, "CPU usage: %f%% user, %f%% sys", &user, &system); err != nil {
+		return 0, fmt.Errorf("top says %q", text)
 	}
-	return u
+	return user + system, nil
 }

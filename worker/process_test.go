@@ -26,7 +26,7 @@ func (s *store) startProcess(k *topic, settings ...string) *process {
 	p := &process{exec.Command(os.Args[0]), &logBuffer{}}
 	p.Env = append(s.environ(k, settings...), "TEST_BINARY_IS_WORKER=1")
 	p.Stderr = p.log
-	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.SysProcAttr = endsWithTest
 	if err := p.Start(); err != nil {
 		s.Fatal(err)
 	}
