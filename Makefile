@@ -1,7 +1,11 @@
+SHELL = bash
+PROJECT = github.com/legendary-wallet/legendary-wallet
+
 SQLC = go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
 OGEN = go run github.com/ogen-go/ogen/cmd/ogen@v1.24.0
 GOLANGCI = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 REDOCLY = REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@2.77.0
+GOTESTSUM = go run gotest.tools/gotestsum@v1.13.0
 OASDIFF = go run github.com/oasdiff/oasdiff@v1.36.0
 
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
@@ -11,7 +15,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: generate
 generate: ## Generate db/walletdb from the queries, and server and client from openapi.yaml
@@ -20,16 +24,17 @@ generate: ## Generate db/walletdb from the queries, and server and client from o
 	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
 
-.PHONY: check check-go check-modules check-contracts check-breaking check-generated check-kubernetes check-vulnerabilities
-check: check-contracts check-breaking check-generated check-modules check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
+.PHONY: check check-go check-modules check-darwin check-contracts check-breaking check-generated check-kubernetes check-vulnerabilities
+check: check-contracts check-breaking check-generated check-modules check-darwin check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
 
 .PHONY: format
 format: ## Format all Go code as make check wants it
 	$(GOLANGCI) fmt $(MODULES)
 
-# go vet looks at the failpoints, which the linters' default build leaves out.
+# go vet looks at the failpoints, which the linters' build leaves out.
 check-go:
-	go vet -tags failpoints work
+	go vet work
+	go vet -tags e2e,failpoints work
 	$(GOLANGCI) run --allow-serial-runners $(MODULES:%=%/...)
 
 # Each module has to build without the workspace, as the images and other repositories build it.
@@ -37,6 +42,21 @@ check-modules:
 	@for module in $(MODULES); do \
 	  echo "module $$module"; \
 	  (cd $$module && GOWORK=off go build -o /dev/null ./... && GOWORK=off go mod tidy -diff) || exit 1; \
+	done
+
+# macOS: what needs no C is vetted and built; what imports librdkafka is type-checked, since there is no
+# C compiler for macOS here.
+CGO = ctl relay worker
+check-darwin: export GOOS = darwin
+check-darwin: export GOARCH = arm64
+check-darwin: export GOFLAGS = -tags=e2e
+check-darwin:
+	GOOS= GOARCH= go build -o bin/typecheck ./local/typecheck
+	@for module in $(MODULES); do \
+	  case " $(CGO:%=$(CURDIR)/%) " in \
+	  *" $$module "*) echo "darwin: types of $$module"; bin/typecheck $$module/... ;; \
+	  *) echo "darwin: $$module"; (cd $$module && CGO_ENABLED=0 go vet ./... && CGO_ENABLED=0 go build -o /dev/null ./...) ;; \
+	  esac || exit 1; \
 	done
 
 # kustomize stays out of the workspace, whose modules would otherwise be built with its dependencies.
@@ -75,14 +95,32 @@ check-generated:
 
 LOCAL = go build -o bin/local ./local && bin/local
 
+# The tests of $(2), with $(1) for a name. Each test is printed as it ends, without its subtests; what failed
+# comes again at the end. A skipped test is a failure: nothing is left out silently.
+define run-tests
+	@mkdir -p bin; set -o pipefail; $(LOCAL) parts -- $(GOTESTSUM) --format testname --jsonfile bin/$(1).json -- \
+	  -race -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
+	@if grep '"Action":"skip".*"Test":' bin/$(1).json; then echo 'a test was skipped' >&2; exit 1; fi
+endef
+
 # The race detector makes the simulations ten times as slow: most of their schedules run without it.
-.PHONY: test mutations
-test: ## Run all tests with the race detector, end to end ones included
+.PHONY: test e2e mutations
+test: export SCHEDULES = 500
+test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
-	@export SCHEDULES=500 && $(LOCAL) parts -- go test -race -timeout 40m $(ARGS) work
+	$(call run-tests,test)
+	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
+	@echo 'the mutation checks, TLS, standby and restore, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
+	@echo 'clients (Node, Python), schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
+
+e2e: export SCHEDULES = 500
+e2e: export KAFKA = apache
+e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu) or says how
+	@local/needs.sh
+	$(call run-tests,e2e,-tags e2e)
 
 mutations: ## Print the mutation table: each rule that was taken out, the test that failed, how fast, and what it said
-	@$(LOCAL) parts -- go test -count=1 -v -run '^TestMutationsAreCaught$$' ./api ./db/walletcache ./relay ./worker \
+	@KAFKA=apache $(LOCAL) parts -- go test -tags e2e -count=1 -v -run '^TestMutationsAreCaught$$' ./api ./db/walletcache ./relay ./worker \
 	  | awk '/^ +mutation.go:[0-9]+: \|/ { sub(/^[^|]*/, ""); print; rows++ } /^(--- |FAIL|ok)/ { print > "/dev/stderr"; if (/FAIL/) failed = 1 } END { exit failed || !rows }'
 
 .PHONY: demo run bench faults

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,28 +110,6 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 	if broken := f.wrongEntries(t.Context()); len(broken) == 0 {
 		t.Error("nobody complained")
 	}
-}
-
-// The faults of the shared Postgres, Redis and Kafka are left to `make faults`.
-func TestAShortCampaignBreaksNoPromise(t *testing.T) {
-	const seed = 1
-	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
-	f := &campaign{stack: s.stack, group: s.topic, random: rand.New(rand.NewPCG(seed, 0))}
-	if err := f.connect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.disconnect)
-	var kinds []kind
-	for _, k := range f.kinds() {
-		if slices.Contains([]string{"kill -9 of an api", "kill -9 of the leading relay", "kill -9 of a worker", "kill -9 at relay-mid-wave"}, k.name) {
-			kinds = append(kinds, k)
-		}
-	}
-	var said strings.Builder
-	if err := f.run(t.Context(), kinds, faultsOptions{duration: time.Minute, times: 1}, &faultsReport{Footprints: f.footprints}, &said); err != nil {
-		t.Errorf("%v\n%s", err, said.String())
-	}
-	t.Log(said.String())
 }
 
 func TestARoundTakesOneSlowFaultOrSomeQuickOnes(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -22,8 +24,11 @@ import (
 )
 
 // The end to end tests run the services as they are shipped, built once with failpoints and the race
-// detector, against the Postgres, Redis and Kafka that `make test` has started. Where a test takes one
-// of these away it starts its own.
+// detector, against the Postgres, Redis and Kafka that `make test` or `make e2e` has started. Where a
+// test takes one of these away it starts its own. What needs more than Go and a C compiler, or minutes,
+// is built for `make e2e` alone.
+
+var waitTime = flag.Duration("wait", 0, "measure what waiting costs for this long, with the services as they are shipped")
 
 func TestMain(m *testing.M) {
 	if isPart(os.Args[1:]) {
@@ -147,6 +152,36 @@ func (s *system) connect() {
 	s.conn = conn
 }
 
+// prepare makes what the services need, and the services, but does not start them.
+func (s *system) prepare(c config) {
+	s.t.Helper()
+	if err := s.createTopic(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.createKey(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.makeServices(c); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// begin starts the services and waits until they are ready.
+func (s *system) begin() {
+	s.t.Helper()
+	for _, p := range s.services {
+		if err := p.begin(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	for _, p := range s.services {
+		if err := p.awaitReady(s.t.Context(), true); err != nil {
+			s.t.Fatalf("%s: %v\n%s", p.name, err, lastLines(p.log, 15))
+		}
+	}
+	s.connect()
+}
+
 func (s *system) openWallets(count int) []uuid.UUID {
 	s.t.Helper()
 	wallets, err := openWallets(s.apiURLs[0], s.apiKey, count)
@@ -256,6 +291,11 @@ func (p *process) startCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.starts
+}
+
+// deposit is the body of the least deposit.
+func deposit(wallet uuid.UUID) string {
+	return fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1}`, wallet)
 }
 
 // deposit sends one operation and returns its sequence.

@@ -1,7 +1,8 @@
+//go:build e2e
+
 package main
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -11,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // says reports whether each expectation, "reason …" or "degraded …", is in what r says,
@@ -166,11 +165,6 @@ func (p *process) death() string {
 	return p.lastDeath
 }
 
-// deposit is the body of the least deposit.
-func deposit(wallet uuid.UUID) string {
-	return fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1}`, wallet)
-}
-
 // newOwnSystem runs on servers of its own, which a test may take away.
 func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) {
 	t.Helper()
@@ -199,34 +193,4 @@ func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system
 	}
 	s.prepare(c)
 	return s, own
-}
-
-// prepare makes what the services need, and the services, but does not start them.
-func (s *system) prepare(c config) {
-	s.t.Helper()
-	if err := s.createTopic(s.t.Context()); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.createKey(s.t.Context()); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.makeServices(c); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// begin starts the services and waits until they are ready.
-func (s *system) begin() {
-	s.t.Helper()
-	for _, p := range s.services {
-		if err := p.begin(); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	for _, p := range s.services {
-		if err := p.awaitReady(s.t.Context(), true); err != nil {
-			s.t.Fatalf("%s: %v\n%s", p.name, err, lastLines(p.log, 15))
-		}
-	}
-	s.connect()
 }

@@ -24,8 +24,8 @@ const usageText = `usage: local COMMAND
                         -seed N, -duration 10m, -times N, -only REGEXP, -report FOLDER; with
                         -drill measure how long each process is missed; with -mutations see that
                         programs that have lost one of their rules are found out
-  parts -- COMMAND...   run a command with a fresh Postgres, Redis and Apache Kafka, whose addresses
-                        it finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
+  parts -- COMMAND...   run a command with a fresh Postgres, Redis and Kafka, whose addresses it
+                        finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
 
 Settings of demo and run, in the environment:
 
@@ -74,7 +74,7 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	case len(args) >= 1 && args[0] == "faults":
 		return 0, faults(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
-		return runWithParts(ctx, args[2:])
+		return runWithParts(ctx, c.kafka, args[2:])
 	}
 	fmt.Fprint(os.Stderr, usageText)
 	return 2, nil

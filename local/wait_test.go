@@ -1,8 +1,9 @@
+//go:build e2e
+
 package main
 
 import (
 	"context"
-	"flag"
 	"slices"
 	"strconv"
 	"testing"
@@ -14,8 +15,6 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
-
-var waitTime = flag.Duration("wait", 0, "measure what waiting costs for this long, with the services as they are shipped")
 
 const (
 	mostCPUOfAWait = 60 * time.Microsecond // of all processes but the clients, for each request that waits

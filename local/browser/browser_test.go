@@ -1,3 +1,5 @@
+//go:build e2e
+
 // Package browser uses the API's Swagger page as a person would, in a real browser.
 package browser
 

@@ -1,15 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -176,38 +170,6 @@ func (s *system) lockedForLong(wallet uuid.UUID) bool {
 	return true
 }
 
-func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet)
-	lone := func() time.Duration {
-		if _, err := awaitQuiet(t.Context(), s.conn, 10*time.Second); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Second)
-		op := s.deposit(s.apiURLs[0], wallet)
-		for s.outcomes() < op.sequence {
-			time.Sleep(time.Millisecond)
-		}
-		return time.Since(op.sentAt)
-	}
-	// Other packages' tests share the machine, so there are several rounds, and in each the middle
-	// one counts.
-	const rounds, each = 8, 5
-	for range rounds {
-		var took []time.Duration
-		for range each {
-			took = append(took, lone())
-		}
-		slices.Sort(took)
-		t.Logf("sent to applied: %s", took)
-		if took[each/2] <= 30*time.Millisecond {
-			return
-		}
-	}
-	t.Error("most took longer than 30 ms in every round")
-}
-
 func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 	ownState, err := temporaryState()
 	if err != nil {
@@ -251,142 +213,4 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 	}
 	agree("after its return")
 	s.keepPromises(history)
-}
-
-func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
-	ownState, err := temporaryState()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(ownState.close)
-	own := &parts{redisURL: required(t, "TEST_REDIS_URL"), kafka: "apache"}
-	if err := own.start(t.Context(), ownState, &lines{}, func(string, string) {}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stopAll(own.processes) })
-	s := newSystemOn(t, own, nil)
-	if err := s.migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.createTopic(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.createKey(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.makeServices(config{apis: 1, relays: 1, workers: 1}); err != nil {
-		t.Fatal(err)
-	}
-
-	stopAll(own.processes)
-	for _, p := range s.services {
-		if err := p.begin(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	time.Sleep(3 * time.Second)
-	s.returnParts(own)
-	s.connect()
-	wallet := s.openWallets(1)[0]
-	l := s.load([]uuid.UUID{wallet})
-	s.untilApplied(20 * time.Second)
-
-	_ = s.conn.Close(t.Context())
-	stopAll(own.processes)
-	time.Sleep(5 * time.Second)
-	s.returnParts(own)
-	s.connect()
-	s.untilApplied(30 * time.Second)
-	s.keep(l)
-	for _, p := range s.services {
-		// A broker that returns may fence the worker's static membership, which ends it: what it cannot
-		// mend is mended by a new process, once.
-		if n := p.startCount(); n > 1 && !(n == 2 && p.name == "worker") {
-			t.Errorf("%s was started %d times: it ended instead of waiting", p.name, n)
-		}
-		// The loss of two servers, twice, is a few lines and one for each partition; not one for each try.
-		const few = 12 + topicPartitions
-		if n := countLines(t, p.log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
-			t.Errorf("%s wrote %d warnings and errors", p.name, n)
-			t.Log(lastLines(p.log, 60))
-		}
-	}
-}
-
-// returnParts starts stopped parts again, and waits until the services work with them.
-func (s *system) returnParts(own *parts) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
-	defer cancel()
-	for _, p := range own.processes {
-		if err := p.start(ctx); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	for _, p := range s.services {
-		if err := p.awaitReady(ctx, false); err != nil {
-			s.t.Fatalf("%s: %v", p.name, err)
-		}
-	}
-}
-
-func TestNothingOutlivesLocal(t *testing.T) {
-	root, err := workspace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(testBinaries(t), "local")
-	if err := run(t.Context(), root, "go", "build", "-o", program, "./local"); err != nil {
-		t.Fatal(err)
-	}
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
-		t.Run(signal.String(), func(t *testing.T) {
-			// All its processes have to do with this folder. Kafka's would take longer, and dies like
-			// Redis's.
-			state, err := temporaryState()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer state.close()
-			cmd := exec.Command(program, "parts", "--", "sleep", "600")
-			cmd.Env = append(os.Environ(), "TMPDIR="+state.dir, "TEST_DATABASE_URL=", "TEST_REDIS_URL=", "TEST_KAFKA_BROKERS=unused")
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			s := &system{t: t}
-			s.until("a child of local sleeps", 30*time.Second, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
-			const local, command, redis, launcher, postmaster = 1, 1, 1, 1, 1
-			if n := len(processesWith(state.dir)); n < local+command+redis+launcher+postmaster {
-				t.Fatalf("only %d processes run", n)
-			}
-			_ = cmd.Process.Signal(signal)
-			_ = cmd.Wait()
-			s.until("all processes are gone", 15*time.Second, func() bool { return len(processesWith(state.dir)) == 0 })
-		})
-	}
-}
-
-// processesWith lists the processes that have a folder in their environment, or run in it: Redis
-// writes its title over its environment.
-func processesWith(folder string) []string {
-	var found []string
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, process := range processes {
-		environment, _ := os.ReadFile(filepath.Join(process, "environ"))
-		runsIn, _ := os.Readlink(filepath.Join(process, "cwd"))
-		if strings.Contains(string(environment), folder) || strings.HasPrefix(runsIn, folder) {
-			found = append(found, process)
-		}
-	}
-	return found
-}
-
-func hasChild(parent int, name string) bool {
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range paths {
-		if stat, err := os.ReadFile(path); err == nil && strings.Contains(string(stat), fmt.Sprintf("(%s) S %d ", name, parent)) {
-			return true
-		}
-	}
-	return false
 }

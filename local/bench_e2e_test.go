@@ -1,0 +1,39 @@
+//go:build e2e
+
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
+	b := &benchmark{
+		config:   config{databaseURL: required(t, "TEST_DATABASE_URL"), redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS"), apis: 1, relays: 1, workers: 1},
+		bin:      testBinaries(t),
+		warmUp:   200 * time.Millisecond,
+		measured: time.Second,
+		out:      t.Output(),
+	}
+	mixed := scenario{name: "mixed", wallets: 50, connections: 64, zipf: true, resendPercent: 10, readPercent: 20, withdrawUpTo: 4000, pipeline: true}
+	chosen := []scenario{mixed, storedScenario(3000)}
+	for _, sc := range scenarios(4000, time.Second) {
+		if slices.Contains([]string{"nothing, c=1", "batch of 10", "neighbours", "drain, one wallet"}, sc.name) {
+			chosen = append(chosen, sc)
+		}
+	}
+	r := report{}
+	broken, err := b.runAll(t.Context(), chosen, 1, &r)
+	if err != nil || broken != nil {
+		t.Fatal(err, broken)
+	}
+	for _, result := range r.Results {
+		if result.Figures["accepted/s"].Median == 0 && result.Figures["relay rows/s"].Median == 0 {
+			t.Errorf("%s has no rate: %v", result.Scenario, result.Figures)
+		}
+	}
+	if len(r.Results) != 6 {
+		t.Errorf("%d of 6 scenarios ran", len(r.Results))
+	}
+}

@@ -1,0 +1,71 @@
+#!/bin/sh
+# Says what `make e2e` needs and this machine has not, and installs it where it may: on Debian and Ubuntu,
+# as root, or by a sudo that asks at the terminal. Elsewhere it names the one command that does, and fails.
+set -eu
+
+# A program or file that is looked for, and its package in Debian, Fedora, Arch and Homebrew.
+needs='
+redis-server   redis-server            redis                     redis           redis
+chromium       chromium                chromium                  chromium        chromium
+prometheus     prometheus              golang-github-prometheus  prometheus      prometheus
+java           openjdk-17-jre-headless java-17-openjdk-headless  jre17-openjdk-headless openjdk@17
+mvn            maven                   maven                     maven           maven
+npx            npm                     nodejs-npm                npm             node
+venv           python3-venv            python3                   python          python3
+libfaketime    libfaketime             libfaketime               libfaketime     libfaketime
+'
+
+has() {
+  case $1 in
+  venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+  java) java -version >/dev/null 2>&1 ;; # macOS has a java that only says that there is none
+  libfaketime) ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib*/faketime/libfaketime.so.1 /opt/homebrew/lib/faketime/libfaketime*.dylib >/dev/null 2>&1 ;;
+  *) command -v "$1" >/dev/null ;;
+  esac
+}
+
+if command -v apt-get >/dev/null; then
+  install='apt-get install -y --no-install-recommends' column=2
+elif command -v dnf >/dev/null; then
+  install='dnf install -y' column=3
+elif command -v pacman >/dev/null; then
+  install='pacman -S --needed' column=4
+else
+  install='brew install' column=5
+fi
+
+missing=
+while read -r program packages; do
+  [ -z "$program" ] || has "$program" || missing="$missing $(echo "$program $packages" | awk -v n=$column '{ print $n }')"
+done <<END
+$needs
+END
+[ -n "$missing" ] || exit 0
+
+case $install in
+brew*) command="$install$missing" ;;
+*) command="sudo $install$missing" ;;
+esac
+say_and_fail() {
+  echo "make e2e needs what is not installed here. Install it with:" >&2
+  echo "  $command" >&2
+  exit 1
+}
+
+case $install in apt-get*) ;; *) say_and_fail ;; esac
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+  # A sudo that would ask needs somebody to answer.
+  command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; } || say_and_fail
+  sudo=sudo
+fi
+echo "make e2e installs$missing"
+# What is installed is not to start by itself: the tests start what they need.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+  $sudo chmod +x $policy
+  trap '$sudo rm -f $policy' EXIT
+fi
+$sudo apt-get update
+DEBIAN_FRONTEND=noninteractive $sudo $install $missing
