@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,10 +18,19 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// objects are the base as Kubernetes would get it, by kind and name.
-func objects(t *testing.T) map[string]any {
+// folders are built alike: what holds for the base holds with everything around it.
+var folders = []string{"base", "full"}
+
+// A custom is an object of an operator. Its schema is the operator's and not here: it is read as it stands.
+type custom map[string]any
+
+// operators are the groups of such objects.
+var operators = []string{"postgresql.cnpg.io/v1", "barmancloud.cnpg.io/v1", "kafka.strimzi.io/v1"}
+
+// objects are a folder as Kubernetes would get it, by kind and name.
+func objects(t *testing.T, folder string) map[string]any {
 	t.Helper()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "base")
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,9 +39,12 @@ func objects(t *testing.T) map[string]any {
 		kind := resource.GetApiVersion() + " " + resource.GetKind()
 		object := map[string]any{
 			"v1 Namespace": &corev1.Namespace{}, "v1 ServiceAccount": &corev1.ServiceAccount{}, "v1 ConfigMap": &corev1.ConfigMap{}, "v1 Service": &corev1.Service{},
-			"batch/v1 Job": &batchv1.Job{}, "apps/v1 Deployment": &appsv1.Deployment{}, "policy/v1 PodDisruptionBudget": &policyv1.PodDisruptionBudget{},
+			"batch/v1 Job": &batchv1.Job{}, "apps/v1 Deployment": &appsv1.Deployment{}, "apps/v1 StatefulSet": &appsv1.StatefulSet{}, "policy/v1 PodDisruptionBudget": &policyv1.PodDisruptionBudget{},
 			"autoscaling/v2 HorizontalPodAutoscaler": &autoscalingv2.HorizontalPodAutoscaler{}, "networking.k8s.io/v1 NetworkPolicy": &networkingv1.NetworkPolicy{},
 		}[kind]
+		if object == nil && slices.Contains(operators, resource.GetApiVersion()) {
+			object = &custom{}
+		}
 		if object == nil {
 			t.Fatalf("%s is not known here", kind)
 		}
@@ -60,7 +73,13 @@ func object[T any](t *testing.T, all map[string]any, name string) T {
 }
 
 func TestServicesAreLockedUpAndProbed(t *testing.T) {
-	all := objects(t)
+	for _, folder := range folders {
+		t.Run(folder, func(t *testing.T) { checkServices(t, objects(t, folder)) })
+	}
+}
+
+func checkServices(t *testing.T, all map[string]any) {
+	t.Helper()
 	settings, err := os.ReadFile("../../config.env")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +101,8 @@ func TestServicesAreLockedUpAndProbed(t *testing.T) {
 		}
 		for _, variable := range c.Env {
 			setting := strings.TrimSuffix(variable.Name, "_FILE")
-			if !strings.Contains(string(settings), "#"+setting+"=") {
+			ofLibraries := strings.HasPrefix(setting, "RDKAFKA_") || variable.Name == "SSL_CERT_FILE"
+			if !ofLibraries && !strings.Contains(string(settings), "#"+setting+"=") {
 				t.Errorf("%s: no service reads %s", name, variable.Name)
 			}
 		}
@@ -91,11 +111,28 @@ func TestServicesAreLockedUpAndProbed(t *testing.T) {
 			t.Errorf("%s: the budget lets all of %d go", name, *d.Spec.Replicas)
 		}
 	}
-	prepare := object[*batchv1.Job](t, all, "Job prepare")
-	checkPod(t, "prepare", prepare.Spec.Template.Spec)
+	for name, pod := range pods(all) {
+		checkPod(t, name, pod.Spec)
+	}
 }
 
-var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v[0-9]+\.[0-9]+\.[0-9]+$`)
+// pods are the templates of everything that runs here, by kind and name.
+func pods(all map[string]any) map[string]corev1.PodTemplateSpec {
+	found := map[string]corev1.PodTemplateSpec{}
+	for name, value := range all {
+		switch o := value.(type) {
+		case *appsv1.Deployment:
+			found[name] = o.Spec.Template
+		case *appsv1.StatefulSet:
+			found[name] = o.Spec.Template
+		case *batchv1.Job:
+			found[name] = o.Spec.Template
+		}
+	}
+	return found
+}
+
+var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?[0-9]+\.[0-9]+\.[0-9]+(-[a-z]+)?$`)
 
 func checkPod(t *testing.T, name string, pod corev1.PodSpec) {
 	t.Helper()
@@ -128,7 +165,13 @@ func hasPort(c corev1.Container, name string) bool {
 }
 
 func TestWhatRefersToAnotherObjectFindsIt(t *testing.T) {
-	all := objects(t)
+	for _, folder := range folders {
+		t.Run(folder, func(t *testing.T) { checkReferences(t, objects(t, folder)) })
+	}
+}
+
+func checkReferences(t *testing.T, all map[string]any) {
+	t.Helper()
 	for _, name := range []string{"api", "worker"} {
 		hpa := object[*autoscalingv2.HorizontalPodAutoscaler](t, all, "HorizontalPodAutoscaler "+name)
 		d := object[*appsv1.Deployment](t, all, hpa.Spec.ScaleTargetRef.Kind+" "+hpa.Spec.ScaleTargetRef.Name)
@@ -150,16 +193,8 @@ func TestWhatRefersToAnotherObjectFindsIt(t *testing.T) {
 	if !hasPort(api.Spec.Template.Spec.Containers[0], service.Spec.Ports[0].TargetPort.StrVal) {
 		t.Error("the service's port leads nowhere")
 	}
-	for name, value := range all {
-		var pod corev1.PodSpec
-		switch o := value.(type) {
-		case *appsv1.Deployment:
-			pod = o.Spec.Template.Spec
-		case *batchv1.Job:
-			pod = o.Spec.Template.Spec
-		default:
-			continue
-		}
+	for name, template := range pods(all) {
+		pod := template.Spec
 		object[*corev1.ServiceAccount](t, all, "ServiceAccount "+pod.ServiceAccountName)
 		for _, c := range pod.Containers {
 			for _, source := range c.EnvFrom {
