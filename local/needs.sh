@@ -19,7 +19,7 @@ has() {
   case $1 in
   venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
   java) java -version >/dev/null 2>&1 ;; # macOS has a java that only says that there is none
-  libfaketime) ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib*/faketime/libfaketime.so.1 /opt/homebrew/lib/faketime/libfaketime*.dylib >/dev/null 2>&1 ;;
+  libfaketime) ls /usr/lib*/faketime/libfaketime* /usr/lib/*/faketime/libfaketime* /opt/homebrew/lib/faketime/libfaketime* 2>/dev/null | grep -q . ;;
   *) command -v "$1" >/dev/null ;;
   esac
 }
