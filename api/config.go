@@ -36,6 +36,7 @@ type config struct {
 	sampler        sdktrace.Sampler // nil: as OTEL_TRACES_SAMPLER says
 	auth           bool             // API keys are asked for
 	ratePerSecond  int              // requests of one key; 0: any number
+	origins        []string         // of pages that may use the API; none: CORS is off
 }
 
 // parseConfig reports every mistake at once, each with the name of its variable.
@@ -123,6 +124,8 @@ func parseConfig(getenv func(string) string) (config, error) {
 	c.traced = optional("OTEL_EXPORTER_OTLP_ENDPOINT") != ""
 	ratio, err := strconv.ParseFloat(text("OTEL_TRACES_SAMPLER_ARG", "0.01"), 64)
 	check("OTEL_TRACES_SAMPLER_ARG", err)
+	c.origins, err = parseOrigins(optional("CORS_ORIGINS"))
+	check("CORS_ORIGINS", err)
 	if optional("OTEL_TRACES_SAMPLER") == "" {
 		c.sampler = sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))
 	}

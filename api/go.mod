@@ -20,6 +20,7 @@ require (
 
 require (
 	github.com/IBM/pgxpoolprometheus v1.1.3
+	github.com/rs/cors v1.11.1
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0

@@ -126,7 +126,7 @@ func serve(ctx context.Context, c config) error {
 	background.Go(func() { entries.watch(running) })
 	background.Go(func() { w.run(running, redisClient) })
 	background.Go(func() { h.watchPostgres(running) })
-	server, err := listen(running, c.httpAddr, h.sayGoodbye(handler), c.requestTimeout+flushTimeout+maxWait, failed)
+	server, err := listen(running, c.httpAddr, h.sayGoodbye(allowOrigins(c.origins, handler)), c.requestTimeout+flushTimeout+maxWait, failed)
 	if err != nil {
 		return err
 	}

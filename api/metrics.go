@@ -107,6 +107,7 @@ type statusRecorder struct {
 
 func (r *statusRecorder) WriteHeader(status int) {
 	r.status = status
+	exposeHeaders(r.Header())
 	r.ResponseWriter.WriteHeader(status)
 }
 

@@ -68,6 +68,8 @@ type problem struct {
 	walletID    oas.OptUUID
 	challenge   string        // of WWW-Authenticate
 	retryAfter  time.Duration // if the status says to try again; 0: a second
+	// acceptEncoding is what the body may be encoded as, if that was the mistake (RFC 9110, 12.5.3).
+	acceptEncoding string
 }
 
 func (p problem) Error() string { return string(p.code) + " " + p.detail }
@@ -122,6 +124,9 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 	if p.challenge != "" {
 		response.WWWAuthenticate = oas.NewOptString(p.challenge)
 	}
+	if p.acceptEncoding != "" {
+		response.AcceptEncoding = oas.NewOptString(p.acceptEncoding)
+	}
 	switch kind.status {
 	case http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		response.RetryAfter = oas.NewOptInt32(max(1, int32(math.Ceil(p.retryAfter.Seconds()))))
@@ -136,6 +141,9 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	header.Set("Content-Type", "application/problem+json")
 	if response.RetryAfter.Set {
 		header.Set("Retry-After", strconv.Itoa(int(response.RetryAfter.Value)))
+	}
+	if response.AcceptEncoding.Set {
+		header.Set("Accept-Encoding", response.AcceptEncoding.Value)
 	}
 	w.WriteHeader(response.StatusCode)
 	body, _ := response.Response.MarshalJSON() // of plain strings and numbers: it cannot fail

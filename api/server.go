@@ -47,7 +47,16 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 			strict.ServeHTTP(w, r)
 		}
 	})
-	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) { answerMethodNotAllowed(w, r, http.MethodGet) })
+	// chi comes here with every method that it does not know, whatever the path.
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		if ours := chi.NewRouteContext(); router.Match(ours, http.MethodGet, r.URL.Path) {
+			answerMethodNotAllowed(w, r, http.MethodGet)
+		} else {
+			api.ServeHTTP(w, r)
+		}
+	})
+	router.Get("/", serveHome)
+	router.Get("/favicon.ico", serveIcon)
 	router.Get("/openapi.yaml", serveContract)
 	router.Get("/swagger", http.RedirectHandler("/swagger/", http.StatusMovedPermanently).ServeHTTP)
 	router.Get("/swagger/*", v5emb.New("Legendary Wallet", "/openapi.yaml", "/swagger/").ServeHTTP)
@@ -94,9 +103,9 @@ func prepare(next http.Handler) http.Handler {
 		if r.Method == http.MethodHead {
 			r.Method = http.MethodGet // net/http leaves the body out
 		}
-		joinLines(r.Header)
+		readableLines(r.Header)
 		if r.Method == http.MethodPost {
-			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path))}
+			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path)), coding: r.Header["Content-Encoding"]}
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -169,8 +178,14 @@ func answerPanic(w http.ResponseWriter, r *http.Request) {
 	writeProblem(w, r, problem{code: internal})
 }
 
-// joinLines makes several lines of a header that is a list one, of which ogen reads the first only.
-func joinLines(header http.Header) {
+// readableLines makes several lines of a header that is a list one, of which ogen reads the first only,
+// and several spaces before credentials one (RFC 9110, section 11.4), of which ogen skips the first only.
+func readableLines(header http.Header) {
+	for i, line := range header["Authorization"] {
+		if scheme, credentials, found := strings.Cut(line, "  "); found {
+			header["Authorization"][i] = scheme + " " + strings.TrimLeft(credentials, " ")
+		}
+	}
 	for _, name := range []string{"If-None-Match", "Prefer"} {
 		if lines := header[name]; len(lines) > 1 {
 			header.Set(name, strings.Join(lines, ", "))

@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/go-faster/jx"
@@ -38,11 +40,12 @@ func bodyLimit(path string) int64 {
 	return maxBody
 }
 
-// strictBody is a request's body that refuses, when it is read, what ogen's decoder lets through: too
-// many bytes, invalid UTF-8, fields that come twice and ids in other forms. It is read only after a request's path,
-// method and credentials have been found right.
+// strictBody is a request's body that refuses, when it is read, what ogen's decoder lets through: a
+// content coding, too many bytes, invalid UTF-8, half surrogate pairs, fields that come twice and ids in
+// other forms. It is read only after a request's path, method and credentials have been found right.
 type strictBody struct {
 	body    io.ReadCloser
+	coding  []string // Content-Encoding
 	checked bool
 	rest    bytes.Reader
 	err     error
@@ -62,6 +65,10 @@ func (b *strictBody) Close() error { return b.body.Close() }
 
 func (b *strictBody) check() {
 	b.checked = true
+	if !identity(b.coding) {
+		b.err = problem{code: unsupportedMediaType, detail: "The body may have no Content-Encoding.", acceptEncoding: "identity"}
+		return
+	}
 	text, err := io.ReadAll(b.body)
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -71,10 +78,58 @@ func (b *strictBody) check() {
 		b.err = problem{code: invalidRequest, detail: "The body could not be read."}
 	case !utf8.Valid(text):
 		b.err = problem{code: invalidRequest, detail: "The body is not valid UTF-8."}
+	case halfSurrogate(text):
+		b.err = problem{code: invalidRequest, detail: `A string has half a surrogate pair (\ud800 to \udfff), which is not a character.`}
 	default:
 		b.err = strictFields(jx.DecodeBytes(text), "")
 		b.rest.Reset(text)
 	}
+}
+
+// identity reports whether a body that was sent with these lines of Content-Encoding is not encoded.
+func identity(lines []string) bool {
+	for _, line := range lines {
+		for coding := range strings.SplitSeq(line, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// halfSurrogate reports whether JSON text escapes one half of a surrogate pair without the other (RFC
+// 8259, section 8.2). The decoder would put U+FFFD in its place, which is not what was sent.
+func halfSurrogate(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 || i+1 >= len(text) {
+			return false
+		}
+		unit := escapedUnit(text[i:])
+		switch {
+		case unit < 0:
+			text = text[i+2:]
+		case !utf16.IsSurrogate(unit):
+			text = text[i+6:]
+		case utf16.DecodeRune(unit, escapedUnit(text[i+6:])) == utf8.RuneError:
+			return true
+		default:
+			text = text[i+12:]
+		}
+	}
+}
+
+// escapedUnit is the UTF-16 code unit that \uXXXX at the beginning of text stands for, or -1.
+func escapedUnit(text []byte) rune {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return -1
+	}
+	unit, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(unit)
 }
 
 // strictFields refuses objects that have a field twice: readers would disagree on which one counts; and
@@ -124,8 +179,10 @@ func tellMistake(request middleware.Request, _ middleware.Next) (middleware.Resp
 
 // mistake finds what ogen does not look for.
 func mistake(r *http.Request) error {
-	if len(r.Header["Idempotency-Key"]) > 1 {
-		return invalid("Idempotency-Key", "stands there twice")
+	for name, lines := range r.Header {
+		if len(lines) > 1 && singular[name] {
+			return invalid(name, "stands there twice")
+		}
 	}
 	if ids, ok := strings.CutPrefix(r.URL.Path, "/api/v1/wallets/"); ok { // {walletId}/operations/{operationId}
 		walletID, rest, _ := strings.Cut(ids, "/")
@@ -140,13 +197,33 @@ func mistake(r *http.Request) error {
 		return nil
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return problem{code: invalidRequest, detail: "The query string is malformed."}
+	if err != nil || !validText(query) {
+		return problem{code: invalidRequest, detail: "The query string is malformed, or not UTF-8."}
 	}
 	if after := query["after"]; r.URL.Path == "/api/v1/wallets" && len(after) > 0 && !canonical(after[0]) {
 		return invalid("after", rules["after"])
 	}
 	return nil
+}
+
+// singular are the header fields that have one value: of two lines, a proxy might read another than we.
+// (net/http refuses two of Host and of Content-Length.) All other fields are lists, or nothing to us.
+var singular = map[string]bool{
+	"Access-Control-Request-Headers": true, "Access-Control-Request-Method": true, "Authorization": true,
+	"Content-Type": true, "Date": true, "Expect": true, "Idempotency-Key": true, "If-Modified-Since": true,
+	"If-Range": true, "If-Unmodified-Since": true, "Last-Event-Id": true, "Max-Forwards": true, "Origin": true,
+	"Proxy-Authorization": true, "Range": true, "Referer": true, "Traceparent": true, "User-Agent": true,
+	"X-Request-Id": true,
+}
+
+// validText reports whether all parameters are UTF-8: others could not be looked up as they were sent.
+func validText(query url.Values) bool {
+	for name, values := range query {
+		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(value string) bool { return !utf8.ValidString(value) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // canonical reports whether an id that ogen takes is written as 36 characters (RFC 9562, section 4), in

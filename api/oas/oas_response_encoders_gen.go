@@ -432,10 +432,25 @@ func encodeListWalletsResponse(response *WalletListHeaders, w http.ResponseWrite
 
 func encodeErrorResponse(response *ProblemStatusCodeWithHeaders, w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("Access-Control-Expose-Headers", "Allow,Retry-After,Www-Authenticate")
+	w.Header().Set("Access-Control-Expose-Headers", "Accept-Encoding,Allow,Retry-After,Www-Authenticate")
 	// Encoding response headers.
 	{
 		h := uri.NewHeaderEncoder(w.Header())
+		// Encode "Accept-Encoding" header.
+		{
+			cfg := uri.HeaderParameterEncodingConfig{
+				Name:    "Accept-Encoding",
+				Explode: false,
+			}
+			if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+				if val, ok := response.AcceptEncoding.Get(); ok {
+					return e.EncodeValue(conv.StringToString(val))
+				}
+				return nil
+			}); err != nil {
+				return errors.Wrap(err, "encode Accept-Encoding header")
+			}
+		}
 		// Encode "Allow" header.
 		{
 			cfg := uri.HeaderParameterEncodingConfig{

@@ -359,6 +359,43 @@ func decodeCreateOperationResponse(resp *http.Response) (res CreateOperationRes,
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{
@@ -588,6 +625,43 @@ func decodeCreateOperationsResponse(resp *http.Response) (res *BatchResponse, _ 
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{
@@ -968,6 +1042,43 @@ func decodeCreateWalletResponse(resp *http.Response) (res CreateWalletRes, _ err
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{
@@ -1269,6 +1380,43 @@ func decodeGetOperationResponse(resp *http.Response) (res *OperationReadHeaders,
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{
@@ -1671,6 +1819,43 @@ func decodeGetWalletResponse(resp *http.Response) (res GetWalletRes, _ error) {
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{
@@ -1935,6 +2120,43 @@ func decodeListOperationsResponse(resp *http.Response) (res *OperationListHeader
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{
@@ -2199,6 +2421,43 @@ func decodeListWalletsResponse(resp *http.Response) (res *WalletListHeaders, _ e
 			wrapper.Response = response
 			wrapper.StatusCode = resp.StatusCode
 			h := uri.NewHeaderDecoder(resp.Header)
+			// Parse "Accept-Encoding" header.
+			{
+				cfg := uri.HeaderParameterDecodingConfig{
+					Name:    "Accept-Encoding",
+					Explode: false,
+				}
+				if err := func() error {
+					if err := h.HasParam(cfg); err == nil {
+						if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+							var wrapperDotAcceptEncodingVal string
+							if err := func() error {
+								val, err := d.DecodeValue()
+								if err != nil {
+									return err
+								}
+
+								c, err := conv.ToString(val)
+								if err != nil {
+									return err
+								}
+
+								wrapperDotAcceptEncodingVal = c
+								return nil
+							}(); err != nil {
+								return err
+							}
+							wrapper.AcceptEncoding.SetTo(wrapperDotAcceptEncodingVal)
+							return nil
+						}); err != nil {
+							return err
+						}
+					}
+					return nil
+				}(); err != nil {
+					return res, errors.Wrap(err, "parse Accept-Encoding header")
+				}
+			}
 			// Parse "Allow" header.
 			{
 				cfg := uri.HeaderParameterDecodingConfig{

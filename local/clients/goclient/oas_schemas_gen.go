@@ -1391,6 +1391,7 @@ func (s *Problem) SetErrors(val []FieldError) {
 // ProblemStatusCodeWithHeaders wraps Problem with status code and response headers.
 type ProblemStatusCodeWithHeaders struct {
 	StatusCode      int
+	AcceptEncoding  OptString
 	Allow           OptString
 	RetryAfter      OptInt32
 	WWWAuthenticate OptString
@@ -1400,6 +1401,11 @@ type ProblemStatusCodeWithHeaders struct {
 // GetStatusCode returns the value of StatusCode.
 func (s *ProblemStatusCodeWithHeaders) GetStatusCode() int {
 	return s.StatusCode
+}
+
+// GetAcceptEncoding returns the value of AcceptEncoding.
+func (s *ProblemStatusCodeWithHeaders) GetAcceptEncoding() OptString {
+	return s.AcceptEncoding
 }
 
 // GetAllow returns the value of Allow.
@@ -1425,6 +1431,11 @@ func (s *ProblemStatusCodeWithHeaders) GetResponse() Problem {
 // SetStatusCode sets the value of StatusCode.
 func (s *ProblemStatusCodeWithHeaders) SetStatusCode(val int) {
 	s.StatusCode = val
+}
+
+// SetAcceptEncoding sets the value of AcceptEncoding.
+func (s *ProblemStatusCodeWithHeaders) SetAcceptEncoding(val OptString) {
+	s.AcceptEncoding = val
 }
 
 // SetAllow sets the value of Allow.
