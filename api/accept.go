@@ -17,18 +17,39 @@ var (
 	errHeld = errors.New("wallet is locked")
 )
 
+// clockStep is how far a wallet's last operation may be ahead of the clock. If it is further ahead, the
+// clock was set back by as much, and the wallet's time would stand still until the clock has caught up.
+const clockStep = 5 * time.Second
+
 // state is what a flush has read once its wallets are locked.
 type state struct {
-	acceptedAt time.Time
-	lastSeqs   map[uuid.UUID]int64                    // of the locked wallets; accept advances them
+	clock      time.Time                              // of the database, read with the locks held
+	sequences  map[uuid.UUID]sequence                 // of the locked wallets; accept advances them
 	existing   map[uuid.UUID]bool                     // wallets known to exist although not locked
 	operations map[uuid.UUID]*walletdb.OperationState // accepted before, by id; accept adds the new ones
 }
 
+// sequence is a locked wallet's row of wallet_sequences. lastAt is zero until a program that knows it has
+// accepted something.
+type sequence struct {
+	lastSeq int64
+	lastAt  time.Time
+}
+
+// next is the sequence with one more operation, at the clock's time but not before the last one's. It
+// reports whether that time goes back all the same, because the clock was set back.
+func (s sequence) next(clock time.Time) (next sequence, goesBack bool) {
+	ahead := s.lastAt.Sub(clock)
+	if ahead > 0 && ahead <= clockStep {
+		clock = s.lastAt
+	}
+	return sequence{s.lastSeq + 1, clock}, ahead > clockStep
+}
+
 // accept decides what becomes of each request of a flush, in order: it gives new operations the next
-// sequence of their wallet and returns them, with an answer for every request. The answers hold once
-// the new operations are committed. It does no I/O.
-func accept(requests []*request, s state) (accepted []walletdb.OperationState, answers []answer) {
+// sequence of their wallet and returns them, with an answer for every request, and with the number of
+// wallets whose times go back. The answers hold once the new operations are committed. It does no I/O.
+func accept(requests []*request, s state) (accepted []walletdb.OperationState, answers []answer, timesBack int) {
 	accepted = make([]walletdb.OperationState, 0, len(requests))
 	answers = make([]answer, len(requests))
 	for i, r := range requests {
@@ -36,11 +57,14 @@ func accept(requests []*request, s state) (accepted []walletdb.OperationState, a
 			answers[i] = again(r, *known)
 			continue
 		}
-		lastSeq, locked := s.lastSeqs[r.walletID]
+		last, locked := s.sequences[r.walletID]
 		switch {
 		case locked:
-			s.lastSeqs[r.walletID] = lastSeq + 1
-			accepted = append(accepted, r.operation(lastSeq+1, s.acceptedAt))
+			next, goesBack := last.next(s.clock)
+			if s.sequences[r.walletID] = next; goesBack {
+				timesBack++
+			}
+			accepted = append(accepted, r.operation(next.lastSeq, next.lastAt))
 			operation := &accepted[len(accepted)-1]
 			s.operations[r.id] = operation
 			answers[i] = answer{operation: *operation}
@@ -50,7 +74,7 @@ func accept(requests []*request, s state) (accepted []walletdb.OperationState, a
 			answers[i] = answer{err: errWalletNotFound}
 		}
 	}
-	return accepted, answers
+	return accepted, answers, timesBack
 }
 
 // again answers a request whose operation is known: a retry with the same idempotency key, or an

@@ -42,9 +42,9 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 		withdraw,
 		ours, // its commit went unanswered
 	}
-	accepted, answers := accept(requests, state{
-		acceptedAt: at,
-		lastSeqs:   map[uuid.UUID]int64{mine: 5},
+	accepted, answers, _ := accept(requests, state{
+		clock:      at,
+		sequences:  map[uuid.UUID]sequence{mine: {lastSeq: 5}},
 		existing:   map[uuid.UUID]bool{mine: true, held: true},
 		operations: map[uuid.UUID]*walletdb.OperationState{before.ID: &before, earlier.ID: &earlier},
 	})

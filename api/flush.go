@@ -183,22 +183,25 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 	if err != nil {
 		return nil, false, err
 	}
-	accepted, answers := accept(requests, read)
+	accepted, answers, timesBack := accept(requests, read)
 	if len(accepted) == 0 {
 		return answers, false, walletdb.New(f.conn).Rollback(ctx)
 	}
 	failpoint.Reach("accept-before-commit")
 	err = f.insert(ctx, accepted, f.tracing.headers(requests, accepted))
 	failpoint.Reach("accept-after-commit")
+	if err == nil {
+		timesSetBack.Add(float64(timesBack))
+	}
 	return answers, true, err
 }
 
-// lock is the first round trip. Operations are looked up by a statement after the one that locks: a
-// statement that waited for a lock does not see what was committed meanwhile.
+// lock is the first round trip. The clock is read and operations are looked up by statements after the
+// one that locks: what a statement sees is from before it waited for a lock.
 func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state, error) {
 	wallets, ids := identities(requests)
 	s := state{
-		lastSeqs:   make(map[uuid.UUID]int64, len(wallets)),
+		sequences:  make(map[uuid.UUID]sequence, len(wallets)),
 		existing:   map[uuid.UUID]bool{},
 		operations: make(map[uuid.UUID]*walletdb.OperationState, len(ids)),
 	}
@@ -222,19 +225,23 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 }
 
 func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipHeld bool) error {
-	if !skipHeld {
-		rows, err := q.LockSequences(ctx, wallets)
-		for _, row := range rows {
-			s.lastSeqs[row.WalletID], s.acceptedAt = row.LastSeq, row.AcceptedAt
-		}
-		return err
+	lock := q.LockSequences
+	if skipHeld {
+		lock = q.LockFreeSequences
 	}
-	rows, err := q.LockFreeSequences(ctx, wallets)
+	rows, err := lock(ctx, wallets)
+	for _, row := range rows {
+		last := sequence{lastSeq: row.LastSeq}
+		if row.LastAt != nil {
+			last.lastAt = *row.LastAt
+		}
+		s.sequences[row.WalletID] = last
+	}
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		s.lastSeqs[row.WalletID], s.acceptedAt = row.LastSeq, row.AcceptedAt
+	if s.clock, err = q.ReadClock(ctx); err != nil || !skipHeld {
+		return err
 	}
 	existing, err := q.ExistingWallets(ctx, wallets)
 	for _, id := range existing {
@@ -298,16 +305,19 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 	operations := walletdb.InsertOperationsParams{
 		WalletIds: make([]uuid.UUID, 0, n), Seqs: make([]int64, 0, n), Ids: make([]uuid.UUID, 0, n),
 		Types: make([]string, 0, n), Amounts: make([]int64, 0, n), Refs: make([]string, 0, n),
+		CreatedAts: make([]time.Time, 0, n),
 	}
 	outbox := walletdb.InsertOutboxParams{Topic: f.topic, Headers: messageHeaders, Keys: make([]string, 0, n), Payloads: make([][]byte, 0, n)}
-	lastSeqs := map[uuid.UUID]int64{}
-	for _, o := range accepted {
+	lasts := map[uuid.UUID]*walletdb.OperationState{}
+	for i := range accepted {
+		o := &accepted[i]
 		operations.WalletIds = append(operations.WalletIds, o.WalletID)
 		operations.Seqs = append(operations.Seqs, o.Seq)
 		operations.Ids = append(operations.Ids, o.ID)
 		operations.Types = append(operations.Types, string(o.Type))
 		operations.Amounts = append(operations.Amounts, o.Amount)
 		operations.Refs = append(operations.Refs, value(o.Reference))
+		operations.CreatedAts = append(operations.CreatedAts, o.CreatedAt)
 
 		walletID := o.WalletID.String()
 		payload, err := json.Marshal(message{
@@ -319,12 +329,13 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 		}
 		outbox.Keys = append(outbox.Keys, walletID)
 		outbox.Payloads = append(outbox.Payloads, payload)
-		lastSeqs[o.WalletID] = o.Seq
+		lasts[o.WalletID] = o
 	}
 	last := walletdb.AdvanceSequencesParams{}
-	for id, seq := range lastSeqs {
+	for id, o := range lasts {
 		last.WalletIds = append(last.WalletIds, id)
-		last.LastSeqs = append(last.LastSeqs, seq)
+		last.LastSeqs = append(last.LastSeqs, o.Seq)
+		last.LastAts = append(last.LastAts, o.CreatedAt)
 	}
 	return operations, outbox, last, nil
 }

@@ -15,6 +15,12 @@ var problems = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "wallet_api_problems_total", Help: "Problems that clients were told, by their code.",
 }, []string{"code"})
 
+// timesSetBack counts the only operations whose created_at is below that of the one before.
+var timesSetBack = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "wallet_api_times_set_back_total",
+	Help: "Times that an operation of a wallet was accepted at an earlier time than the one before, because the clock of Postgres had been set back by more than 5 s.",
+})
+
 func init() {
 	for code := range kinds {
 		problems.WithLabelValues(string(code))
@@ -49,7 +55,7 @@ func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
-	m.registry.MustRegister(m.requests, problems, m.accepts, m.flushSize, m.flushTime, h.cache.errors,
+	m.registry.MustRegister(m.requests, problems, timesSetBack, m.accepts, m.flushSize, m.flushTime, h.cache.errors,
 		gauge("wallet_api_queue_operations", "Operations that wait for their answer.", nil, q.depth),
 		gauge("wallet_api_queue_limit_operations", "Operations that may wait.", nil, func() int { return q.limits.operations }),
 		gauge("wallet_api_waiters", "Requests that wait for an outcome.", nil, waiting),

@@ -15,6 +15,16 @@ var mutations = []mutation.Mutation{
 		"\t\t\ts.operations[found[i].ID] = &found[i]\n\t\t}\n\t\treturn err\n",
 		"\t\t\ts.operations[found[i].ID] = &found[i]\n\t\t}\n\t\tif err != nil {\n\t\t\treturn err\n\t\t}\n\t\treturn s.lock(ctx, q, wallets, m.skipHeld)\n",
 	),
+	mutation.Of("accept: the clock is read by a later statement than the lock", "TestTheClockIsReadOnceTheWalletIsLocked", "flush.go",
+		"\trows, err := lock(ctx, wallets)\n", "\tvar err error\n\tif s.clock, err = q.ReadClock(ctx); err != nil {\n\t\treturn err\n\t}\n\trows, err := lock(ctx, wallets)\n",
+		"\tif s.clock, err = q.ReadClock(ctx); err != nil || !skipHeld {\n\t\treturn err\n\t}\n", "\tif !skipHeld {\n\t\treturn nil\n\t}\n",
+	),
+	mutation.Of("accept: a time is not before the last one of its wallet", "TestAClockThatWasSetBack", "accept.go",
+		"if ahead > 0 && ahead <= clockStep {", "if false {",
+	),
+	mutation.Of("accept: a clock that was set back far is taken as it is", "TestAClockThatWasSetBack", "accept.go",
+		"if ahead > 0 && ahead <= clockStep {", "if ahead > 0 {",
+	),
 }
 
 func TestMutationsAreCaught(t *testing.T) {

@@ -35,10 +35,13 @@ type audit struct {
 	known   bool // false if there are operations but no wallet
 	overdue time.Duration
 	report  func(finding)
+	total   *summary
 
-	last     int64 // the last sequence seen
-	finished int64 // the last sequence with an outcome, without a gap before it
-	balance  int64 // after finished
+	last     int64     // the last sequence seen
+	finished int64     // the last sequence with an outcome, without a gap before it
+	balance  int64     // after finished
+	accepted time.Time // when the last operation was, that is there
+	applied  time.Time // the same, of the last outcome
 }
 
 // next takes the wallet's next row in sequence order.
@@ -51,6 +54,7 @@ func (a *audit) next(row walletdb.AuditOperationsRow) {
 		a.find("sequence-gap", row.Seq, "the sequence before it is %d", a.last)
 	}
 	a.last = row.Seq
+	a.times(row)
 	if row.Type == "" {
 		a.find("operation-missing", row.Seq, "it has an outcome, %s, but no operation", row.Status)
 	}
@@ -69,6 +73,22 @@ func (a *audit) next(row walletdb.AuditOperationsRow) {
 		}
 	}
 	a.finished, a.balance = row.Seq, row.BalanceAfter
+}
+
+// times counts an operation that was accepted or applied at an earlier time than the one before.
+func (a *audit) times(row walletdb.AuditOperationsRow) {
+	back := false
+	if row.Type != "" {
+		back = row.CreatedAt.Before(a.accepted)
+		a.accepted = row.CreatedAt
+	}
+	if row.Status != "" {
+		back = back || row.AppliedAt.Before(a.applied)
+		a.applied = row.AppliedAt
+	}
+	if back {
+		a.total.TimesBack++
+	}
 }
 
 func (a *audit) pending(row walletdb.AuditOperationsRow) {

@@ -167,7 +167,7 @@ func (v *verifier) page(ctx context.Context, from, upTo uuid.UUID) (uuid.UUID, e
 // so are operations without a wallet.
 func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, wallets []walletdb.AuditWalletsRow, from, end uuid.UUID) error {
 	start := func(id uuid.UUID) *audit {
-		a := &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: v.overdue, report: v.report}
+		a := &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: v.overdue, report: v.report, total: v.total}
 		if len(wallets) > 0 && wallets[0].ID == id {
 			a.wallet, a.known, wallets = wallets[0], true, wallets[1:]
 		}
@@ -349,17 +349,25 @@ func (v *verifier) compareMessages(ctx context.Context, queries *walletdb.Querie
 
 // summary says how much was audited. Without REDIS_URL no cache entry was.
 type summary struct {
-	Wallets       int     `json:"wallets"`
-	Operations    int     `json:"operations"`
-	OutboxRows    int     `json:"outboxRows"`
-	CachedWallets int     `json:"cachedWallets"`
-	Findings      int     `json:"findings"`
-	Seconds       float64 `json:"seconds"`
+	Wallets       int `json:"wallets"`
+	Operations    int `json:"operations"`
+	OutboxRows    int `json:"outboxRows"`
+	CachedWallets int `json:"cachedWallets"`
+	// TimesBack counts operations that were accepted or applied at an earlier time than the one before
+	// in their wallet. That is no finding: the clock may have been set back, and releases before 0.2 did not
+	// prevent it. The order is the sequence's in any case.
+	TimesBack int     `json:"timesBack"`
+	Findings  int     `json:"findings"`
+	Seconds   float64 `json:"seconds"`
 }
 
 func (s summary) String() string {
-	return fmt.Sprintf("audited %d wallets, %d operations, %d outbox rows and %d cache entries in %.1f s: %d findings",
+	text := fmt.Sprintf("audited %d wallets, %d operations, %d outbox rows and %d cache entries in %.1f s: %d findings",
 		s.Wallets, s.Operations, s.OutboxRows, s.CachedWallets, s.Seconds, s.Findings)
+	if s.TimesBack > 0 {
+		text += fmt.Sprintf("; %d operations have an earlier time than the one before: the clock was set back, or they are of an old release", s.TimesBack)
+	}
+	return text
 }
 
 func compare(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

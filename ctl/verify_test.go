@@ -196,6 +196,21 @@ func TestVerifyOfOneWalletReadsThatWalletAlone(t *testing.T) {
 	}
 }
 
+// Times that go back are no finding: a clock may be set back, and old releases did not prevent it.
+func TestVerifyCountsTimesThatGoBack(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	_, err := database.Conn(t).Exec(t.Context(), history+`UPDATE operations SET created_at = created_at - interval '1 second' WHERE seq IN (4, 9);
+		UPDATE outcomes SET applied_at = applied_at + interval '1 second' WHERE seq = 20`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"verify"}, []string{"DATABASE_URL=" + database.URL}, nil, &stdout, &stderr); code != 0 || !strings.Contains(stdout.String(), "; 3 operations have an earlier time") {
+		t.Errorf("exit code %d\n%s%s", code, &stdout, &stderr)
+	}
+}
+
 func expectFinding(t *testing.T, finding string, environ []string, args ...string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer

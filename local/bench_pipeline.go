@@ -123,12 +123,16 @@ func (p *pipeline) accept(ctx context.Context, conn *pgx.Conn) error {
 		for i := range wallets {
 			wallets[i] = p.wallets[rand.IntN(len(p.wallets))]
 		}
-		var rows []walletdb.LockSequencesRow
+		var at time.Time
+		var rows []walletdb.WalletSequence
 		err := db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
 			if err := q.Begin(ctx); err != nil {
 				return err
 			}
-			rows, err = q.LockSequences(ctx, wallets)
+			if rows, err = q.LockSequences(ctx, wallets); err != nil {
+				return err
+			}
+			at, err = q.ReadClock(ctx)
 			return err
 		})
 		if err != nil {
@@ -148,13 +152,14 @@ func (p *pipeline) accept(ctx context.Context, conn *pgx.Conn) error {
 			operations.Types = append(operations.Types, "DEPOSIT")
 			operations.Amounts = append(operations.Amounts, 1)
 			operations.Refs = append(operations.Refs, "")
+			operations.CreatedAts = append(operations.CreatedAts, at)
 			outbox.Keys = append(outbox.Keys, wallet.String())
 			outbox.Payloads = append(outbox.Payloads, fmt.Appendf(nil,
 				`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"2026-01-01T00:00:00.000000Z"}`, wallet, last[wallet], id))
 		}
 		advance := walletdb.AdvanceSequencesParams{}
 		for wallet, seq := range last {
-			advance.WalletIds, advance.LastSeqs = append(advance.WalletIds, wallet), append(advance.LastSeqs, seq)
+			advance.WalletIds, advance.LastSeqs, advance.LastAts = append(advance.WalletIds, wallet), append(advance.LastSeqs, seq), append(advance.LastAts, at)
 		}
 		err = db.Trip(ctx, conn, func(q *walletdb.Queries) error {
 			if err := q.InsertOperations(ctx, operations); err != nil {

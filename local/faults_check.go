@@ -35,7 +35,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 	if err != nil {
 		return nil, fmt.Errorf("read totals: %w", err)
 	}
-	rows, err := f.pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount FROM operations WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.wallets)
+	rows, err := f.pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.wallets)
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
@@ -51,6 +51,9 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 			return len(log.broken) == 0
 		})
 		promises = append(promises, log)
+	}
+	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.movesClock }) {
+		promises = append(promises, checkTimes(stored))
 	}
 	for _, p := range promises {
 		broken = append(broken, p.broken...)

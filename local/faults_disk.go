@@ -120,7 +120,7 @@ func (f *campaign) setClock(offset string) error {
 
 func (f *campaign) clockStep(name, offset string) kind {
 	k := kind{
-		name: name, holds: 4 * time.Second, within: ofService,
+		name: name, holds: 4 * time.Second, within: ofService, movesClock: true,
 		throw: func(ctx context.Context) error {
 			if err := f.setClock(offset); err != nil {
 				return err

@@ -38,6 +38,8 @@ type kind struct {
 	losesLog bool
 	// touchesCache is a fault after which a cached version may be older than one before.
 	touchesCache bool
+	// movesClock is a fault after which an operation may have an earlier time than the one before.
+	movesClock bool
 	// toldBy is a service whose processes all have to name told in /readyz before the fault heals.
 	toldBy, told string
 	// notPossible is why it cannot be thrown here.

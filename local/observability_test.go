@@ -372,7 +372,12 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 		s.t.Fatalf("a read without the right to it: %d %s", status, body)
 	}
 	f.heal("WalletInternalErrors")
-	s.fire(f, "WalletOutcomeUnknown", "WalletInternalErrors")
+
+	f.make("WalletTimesSetBack")
+	s.exec("UPDATE wallet_sequences SET last_at = now() + interval '1 hour' WHERE wallet_id = $1", slow)
+	s.deposit(api, slow)
+	f.heal("WalletTimesSetBack")
+	s.fire(f, "WalletOutcomeUnknown", "WalletInternalErrors", "WalletTimesSetBack")
 }
 
 func (s *system) processFaults(f *faultsToSee) {

@@ -53,13 +53,17 @@ func (s *stack) checkPromises(ctx context.Context, conn *pgx.Conn, history []ope
 	if err != nil {
 		return nil, fmt.Errorf("read topic %s: %w", s.topic, err)
 	}
-	return []promise{
+	promises := []promise{
 		checkTotals(totals),
 		s.audit(ctx),
 		checkClients(history, stored),
 		checkOrder(history, stored),
 		checkLog(log, stored),
-	}, nil
+	}
+	if !s.otherTimes {
+		promises = append(promises, checkTimes(stored))
+	}
+	return promises, nil
 }
 
 // checkTotals holds the counters and sums of all wallets against each other.
@@ -160,6 +164,25 @@ func checkOrder(history []operation, stored []walletdb.StoredOperationsRow) prom
 	return p
 }
 
+// checkTimes looks for operations that were accepted or applied at an earlier time than the one before.
+func checkTimes(stored []walletdb.StoredOperationsRow) promise {
+	p := promise{says: "no operation has an earlier time than the one before, of acceptance or of application"}
+	var last walletdb.StoredOperationsRow
+	for _, row := range stored {
+		if row.WalletID != last.WalletID {
+			last = walletdb.StoredOperationsRow{WalletID: row.WalletID}
+		}
+		if by := last.CreatedAt.Sub(row.CreatedAt); by > 0 {
+			p.broken = append(p.broken, fmt.Sprintf("sequence %d of wallet %s was accepted %s before the one before", row.Seq, row.WalletID, by))
+		}
+		if row.AppliedAt != nil && last.AppliedAt != nil && row.AppliedAt.Before(*last.AppliedAt) {
+			p.broken = append(p.broken, fmt.Sprintf("sequence %d of wallet %s was applied %s before the one before", row.Seq, row.WalletID, last.AppliedAt.Sub(*row.AppliedAt)))
+		}
+		last = row
+	}
+	return p
+}
+
 // message is an operation in Kafka's log.
 type message struct {
 	WalletID    uuid.UUID `json:"walletId"`
@@ -167,6 +190,7 @@ type message struct {
 	OperationID uuid.UUID `json:"operationId"`
 	Type        string    `json:"type"`
 	Amount      int64     `json:"amount"`
+	AcceptedAt  time.Time `json:"acceptedAt"`
 
 	partition int32
 	offset    int64
@@ -189,7 +213,7 @@ func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
 	repeated := 0
 	for _, m := range log {
 		row := operations[key{m.WalletID, m.Sequence}]
-		if row.ID != m.OperationID || string(row.Type) != m.Type || row.Amount != m.Amount {
+		if row.ID != m.OperationID || string(row.Type) != m.Type || row.Amount != m.Amount || !row.CreatedAt.Equal(m.AcceptedAt) {
 			p.broken = append(p.broken, fmt.Sprintf("the log says %+v, stored is %+v", m, row))
 		}
 		if partition, seen := partitions[m.WalletID]; seen && partition != m.partition {

@@ -118,6 +118,7 @@ func TestLogIsHeldAgainstWhatIsStored(t *testing.T) {
 		"end missing":       {func(l []message) []message { return l[:1] }, "is not in the log"},
 		"nothing":           {func([]message) []message { return nil }, "is not in the log"},
 		"other content":     {func(l []message) []message { l[0].Amount++; return l }, "the log says"},
+		"another time":      {func(l []message) []message { l[0].AcceptedAt = time.Now(); return l }, "the log says"},
 		"another operation": {func(l []message) []message { l[0].OperationID = second; return l }, "the log says"},
 		"two partitions":    {func(l []message) []message { l[1].partition = 1; return l }, "in partitions 0 and 1"},
 	} {
@@ -125,6 +126,25 @@ func TestLogIsHeldAgainstWhatIsStored(t *testing.T) {
 			_, stored, log := accepted()
 			expectBroken(t, checkLog(c.change(log), stored), c.broken)
 		})
+	}
+}
+
+func TestTimesThatGoBackAreReported(t *testing.T) {
+	at := func(seconds int) *time.Time { moment := time.Unix(int64(seconds), 0); return &moment }
+	row := func(wallet uuid.UUID, created int, applied *time.Time) walletdb.StoredOperationsRow {
+		return walletdb.StoredOperationsRow{WalletID: wallet, CreatedAt: *at(created), AppliedAt: applied}
+	}
+	for name, c := range map[string]struct {
+		stored []walletdb.StoredOperationsRow
+		broken string
+	}{
+		"forward":           {[]walletdb.StoredOperationsRow{row(first, 5, at(6)), row(first, 7, at(7)), row(first, 8, nil)}, ""},
+		"the same":          {[]walletdb.StoredOperationsRow{row(first, 5, at(6)), row(first, 5, at(6))}, ""},
+		"of another wallet": {[]walletdb.StoredOperationsRow{row(first, 5, at(6)), row(second, 4, at(4))}, ""},
+		"accepted before":   {[]walletdb.StoredOperationsRow{row(first, 5, at(6)), row(first, 4, at(6))}, "was accepted 1s before"},
+		"applied before":    {[]walletdb.StoredOperationsRow{row(first, 5, at(8)), row(first, 6, at(6))}, "was applied 2s before"},
+	} {
+		t.Run(name, func(t *testing.T) { expectBroken(t, checkTimes(c.stored), c.broken) })
 	}
 }
 

@@ -37,6 +37,9 @@ type stack struct {
 	apiKey   string
 	services []*process
 
+	// otherTimes is for programs of the last release, whose times need not follow the sequence.
+	otherTimes bool
+
 	mu      sync.Mutex
 	running bool
 }

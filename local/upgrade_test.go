@@ -17,6 +17,7 @@ import (
 // one under load, and after that taken back one by one.
 func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
+	s.otherTimes = true
 	today := s.bin
 	last := lastRelease(t)
 	for _, p := range s.services {

@@ -64,9 +64,13 @@ func (s *store) accept(wallet uuid.UUID, amounts ...int64) [][]byte {
 		if err != nil {
 			return err
 		}
+		at, err := q.ReadClock(ctx)
+		if err != nil {
+			return err
+		}
 		var ops walletdb.InsertOperationsParams
 		for i, amount := range amounts {
-			m := operationMessage{wallet, locked[0].LastSeq + int64(i) + 1, uuid.New(), "DEPOSIT", amount, locked[0].AcceptedAt.UTC().Format("2006-01-02T15:04:05.000000Z")}
+			m := operationMessage{wallet, locked[0].LastSeq + int64(i) + 1, uuid.New(), "DEPOSIT", amount, at.UTC().Format("2006-01-02T15:04:05.000000Z")}
 			if amount < 0 {
 				m.Type, m.Amount = "WITHDRAW", -amount
 			}
@@ -76,6 +80,7 @@ func (s *store) accept(wallet uuid.UUID, amounts ...int64) [][]byte {
 			ops.Types = append(ops.Types, m.Type)
 			ops.Amounts = append(ops.Amounts, m.Amount)
 			ops.Refs = append(ops.Refs, "")
+			ops.CreatedAts = append(ops.CreatedAts, at)
 			payload, _ := json.Marshal(m)
 			payloads = append(payloads, payload)
 		}
@@ -87,7 +92,7 @@ func (s *store) accept(wallet uuid.UUID, amounts ...int64) [][]byte {
 		if err != nil {
 			return err
 		}
-		return q.AdvanceSequences(ctx, walletdb.AdvanceSequencesParams{WalletIds: []uuid.UUID{wallet}, LastSeqs: []int64{ops.Seqs[len(amounts)-1]}})
+		return q.AdvanceSequences(ctx, walletdb.AdvanceSequencesParams{WalletIds: []uuid.UUID{wallet}, LastSeqs: []int64{ops.Seqs[len(amounts)-1]}, LastAts: []time.Time{at}})
 	})
 	if err != nil {
 		s.Fatalf("accept: %v", err)

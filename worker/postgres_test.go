@@ -146,6 +146,38 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 	s.audit()
 }
 
+// The transaction's begin may be before what the lock's last holder has written.
+func TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	wallet := s.wallet()
+	s.accept(wallet, 1)
+	worker, holder := s.ledger(), s.Conn(t)
+	if _, err := holder.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holder.Exec(t.Context(), "SELECT FROM wallets WHERE id = $1 FOR UPDATE", wallet); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := worker.transaction(context.Background(), []target{{walletID: wallet, upTo: 1}})
+		done <- err
+	}()
+	s.waitForLock()
+	var released, applied time.Time
+	s.scan(&released, "SELECT clock_timestamp()")
+	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s.scan(&applied, "SELECT applied_at FROM outcomes"); applied.Before(released) {
+		t.Errorf("applied at %v, while another transaction held the wallet until %v or later", applied, released)
+	}
+}
+
 // waitForLock waits until a connection to the database waits for another's row lock.
 func (s *store) waitForLock() {
 	s.Helper()

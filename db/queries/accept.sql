@@ -12,16 +12,22 @@ INSERT INTO wallet_sequences (wallet_id) VALUES (@wallet_id) ON CONFLICT (wallet
 -- name: GetWallet :one
 SELECT * FROM wallets WHERE id = @id;
 
--- LockSequences locks in id order, so that two flushes can never deadlock, and returns the
--- transaction's time, which is the operations' created_at. A wallet that does not exist has no row.
+-- LockSequences locks in id order, so that two flushes can never deadlock. A wallet that does not exist
+-- has no row.
 -- name: LockSequences :many
-SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
+SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE;
 
 -- LockFreeSequences passes over rows that another transaction holds.
 -- name: LockFreeSequences :many
-SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
+SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
+
+-- ReadClock is what the operations' created_at follows from. It must be a later statement than
+-- LockSequences: now() is the transaction's begin, and the statement that locks reads even
+-- clock_timestamp() before it waits, so that the second to lock a wallet might have the earlier time.
+-- name: ReadClock :one
+SELECT clock_timestamp()::timestamptz AS now;
 
 -- ExistingWallets tells the wallets that LockFreeSequences passed over from those that do not exist.
 -- name: ExistingWallets :many
@@ -35,9 +41,10 @@ SELECT * FROM operation_states WHERE id = ANY (@ids::uuid[]);
 -- InsertOperations fails with a unique violation on operations_id if one of the operations was
 -- accepted before.
 -- name: InsertOperations :exec
-INSERT INTO operations (wallet_id, seq, id, type, amount, reference)
+INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at)
 SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]),
-       unnest((@types::text[])::operation_type[]), unnest(@amounts::bigint[]), nullif(unnest(@refs::text[]), '');
+       unnest((@types::text[])::operation_type[]), unnest(@amounts::bigint[]), nullif(unnest(@refs::text[]), ''),
+       unnest(@created_ats::timestamptz[]);
 
 -- InsertOutbox inserts in the order of its arguments, so that a wallet's rows have ids in the order
 -- of their sequence.
@@ -56,8 +63,9 @@ ORDER BY m.n;
 
 -- AdvanceSequences needs the rows locked by LockSequences.
 -- name: AdvanceSequences :exec
-UPDATE wallet_sequences s SET last_seq = a.last_seq
-FROM (SELECT unnest(@wallet_ids::uuid[]) AS wallet_id, unnest(@last_seqs::bigint[]) AS last_seq) a
+UPDATE wallet_sequences s SET last_seq = a.last_seq, last_at = a.last_at
+FROM (SELECT unnest(@wallet_ids::uuid[]) AS wallet_id, unnest(@last_seqs::bigint[]) AS last_seq,
+             unnest(@last_ats::timestamptz[]) AS last_at) a
 WHERE s.wallet_id = a.wallet_id;
 
 -- GetOperation returns pgx.ErrNoRows if the wallet has no such operation.

@@ -18,11 +18,14 @@ CROSS JOIN LATERAL (
   ORDER BY p.seq LIMIT sqlc.arg(max_rows)::bigint) o
 ORDER BY o.wallet_id, o.seq LIMIT sqlc.arg(max_rows)::bigint;
 
--- InsertOutcomes fails with a unique violation if one of the operations has an outcome already.
+-- InsertOutcomes fails with a unique violation if one of the operations has an outcome already. It reads
+-- the clock once, and after LockWallets, so that applied_at follows the sequence: the default, now(), is
+-- the transaction's begin, and the second to lock a wallet may have begun first.
 -- name: InsertOutcomes :exec
-INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after)
+INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, applied_at)
 SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest((@statuses::text[])::outcome_status[]),
-       nullif(unnest(@failure_reasons::text[]), ''), unnest(@balances_after::bigint[]);
+       nullif(unnest(@failure_reasons::text[]), ''), unnest(@balances_after::bigint[]),
+       (SELECT clock_timestamp());
 
 -- AdvanceWallets moves wallets forward only, and returns how many it moved.
 -- name: AdvanceWallets :execrows

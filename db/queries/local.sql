@@ -16,5 +16,5 @@ SELECT (SELECT count(*) FROM operations) AS operations,
 -- StoredOperations returns every operation but those of some wallets, to compare it with what clients
 -- sent. It reads all of them at once: a demonstration's or a test's.
 -- name: StoredOperations :many
-SELECT wallet_id, seq, id, type, amount FROM operations
+SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states
 WHERE wallet_id <> ALL (coalesce(@without::uuid[], '{}')) ORDER BY wallet_id, seq;

@@ -6,13 +6,14 @@ FROM wallets w LEFT JOIN wallet_sequences s ON s.wallet_id = w.id
 WHERE w.id >= sqlc.arg(from_id) AND w.id <= sqlc.arg(up_to) ORDER BY w.id LIMIT sqlc.arg(max_rows);
 
 -- AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
--- both exist; the type or the status is empty where a side is missing. age_seconds is how long ago the
+-- both exist; the type or the status is empty, and the time is the epoch, where a side is missing. age_seconds is how long ago the
 -- operation was accepted, by the database's clock alone. Each side is cut to the page first, so that a
 -- page costs the same however much follows.
 -- name: AuditOperations :many
 SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
        coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
        coalesce(extract(epoch FROM now() - o.created_at), 0)::float8 AS age_seconds,
+       coalesce(o.created_at, 'epoch')::timestamptz AS created_at, coalesce(c.applied_at, 'epoch')::timestamptz AS applied_at,
        coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
 FROM (SELECT * FROM operations p
       WHERE (p.wallet_id, p.seq) > (sqlc.arg(after_wallet)::uuid, sqlc.arg(after_seq)::bigint) AND p.wallet_id <= sqlc.arg(up_to)::uuid

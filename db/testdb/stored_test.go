@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -231,6 +232,7 @@ func some(b *testing.B, conn *pgx.Conn, wallets int) []uuid.UUID {
 
 // accept is the api's flush of a batch on the wallets, without the lookup of known operations.
 func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func() (uuid.UUID, error)) error {
+	var at time.Time
 	last := map[uuid.UUID]int64{}
 	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
@@ -239,6 +241,9 @@ func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func
 		locked, err := q.LockSequences(ctx, wallets)
 		for _, row := range locked {
 			last[row.WalletID] = row.LastSeq
+		}
+		if err == nil {
+			at, err = q.ReadClock(ctx)
 		}
 		return err
 	})
@@ -259,12 +264,13 @@ func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func
 		operations.Types = append(operations.Types, "DEPOSIT")
 		operations.Amounts = append(operations.Amounts, 1)
 		operations.Refs = append(operations.Refs, "")
+		operations.CreatedAts = append(operations.CreatedAts, at)
 		outbox.Keys = append(outbox.Keys, wallet.String())
 		outbox.Payloads = append(outbox.Payloads, fmt.Appendf(nil, `{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"2026-11-24T12:00:00.000000Z"}`, wallet, last[wallet], id))
 	}
 	advances := walletdb.AdvanceSequencesParams{}
 	for wallet, seq := range last {
-		advances.WalletIds, advances.LastSeqs = append(advances.WalletIds, wallet), append(advances.LastSeqs, seq)
+		advances.WalletIds, advances.LastSeqs, advances.LastAts = append(advances.WalletIds, wallet), append(advances.LastSeqs, seq), append(advances.LastAts, at)
 	}
 	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOperations(ctx, operations); err != nil {

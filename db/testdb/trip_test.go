@@ -17,7 +17,7 @@ func TestATripReadsItsAnswersInTheOrderOfItsQueries(t *testing.T) {
 	t.Parallel()
 	ctx, conn, id := t.Context(), testdb.New(t).Conn(t), uuid.New()
 	var wallet walletdb.Wallet
-	var locked []walletdb.LockSequencesRow
+	var locked []walletdb.WalletSequence
 	err := db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err

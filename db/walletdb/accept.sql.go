@@ -13,19 +13,21 @@ import (
 )
 
 const advanceSequences = `-- name: AdvanceSequences :exec
-UPDATE wallet_sequences s SET last_seq = a.last_seq
-FROM (SELECT unnest($1::uuid[]) AS wallet_id, unnest($2::bigint[]) AS last_seq) a
+UPDATE wallet_sequences s SET last_seq = a.last_seq, last_at = a.last_at
+FROM (SELECT unnest($1::uuid[]) AS wallet_id, unnest($2::bigint[]) AS last_seq,
+             unnest($3::timestamptz[]) AS last_at) a
 WHERE s.wallet_id = a.wallet_id
 `
 
 type AdvanceSequencesParams struct {
 	WalletIds []uuid.UUID
 	LastSeqs  []int64
+	LastAts   []time.Time
 }
 
 // AdvanceSequences needs the rows locked by LockSequences.
 func (q *Queries) AdvanceSequences(ctx context.Context, arg AdvanceSequencesParams) error {
-	_, err := q.db.Exec(ctx, advanceSequences, arg.WalletIds, arg.LastSeqs)
+	_, err := q.db.Exec(ctx, advanceSequences, arg.WalletIds, arg.LastSeqs, arg.LastAts)
 	return err
 }
 
@@ -172,18 +174,20 @@ func (q *Queries) GetWallet(ctx context.Context, id uuid.UUID) (Wallet, error) {
 }
 
 const insertOperations = `-- name: InsertOperations :exec
-INSERT INTO operations (wallet_id, seq, id, type, amount, reference)
+INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at)
 SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]),
-       unnest(($4::text[])::operation_type[]), unnest($5::bigint[]), nullif(unnest($6::text[]), '')
+       unnest(($4::text[])::operation_type[]), unnest($5::bigint[]), nullif(unnest($6::text[]), ''),
+       unnest($7::timestamptz[])
 `
 
 type InsertOperationsParams struct {
-	WalletIds []uuid.UUID
-	Seqs      []int64
-	Ids       []uuid.UUID
-	Types     []string
-	Amounts   []int64
-	Refs      []string
+	WalletIds  []uuid.UUID
+	Seqs       []int64
+	Ids        []uuid.UUID
+	Types      []string
+	Amounts    []int64
+	Refs       []string
+	CreatedAts []time.Time
 }
 
 // InsertOperations fails with a unique violation on operations_id if one of the operations was
@@ -196,6 +200,7 @@ func (q *Queries) InsertOperations(ctx context.Context, arg InsertOperationsPara
 		arg.Types,
 		arg.Amounts,
 		arg.Refs,
+		arg.CreatedAts,
 	)
 	return err
 }
@@ -252,27 +257,21 @@ func (q *Queries) InsertTracedOutbox(ctx context.Context, arg InsertTracedOutbox
 }
 
 const lockFreeSequences = `-- name: LockFreeSequences :many
-SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
+SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED
 `
 
-type LockFreeSequencesRow struct {
-	WalletID   uuid.UUID
-	LastSeq    int64
-	AcceptedAt time.Time
-}
-
 // LockFreeSequences passes over rows that another transaction holds.
-func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) ([]LockFreeSequencesRow, error) {
+func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
 	rows, err := q.db.Query(ctx, lockFreeSequences, walletIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []LockFreeSequencesRow
+	var items []WalletSequence
 	for rows.Next() {
-		var i LockFreeSequencesRow
-		if err := rows.Scan(&i.WalletID, &i.LastSeq, &i.AcceptedAt); err != nil {
+		var i WalletSequence
+		if err := rows.Scan(&i.WalletID, &i.LastSeq, &i.LastAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -284,28 +283,22 @@ func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) 
 }
 
 const lockSequences = `-- name: LockSequences :many
-SELECT wallet_id, last_seq, now()::timestamptz AS accepted_at
+SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE
 `
 
-type LockSequencesRow struct {
-	WalletID   uuid.UUID
-	LastSeq    int64
-	AcceptedAt time.Time
-}
-
-// LockSequences locks in id order, so that two flushes can never deadlock, and returns the
-// transaction's time, which is the operations' created_at. A wallet that does not exist has no row.
-func (q *Queries) LockSequences(ctx context.Context, walletIds []uuid.UUID) ([]LockSequencesRow, error) {
+// LockSequences locks in id order, so that two flushes can never deadlock. A wallet that does not exist
+// has no row.
+func (q *Queries) LockSequences(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
 	rows, err := q.db.Query(ctx, lockSequences, walletIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []LockSequencesRow
+	var items []WalletSequence
 	for rows.Next() {
-		var i LockSequencesRow
-		if err := rows.Scan(&i.WalletID, &i.LastSeq, &i.AcceptedAt); err != nil {
+		var i WalletSequence
+		if err := rows.Scan(&i.WalletID, &i.LastSeq, &i.LastAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -314,4 +307,18 @@ func (q *Queries) LockSequences(ctx context.Context, walletIds []uuid.UUID) ([]L
 		return nil, err
 	}
 	return items, nil
+}
+
+const readClock = `-- name: ReadClock :one
+SELECT clock_timestamp()::timestamptz AS now
+`
+
+// ReadClock is what the operations' created_at follows from. It must be a later statement than
+// LockSequences: now() is the transaction's begin, and the statement that locks reads even
+// clock_timestamp() before it waits, so that the second to lock a wallet might have the earlier time.
+func (q *Queries) ReadClock(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, readClock)
+	var now time.Time
+	err := row.Scan(&now)
+	return now, err
 }

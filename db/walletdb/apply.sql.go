@@ -33,9 +33,10 @@ func (q *Queries) AdvanceWallets(ctx context.Context, arg AdvanceWalletsParams) 
 }
 
 const insertOutcomes = `-- name: InsertOutcomes :exec
-INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after)
+INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, applied_at)
 SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest(($3::text[])::outcome_status[]),
-       nullif(unnest($4::text[]), ''), unnest($5::bigint[])
+       nullif(unnest($4::text[]), ''), unnest($5::bigint[]),
+       (SELECT clock_timestamp())
 `
 
 type InsertOutcomesParams struct {
@@ -46,7 +47,9 @@ type InsertOutcomesParams struct {
 	BalancesAfter  []int64
 }
 
-// InsertOutcomes fails with a unique violation if one of the operations has an outcome already.
+// InsertOutcomes fails with a unique violation if one of the operations has an outcome already. It reads
+// the clock once, and after LockWallets, so that applied_at follows the sequence: the default, now(), is
+// the transaction's begin, and the second to lock a wallet may have begun first.
 func (q *Queries) InsertOutcomes(ctx context.Context, arg InsertOutcomesParams) error {
 	_, err := q.db.Exec(ctx, insertOutcomes,
 		arg.WalletIds,
@@ -62,16 +65,21 @@ const lastSequences = `-- name: LastSequences :many
 SELECT wallet_id, last_seq FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[])
 `
 
+type LastSequencesRow struct {
+	WalletID uuid.UUID
+	LastSeq  int64
+}
+
 // LastSequences returns the last accepted sequence of wallets.
-func (q *Queries) LastSequences(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
+func (q *Queries) LastSequences(ctx context.Context, walletIds []uuid.UUID) ([]LastSequencesRow, error) {
 	rows, err := q.db.Query(ctx, lastSequences, walletIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []WalletSequence
+	var items []LastSequencesRow
 	for rows.Next() {
-		var i WalletSequence
+		var i LastSequencesRow
 		if err := rows.Scan(&i.WalletID, &i.LastSeq); err != nil {
 			return nil, err
 		}

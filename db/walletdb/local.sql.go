@@ -7,6 +7,7 @@ package walletdb
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -42,16 +43,18 @@ func (q *Queries) AppliedSequences(ctx context.Context, ids []uuid.UUID) ([]Appl
 }
 
 const storedOperations = `-- name: StoredOperations :many
-SELECT wallet_id, seq, id, type, amount FROM operations
+SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states
 WHERE wallet_id <> ALL (coalesce($1::uuid[], '{}')) ORDER BY wallet_id, seq
 `
 
 type StoredOperationsRow struct {
-	WalletID uuid.UUID
-	Seq      int64
-	ID       uuid.UUID
-	Type     OperationType
-	Amount   int64
+	WalletID  uuid.UUID
+	Seq       int64
+	ID        uuid.UUID
+	Type      OperationType
+	Amount    int64
+	CreatedAt time.Time
+	AppliedAt *time.Time
 }
 
 // StoredOperations returns every operation but those of some wallets, to compare it with what clients
@@ -71,6 +74,8 @@ func (q *Queries) StoredOperations(ctx context.Context, without []uuid.UUID) ([]
 			&i.ID,
 			&i.Type,
 			&i.Amount,
+			&i.CreatedAt,
+			&i.AppliedAt,
 		); err != nil {
 			return nil, err
 		}

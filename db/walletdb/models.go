@@ -161,4 +161,5 @@ type Wallet struct {
 type WalletSequence struct {
 	WalletID uuid.UUID
 	LastSeq  int64
+	LastAt   *time.Time
 }

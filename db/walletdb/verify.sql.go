@@ -7,6 +7,7 @@ package walletdb
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -54,6 +55,7 @@ const auditOperations = `-- name: AuditOperations :many
 SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
        coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
        coalesce(extract(epoch FROM now() - o.created_at), 0)::float8 AS age_seconds,
+       coalesce(o.created_at, 'epoch')::timestamptz AS created_at, coalesce(c.applied_at, 'epoch')::timestamptz AS applied_at,
        coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
 FROM (SELECT wallet_id, seq, id, type, amount, reference, created_at FROM operations p
       WHERE (p.wallet_id, p.seq) > ($1::uuid, $2::bigint) AND p.wallet_id <= $3::uuid
@@ -78,12 +80,14 @@ type AuditOperationsRow struct {
 	Type         string
 	Amount       int64
 	AgeSeconds   float64
+	CreatedAt    time.Time
+	AppliedAt    time.Time
 	Status       string
 	BalanceAfter int64
 }
 
 // AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
-// both exist; the type or the status is empty where a side is missing. age_seconds is how long ago the
+// both exist; the type or the status is empty, and the time is the epoch, where a side is missing. age_seconds is how long ago the
 // operation was accepted, by the database's clock alone. Each side is cut to the page first, so that a
 // page costs the same however much follows.
 func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams) ([]AuditOperationsRow, error) {
@@ -106,6 +110,8 @@ func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams
 			&i.Type,
 			&i.Amount,
 			&i.AgeSeconds,
+			&i.CreatedAt,
+			&i.AppliedAt,
 			&i.Status,
 			&i.BalanceAfter,
 		); err != nil {
