@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -24,6 +25,7 @@ const (
 	closeTimeout = 1500 * time.Millisecond
 
 	offsetCommit = "offset commit" // a problem's name
+	assignment   = "assignment"    // another's
 )
 
 // consumer reads the topic as a member of the group. Its poll loop never waits for the database; it
@@ -40,6 +42,9 @@ type consumer struct {
 	log      *slog.Logger
 
 	paused map[int32]*partition // only the poll loop uses it
+
+	vanished atomic.Bool // partitions are assigned that the topic does not have
+	leaving  atomic.Bool // the poll loop is to leave the group and to join it again
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
@@ -58,7 +63,11 @@ func (c *consumer) run(ctx context.Context) error {
 		c.watch(consuming, giveUp)
 	}()
 	for consuming.Err() == nil {
-		if err := c.poll(); err != nil {
+		err := c.poll()
+		if err == nil && c.leaving.CompareAndSwap(true, false) {
+			err = c.rejoin()
+		}
+		if err != nil {
 			giveUp(err)
 		}
 	}
@@ -78,7 +87,9 @@ func (c *consumer) poll() error {
 		if event.IsFatal() {
 			return fmt.Errorf("kafka client: %w", event)
 		}
-		c.health.degrade("kafka", event)
+		if !c.vanished.Load() || !aboutPartition(event) {
+			c.health.degrade("kafka", event)
+		}
 	case kafka.OffsetsCommitted:
 		// Messages whose offsets are not committed may come again, which does no harm.
 		if event.Error != nil {
@@ -88,6 +99,28 @@ func (c *consumer) poll() error {
 		}
 	}
 	c.resume()
+	return nil
+}
+
+// aboutPartition reports whether Kafka's client may be speaking of a partition that is not there.
+func aboutPartition(err kafka.Error) bool {
+	return slices.Contains([]kafka.ErrorCode{kafka.ErrUnknownPartition, kafka.ErrUnknownTopicOrPart, kafka.ErrAutoOffsetReset}, err.Code())
+}
+
+// rejoin leaves the group and joins it again as a member that owns nothing. Poll then takes all
+// partitions away first, as at any rebalance.
+//
+// It is for partitions that the topic no longer has. The group would keep them for ever: each member
+// tells the leader what it owns, and the leader leaves every member what it owns as long as the topic
+// exists, whatever its number of partitions. What a program unassigns by itself its member owns still.
+func (c *consumer) rejoin() error {
+	c.log.Warn("leaving the group and joining it again, without the partitions that the topic no longer has")
+	if err := c.client.Unsubscribe(); err != nil {
+		return fmt.Errorf("unsubscribe: %w", err)
+	}
+	if err := c.client.Subscribe(c.topic, c.rebalance); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
 	return nil
 }
 

@@ -97,6 +97,47 @@ func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 	s.audit()
 }
 
+// Partitions that the topic does not have are left once they are missing for a while, and not before: the
+// broker that was asked may be the last to hear of a topic's growth.
+func TestPartitionsThatTheTopicDoesNotHaveAreLeftAfterAWhile(t *testing.T) {
+	t.Parallel()
+	c := &consumer{health: newHealth(discard)}
+	there, vanished := divide([]*partition{{number: 9}, {number: 0}, {number: 8}, {number: 7}}, 8)
+	if len(there) != 2 || !slices.Equal(vanished, []int32{8, 9}) {
+		t.Errorf("%d partitions are there, and %v are not", len(there), vanished)
+	}
+	began := time.Now()
+	var since time.Time
+	look := func(after time.Duration, vanished ...int32) (leaves bool) {
+		since = c.judgeVanished(vanished, 8, since, began.Add(after))
+		return c.leaving.Swap(false)
+	}
+	for _, l := range []struct {
+		after    time.Duration
+		vanished []int32
+		leaves   bool
+	}{
+		{0, []int32{8}, false},
+		{vanishedFor - time.Second, []int32{8}, false},
+		{vanishedFor, nil, false}, // the broker has heard
+		{vanishedFor + time.Second, []int32{8}, false},
+		{2 * vanishedFor, []int32{8}, false},
+		{2*vanishedFor + time.Second, []int32{8}, true},
+		{2*vanishedFor + 2*time.Second, []int32{8}, false}, // it is leaving
+		{3*vanishedFor + time.Second, []int32{8}, true},
+	} {
+		if leaves := look(l.after, l.vanished...); leaves != l.leaves {
+			t.Errorf("after %v, %d partitions missing: leaves = %v, want %v", l.after, len(l.vanished), leaves, l.leaves)
+		}
+	}
+	if degraded, _ := c.health.state(); len(degraded) != 1 || c.health.lacks("kafka") {
+		t.Errorf("degraded: %q, want the assignment alone", degraded)
+	}
+	if look(4*vanishedFor, nil...); c.vanished.Load() || len(c.health.problems) > 0 {
+		t.Errorf("all partitions are there, and yet: %v", c.health.problems)
+	}
+}
+
 // A partition is taken away while its transaction waits for a lock. It may finish, and what it did is
 // reported; if it does not in time, its partition is given up, and nothing is lost either.
 func TestRevokedWhileATransactionRuns(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -17,6 +18,9 @@ const (
 	// silent is how long a partition may bring nothing although there is something: then Kafka's
 	// client hangs, and only a new process helps.
 	silent = 30 * time.Second
+	// vanishedFor is how long a partition has to be missing from the topic before the worker leaves the
+	// group because of it: a broker that has not heard yet of a topic's growth says the same.
+	vanishedFor = 10 * time.Second
 )
 
 // movement says since when a partition has had something to do and not done it.
@@ -40,9 +44,15 @@ func (m movement) follow(now time.Time, stored, polled, end int64) movement {
 // watch asks Kafka every now and then where each partition ends. It tells the lag and whether it
 // moves, and gives the consumer up when messages do not come although they are there.
 func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
+	var since time.Time
 	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
 		partitions := c.assigned()
-		err := c.lookAtTopic()
+		count, err := c.lookAtTopic()
+		if err == nil {
+			var vanished []int32
+			partitions, vanished = divide(partitions, count)
+			since = c.judgeVanished(vanished, count, since, time.Now())
+		}
 		for _, p := range partitions {
 			if err == nil && ctx.Err() == nil {
 				err = c.lookAt(p)
@@ -91,15 +101,51 @@ func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.
 	}
 }
 
-func (c *consumer) lookAtTopic() error {
+// divide returns those of the assigned partitions that a topic with so many has, and the numbers of the
+// others.
+func divide(assigned []*partition, count int) (there []*partition, vanished []int32) {
+	for _, p := range assigned {
+		if int(p.number) < count {
+			there = append(there, p)
+		} else {
+			vanished = append(vanished, p.number)
+		}
+	}
+	slices.Sort(vanished)
+	return there, vanished
+}
+
+// judgeVanished makes the worker leave the group if it has had partitions for a while that the topic
+// does not have. That is not Kafka's absence: the other partitions go on. It returns since when.
+func (c *consumer) judgeVanished(vanished []int32, count int, since, now time.Time) time.Time {
+	c.vanished.Store(len(vanished) > 0)
+	if len(vanished) == 0 {
+		c.health.ok(assignment)
+		return time.Time{}
+	}
+	c.health.degrade(assignment, fmt.Errorf("the group holds partitions %d, but the topic has %d: it was deleted and created again with fewer; in %v this worker leaves the group and joins it again without them",
+		vanished, count, vanishedFor))
+	switch {
+	case since.IsZero():
+		return now
+	case now.Sub(since) >= vanishedFor:
+		c.leaving.Store(true)
+		return now
+	}
+	return since
+}
+
+// lookAtTopic returns how many partitions the topic has.
+func (c *consumer) lookAtTopic() (partitions int, err error) {
 	metadata, err := c.client.GetMetadata(&c.topic, false, watchTimeoutMs)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if err := metadata.Topics[c.topic].Error; err.Code() != kafka.ErrNoError {
-		return fmt.Errorf("topic %s: %w", c.topic, err)
+	topic := metadata.Topics[c.topic]
+	if topic.Error.Code() != kafka.ErrNoError {
+		return 0, fmt.Errorf("topic %s: %w", c.topic, topic.Error)
 	}
-	return nil
+	return len(topic.Partitions), nil
 }
 
 func (c *consumer) lookAt(p *partition) error {
