@@ -125,15 +125,15 @@ mutations: ## Print the mutation table: each rule that was taken out, the test t
 	  | awk '/^ +mutation.go:[0-9]+: \|/ { sub(/^[^|]*/, ""); print; rows++ } /^(--- |FAIL|ok)/ { print > "/dev/stderr"; if (/FAIL/) failed = 1 } END { exit failed || !rows }'
 
 .PHONY: demo run bench faults
-demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise
+demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise; KAFKA=apache BROKERS=3
 	@$(LOCAL) demo
 
-run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, KAFKA=apache the real broker
+run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, KAFKA=apache the real broker, BROKERS=3 three of them
 	@$(LOCAL) run
 
 bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare OLD NEW"; KAFKA=apache for figures that count
 	@$(LOCAL) bench $(ARGS)
 
 faults: export KAFKA ?= apache
-faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", KAFKA=kfake for a broker that lies
+faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", BROKERS=3 for more of them, KAFKA=kfake for a broker that lies
 	@$(LOCAL) faults $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(ARGS)

@@ -157,7 +157,7 @@ func (b *benchmark) withParts(ctx context.Context, run func() error) (err error)
 		return err
 	}
 	defer b.state.close()
-	b.parts = &parts{databaseURL: b.config.databaseURL, redisURL: b.config.redisURL, kafkaBrokers: b.config.kafkaBrokers, kafka: b.config.kafka}
+	b.parts = &parts{databaseURL: b.config.databaseURL, redisURL: b.config.redisURL, kafkaBrokers: b.config.kafkaBrokers, kafka: b.config.kafka, brokers: b.config.brokers}
 	if err := b.parts.start(ctx, b.state, b.out, func(string, string) {}); err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err e
 		return nil, err
 	}
 	defer drop()
-	t.stack.parts = &parts{databaseURL: url, redisURL: b.parts.redisURL, kafkaBrokers: b.parts.kafkaBrokers, processes: b.parts.processes}
+	t.stack.parts = &parts{databaseURL: url, redisURL: b.parts.redisURL, kafkaBrokers: b.parts.kafkaBrokers, brokers: b.parts.brokers, processes: b.parts.processes}
 	config := b.config
 	config.databaseURL = url
 	defer func() { stopAll(t.services) }()

@@ -11,6 +11,7 @@ type config struct {
 	// A part whose address is given is not started.
 	databaseURL, redisURL, kafkaBrokers string
 	kafka                               string
+	brokers                             int
 	topic                               string
 	httpAddr                            string
 	apis, relays, workers               int
@@ -19,6 +20,10 @@ type config struct {
 
 // topicPartitions bounds the workers that share the work.
 const topicPartitions = 8
+
+// clusterBrokers is how many brokers a cluster has here: with fewer none could be missed, and more would
+// show nothing else. Each partition is on all of them, and acknowledged by two.
+const clusterBrokers = 3
 
 // parseConfig reports all mistakes at once.
 func parseConfig(getenv func(string) string) (config, error) {
@@ -36,11 +41,16 @@ func parseConfig(getenv func(string) string) (config, error) {
 		}
 		return n
 	}
+	brokers, err := strconv.Atoi(text("BROKERS", "1"))
+	if err != nil || brokers != 1 && brokers != clusterBrokers {
+		mistakes = append(mistakes, fmt.Errorf("BROKERS=%s: want 1 or %d", getenv("BROKERS"), clusterBrokers))
+	}
 	c := config{
 		databaseURL:  getenv("DATABASE_URL"),
 		redisURL:     getenv("REDIS_URL"),
 		kafkaBrokers: getenv("KAFKA_BROKERS"),
 		kafka:        text("KAFKA", "kfake"),
+		brokers:      brokers,
 		topic:        text("TOPIC", "wallet-operations"),
 		httpAddr:     getenv("HTTP_ADDR"),
 		apis:         replicas("API"),
@@ -50,6 +60,9 @@ func parseConfig(getenv func(string) string) (config, error) {
 	}
 	if given := c.databaseURL + c.redisURL + c.kafkaBrokers; c.secure && (given != "" || c.kafka != "apache") {
 		mistakes = append(mistakes, errors.New("SECURE=on: needs KAFKA=apache, and parts that are started here"))
+	}
+	if brokers > 1 && (c.kafka != "apache" || c.kafkaBrokers != "") {
+		mistakes = append(mistakes, fmt.Errorf("BROKERS=%d: needs KAFKA=apache, and brokers that are started here", brokers))
 	}
 	if c.kafka != "kfake" && c.kafka != "apache" {
 		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.kafka))

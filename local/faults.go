@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
@@ -47,7 +46,7 @@ type campaign struct {
 	pool   *pgxpool.Pool
 	cache  *redis.Client
 	log    *logReader
-	doors  map[door]*toxiproxy.Proxy
+	doors  map[door]way
 	lying  *kfake.Cluster // instead of Apache Kafka
 	disk   *smallDisk
 	clock  string // the file that moves Postgres's clock, if it can be moved
@@ -61,6 +60,7 @@ type campaign struct {
 	position relayPosition
 	offsets  map[int32]int64 // the group's at the beginning of the round
 	told     []operation     // what a fault's own clients know
+	load     *load
 	watch    *watch
 	takeover atomic.Int64 // nanoseconds until another relay led, if the fault was about that
 }
@@ -128,7 +128,11 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 		return mutate(ctx, c, options, root, out)
 	}
 	fmt.Fprintf(out, "Legendary Wallet: faults for %s under %d operations a second. SEED=%d throws them in this order again.\n\n", options.duration, faultsRatePerSecond, options.seed)
-	conditions := faultsConditions(c.kafka)
+	kafka, file := c.kafka, c.kafka
+	if c.brokers > 1 {
+		kafka, file = fmt.Sprintf("%s BROKERS=%d", c.kafka, c.brokers), fmt.Sprintf("%s-of-%d", c.kafka, c.brokers)
+	}
+	conditions := faultsConditions(kafka)
 	fmt.Fprintf(out, "  %s\n", conditions)
 	f, err := startCampaign(ctx, c, root, options.seed, out)
 	if err != nil {
@@ -146,10 +150,10 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	}
 	report := &faultsReport{
 		Date: time.Now().UTC(), Seed: options.seed, Conditions: conditions, Footprints: f.footprints,
-		Command: fmt.Sprintf("make faults KAFKA=%s SEED=%d DURATION=%s", c.kafka, options.seed, options.duration),
+		Command: fmt.Sprintf("make faults KAFKA=%s SEED=%d DURATION=%s", kafka, options.seed, options.duration),
 	}
 	if options.drill {
-		report.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", c.kafka, options.seed)
+		report.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", kafka, options.seed)
 	} else if rest := options.rest(); rest != "" {
 		report.Command += fmt.Sprintf(" ARGS='%s'", rest)
 	}
@@ -161,7 +165,7 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 		}
 	}
 	if options.report != "" {
-		name := fmt.Sprintf("%s-%.0fm", c.kafka, report.Seconds/60)
+		name := fmt.Sprintf("%s-%.0fm", file, report.Seconds/60)
 		if options.drill {
 			name = "drill"
 		}
@@ -391,6 +395,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 		connections: 100, ratePerSecond: faultsRatePerSecond, duration: time.Hour, resendPercent: 2,
 		attempt: 5 * time.Second, patience: time.Minute,
 	}
+	f.load = l
 	history := make(chan []operation, 1)
 	began := time.Now()
 	go func() { history <- l.send(ctx) }()

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -16,8 +17,12 @@ import (
 
 // brokerFaults are about Apache Kafka and the group of the workers.
 func (f *campaign) brokerFaults() []kind {
+	empty := kind{name: "Kafka's log removed, an empty broker in its place", throw: f.emptyBroker, within: ofSweep, losesLog: true}
+	if f.parts.brokers == clusterBrokers {
+		empty.notPossible = "what one broker loses, two others have"
+	}
 	return []kind{
-		{name: "Kafka's log removed, an empty broker in its place", throw: f.emptyBroker, within: ofSweep, losesLog: true},
+		empty,
 		f.emptyGroup("committed offsets expired while the workers were stopped", f.deleteGroup),
 		f.emptyGroup("committed offsets rolled back while the workers were stopped", f.rollBackOffsets),
 		f.twin(),
@@ -42,7 +47,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 		return err
 	}
 	java := p.argv[:len(p.argv)-2] // what is run, and with which properties
-	if err := formatKafka(ctx, java, dir); err != nil {
+	if err := formatKafka(ctx, java, dir, uuid.New(), "--standalone"); err != nil {
 		return err
 	}
 	if err := p.start(context.WithoutCancel(ctx)); err != nil {

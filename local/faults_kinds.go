@@ -38,7 +38,8 @@ type kind struct {
 	losesLog bool
 	// touchesCache is a fault after which a cached version may be older than one before.
 	touchesCache bool
-	// movesClock is a fault after which an operation may have an earlier time than the one before.
+	// movesClock is a fault after which an operation may have an earlier time than the one before. Each backend
+	// sees the step within a second, and until all have, the clocks of two apis differ.
 	movesClock bool
 	// toldBy is a service whose processes all have to name told in /readyz before the fault heals.
 	toldBy, told string
@@ -62,6 +63,10 @@ func (f *campaign) kinds() []kind {
 	if f.lying != nil {
 		return f.lies()
 	}
+	ofEverything := ofServer
+	if f.parts.brokers == clusterBrokers {
+		ofEverything = ofCluster
+	}
 	return slices.Concat([]kind{
 		f.signal("kill -9 of an api", syscall.SIGKILL, ofService, "api"),
 		f.dethroned(f.signal("kill -9 of the leading relay", syscall.SIGKILL, ofService, "relay"), 2*time.Second),
@@ -75,7 +80,7 @@ func (f *campaign) kinds() []kind {
 			}
 			return nil
 		}},
-		{name: "kill -9 of everything", within: ofServer, touchesCache: true, throw: func(ctx context.Context) error {
+		{name: "kill -9 of everything", within: ofEverything, touchesCache: true, throw: func(ctx context.Context) error {
 			for _, p := range slices.Concat(f.services, f.parts.processes) {
 				if p.name != "postgres" {
 					p.signal(syscall.SIGKILL)
@@ -117,7 +122,7 @@ func (f *campaign) kinds() []kind {
 		f.fullDisk(),
 		f.clockStep("Postgres's clock an hour ahead for 4 s", "+1h"),
 		f.clockStep("Postgres's clock an hour behind for 4 s", "-1h"),
-	}, f.failpoints(), f.networkFaults(), f.brokerFaults())
+	}, f.failpoints(), f.networkFaults(), f.brokerFaults(), f.clusterFaults())
 }
 
 const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

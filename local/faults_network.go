@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,22 +26,25 @@ var doors = []door{
 	{"worker", "kafka"},
 }
 
-// planKafkaDoors gives each service its own listener of the broker, which sends its clients to the
+// planKafkaDoors gives each service its own listener of each broker, which sends its clients to the
 // door: Kafka's clients connect to where the broker tells them.
 func (f *campaign) planKafkaDoors() error {
 	if f.parts.kafka != "apache" {
 		return nil
 	}
-	for _, service := range []string{"relay", "worker"} {
-		behind, err := freePort()
-		if err != nil {
-			return err
+	f.parts.kafkaListeners = make([][]listener, f.parts.brokers)
+	for i := range f.parts.kafkaListeners {
+		for _, service := range []string{"relay", "worker"} {
+			behind, err := freePort()
+			if err != nil {
+				return err
+			}
+			before, err := freePort()
+			if err != nil {
+				return err
+			}
+			f.parts.kafkaListeners[i] = append(f.parts.kafkaListeners[i], listener{strings.ToUpper(service), address(behind), address(before)})
 		}
-		before, err := freePort()
-		if err != nil {
-			return err
-		}
-		f.parts.kafkaListeners = append(f.parts.kafkaListeners, listener{strings.ToUpper(service), address(behind), address(before)})
 	}
 	return nil
 }
@@ -48,44 +52,68 @@ func (f *campaign) planKafkaDoors() error {
 // openDoors puts the doors up and leads the services to them.
 func (f *campaign) openDoors() error {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	f.doors = map[door]*toxiproxy.Proxy{}
+	f.doors = map[door]way{}
 	f.serviceEnv = map[string][]string{}
 	if f.lying != nil {
 		// Several batches of a partition in one wave: what happens to one must not harm the next.
 		f.serviceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
 	}
 	for _, d := range doors {
-		listen, upstream, setting := "127.0.0.1:0", "", ""
+		const anywhere = "127.0.0.1:0"
+		var listeners []listener
 		switch d.server {
 		case "postgres":
-			upstream = hostOf(f.parts.databaseURL)
+			listeners = []listener{{address: hostOf(f.parts.databaseURL), advertised: anywhere}}
 		case "redis":
-			upstream = hostOf(f.parts.redisURL)
+			listeners = []listener{{address: hostOf(f.parts.redisURL), advertised: anywhere}}
 		case "kafka":
-			for _, l := range f.parts.kafkaListeners {
+			for _, l := range slices.Concat(f.parts.kafkaListeners...) {
 				if l.name == strings.ToUpper(d.service) {
-					listen, upstream = l.advertised, l.address
+					listeners = append(listeners, l)
 				}
 			}
 		}
-		if upstream == "" {
+		if len(listeners) == 0 {
 			continue
 		}
-		proxy := toxiproxy.NewProxy(server, d.service+"-"+d.server, listen, upstream)
-		if err := proxy.Start(); err != nil {
-			return fmt.Errorf("open the door from %s to %s: %w", d.service, d.server, err)
+		var doors []string
+		for i, l := range listeners {
+			proxy := toxiproxy.NewProxy(server, fmt.Sprintf("%s-%s-%d", d.service, d.server, i), l.advertised, l.address)
+			if err := proxy.Start(); err != nil {
+				return fmt.Errorf("open the door from %s to %s: %w", d.service, d.server, err)
+			}
+			f.doors[d] = append(f.doors[d], proxy)
+			doors = append(doors, proxy.Listen)
 		}
-		f.doors[d] = proxy
+		setting := ""
 		switch d.server {
 		case "postgres":
 			// The login is made later; its name and password are known.
-			setting = fmt.Sprintf("DATABASE_URL=postgres://local_%s:local@%s/postgres?sslmode=disable", d.service, proxy.Listen)
+			setting = fmt.Sprintf("DATABASE_URL=postgres://local_%s:local@%s/postgres?sslmode=disable", d.service, doors[0])
 		case "redis":
-			setting = "REDIS_URL=redis://" + proxy.Listen + "/0"
+			setting = "REDIS_URL=redis://" + doors[0] + "/0"
 		case "kafka":
-			setting = "KAFKA_BROKERS=" + proxy.Listen
+			setting = "KAFKA_BROKERS=" + strings.Join(doors, ",")
 		}
 		f.serviceEnv[d.service] = append(f.serviceEnv[d.service], setting)
+	}
+	return nil
+}
+
+// way is all that leads through a door: a proxy for each node of the server.
+type way []*toxiproxy.Proxy
+
+func (w way) stop() {
+	for _, proxy := range w {
+		proxy.Stop()
+	}
+}
+
+func (w way) start() error {
+	for _, proxy := range w {
+		if err := proxy.Start(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -99,8 +127,8 @@ func hostOf(address string) string {
 }
 
 func (f *campaign) closeDoors() {
-	for _, proxy := range f.doors {
-		proxy.Stop()
+	for _, way := range f.doors {
+		way.stop()
 	}
 }
 
@@ -109,8 +137,8 @@ func (f *campaign) networkFaults() []kind {
 	cut := func(d door, holds time.Duration) kind {
 		return kind{
 			name: fmt.Sprintf("%s cut off from %s for %s", d.service, d.server, holds), holds: holds, within: ofService,
-			throw: func(context.Context) error { f.doors[d].Stop(); return nil },
-			heal:  func(context.Context) error { return f.doors[d].Start() },
+			throw: func(context.Context) error { f.doors[d].stop(); return nil },
+			heal:  func(context.Context) error { return f.doors[d].start() },
 		}
 	}
 	// Both sides believe that the other one is only slow.
@@ -156,8 +184,10 @@ func (f *campaign) networkFaults() []kind {
 func (f *campaign) swallow(d door, closeAfter time.Duration, directions ...string) error {
 	for _, direction := range directions {
 		toxic := fmt.Sprintf(`{"type": "timeout", "stream": %q, "attributes": {"timeout": %d}}`, direction, closeAfter.Milliseconds())
-		if _, err := f.doors[d].Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
-			return fmt.Errorf("swallow what goes %s between %s and %s: %w", direction, d.service, d.server, err)
+		for _, proxy := range f.doors[d] {
+			if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
+				return fmt.Errorf("swallow what goes %s between %s and %s: %w", direction, d.service, d.server, err)
+			}
 		}
 	}
 	return nil
@@ -165,5 +195,10 @@ func (f *campaign) swallow(d door, closeAfter time.Duration, directions ...strin
 
 // letThrough ends swallow. The connections that have lost something are closed.
 func (f *campaign) letThrough(d door) func(context.Context) error {
-	return func(ctx context.Context) error { f.doors[d].Toxics.ResetToxics(ctx); return nil }
+	return func(ctx context.Context) error {
+		for _, proxy := range f.doors[d] {
+			proxy.Toxics.ResetToxics(ctx)
+		}
+		return nil
+	}
 }

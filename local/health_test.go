@@ -176,12 +176,18 @@ func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) 
 // newOwnSystemNotStarted gives a test the time to set what single processes are to be told.
 func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system, *parts) {
 	t.Helper()
+	own := &parts{kafka: "kfake"}
+	return newSystemOnOwn(t, own, c, settings...), own
+}
+
+// newSystemOnOwn starts the given servers for one test.
+func newSystemOnOwn(t *testing.T, own *parts, c config, settings ...string) *system {
+	t.Helper()
 	ownState, err := temporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.close)
-	own := &parts{kafka: "kfake"}
 	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -192,5 +198,5 @@ func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system
 		t.Fatal(err)
 	}
 	s.prepare(c)
-	return s, own
+	return s
 }

@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,21 +28,23 @@ import (
 //go:embed kafka/pom.xml
 var kafkaPOM []byte
 
-// kafkaServer is a single node that is broker and controller. The arguments are the broker's
-// address, the controller's, the data folder, what listeners add, and the main listener's protocol.
+// kafkaServer is a node that is broker and controller. The arguments are the broker's address, the
+// controller's, the data folder, what listeners add, the main listener's protocol, the node's id and
+// how the controllers find each other.
 const kafkaServer = `process.roles=broker,controller
-node.id=1
+node.id=%[8]d
 listeners=%[7]s://%[1]s,CONTROLLER://%[2]s%[4]s
 advertised.listeners=%[7]s://%[1]s%[5]s
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT%[6]s
 controller.listener.names=CONTROLLER
-controller.quorum.bootstrap.servers=%[2]s
+%[9]s
 log.dirs=%[3]s
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+offsets.topic.replication.factor=%[10]d
+transaction.state.log.replication.factor=%[10]d
+transaction.state.log.min.isr=%[11]d
+min.insync.replicas=%[11]d
 group.initial.rebalance.delay.ms=0
 `
 
@@ -48,31 +52,85 @@ group.initial.rebalance.delay.ms=0
 // where a proxy may stand.
 type listener struct{ name, address, advertised string }
 
-// kafkaPart is Apache Kafka, or kfake in a process of its own. Both keep their data in the state
-// folder.
-func kafkaPart(ctx context.Context, s *state, kind string, listeners []listener, secure *secured) (*process, string, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, "", err
+// kafkaNode is where a node listens: as broker, and as controller.
+type kafkaNode struct {
+	broker, controller string
+	listeners          []listener
+}
+
+// cluster is Kafka's nodes. One alone is a cluster too.
+type cluster []kafkaNode
+
+func kafkaNodes(count int, listeners [][]listener) (nodes cluster, err error) {
+	for i := range count {
+		broker, brokerErr := freePort()
+		controller, controllerErr := freePort()
+		if err := errors.Join(brokerErr, controllerErr); err != nil {
+			return nil, err
+		}
+		node := kafkaNode{broker: address(broker), controller: address(controller)}
+		if i < len(listeners) {
+			node.listeners = listeners[i]
+		}
+		nodes = append(nodes, node)
 	}
-	broker := address(port)
-	p := &process{
-		name:  "kafka",
-		log:   s.log("kafka"),
+	return nodes, nil
+}
+
+// addresses are what clients start from.
+func (c cluster) addresses() string {
+	var addresses []string
+	for _, node := range c {
+		addresses = append(addresses, node.broker)
+	}
+	return strings.Join(addresses, ",")
+}
+
+// quorum is the setting by which the controllers find each other.
+func (c cluster) quorum() string {
+	if len(c) == 1 {
+		return "controller.quorum.bootstrap.servers=" + c[0].controller
+	}
+	var voters []string
+	for i, node := range c {
+		voters = append(voters, fmt.Sprintf("%d@%s", i+1, node.controller))
+	}
+	return "controller.quorum.voters=" + strings.Join(voters, ",")
+}
+
+// brokerName is what the process of the i-th node is called.
+func brokerName(i int) string {
+	if i == 0 {
+		return "kafka"
+	}
+	return fmt.Sprintf("kafka-%d", i+1)
+}
+
+// kafkaPart is one node of Apache Kafka, or kfake in a process of its own. Both keep their data in the
+// state folder.
+func kafkaPart(ctx context.Context, s *state, kind string, nodes cluster, i int, secure *secured) (p *process, err error) {
+	broker, name := nodes[i].broker, brokerName(i)
+	p = &process{
+		name:  name,
+		log:   s.log(name),
 		ready: func(ctx context.Context) error { return pingKafka(ctx, secure.kafkaOptions(broker)) },
 	}
 	dir := filepath.Join(s.dir, kind)
+	if len(nodes) > 1 {
+		dir = filepath.Join(s.dir, fmt.Sprintf("%s-of-%d", kind, len(nodes)), strconv.Itoa(i+1))
+	}
 	switch kind {
 	case "kfake":
 		p.about = "kfake, a stand-in (KAFKA=apache runs the real one)"
-		p.argv = []string{self(), "kfake", dir, strconv.Itoa(port)}
+		_, port, _ := net.SplitHostPort(broker)
+		p.argv = []string{self(), "kfake", dir, port}
 	case "apache":
 		p.about = "Apache Kafka"
-		p.argv, err = apacheKafka(ctx, dir, broker, listeners, secure)
+		p.argv, err = apacheKafka(ctx, dir, nodes, i, secure)
 	default:
 		err = fmt.Errorf("KAFKA=%s: it is apache or kfake", kind)
 	}
-	return p, broker, err
+	return p, err
 }
 
 func pingKafka(ctx context.Context, options []kgo.Opt) error {
@@ -84,13 +142,9 @@ func pingKafka(ctx context.Context, options []kgo.Opt) error {
 	return client.Ping(ctx)
 }
 
-// apacheKafka prepares a folder for the broker, once, and returns the command that runs it.
-func apacheKafka(ctx context.Context, dir, broker string, listeners []listener, secure *secured) ([]string, error) {
+// apacheKafka prepares a folder for a node, once, and returns the command that runs it.
+func apacheKafka(ctx context.Context, dir string, nodes cluster, i int, secure *secured) ([]string, error) {
 	jars, err := kafkaJars(ctx)
-	if err != nil {
-		return nil, err
-	}
-	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
@@ -99,31 +153,47 @@ func apacheKafka(ctx context.Context, dir, broker string, listeners []listener, 
 	}
 	properties, data := filepath.Join(dir, "server.properties"), filepath.Join(dir, "data")
 	var listen, advertise, protocols string
-	for _, l := range listeners {
+	for _, l := range nodes[i].listeners {
 		listen += fmt.Sprintf(",%s://%s", l.name, l.address)
 		advertise += fmt.Sprintf(",%s://%s", l.name, l.advertised)
 		protocols += fmt.Sprintf(",%s:PLAINTEXT", l.name)
 	}
-	text := fmt.Sprintf(kafkaServer, broker, address(port), data, listen, advertise, protocols, secure.protocol()) + secure.brokerProperties()
+	// One broker has nobody to copy to; of three, one may be missing.
+	replicas := len(nodes)
+	text := fmt.Sprintf(kafkaServer, nodes[i].broker, nodes[i].controller, data, listen, advertise, protocols, secure.protocol(),
+		i+1, nodes.quorum(), replicas, replicas/2+1) + secure.brokerProperties()
 	if err := os.WriteFile(properties, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	// The second compiler takes more of a short run than its code saves.
 	java := []string{"java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", filepath.Join(jars, "*")}
 	if _, err := os.Stat(filepath.Join(data, "meta.properties")); errors.Is(err, os.ErrNotExist) {
-		if err := formatKafka(ctx, java, dir, secure.formatArguments()...); err != nil {
+		how := secure.formatArguments()
+		if len(nodes) == 1 {
+			how = append(how, "--standalone")
+		}
+		if err := formatKafka(ctx, java, dir, nodes.id(dir), how...); err != nil {
 			return nil, err
 		}
 	}
 	return append(java, "kafka.Kafka", properties), nil
 }
 
+// id is the cluster's, which all of its nodes have to know, whichever of them is formatted when: it
+// follows from the folder that they have in common. One node alone gets another each time: that is how
+// clients tell an empty broker from the one that was in its place.
+func (c cluster) id(dir string) uuid.UUID {
+	if len(c) == 1 {
+		return uuid.New()
+	}
+	return uuid.NewSHA1(uuid.Nil, []byte(filepath.Dir(dir)))
+}
+
 // formatKafka makes an empty broker with the server.properties of a folder. java is the beginning of
 // the command that runs it.
-func formatKafka(ctx context.Context, java []string, dir string, more ...string) error {
-	id := uuid.New()
+func formatKafka(ctx context.Context, java []string, dir string, id uuid.UUID, more ...string) error {
 	return run(ctx, dir, append(slices.Concat(java, []string{
-		"kafka.tools.StorageTool", "format", "--standalone",
+		"kafka.tools.StorageTool", "format",
 		// One in 64 ids begins with a hyphen, and would be taken for an option if it stood alone.
 		"--cluster-id=" + base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"),
 	}), more...)...)

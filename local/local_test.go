@@ -20,6 +20,27 @@ func TestMistakesInSettingsAreReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestThreeBrokersAreApacheKafkasAndStartedHere(t *testing.T) {
+	for _, c := range []struct {
+		env   map[string]string
+		wrong bool
+	}{
+		{map[string]string{}, false},
+		{map[string]string{"BROKERS": "1"}, false},
+		{map[string]string{"BROKERS": "3", "KAFKA": "apache"}, false},
+		{map[string]string{"BROKERS": "3", "KAFKA": "apache", "SECURE": "on"}, false},
+		{map[string]string{"BROKERS": "2", "KAFKA": "apache"}, true},
+		{map[string]string{"BROKERS": "some", "KAFKA": "apache"}, true},
+		{map[string]string{"BROKERS": "3"}, true}, // kfake is one
+		{map[string]string{"BROKERS": "3", "KAFKA": "apache", "KAFKA_BROKERS": "127.0.0.1:9092"}, true},
+	} {
+		_, err := parseConfig(func(name string) string { return c.env[name] })
+		if c.wrong != (err != nil) || err != nil && !strings.Contains(err.Error(), "BROKERS=") {
+			t.Errorf("%v: %v", c.env, err)
+		}
+	}
+}
+
 func TestKeptStateHasOneHolder(t *testing.T) {
 	dir := t.TempDir()
 	held, err := keptState(dir)

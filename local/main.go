@@ -30,6 +30,7 @@ const usageText = `usage: local COMMAND
 Settings of demo and run, in the environment:
 
   KAFKA=apache          Apache Kafka instead of a stand-in
+  BROKERS=3             three brokers, every partition on all of them (with KAFKA=apache); for bench and faults too
   SECURE=on             TLS and passwords between all of them (with KAFKA=apache)
   API, RELAY, WORKER    how many of each run (1)
   HTTP_ADDR             where the first api listens (a free port)

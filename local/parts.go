@@ -19,10 +19,11 @@ type parts struct {
 	databaseURL  string
 	redisURL     string
 	kafkaBrokers string
-	// kafka is apache or kfake, for a broker that is started.
-	kafka string
-	// kafkaListeners are further doors to Apache Kafka.
-	kafkaListeners []listener
+	// kafka is apache or kfake, for brokers that are started; of the latter there is always one.
+	kafka   string
+	brokers int
+	// kafkaListeners are further doors to Apache Kafka, by broker.
+	kafkaListeners [][]listener
 	// postgresEnv is for Postgres alone.
 	postgresEnv []string
 	// secure makes them speak TLS and ask for passwords; nil: they do not.
@@ -71,11 +72,15 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 		begin(func() (process *process, err error) { process, p.redisURL, err = redisPart(s, p.secure); return })
 	}
 	if p.kafkaBrokers == "" {
-		waiting++
-		begin(func() (process *process, err error) {
-			process, p.kafkaBrokers, err = kafkaPart(ctx, s, p.kafka, p.kafkaListeners, p.secure)
-			return
-		})
+		nodes, err := kafkaNodes(max(1, p.brokers), p.kafkaListeners)
+		if err != nil {
+			return err
+		}
+		p.kafkaBrokers = nodes.addresses()
+		for i := range nodes {
+			waiting++
+			begin(func() (*process, error) { return kafkaPart(ctx, s, p.kafka, nodes, i, p.secure) })
+		}
 	}
 	var errs []error
 	slow := time.NewTicker(5 * time.Second)

@@ -168,7 +168,7 @@ func (s *secured) formatArguments() []string {
 
 // kafkaOptions are those of a client of local's own.
 func (s *secured) kafkaOptions(brokers string, more ...kgo.Opt) []kgo.Opt {
-	options := append([]kgo.Opt{kgo.SeedBrokers(brokers)}, more...)
+	options := append([]kgo.Opt{kgo.SeedBrokers(strings.Split(brokers, ",")...)}, more...)
 	if s != nil {
 		login := scram.Auth{User: secureUser, Pass: s.password}
 		options = append(options, kgo.DialTLSConfig(s.tls), kgo.SASL(login.AsSha256Mechanism()))

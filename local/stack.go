@@ -48,7 +48,7 @@ type stack struct {
 func newStack(s *state, c config, bin string, out io.Writer) *stack {
 	return &stack{
 		state: s, bin: bin, topic: c.topic, out: out,
-		parts: &parts{databaseURL: c.databaseURL, redisURL: c.redisURL, kafkaBrokers: c.kafkaBrokers, kafka: c.kafka},
+		parts: &parts{databaseURL: c.databaseURL, redisURL: c.redisURL, kafkaBrokers: c.kafkaBrokers, kafka: c.kafka, brokers: c.brokers},
 	}
 }
 
@@ -122,7 +122,11 @@ func (s *stack) migrate(ctx context.Context) error {
 }
 
 func (s *stack) createTopic(ctx context.Context) error {
-	return s.ctl(ctx, io.Discard, "topic", "create", s.topic, "--partitions", fmt.Sprint(topicPartitions))
+	create := []string{"topic", "create", s.topic, "--partitions", fmt.Sprint(topicPartitions)}
+	if s.parts.brokers == clusterBrokers {
+		create = append(create, "--replication-factor", "3", "--min-insync-replicas", "2")
+	}
+	return s.ctl(ctx, io.Discard, create...)
 }
 
 // createKey makes an API key. It is stored nowhere, so each start of a stack has its own.

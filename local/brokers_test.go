@@ -1,0 +1,64 @@
+//go:build e2e
+
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Three brokers of which every partition is on all. One that dies with a publish batch unanswered holds
+// publishing up until another leads, two that die until one is back; accepting goes on, no request is refused,
+// and every promise holds.
+func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
+	s := newSystemOnOwn(t, &parts{kafka: "apache", brokers: clusterBrokers}, config{apis: 2, relays: 2, workers: 2})
+	s.begin()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.parts.kafkaBrokers, ",")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	l := s.load(s.openWallets(20))
+	s.untilApplied(20 * time.Second)
+
+	// Any partition has messages under way all the time.
+	node, err := partitionLeader(t.Context(), client, s.topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader, err := s.broker(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killUnderABatch(t.Context(), leader)
+	t.Logf("%s led partition 0 and died: everything was published and applied again after %.1f s", leader.name, s.untilCaughtUp(l).Seconds())
+	if err := awaitInSync(t.Context(), client, s.topic, "__consumer_offsets"); err != nil {
+		t.Fatal(err)
+	}
+
+	gone := []*process{s.process("kafka"), s.process("kafka-3")}
+	before, outcomes := l.accepted.Load(), s.outcomes()
+	leave(gone)
+	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.accepted.Load()-before > 4000 })
+	if n := s.outcomes() - outcomes; n > 1500 {
+		t.Errorf("%d operations were applied with two brokers gone: was something acknowledged by one broker alone?", n)
+	}
+	if err := come(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("two of three died and came back: everything was published and applied again after %.1f s", s.untilCaughtUp(l).Seconds())
+	s.keepWithoutRetries(l)
+}
+
+// untilCaughtUp waits until what was accepted up to now is applied, and no more than a second's operations wait.
+func (s *system) untilCaughtUp(l *runningLoad) time.Duration {
+	s.t.Helper()
+	accepted := l.accepted.Load()
+	return s.until("what was accepted is applied", ofCluster, func() bool {
+		applied := s.outcomes()
+		return applied >= accepted && l.accepted.Load()-applied < faultsRatePerSecond
+	})
+}

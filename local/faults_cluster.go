@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ofCluster is what recovery may take of a cluster that has lost brokers. The controller misses one after
+// broker.session.timeout.ms (9 s): only then others lead in its place, and only then may it come back itself.
+const ofCluster = 10*time.Second + ofServer
+
+// clusterFaults take brokers away of which there are three.
+func (f *campaign) clusterFaults() []kind {
+	if f.parts.brokers != clusterBrokers {
+		return nil
+	}
+	return []kind{
+		{name: "the leader of the hot wallet's partition killed under a publish batch", within: ofCluster, throw: func(ctx context.Context) error {
+			leader, err := f.leaderOf(ctx, f.topic, f.hotPartition(ctx))
+			if err != nil {
+				return err
+			}
+			killUnderABatch(ctx, leader)
+			return nil
+		}},
+		{name: "the coordinator of the workers' group killed", within: ofCluster, throw: func(ctx context.Context) error {
+			coordinator, err := f.leaderOf(ctx, "__consumer_offsets", 0)
+			if err != nil {
+				return err
+			}
+			coordinator.signal(syscall.SIGKILL)
+			return nil
+		}},
+		{name: "the active controller killed", within: ofCluster, throw: func(ctx context.Context) error {
+			controller, err := f.controller(ctx)
+			if err != nil {
+				return err
+			}
+			controller.signal(syscall.SIGKILL)
+			return nil
+		}},
+		f.twoBrokersGone(),
+		f.rollingBrokers(),
+	}
+}
+
+// killUnderABatch stops a broker before it kills it, so that it leaves a publish batch without an answer.
+func killUnderABatch(ctx context.Context, p *process) {
+	p.signal(syscall.SIGSTOP)
+	pause(ctx, 200*time.Millisecond)
+	p.signal(syscall.SIGKILL)
+}
+
+// twoBrokersGone leaves one of three, which may acknowledge nothing on its own: publishing waits until
+// another is back, and accepting does not.
+func (f *campaign) twoBrokersGone() kind {
+	var gone []*process
+	var accepted int64
+	return kind{
+		name: "two of three brokers gone for 10 s", holds: 10 * time.Second, within: ofCluster,
+		throw: func(context.Context) error {
+			brokers := f.replicas("kafka")
+			stays := f.random.IntN(len(brokers))
+			gone = slices.Delete(brokers, stays, stays+1)
+			accepted = f.load.accepted.Load()
+			leave(gone)
+			return nil
+		},
+		heal: func(ctx context.Context) error {
+			if took := f.load.accepted.Load() - accepted; took < 10*faultsRatePerSecond/2 {
+				f.watch.violate("with two of three brokers gone %d operations were accepted in 10 s", took)
+			}
+			if waited := f.watch.latest().oldest; waited < 5*time.Second {
+				f.watch.violate("with two of three brokers gone something was published: no operation waits for longer than %s", waited)
+			}
+			return come(ctx, gone)
+		},
+	}
+}
+
+// leave ends processes, and not in order, until come starts them again.
+func leave(processes []*process) {
+	for _, p := range processes {
+		p.signal(syscall.SIGKILL)
+	}
+	stopAll(processes)
+}
+
+func come(ctx context.Context, processes []*process) error {
+	started := make(chan error)
+	for _, p := range processes {
+		go func() { started <- p.start(ctx) }()
+	}
+	var err error
+	for range processes {
+		err = errors.Join(err, <-started)
+	}
+	return err
+}
+
+// rollingBrokers restarts one broker after the other, as an upgrade does: the next one when all partitions
+// are on all brokers again. No request may fail.
+func (f *campaign) rollingBrokers() kind {
+	return kind{name: "rolling restart of all brokers", within: ofCluster, throw: func(ctx context.Context) error {
+		refused, failures := f.load.refused.Load(), f.load.failures.Load()
+		for _, p := range f.replicas("kafka") {
+			if err := f.restart(ctx, p, syscall.SIGTERM); err != nil {
+				return err
+			}
+			if err := awaitInSync(ctx, f.log.kafka(), f.topic, "__consumer_offsets"); err != nil {
+				return err
+			}
+		}
+		if refused, failures = f.load.refused.Load()-refused, f.load.failures.Load()-failures; refused+failures > 0 {
+			f.watch.violate("while brokers were restarted %d requests were refused and %d operations not acknowledged", refused, failures)
+		}
+		return nil
+	}}
+}
+
+// hotPartition is where the messages of the hot wallet go.
+func (f *campaign) hotPartition(ctx context.Context) (partition int32) {
+	await(ctx, 10*time.Second, func() bool {
+		log := f.log.of(f.wallets[:1])
+		if len(log) > 0 {
+			partition = log[0].partition
+		}
+		return len(log) > 0
+	})
+	return partition
+}
+
+// leaderOf is the broker that leads a partition.
+func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) (*process, error) {
+	node, err := partitionLeader(ctx, f.log.kafka(), topic, partition)
+	if err != nil {
+		return nil, err
+	}
+	return f.broker(node)
+}
+
+// controller is the broker whose controller is the active one.
+func (f *campaign) controller(ctx context.Context) (*process, error) {
+	// The log's client keeps to old versions, which do not know this request.
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.parts.kafkaBrokers, ",")...))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	request := kmsg.NewPtrDescribeQuorumRequest()
+	topic := kmsg.NewDescribeQuorumRequestTopic()
+	topic.Topic = "__cluster_metadata"
+	topic.Partitions = append(topic.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(ctx, client)
+	if err == nil {
+		err = kerr.ErrorForCode(response.ErrorCode)
+	}
+	if err == nil && (len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 1) {
+		err = errors.New("the answer has no partition")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the active controller: %w", err)
+	}
+	return f.broker(response.Topics[0].Partitions[0].LeaderID)
+}
+
+// broker is the process of a node.
+func (s *stack) broker(node int32) (*process, error) {
+	if p := s.process(brokerName(int(node) - 1)); p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("there is no broker %d", node)
+}
+
+// partitionLeader is the node that leads a partition.
+func partitionLeader(ctx context.Context, client *kgo.Client, topic string, partition int32) (int32, error) {
+	partitions, err := describePartitions(ctx, client, topic)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range partitions {
+		if p.Partition == partition && p.Leader >= 0 {
+			return p.Leader, nil
+		}
+	}
+	return 0, fmt.Errorf("partition %d of %s has no leader", partition, topic)
+}
+
+// awaitInSync waits until every partition of the topics is on all brokers.
+func awaitInSync(ctx context.Context, client *kgo.Client, topics ...string) (err error) {
+	inSync := func() bool {
+		for _, topic := range topics {
+			var partitions []kmsg.MetadataResponseTopicPartition
+			if partitions, err = describePartitions(ctx, client, topic); err != nil {
+				return false
+			}
+			for _, p := range partitions {
+				if len(p.ISR) < clusterBrokers {
+					err = fmt.Errorf("partition %d of %s is on brokers %d alone", p.Partition, topic, p.ISR)
+					return false
+				}
+			}
+		}
+		return true
+	}
+	if await(ctx, ofCluster, inSync) {
+		return nil
+	}
+	return err
+}
+
+func describePartitions(ctx context.Context, client *kgo.Client, topic string) ([]kmsg.MetadataResponseTopicPartition, error) {
+	request := kmsg.NewPtrMetadataRequest()
+	request.Topics = append(request.Topics, kmsg.MetadataRequestTopic{Topic: &topic})
+	response, err := request.RequestWith(ctx, client)
+	if err == nil && len(response.Topics) != 1 {
+		err = fmt.Errorf("%d topics are described", len(response.Topics))
+	}
+	if err == nil {
+		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	return response.Topics[0].Partitions, nil
+}
