@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -110,6 +111,8 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 		// The others only report that they were cancelled.
 		return errs[0]
 	}
+	// In whatever order they came: a seed of the fault campaign chooses the same ones again.
+	slices.SortFunc(p.processes, func(a, b *process) int { return strings.Compare(a.name, b.name) })
 	return nil
 }
 
