@@ -60,7 +60,8 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 		second(q.LastSequences(ctx, ids)),
 		second(q.WalletsBehind(ctx, walletdb.WalletsBehindParams{Ids: ids, Seqs: sequences})),
 		second(q.WalletsAfter(ctx, walletdb.WalletsAfterParams{After: ids[0], MaxRows: 100})),
-		second(q.OutboxAfter(ctx, walletdb.OutboxAfterParams{After: 50_000, AgeMs: 0, MaxRows: 100})),
+		second(q.OutboxAfter(ctx, walletdb.OutboxAfterParams{After: 50_000, UpTo: 1 << 40, AgeMs: 0, MaxRows: 100})),
+		second(q.OutboxHorizon(ctx)),
 		second(q.LastOutboxID(ctx)),
 		second(q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{ID: 50_000, AgeMs: 0})),
 		second(q.AdvanceWallets(ctx, walletdb.AdvanceWalletsParams{Ids: ids, Balances: sequences, AppliedSeqs: sequences})),
@@ -71,7 +72,7 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 	}
 	for query, most := range map[string]int{
 		"LockWallets": 450, "PendingOperations": 900, "LastSequences": 350, "WalletsBehind": 350, "WalletsAfter": 450,
-		"OutboxAfter": 10, "LastOutboxID": 4, "OutboxOlderThan": 5, "AdvanceWallets": 900,
+		"OutboxAfter": 10, "OutboxHorizon": 4, "LastOutboxID": 4, "OutboxOlderThan": 5, "AdvanceWallets": 900,
 	} {
 		got, ok := e.buffers[query]
 		if !ok || got > most {

@@ -43,7 +43,9 @@ type sweeper struct {
 	tracing  *tracing
 	log      *slog.Logger
 
-	outboxID int64 // the rows up to it are done
+	outboxID int64                     // the rows up to it are done
+	complete int64                     // up to it every row is visible: no transaction that may have taken a lower id still runs
+	next     walletdb.OutboxHorizonRow // what complete will be, once nothing before next.NextXID runs
 
 	walk      uuid.UUID           // the wallets up to it are done in this pass
 	walkBegan time.Time           // when this pass began
@@ -132,11 +134,26 @@ func (s *sweeper) findStart(ctx context.Context, q *walletdb.Queries) error {
 	return err
 }
 
-// sweepOutbox does a page of the rows that are old enough, and reports whether there are more. Ids
-// are given before their transactions commit; no transaction is open for as long as the distance.
+// moveHorizon finds out up to which id the outbox is complete. Ids are given before their transactions
+// commit, and a commit that waits for a standby may take hours: its rows would be passed, and never seen.
+func (s *sweeper) moveHorizon(ctx context.Context, q *walletdb.Queries) error {
+	now, err := q.OutboxHorizon(ctx)
+	if err != nil {
+		return err
+	}
+	if now.OldestXID >= s.next.NextXID {
+		s.complete, s.next = s.next.LastID, now
+	}
+	return nil
+}
+
+// sweepOutbox does a page of the rows that are old enough, and reports whether there are more.
 func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bool, err error) {
+	if err := s.moveHorizon(ctx, q); err != nil {
+		return false, err
+	}
 	rows, err := q.OutboxAfter(ctx, walletdb.OutboxAfterParams{
-		After: s.outboxID, AgeMs: s.distance.Milliseconds(), MaxRows: sweepPage,
+		After: s.outboxID, UpTo: s.complete, AgeMs: s.distance.Milliseconds(), MaxRows: sweepPage,
 	})
 	if err != nil {
 		return false, err

@@ -21,6 +21,21 @@ func (s *store) sweeper(distance time.Duration) (*sweeper, *walletdb.Queries) {
 	}, walletdb.New(l.pool)
 }
 
+// untilComplete lets the horizon reach the last row. Transactions of other tests hold it up too.
+func (s *sweeper) untilComplete(on *store, q *walletdb.Queries) {
+	on.Helper()
+	var last int64
+	on.scan(&last, "SELECT coalesce(max(id), 0) FROM outbox")
+	for deadline := time.Now().Add(30 * time.Second); s.complete < last; time.Sleep(5 * time.Millisecond) {
+		if err := s.moveHorizon(on.Context(), q); err != nil {
+			on.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			on.Fatalf("the outbox is complete up to %d only, not %d", s.complete, last)
+		}
+	}
+}
+
 // grow lets every outbox row become older.
 func (s *store) grow(age string) {
 	s.exec("UPDATE outbox SET created_at = created_at - $1::interval", age)
@@ -38,6 +53,7 @@ func TestTheSweepFollowsTheOutboxAtADistance(t *testing.T) {
 	sweeper, q := s.sweeper(time.Minute)
 	sweep := func() (more bool) {
 		t.Helper()
+		sweeper.untilComplete(s, q)
 		more, err := sweeper.sweepOutbox(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
@@ -60,6 +76,31 @@ func TestTheSweepFollowsTheOutboxAtADistance(t *testing.T) {
 	}
 	s.wantBalance(wallet, sweepPage+1, sweepPage+1)
 	s.wantBalance(poisoned, 0, 0)
+}
+
+// A commit that waits for a standby keeps ids to itself, for however long. Later rows grow old meanwhile.
+func TestTheSweepDoesNotPassATransactionThatIsOpen(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	late := s.wallet()
+	waiting := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
+	waiting.exec("BEGIN")
+	waiting.exec("SELECT pg_current_xact_id(), nextval(pg_get_serial_sequence('outbox', 'id'))")
+	s.accept(late, 1)
+	s.grow("2 minutes")
+	sweeper, q := s.sweeper(time.Minute)
+	for range 5 {
+		if _, err := sweeper.sweepOutbox(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.wantBalance(late, 0, 0)
+	waiting.exec("COMMIT")
+	sweeper.untilComplete(s, q)
+	if _, err := sweeper.sweepOutbox(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	s.wantBalance(late, 1, 1)
 }
 
 func TestASweeperBeginsInTheRecentPast(t *testing.T) {

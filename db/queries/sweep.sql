@@ -15,11 +15,18 @@ SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS 
 SELECT coalesce((SELECT o.created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond'
                  FROM outbox o WHERE o.id >= sqlc.arg(id)::bigint ORDER BY o.id LIMIT 1), false)::boolean AS older;
 
--- OutboxAfter returns the next rows by id, with the age of each. Ids are given before their
--- transaction commits, so that only the old ones are complete.
+-- OutboxHorizon returns the last id of the outbox and, of the same moment, the first transaction that
+-- still runs and the first that has not begun. Ids are given before their transactions commit, and a
+-- commit may wait for a standby for hours: ids up to last_id are complete once no transaction before
+-- next_xid runs any longer.
+-- name: OutboxHorizon :one
+SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS last_id,
+       pg_snapshot_xmin(pg_current_snapshot())::xid8 AS oldest_xid, pg_snapshot_xmax(pg_current_snapshot())::xid8 AS next_xid;
+
+-- OutboxAfter returns the next rows by id, with the age of each.
 -- name: OutboxAfter :many
 SELECT id, topic, payload, headers, (created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond')::boolean AS old
-FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
+FROM outbox WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
 
 -- WalletsBehind returns those of the wallets that have not applied their sequence yet.
 -- name: WalletsBehind :many

@@ -26,12 +26,13 @@ func (q *Queries) LastOutboxID(ctx context.Context) (int64, error) {
 
 const outboxAfter = `-- name: OutboxAfter :many
 SELECT id, topic, payload, headers, (created_at < now() - $1::bigint * interval '1 millisecond')::boolean AS old
-FROM outbox WHERE id > $2::bigint ORDER BY id LIMIT $3::bigint
+FROM outbox WHERE id > $2::bigint AND id <= $3::bigint ORDER BY id LIMIT $4::bigint
 `
 
 type OutboxAfterParams struct {
 	AgeMs   int64
 	After   int64
+	UpTo    int64
 	MaxRows int64
 }
 
@@ -43,10 +44,14 @@ type OutboxAfterRow struct {
 	Old     bool
 }
 
-// OutboxAfter returns the next rows by id, with the age of each. Ids are given before their
-// transaction commits, so that only the old ones are complete.
+// OutboxAfter returns the next rows by id, with the age of each.
 func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]OutboxAfterRow, error) {
-	rows, err := q.db.Query(ctx, outboxAfter, arg.AgeMs, arg.After, arg.MaxRows)
+	rows, err := q.db.Query(ctx, outboxAfter,
+		arg.AgeMs,
+		arg.After,
+		arg.UpTo,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +74,28 @@ func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]Out
 		return nil, err
 	}
 	return items, nil
+}
+
+const outboxHorizon = `-- name: OutboxHorizon :one
+SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS last_id,
+       pg_snapshot_xmin(pg_current_snapshot())::xid8 AS oldest_xid, pg_snapshot_xmax(pg_current_snapshot())::xid8 AS next_xid
+`
+
+type OutboxHorizonRow struct {
+	LastID    int64
+	OldestXID uint64
+	NextXID   uint64
+}
+
+// OutboxHorizon returns the last id of the outbox and, of the same moment, the first transaction that
+// still runs and the first that has not begun. Ids are given before their transactions commit, and a
+// commit may wait for a standby for hours: ids up to last_id are complete once no transaction before
+// next_xid runs any longer.
+func (q *Queries) OutboxHorizon(ctx context.Context) (OutboxHorizonRow, error) {
+	row := q.db.QueryRow(ctx, outboxHorizon)
+	var i OutboxHorizonRow
+	err := row.Scan(&i.LastID, &i.OldestXID, &i.NextXID)
+	return i, err
 }
 
 const outboxOlderThan = `-- name: OutboxOlderThan :one
