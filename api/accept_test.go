@@ -73,9 +73,9 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 
 func TestErrorsDecideHowAFlushGoesOn(t *testing.T) {
 	t.Parallel()
-	refused := func(code string) error { return &pgconn.PgError{Severity: "ERROR", Code: code} }
-	duplicate := &pgconn.PgError{Severity: "ERROR", Code: "23505", ConstraintName: "operations_id"}
-	fatal := &pgconn.PgError{Severity: "FATAL", Code: "57P01"}
+	refused := func(code string) error { return &pgconn.PgError{SeverityUnlocalized: "ERROR", Code: code} }
+	duplicate := &pgconn.PgError{SeverityUnlocalized: "ERROR", Code: "23505", ConstraintName: "operations_id"}
+	fatal := &pgconn.PgError{SeverityUnlocalized: "FATAL", Code: "57P01"}
 	for _, test := range []struct {
 		name string
 		err  error

@@ -24,6 +24,8 @@ type health struct {
 	cache *cache
 	queue *queue
 
+	commits *db.Commits
+
 	started      atomic.Bool
 	draining     atomic.Bool
 	postgresLost atomic.Bool
@@ -55,6 +57,9 @@ func (h *health) degraded() []string {
 	degraded := []string{}
 	if h.postgresLost.Load() {
 		degraded = append(degraded, "postgres")
+	}
+	if missing := h.commits.Missing(); missing != "" {
+		degraded = append(degraded, "standby: commits wait for "+missing+" (synchronous_standby_names)")
 	}
 	if h.cache.broken.Load() {
 		degraded = append(degraded, "redis")
@@ -122,6 +127,15 @@ func (h *health) watchPostgres(ctx context.Context) {
 				slog.Info("postgres is back")
 			}
 		}
+	}
+}
+
+// sayMissing says once that commits wait for standbys, and once that they do no longer.
+func sayMissing(missing string) {
+	if missing != "" {
+		slog.Error("commits wait for a standby that is missing, nothing is accepted", "synchronous_standby_names", missing)
+	} else {
+		slog.Info("commits no longer wait for a standby")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,8 +22,12 @@ const (
 	// on without that wallet.
 	lockWait = 100 * time.Millisecond
 
-	// flushTimeout bounds one attempt at a flush. Its connection is then given up.
+	// flushTimeout bounds each half of an attempt at a flush. Its connection is then given up. A COMMIT
+	// that waits for a standby is waited for beyond that.
 	flushTimeout = 5 * time.Second
+
+	// flushGrace is how much longer than its client's time a request is waited for that is part of a flush.
+	flushGrace = time.Second
 
 	// lookupPeriod is how long flushes look for known operations after a request came again.
 	lookupPeriod = time.Second
@@ -49,6 +54,7 @@ var errOverloaded = errors.New("not accepted in time")
 // after it, the operations are accepted, and clients who retry with their idempotency key find them.
 type flusher struct {
 	queue    *queue
+	commits  *db.Commits
 	config   *pgx.ConnConfig
 	topic    string
 	interval time.Duration
@@ -66,12 +72,7 @@ func (f *flusher) run(ctx context.Context) {
 	defer f.disconnect()
 	var started time.Time
 	var size int
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-f.queue.some:
-		}
+	for f.ready(ctx) {
 		time.Sleep(f.queue.pause(time.Since(started), f.interval, size))
 		requests, held := f.queue.take()
 		if len(requests) == 0 {
@@ -85,6 +86,26 @@ func (f *flusher) run(ctx context.Context) {
 		for _, r := range f.queue.putBack(back) {
 			r.done <- &answer{err: r.givenUp()}
 		}
+	}
+}
+
+// ready returns when requests wait that a flush may be started for. Until then they are in the queue,
+// where each of them can end by its own time.
+func (f *flusher) ready(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-f.queue.some:
+	}
+	for {
+		if f.commits.Await(ctx) != nil {
+			return false
+		}
+		err := f.connect(ctx)
+		if err == nil {
+			return true
+		}
+		f.failed(ctx, nil, false, err)
 	}
 }
 
@@ -147,7 +168,7 @@ func afterError(err error, sent bool, m mode, size int) step {
 	switch {
 	case err == nil:
 		return deliver
-	case !errors.As(err, &refused) || refused.Severity != "ERROR":
+	case !errors.As(err, &refused) || refused.SeverityUnlocalized != "ERROR":
 		if sent {
 			return laterUnknown
 		}
@@ -169,8 +190,6 @@ func afterError(err error, sent bool, m mode, size int) step {
 
 // attempt runs the flush's transaction once. It reports whether COMMIT was sent.
 func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (answers []answer, sent bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
 	defer func() {
 		if err != nil {
 			f.rollback(ctx)
@@ -185,7 +204,7 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 	}
 	accepted, answers, timesBack := accept(requests, read)
 	if len(accepted) == 0 {
-		return answers, false, walletdb.New(f.conn).Rollback(ctx)
+		return answers, false, f.confirm(ctx, answers)
 	}
 	failpoint.Reach("accept-before-commit")
 	err = f.insert(ctx, accepted, f.tracing.headers(requests, accepted))
@@ -205,6 +224,8 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 		existing:   map[uuid.UUID]bool{},
 		operations: make(map[uuid.UUID]*walletdb.OperationState, len(ids)),
 	}
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
 	err := db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
@@ -264,6 +285,38 @@ func identities(requests []*request) (wallets, ids []uuid.UUID) {
 	return wallets, ids
 }
 
+// confirm ends a flush that has accepted nothing. What it has found is acknowledged only once it is on the
+// standbys, whoever wrote it and however that ended. The locks are released first.
+func (f *flusher) confirm(ctx context.Context, answers []answer) error {
+	if !slices.ContainsFunc(answers, answer.found) {
+		ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+		defer cancel()
+		return walletdb.New(f.conn).Rollback(ctx)
+	}
+	return f.commit(ctx, func(q *walletdb.Queries) error {
+		if err := q.Rollback(ctx); err != nil {
+			return err
+		}
+		if err := q.Begin(ctx); err != nil {
+			return err
+		}
+		if err := q.Confirm(ctx); err != nil {
+			return err
+		}
+		return q.Commit(ctx)
+	})
+}
+
+// commit sends a trip that ends with COMMIT. One that is not answered has taken the connection with it.
+func (f *flusher) commit(ctx context.Context, fn func(q *walletdb.Queries) error) error {
+	conn := f.conn
+	err := f.commits.Send(ctx, conn, flushTimeout, fn, func() { disconnect(conn) })
+	if errors.Is(err, db.ErrUnanswered) {
+		f.conn = nil
+	}
+	return err
+}
+
 // message is what an outbox row of an operation says to the world.
 type message struct {
 	WalletID    string                 `json:"walletId"`
@@ -280,7 +333,7 @@ func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState
 	if err != nil {
 		return err
 	}
-	return db.Trip(ctx, f.conn, func(q *walletdb.Queries) (err error) {
+	return f.commit(ctx, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOperations(ctx, operations); err != nil {
 			return err
 		}
@@ -401,17 +454,22 @@ func (f *flusher) connect(ctx context.Context) (err error) {
 
 // rollback ends a failed transaction, if need be with its connection.
 func (f *flusher) rollback(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
 	if f.conn != nil && (f.conn.IsClosed() || walletdb.New(f.conn).Rollback(ctx) != nil) {
 		f.disconnect()
 	}
 }
 
 func (f *flusher) disconnect() {
-	if f.conn == nil {
-		return
+	if f.conn != nil {
+		disconnect(f.conn)
+		f.conn = nil
 	}
+}
+
+func disconnect(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = f.conn.Close(ctx)
-	f.conn = nil
+	_ = conn.Close(ctx)
 }

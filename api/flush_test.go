@@ -27,6 +27,7 @@ func newFlusher(t *testing.T, databaseURL string) *flusher {
 	}
 	f := &flusher{
 		queue:   newQueue(limits{operations: 1000, bytes: 1 << 20, flush: 100}),
+		commits: db.NewCommits(config.ConnConfig, nil),
 		config:  flushConfig(config.ConnConfig),
 		topic:   "wallet-operations",
 		observe: func(int, time.Duration) {},

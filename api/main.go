@@ -93,14 +93,15 @@ func serve(ctx context.Context, c config) error {
 	}
 	q := newQueue(c.limits)
 	entries := newCache(redisClient)
-	h := &health{pool: pool, cache: entries, queue: q}
+	commits := db.NewCommits(c.database.ConnConfig, sayMissing)
+	h := &health{pool: pool, cache: entries, queue: q, commits: commits}
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	defer drain()
 	w := newWaits(pool, entries, draining.Done())
 	m := newMetrics(q, h, w.waiters)
 	m.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	ws := &wallets{pool: pool, cache: entries, queue: q, waits: w, metrics: m, tracing: traces, currency: c.currency, timeout: c.requestTimeout}
-	f := &flusher{queue: q, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed, tracing: traces}
+	ws := &wallets{pool: pool, cache: entries, queue: q, commits: commits, waits: w, metrics: m, tracing: traces, currency: c.currency, timeout: c.requestTimeout}
+	f := &flusher{queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed, tracing: traces}
 	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
 	handler, err := newHandler(ws, k, m)
 	if err != nil {
@@ -119,6 +120,7 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	defer admin.Close()
+	background.Go(func() { commits.Watch(running) })
 	if err := h.waitForDatabase(ctx); err != nil {
 		return err
 	}

@@ -61,6 +61,8 @@ func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 		gauge("wallet_api_waiters", "Requests that wait for an outcome.", nil, waiting),
 		gauge("wallet_ready", "1 if /readyz says so.", nil, func() int { return number(len(h.reasons()) == 0) }),
 		gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() int { return len(h.migrationsPending()) }),
+		gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() int { return number(h.commits.Missing() != "") }),
+		gauge("wallet_commits_abandoned", "Commits that Postgres has not answered and nobody waits for; with 2 of them the process writes nothing.", nil, h.commits.Abandoned),
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"},
 			func() int { return number(!h.postgresLost.Load()) }),
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "redis"},

@@ -29,7 +29,7 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 		ctx: ctx, deadline: started.Add(ws.timeout), done: make(chan *answer, 1),
 	}
 	r.span = ws.tracing.accept(ctx, r)
-	if !ws.queue.push(r) {
+	if ws.commits.Refusing() || !ws.queue.push(r) {
 		accepted(r.span, &answer{err: errOverloaded})
 		return nil, errOverloaded
 	}
@@ -54,7 +54,8 @@ func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptStrin
 }
 
 // wait returns the answer to a queued request. If the client's time is over before the request's
-// flush starts, nothing is accepted; after that the flush decides, which ends soon.
+// flush starts, nothing is accepted; after that the flush decides. It ends soon, unless its commit waits for
+// a standby: then nobody knows the outcome yet.
 func (ws *wallets) wait(r *request) *answer {
 	timer := time.NewTimer(time.Until(r.deadline))
 	defer timer.Stop()
@@ -67,7 +68,13 @@ func (ws *wallets) wait(r *request) *answer {
 	if ws.queue.drop(r) {
 		return &answer{err: r.givenUp()}
 	}
-	return <-r.done
+	timer.Reset(time.Until(r.deadline.Add(flushGrace)))
+	select {
+	case a := <-r.done:
+		return a
+	case <-timer.C:
+		return &answer{err: unknownOperation(r.id)}
+	}
 }
 
 // CreateOperations queues a batch: all of it, in its order, or nothing.
@@ -87,7 +94,7 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 		}
 		requests[i].span = ws.tracing.accept(ctx, requests[i])
 	}
-	if !ws.queue.push(requests...) {
+	if ws.commits.Refusing() || !ws.queue.push(requests...) {
 		for _, r := range requests {
 			accepted(r.span, &answer{err: errOverloaded})
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -49,6 +50,9 @@ type answer struct {
 	replayed  bool // an earlier request had made the operation
 	err       error
 }
+
+// found reports whether the answer says that something exists.
+func (a answer) found() bool { return a.err == nil || errors.Is(a.err, errKeyReused) }
 
 // limits bound what a queue holds. One wallet may have half of the operations, so that a wallet
 // which cannot be locked leaves room for the others.

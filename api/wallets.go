@@ -35,6 +35,7 @@ type wallets struct {
 	pool     *pgxpool.Pool
 	cache    *cache
 	queue    *queue
+	commits  *db.Commits
 	waits    *waits
 	metrics  *metrics
 	tracing  *tracing
@@ -77,41 +78,42 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 	return &oas.WalletCreatedHeaders{Location: location, Response: walletBody(stored)}, nil
 }
 
-// insertWallet returns the wallet as it is stored, and whether it was created by this call.
-func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (stored walletdb.Wallet, created bool, err error) {
-	sent := false
-	for {
-		inserted, tripErr := int64(0), error(nil)
-		err := ws.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
-			tripErr = db.Trip(ctx, conn.Conn(), func(q *walletdb.Queries) (err error) {
-				if err := q.Begin(ctx); err != nil {
-					return err
-				}
-				if inserted, err = q.CreateWallet(ctx, wanted); err != nil {
-					return err
-				}
-				if err := q.CreateSequence(ctx, wanted.ID); err != nil {
-					return err
-				}
-				if stored, err = q.GetWallet(ctx, wanted.ID); err != nil {
-					return err
-				}
-				return q.Commit(ctx)
-			})
-			return tripErr
+// insertWallet returns the wallet as it is stored, and whether it was created by this call. A wallet that
+// was there before may be on this server's disk only: the transaction confirms it, as it always does.
+func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletdb.Wallet, created bool, err error) {
+	for sent := false; ; {
+		var stored walletdb.Wallet
+		var inserted int64
+		sentNow, err := ws.commits.SendFrom(ctx, ws.pool, func(q *walletdb.Queries) (err error) {
+			if err := q.Begin(ctx); err != nil {
+				return err
+			}
+			if inserted, err = q.CreateWallet(ctx, wanted); err != nil {
+				return err
+			}
+			if err := q.CreateSequence(ctx, wanted.ID); err != nil {
+				return err
+			}
+			if stored, err = q.GetWallet(ctx, wanted.ID); err != nil {
+				return err
+			}
+			if err := q.Confirm(ctx); err != nil {
+				return err
+			}
+			return q.Commit(ctx)
 		})
 		var refused *pgconn.PgError
 		switch {
 		case err == nil:
 			return stored, inserted == 1 || sent, nil
-		case errors.As(err, &refused) && refused.Severity == "ERROR":
-			return stored, false, readError(err)
-		case tripErr == nil && !sent:
-			return stored, false, errOverloaded // there was no connection
+		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
+			return walletdb.Wallet{}, false, readError(err)
+		case !sentNow && !sent:
+			return walletdb.Wallet{}, false, errOverloaded // there was no connection
 		case ctx.Err() != nil:
-			return stored, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
+			return walletdb.Wallet{}, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
 		}
-		sent = sent || tripErr != nil
+		sent = sent || sentNow
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryPause):
@@ -230,7 +232,7 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 // readError tells errors that will pass, of which the client may simply try again, from ours.
 func readError(err error) error {
 	var refused *pgconn.PgError
-	if !errors.As(err, &refused) || refused.Severity != "ERROR" || refused.Code == "57014" || refused.Code == "55P03" {
+	if !errors.As(err, &refused) || refused.SeverityUnlocalized != "ERROR" || refused.Code == "57014" || refused.Code == "55P03" {
 		return errors.Join(errOverloaded, err)
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -58,11 +59,11 @@ func (a action) confirm(does string) error {
 
 // do runs fn in a transaction that notes the action too.
 func (a action) do(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) error) error {
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if err := fn(walletdb.New(tx)); err != nil {
+	return db.Write(ctx, conn, func(q *walletdb.Queries) error {
+		if err := fn(q); err != nil {
 			return err
 		}
-		return a.note(ctx, walletdb.New(tx))
+		return a.note(ctx, q)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -41,7 +42,10 @@ func keysCreate(ctx context.Context, c *call) error {
 		return err
 	}
 	key, hash := apikey.New()
-	if err := walletdb.New(conn).CreateKey(ctx, walletdb.CreateKeyParams{ID: id, Client: args[0], Hash: hash, Scopes: allowed}); err != nil {
+	err = db.Write(ctx, conn, func(q *walletdb.Queries) error {
+		return q.CreateKey(ctx, walletdb.CreateKeyParams{ID: id, Client: args[0], Hash: hash, Scopes: allowed})
+	})
+	if err != nil {
 		return fmt.Errorf("store the key: %w", err)
 	}
 	_, err = fmt.Fprintln(c.stdout, key)

@@ -151,7 +151,8 @@ func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {
 	}
 	// What publishes again reads all that the outbox holds. Locks are still given up in 3 s.
 	config.ConnConfig.RuntimeParams["statement_timeout"] = "5min"
-	conn, err := db.Connect(ctx, config.ConnConfig)
+	// An operator looks at a server whose standby is missing, too.
+	conn, err := db.ConnectUnconfirmed(ctx, config.ConnConfig)
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}

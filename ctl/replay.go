@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -76,12 +77,16 @@ func relayReplay(ctx context.Context, c *call) error {
 	if err := a.confirm(does); err != nil {
 		return err
 	}
-	if err := a.note(ctx, q); err != nil {
+	if err := db.Write(ctx, conn, func(q *walletdb.Queries) error { return a.note(ctx, q) }); err != nil {
 		return err
 	}
 	var copied int64
 	for after := first - 1; after < edges.LastID; after += replayIDs {
-		n, err := q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Key: key})
+		var n int64
+		err := db.Write(ctx, conn, func(q *walletdb.Queries) (err error) {
+			n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Key: key})
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("copy rows, after %d of them: %w", copied, err)
 		}

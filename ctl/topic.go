@@ -10,6 +10,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -58,6 +59,9 @@ func topicCreate(ctx context.Context, c *call) error {
 	// Someone else may have registered it meanwhile.
 	if err := checkRegistered(ctx, q, topic); err != nil {
 		return err
+	}
+	if err := db.Confirm(ctx, conn); err != nil {
+		return fmt.Errorf("register topic: %w", err)
 	}
 	fmt.Fprintf(c.stdout, "topic %s has %d partitions and is registered\n", topic.Topic, *partitions)
 	return nil

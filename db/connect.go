@@ -9,7 +9,9 @@ import (
 	"net"
 	neturl "net/url"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,9 +26,10 @@ import (
 const silence = 10 * time.Second
 
 // session limits what a stopped or unreachable service can hold up: its locks end with its
-// connection, and every wait has an end. Settings in the connection string win.
+// connection, and every wait has an end. Settings in the connection string win. Each is sent with the
+// connection, so that none of a role or a database counts.
 var session = map[string]string{
-	"synchronous_commit":                  "on",
+	"search_path":                         "public",
 	"statement_timeout":                   "10s",
 	"lock_timeout":                        "3s",
 	"idle_in_transaction_session_timeout": "5s",
@@ -37,9 +40,19 @@ var session = map[string]string{
 	"tcp_user_timeout":                    strconv.FormatInt(silence.Milliseconds(), 10),
 }
 
+// pinned is what the promises rest on: the first value unless the connection string has another of
+// these. repeatable read would not see what committed while a statement waited for its lock, and without
+// synchronous_commit a commit is on no disk yet when it returns.
+var pinned = map[string][]string{
+	"synchronous_commit":            {"on", "remote_apply"},
+	"default_transaction_isolation": {"read committed"},
+	"client_encoding":               {"UTF8"},
+}
+
 // Config parses a connection string and adds what every service's connection needs. Connections
 // refuse a server that is read-only: on a standby, an open transaction of the primary looks
-// finished, and the relay would lose its rows.
+// finished, and the relay would lose its rows. They refuse a database of another encoding than UTF8,
+// which could not hold what a client may write.
 func Config(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if parse := new(neturl.Error); errors.As(err, &parse) {
@@ -53,21 +66,49 @@ func Config(url string) (*pgxpool.Config, error) {
 			config.ConnConfig.RuntimeParams[name] = value
 		}
 	}
+	if err := pin(config.ConnConfig.RuntimeParams); err != nil {
+		return nil, err
+	}
 	if _, given := config.ConnConfig.RuntimeParams["application_name"]; !given {
 		config.ConnConfig.RuntimeParams["application_name"] = process()
 	}
 	config.ConnConfig.ConnectTimeout = 5 * time.Second
-	config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	config.ConnConfig.ValidateConnect = validate
 	dialer := &net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3},
 		Control:         limitSilence,
 	}
 	config.ConnConfig.DialFunc = dialer.DialContext
-	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+	config.BeforeConnect = func(_ context.Context, own *pgx.ConnConfig) error { watchOver(own); return nil }
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		pgxuuid.Register(conn.TypeMap())
-		return nil
+		return stand(ctx, conn)
 	}
 	return config, nil
+}
+
+// pin sets what is pinned, and refuses another value.
+func pin(parameters map[string]string) error {
+	for name, allowed := range pinned {
+		given, found := parameters[name]
+		if !found {
+			parameters[name] = allowed[0]
+		} else if !slices.ContainsFunc(allowed, func(value string) bool { return strings.EqualFold(value, given) }) {
+			return fmt.Errorf("sets %s to %q, and the promises need %s", name, given, strings.Join(allowed, " or "))
+		}
+	}
+	return nil
+}
+
+// validate accepts a server that takes writes, and a database that holds all text.
+func validate(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil {
+		return err
+	}
+	if encoding := conn.ParameterStatus("server_encoding"); encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding is %s, and must be UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0", encoding)
+	}
+	return nil
 }
 
 // process tells one replica's sessions from another's, in pg_stat_activity and the server's log.
@@ -76,9 +117,33 @@ func process() string {
 	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
-// Connect opens one connection. UUIDs travel as their 16 bytes: pgx, which does not know their type,
-// would format and parse each as text.
+// Connect opens one connection, and confirms what can be seen by it. UUIDs travel as their 16 bytes: pgx,
+// which does not know their type, would format and parse each as text.
 func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	conn, err := open(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := stand(ctx, conn); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// ConnectUnconfirmed is Connect for what must see a server whose standbys are missing. After the server
+// was lost, what it shows may be on its own disk only.
+func ConnectUnconfirmed(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	conn, err := open(ctx, config)
+	if err == nil {
+		connectionOf(conn).stands.Store(true)
+	}
+	return conn, err
+}
+
+func open(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
+	config = config.Copy()
+	watchOver(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err

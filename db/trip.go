@@ -17,12 +17,16 @@ import (
 // transaction. The first that fails ends the trip, and the server skips the rest of it, COMMIT
 // included; an open transaction is then to be rolled back by the caller.
 func Trip(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) error) error {
+	return trip(ctx, conn, fn, func(results pgx.BatchResults) walletdb.DBTX { return reader{results} })
+}
+
+func trip(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) error, read func(pgx.BatchResults) walletdb.DBTX) error {
 	var collected collector
 	if err := fn(walletdb.New(&collected)); err != nil {
 		return err
 	}
 	results := conn.SendBatch(ctx, &collected.batch)
-	err := fn(walletdb.New(reader{results}))
+	err := fn(walletdb.New(read(results)))
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}

@@ -40,7 +40,7 @@ var faultMutations = []mutation{
 	{"none: the campaign finds nothing", "relay", "relay/partition.go", nil, "apache", anyFault + `|^a stale writer|^a wallet's row|^a partition added`},
 	{
 		"R1: rows are published in id order", "relay", "db/walletdb/relay.sql.go",
-		[]string{"AS cur FROM w ORDER BY id", "AS cur FROM w ORDER BY id DESC"},
+		[]string{"AS synchronous FROM w ORDER BY id", "AS synchronous FROM w ORDER BY id DESC"},
 		"apache", anyFault,
 	},
 	{

@@ -70,6 +70,8 @@ func run(ctx context.Context, environ []string, stderr io.Writer) int {
 		}
 		defer traces.end()
 	}
+	commits := db.NewCommits(config.postgres.ConnConfig, status.standbyMissing)
+	go commits.Watch(ctx)
 	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
 	if awaitMigrations(ctx, pool, status); ctx.Err() != nil {
 		return 0

@@ -21,7 +21,7 @@ var mutations = []mutation.Mutation{
 		"case upTo < p.last:\n\t\tp.after = upTo\n", "",
 	),
 	mutation.Of("R1: rows are published in id order", "TestWindowsHoldWhatBecameVisible", relaySQL,
-		"AS cur FROM w ORDER BY id", "AS cur FROM w ORDER BY id DESC",
+		"AS synchronous FROM w ORDER BY id", "AS synchronous FROM w ORDER BY id DESC",
 	),
 	mutation.Of("R1: transactions that were running are read later", "TestWindowsHoldWhatBecameVisible", relaySQL,
 		"(SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip($1::pg_snapshot) x (xid)",

@@ -113,6 +113,13 @@ func (p postgres) window(ctx context.Context, prev string, maxRows int) ([]row, 
 	if len(found) == 0 {
 		return nil, "", nil
 	}
+	// Or Kafka would be told what is on this server's disk only: of a commit whose wait for a standby was
+	// cut short, which a promoted standby does not have.
+	if found[0].Synchronous {
+		if err := db.Confirm(ctx, p.conn); err != nil {
+			return nil, "", fmt.Errorf("confirm window (is a standby of synchronous_standby_names missing?): %w", err)
+		}
+	}
 	rows := make([]row, len(found))
 	for i, f := range found {
 		rows[i] = row{ID: f.ID, Topic: f.Topic, Key: f.Key, Payload: f.Payload, Headers: f.Headers}

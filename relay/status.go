@@ -26,6 +26,7 @@ type status struct {
 	mu        sync.Mutex
 	lost      bool // Postgres
 	kafkaLost bool
+	missing   string   // the standbys that commits wait for
 	pending   []string // migrations
 	draining  bool
 	leading   bool
@@ -92,6 +93,11 @@ func newStatus(log *slog.Logger) *status {
 		defer s.mu.Unlock()
 		return float64(len(s.pending))
 	})
+	gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() float64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return number(s.missing != "")
+	})
 	for dependency, lost := range map[string]*bool{"postgres": &s.lost, "kafka": &s.kafkaLost} {
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency}, func() float64 {
 			s.mu.Lock()
@@ -147,6 +153,18 @@ func (s *status) reached(err error) {
 		s.log.Info("postgres is back")
 	}
 	s.lost = err != nil
+}
+
+// standbyMissing notes the standbys that commits wait for. What is not on them is not published.
+func (s *status) standbyMissing(missing string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missing, s.succeeded = missing, time.Now()
+	if missing != "" {
+		s.log.Warn("commits wait for a standby that is missing", "synchronous_standby_names", missing)
+	} else {
+		s.log.Info("commits no longer wait for a standby")
+	}
 }
 
 // unsent notes why Kafka did not take a wave. It counts as lost until the next step that succeeds, unless
@@ -213,7 +231,7 @@ func (s *status) readiness(now time.Time) readiness {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := readiness{Role: "standby", Degraded: []string{}, Reasons: []string{}}
-	if s.lost {
+	if s.lost && s.missing == "" {
 		r.Reasons = append(r.Reasons, "postgres is lost")
 	}
 	if len(s.pending) > 0 {
@@ -222,7 +240,7 @@ func (s *status) readiness(now time.Time) readiness {
 	if s.leading {
 		r.Role = "leader"
 		var stopped *stoppedError
-		if errors.As(s.trouble, &stopped) || now.Sub(s.succeeded) > standstill {
+		if errors.As(s.trouble, &stopped) || now.Sub(s.succeeded) > standstill && s.missing == "" {
 			r.Reasons = append(r.Reasons, "the position does not move")
 		}
 	}
@@ -230,6 +248,9 @@ func (s *status) readiness(now time.Time) readiness {
 		r.Reasons = append(r.Reasons, "draining")
 	}
 	r.Ready = len(r.Reasons) == 0
+	if s.missing != "" {
+		r.Degraded = append(r.Degraded, "standby: commits wait for "+s.missing+" (synchronous_standby_names)")
+	}
 	if s.trouble != nil {
 		r.Degraded = append(r.Degraded, s.trouble.Error())
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
 )
 
 // metrics are the numbers that matter.
@@ -70,6 +72,12 @@ func (m *metrics) tell(h *health) {
 		m.gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency},
 			func() int { return number(!h.lacks(dependency)) })
 	}
+}
+
+// commits registers what is known of commits that are not answered.
+func (m *metrics) commits(c *db.Commits) {
+	m.gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() int { return number(c.Missing() != "") })
+	m.gauge("wallet_commits_abandoned", "Commits that Postgres has not answered and nobody waits for; with 2 of them the process writes nothing.", nil, c.Abandoned)
 }
 
 func number(b bool) int {

@@ -131,7 +131,7 @@ func causeOf(err error) cause {
 	case errors.Is(err, errUnexpected), errors.As(err, &scan):
 		return unknown
 	case !errors.As(err, &server):
-		return connection
+		return connection // also a COMMIT without an answer, or whose wait for a standby was cut short
 	}
 	switch server.Code {
 	case "40001", "40P01", "55P03", "57014": // serialization, deadlock, lock not available, statement timeout

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
 )
 
 const (
@@ -35,6 +37,7 @@ type consumer struct {
 	topic    string
 	interval time.Duration
 	size     int
+	commits  *db.Commits
 	applier  *applier
 	health   *health
 	metrics  *metrics

@@ -76,6 +76,15 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	if err != nil {
 		return err
 	}
+	commits := db.NewCommits(c.database.ConnConfig, func(missing string) {
+		if missing == "" {
+			health.ok("standby")
+			return
+		}
+		health.degrade("standby", fmt.Errorf("commits wait for %s (synchronous_standby_names)", missing))
+	})
+	go commits.Watch(ctx)
+	metrics.commits(commits)
 	if waitForMigrations(ctx, pool, health); ctx.Err() != nil {
 		return nil
 	}
@@ -93,13 +102,13 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 	recorder := &recorder{cache: cache, metrics: metrics, tracing: traces, log: log}
 	consumer := &consumer{
 		client: client, topic: c.topic, health: health, metrics: metrics, tracing: traces, log: log,
-		interval: c.batchInterval, size: c.batchSize,
-		applier:    &applier{ledger: postgres{pool}, committed: recorder.batch, halted: halted},
+		interval: c.batchInterval, size: c.batchSize, commits: commits,
+		applier:    &applier{ledger: postgres{pool, commits}, committed: recorder.batch, halted: halted},
 		partitions: map[int32]*partition{}, paused: map[int32]*partition{},
 	}
 	sweeper := &sweeper{
 		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracing: traces, log: log,
-		applier: &applier{ledger: postgres{pool}, committed: recorder.sweep, halted: halted},
+		applier: &applier{ledger: postgres{pool, commits}, committed: recorder.sweep, halted: halted},
 	}
 	go cache.watch(ctx)
 	go sweeper.run(ctx)

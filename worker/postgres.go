@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,13 +19,15 @@ const (
 	// maxOperations bounds a transaction, and with it the time that its wallets stay locked.
 	maxOperations = 5_000
 
-	// transactionTimeout is longer than the server's own limits, for a server that is silent.
+	// transactionTimeout is longer than the server's own limits, for a server that is silent. A COMMIT that
+	// waits for a standby is waited for beyond that.
 	transactionTimeout = 15 * time.Second
 )
 
 // postgres is the ledger.
 type postgres struct {
-	pool *pgxpool.Pool
+	pool    *pgxpool.Pool
+	commits *db.Commits
 }
 
 // transaction locks the targets' wallets, reads in a later statement what they have not applied
@@ -32,8 +35,12 @@ type postgres struct {
 // messages change nothing: applied_seq says what is next, and the operations say what it is.
 //
 // It ends only with the commit, an error or its own timeout, so that a partition which is taken
-// away can let it finish. If the worker dies before COMMIT arrives, nothing has happened.
-func (p postgres) transaction(ctx context.Context, targets []target) (plan, error) {
+// away can let it finish. If the worker dies before COMMIT arrives, nothing has happened. While commits
+// wait for a standby none begins.
+func (p postgres) transaction(ctx context.Context, targets []target) (next plan, err error) {
+	if err := p.commits.Await(ctx); err != nil {
+		return plan{}, err
+	}
 	beganAt := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
 	defer cancel()
@@ -41,7 +48,11 @@ func (p postgres) transaction(ctx context.Context, targets []target) (plan, erro
 	if err != nil {
 		return plan{}, fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Release() // closes a connection whose transaction is still open
+	defer func() {
+		if !errors.Is(err, db.ErrUnanswered) {
+			conn.Release() // closes a connection whose transaction is still open
+		}
+	}()
 
 	failpoint.Reach("worker-before-transaction")
 	wallets, pending, err := lockAndRead(ctx, conn.Conn(), targets)
@@ -50,13 +61,13 @@ func (p postgres) transaction(ctx context.Context, targets []target) (plan, erro
 	}
 	readAt := time.Now()
 	failpoint.Reach("worker-after-lock")
-	next, err := newPlan(wallets, pending)
+	next, err = newPlan(wallets, pending)
 	if err != nil {
 		return plan{}, err
 	}
 	next.beganAt, next.readAt = beganAt, readAt
 	next.full = len(pending) == maxOperations
-	if err := write(ctx, conn.Conn(), next); err != nil {
+	if err := p.write(ctx, conn, next); err != nil {
 		return plan{}, err
 	}
 	failpoint.Reach("worker-after-commit")
@@ -85,27 +96,32 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 	return wallets, pending, err
 }
 
-func write(ctx context.Context, conn *pgx.Conn, p plan) error {
+// write waits for its COMMIT also when the worker is to end: that ends it after a while in any case. What
+// somebody else has applied is confirmed, as the cache and Kafka are told of it next.
+func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) error {
+	ctx = context.WithoutCancel(ctx)
 	var advanced int64
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
-		if len(p.applied) > 0 {
-			if err := q.InsertOutcomes(ctx, p.outcomes); err != nil {
+	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
+		if len(done.applied) > 0 {
+			if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
 				return fmt.Errorf("insert outcomes: %w", err)
 			}
-			if advanced, err = q.AdvanceWallets(ctx, p.advances); err != nil {
+			if advanced, err = q.AdvanceWallets(ctx, done.advances); err != nil {
 				return fmt.Errorf("advance wallets: %w", err)
 			}
 			if advanced > 0 { // the server has answered; COMMIT is on its way
 				failpoint.Reach("worker-after-updates")
 			}
+		} else if err := q.Confirm(ctx); err != nil {
+			return fmt.Errorf("confirm: %w", err)
 		}
 		if err := q.Commit(ctx); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
 		return nil
-	})
-	if err == nil && advanced != int64(len(p.advances.Ids)) {
-		return fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(p.advances.Ids))
+	}, conn.Release)
+	if err == nil && advanced != int64(len(done.advances.Ids)) {
+		return fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(done.advances.Ids))
 	}
 	return err
 }

@@ -32,7 +32,7 @@ func (s *store) ledger(parameters ...string) postgres {
 		s.Fatal(err)
 	}
 	s.Cleanup(pool.Close)
-	return postgres{pool}
+	return postgres{pool, db.NewCommits(config.ConnConfig, nil)}
 }
 
 // bench is a partition without Kafka, and what it tells the outside.
@@ -132,7 +132,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := write(t.Context(), conn.Conn(), next); err != nil {
+	if err := second.write(t.Context(), conn, next); err != nil {
 		t.Fatal(err)
 	}
 	a := <-answers
@@ -574,7 +574,7 @@ func TestCauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	_, err = postgres{pool}.transaction(t.Context(), []target{{walletID: uuid.New(), upTo: 1}})
+	_, err = postgres{pool, db.NewCommits(pool.Config().ConnConfig, nil)}.transaction(t.Context(), []target{{walletID: uuid.New(), upTo: 1}})
 	if got := causeOf(err); err == nil || got != connection {
 		t.Errorf("%v: %s, want %s", err, got, connection)
 	}

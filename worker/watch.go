@@ -57,8 +57,8 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			if err == nil && ctx.Err() == nil {
 				err = c.lookAt(p)
 			}
-			if err != nil {
-				p.movement = movement{} // Kafka is away: that nothing moves is not the partition's fault
+			if err != nil || c.commits.Missing() != "" {
+				p.movement = movement{} // Kafka or a standby is away: that nothing moves is not the partition's fault
 			}
 		}
 		switch {

@@ -24,7 +24,8 @@ WHERE relay = @relay;
 -- RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
 -- statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
 -- branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
--- read index (xid, id).
+-- read index (xid, id). Where synchronous is true, query Confirm is to be committed before any of them is
+-- told to anybody.
 -- name: RelayWindow :many
 WITH w AS MATERIALIZED (
   (SELECT * FROM outbox WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
@@ -32,7 +33,8 @@ WITH w AS MATERIALIZED (
   (SELECT o.* FROM pg_snapshot_xip(@prev::pg_snapshot) x (xid)
    CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1)) o LIMIT (sqlc.arg(max_rows)::bigint + 1))
 )
-SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur FROM w ORDER BY id;
+SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur,
+       (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM w ORDER BY id;
 
 -- RelayExtent returns the first and last id of the rows between two snapshots, on index (xid, id).
 -- Its time grows with the window, 0.5 µs a row: give it a statement_timeout of its own.

@@ -6,3 +6,24 @@ COMMIT;
 
 -- name: Rollback :exec
 ROLLBACK;
+
+-- Confirm makes the COMMIT of its transaction wait for the synchronous standbys, as the COMMIT of any
+-- transaction that writes does. Once it has returned, what was visible before is on the standbys too. It
+-- writes to the log and nowhere else, and without synchronous standbys not even there.
+-- name: Confirm :exec
+SELECT pg_logical_emit_message(true, 'wallet', '') WHERE current_setting('synchronous_standby_names') <> '';
+
+-- CommitSynchronously makes the COMMIT of its transaction wait where those of the session do not.
+-- name: CommitSynchronously :exec
+SELECT set_config('synchronous_commit', 'on', true);
+
+-- ServerStarted tells one server, and one life of it, from another.
+-- name: ServerStarted :one
+SELECT pg_postmaster_start_time()::timestamptz AS server_started;
+
+-- Standbys says which server this is, which standbys its commits wait for, and whether the backend pid,
+-- of the same login, waits for them right now.
+-- name: Standbys :one
+SELECT pg_postmaster_start_time()::timestamptz AS server_started,
+       current_setting('synchronous_standby_names')::text AS names,
+       EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = sqlc.arg(pid)::int AND a.wait_event = 'SyncRep')::boolean AS waits;

@@ -233,7 +233,8 @@ WITH w AS MATERIALIZED (
   (SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip($1::pg_snapshot) x (xid)
    CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT ($2::bigint + 1)) o LIMIT ($2::bigint + 1))
 )
-SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur FROM w ORDER BY id
+SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur,
+       (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM w ORDER BY id
 `
 
 type RelayWindowParams struct {
@@ -242,18 +243,20 @@ type RelayWindowParams struct {
 }
 
 type RelayWindowRow struct {
-	ID      int64
-	Topic   string
-	Key     string
-	Payload []byte
-	Headers string
-	Cur     string
+	ID          int64
+	Topic       string
+	Key         string
+	Payload     []byte
+	Headers     string
+	Cur         string
+	Synchronous bool
 }
 
 // RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
 // statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
 // branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
-// read index (xid, id).
+// read index (xid, id). Where synchronous is true, query Confirm is to be committed before any of them is
+// told to anybody.
 func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]RelayWindowRow, error) {
 	rows, err := q.db.Query(ctx, relayWindow, arg.Prev, arg.MaxRows)
 	if err != nil {
@@ -270,6 +273,7 @@ func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]Rel
 			&i.Payload,
 			&i.Headers,
 			&i.Cur,
+			&i.Synchronous,
 		); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ package walletdb
 
 import (
 	"context"
+	"time"
 )
 
 const begin = `-- name: Begin :exec
@@ -27,6 +28,28 @@ func (q *Queries) Commit(ctx context.Context) error {
 	return err
 }
 
+const commitSynchronously = `-- name: CommitSynchronously :exec
+SELECT set_config('synchronous_commit', 'on', true)
+`
+
+// CommitSynchronously makes the COMMIT of its transaction wait where those of the session do not.
+func (q *Queries) CommitSynchronously(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, commitSynchronously)
+	return err
+}
+
+const confirm = `-- name: Confirm :exec
+SELECT pg_logical_emit_message(true, 'wallet', '') WHERE current_setting('synchronous_standby_names') <> ''
+`
+
+// Confirm makes the COMMIT of its transaction wait for the synchronous standbys, as the COMMIT of any
+// transaction that writes does. Once it has returned, what was visible before is on the standbys too. It
+// writes to the log and nowhere else, and without synchronous standbys not even there.
+func (q *Queries) Confirm(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, confirm)
+	return err
+}
+
 const rollback = `-- name: Rollback :exec
 ROLLBACK
 `
@@ -34,4 +57,37 @@ ROLLBACK
 func (q *Queries) Rollback(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, rollback)
 	return err
+}
+
+const serverStarted = `-- name: ServerStarted :one
+SELECT pg_postmaster_start_time()::timestamptz AS server_started
+`
+
+// ServerStarted tells one server, and one life of it, from another.
+func (q *Queries) ServerStarted(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, serverStarted)
+	var server_started time.Time
+	err := row.Scan(&server_started)
+	return server_started, err
+}
+
+const standbys = `-- name: Standbys :one
+SELECT pg_postmaster_start_time()::timestamptz AS server_started,
+       current_setting('synchronous_standby_names')::text AS names,
+       EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = $1::int AND a.wait_event = 'SyncRep')::boolean AS waits
+`
+
+type StandbysRow struct {
+	ServerStarted time.Time
+	Names         string
+	Waits         bool
+}
+
+// Standbys says which server this is, which standbys its commits wait for, and whether the backend pid,
+// of the same login, waits for them right now.
+func (q *Queries) Standbys(ctx context.Context, pid int32) (StandbysRow, error) {
+	row := q.db.QueryRow(ctx, standbys, pid)
+	var i StandbysRow
+	err := row.Scan(&i.ServerStarted, &i.Names, &i.Waits)
+	return i, err
 }

@@ -1,0 +1,132 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+const (
+	// watchInterval is how often the standbys are asked for, by a commit that writes nothing.
+	watchInterval = 2 * time.Second
+
+	// waitsWithin is how soon a commit that is not answered is looked into.
+	waitsWithin = time.Second
+
+	// lookTimeout bounds one look.
+	lookTimeout = 5 * time.Second
+)
+
+// Watch finds out, until ctx ends, whether commits wait for standbys, also when nobody writes. While they
+// do, another connection asks whether the server is still the one that takes writes: COMMITs on a server
+// that was replaced would be waited for for ever, and are given up.
+func (c *Commits) Watch(ctx context.Context) {
+	for ; ctx.Err() == nil; pause(ctx, watchInterval) {
+		conn, err := ConnectUnconfirmed(ctx, c.config)
+		if err != nil {
+			continue // that Postgres is lost shows elsewhere
+		}
+		c.follow(ctx, conn)
+		c.report("")
+	}
+}
+
+// follow watches by one connection until that is lost.
+func (c *Commits) follow(ctx context.Context, conn *pgx.Conn) {
+	defer conn.PgConn().Conn().Close() // pgx could wait for an answer
+	server, err := serverOf(ctx, conn)
+	if err != nil {
+		return
+	}
+	for ctx.Err() == nil {
+		done := make(chan error, 1)
+		go func() { done <- Confirm(context.WithoutCancel(ctx), conn) }()
+		c.awaitConfirmed(ctx, conn, server, done)
+		if ctx.Err() != nil || conn.IsClosed() {
+			return
+		}
+		pause(ctx, watchInterval)
+	}
+}
+
+func serverOf(ctx context.Context, conn *pgx.Conn) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return walletdb.New(conn).ServerStarted(ctx)
+}
+
+// awaitConfirmed returns when the watch's own commit has ended.
+func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server time.Time, done <-chan error) {
+	pid := int32(conn.PgConn().PID())
+	for next := waitsWithin; ; next = watchInterval {
+		select {
+		case <-ctx.Done():
+			return
+		case <-done:
+			c.report("")
+			return
+		case <-time.After(next):
+		}
+		now, err := c.look(ctx, pid)
+		switch {
+		case err != nil: // nobody knows
+		case !now.ServerStarted.Equal(server):
+			c.giveUp(now.ServerStarted)
+			_ = conn.PgConn().Conn().Close()
+		case now.Waits:
+			c.report(now.Names)
+		default:
+			c.report("")
+		}
+	}
+}
+
+// look asks on a new connection. That goes where connections go now, and to no server but one that takes
+// writes.
+func (c *Commits) look(ctx context.Context, pid int32) (walletdb.StandbysRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	conn, err := ConnectUnconfirmed(ctx, c.config)
+	if err != nil {
+		return walletdb.StandbysRow{}, err
+	}
+	defer conn.Close(ctx)
+	return walletdb.New(conn).Standbys(ctx, pid)
+}
+
+// giveUp breaks the connections of COMMITs that wait on another server than the one that takes writes.
+func (c *Commits) giveUp(server time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.waiting {
+		if !s.server.Equal(server) {
+			go s.conn.Close()
+		}
+	}
+}
+
+// report notes the standbys that commits wait for.
+func (c *Commits) report(missing string) {
+	c.mu.Lock()
+	same := c.missing == missing
+	c.missing = missing
+	if !same {
+		c.move()
+	}
+	c.mu.Unlock()
+	if !same && c.changed != nil {
+		c.changed(missing)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
