@@ -55,10 +55,11 @@ func (h *health) migrationsPending() []string {
 
 func (h *health) degraded() []string {
 	degraded := []string{}
-	if h.postgresLost.Load() {
+	missing := h.commits.Missing()
+	if h.postgresLost.Load() && missing == "" {
 		degraded = append(degraded, "postgres")
 	}
-	if missing := h.commits.Missing(); missing != "" {
+	if missing != "" {
 		degraded = append(degraded, "standby: commits wait for "+missing+" (synchronous_standby_names)")
 	}
 	if h.cache.broken.Load() {

@@ -74,6 +74,9 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 
 // serve runs the api until the context ends, and then until waiting requests have their answer.
 func serve(ctx context.Context, c config) error {
+	if c.database.MinConns == 0 {
+		c.database.MinConns = c.database.MaxConns // balances are read while a standby is missing, and no connection can be added
+	}
 	pool, err := db.Open(ctx, c.database)
 	if err != nil {
 		return err

@@ -64,7 +64,7 @@ func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 		gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() int { return number(h.commits.Missing() != "") }),
 		gauge("wallet_commits_abandoned", "Commits that Postgres has not answered and nobody waits for; with 2 of them the process writes nothing.", nil, h.commits.Abandoned),
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"},
-			func() int { return number(!h.postgresLost.Load()) }),
+			func() int { return number(!h.postgresLost.Load() || h.commits.Missing() != "") }),
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "redis"},
 			func() int { return number(!h.cache.broken.Load()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -15,6 +15,7 @@ type config struct {
 	topic                               string
 	httpAddr                            string
 	apis, relays, workers               int
+	standbys                            int // synchronous ones, of a Postgres that is started
 	secure                              bool
 }
 
@@ -45,7 +46,12 @@ func parseConfig(getenv func(string) string) (config, error) {
 	if err != nil || brokers != 1 && brokers != clusterBrokers {
 		mistakes = append(mistakes, fmt.Errorf("BROKERS=%s: want 1 or %d", getenv("BROKERS"), clusterBrokers))
 	}
+	standbys, err := strconv.Atoi(text("STANDBYS", "0"))
+	if err != nil || standbys < 0 || standbys > 2 {
+		mistakes = append(mistakes, fmt.Errorf("STANDBYS=%s: want 0, 1 or 2", getenv("STANDBYS")))
+	}
 	c := config{
+		standbys:     standbys,
 		databaseURL:  getenv("DATABASE_URL"),
 		redisURL:     getenv("REDIS_URL"),
 		kafkaBrokers: getenv("KAFKA_BROKERS"),
@@ -63,6 +69,9 @@ func parseConfig(getenv func(string) string) (config, error) {
 	}
 	if brokers > 1 && (c.kafka != "apache" || c.kafkaBrokers != "") {
 		mistakes = append(mistakes, fmt.Errorf("BROKERS=%d: needs KAFKA=apache, and brokers that are started here", brokers))
+	}
+	if c.standbys > 0 && (c.databaseURL != "" || c.secure) {
+		mistakes = append(mistakes, errors.New("STANDBYS: needs a Postgres that is started here, without SECURE"))
 	}
 	if c.kafka != "kfake" && c.kafka != "apache" {
 		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.kafka))

@@ -49,11 +49,13 @@ type campaign struct {
 	doors  map[door]way
 	lying  *kfake.Cluster // instead of Apache Kafka
 	disk   *smallDisk
-	clock  string // the file that moves Postgres's clock, if it can be moved
+	away   time.Duration // of standbys, for long
+	clock  string        // the file that moves Postgres's clock, if it can be moved
 
 	footprints map[string]footprint // the most after any round, by service
 	patience   time.Duration        // with a system that does not recover
 	unhurried  bool                 // it may take its time
+	standbys   int                  // of Postgres, synchronous ones
 
 	hot      uuid.UUID
 	wallets  []uuid.UUID // of this round, the hot one first
@@ -69,6 +71,7 @@ type campaign struct {
 type faultsOptions struct {
 	seed      uint64
 	duration  time.Duration
+	away      time.Duration
 	times     int
 	only      *regexp.Regexp
 	report    string
@@ -83,6 +86,7 @@ func parseFaultsOptions(args []string) (o faultsOptions, err error) {
 	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
 	flags.Uint64Var(&o.seed, "seed", rand.Uint64(), "the faults, their order and their moments")
 	flags.DurationVar(&o.duration, "duration", 10*time.Minute, "throw no new fault after this `time`")
+	flags.DurationVar(&o.away, "away", time.Minute, "how `long` a standby is missing for long")
 	flags.IntVar(&o.times, "times", 0, "end when each fault was thrown so many `times`, if that is earlier")
 	only := flags.String("only", "", "throw only the faults, or remove only the rules, whose names match this `regexp`")
 	flags.StringVar(&o.report, "report", "", "keep the report in this `folder`")
@@ -139,6 +143,7 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 		return err
 	}
 	defer f.close()
+	f.away = options.away
 	var kinds []kind
 	for _, k := range f.kinds() {
 		if options.only.MatchString(k.name) {
@@ -207,7 +212,11 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 		f.parts.kafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
 	}
 	f.planClock()
-	f.planSmallDisk()
+	if f.standbys = c.standbys; f.standbys == 0 {
+		f.planSmallDisk()
+	} else {
+		f.disk = &smallDisk{err: errors.New("a standby would share it: STANDBYS=0")}
+	}
 	if err := f.planKafkaDoors(); err != nil {
 		return nil, err
 	}
@@ -221,6 +230,9 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 		return nil, err
 	}
 	if err := f.moveToSmallDisk(ctx); err != nil {
+		return nil, err
+	}
+	if err := f.startStandbys(ctx, c.standbys); err != nil {
 		return nil, err
 	}
 	if err := f.startServices(ctx, c); err != nil {

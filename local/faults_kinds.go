@@ -8,8 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
+
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +40,8 @@ type kind struct {
 	// movesClock is a fault after which an operation may have an earlier time than the one before. Each backend
 	// sees the step within a second, and until all have, the clocks of two apis differ.
 	movesClock bool
+	// goesBack is a fault after which Postgres may know less than it has shown to whoever looked.
+	goesBack bool
 	// toldBy is a service whose processes all have to name told in /readyz before the fault heals.
 	toldBy, told string
 	// notPossible is why it cannot be thrown here.
@@ -82,7 +83,7 @@ func (f *campaign) kinds() []kind {
 		}},
 		{name: "kill -9 of everything", within: ofEverything, touchesCache: true, throw: func(ctx context.Context) error {
 			for _, p := range slices.Concat(f.services, f.parts.processes) {
-				if p.name != "postgres" {
+				if p != f.servers()[0].process {
 					p.signal(syscall.SIGKILL)
 				}
 			}
@@ -122,7 +123,7 @@ func (f *campaign) kinds() []kind {
 		f.fullDisk(),
 		f.clockStep("Postgres's clock an hour ahead for 4 s", "+1h"),
 		f.clockStep("Postgres's clock an hour behind for 4 s", "-1h"),
-	}, f.failpoints(), f.networkFaults(), f.brokerFaults(), f.clusterFaults())
+	}, f.failpoints(), f.networkFaults(), f.brokerFaults(), f.clusterFaults(), f.standbyFaults())
 }
 
 const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -212,16 +213,7 @@ func role(p *process) string {
 
 // signalPostmaster reaches the server itself: its process is only its launcher.
 func (f *campaign) signalPostmaster(signal syscall.Signal) error {
-	dir, err := postgresDir(f.state)
-	if err != nil {
-		return err
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(first)
+	pid, err := f.servers()[0].postmaster()
 	if err != nil {
 		return err
 	}
@@ -230,11 +222,7 @@ func (f *campaign) signalPostmaster(signal syscall.Signal) error {
 
 // killPostgres ends the server and then its launcher, which does not notice; the supervision starts
 // both on the same data.
-func (f *campaign) killPostgres(context.Context) error {
-	err := f.signalPostmaster(syscall.SIGKILL)
-	f.process("postgres").signal(syscall.SIGKILL)
-	return err
-}
+func (f *campaign) killPostgres(context.Context) error { return f.servers()[0].kill() }
 
 func (f *campaign) rollingRestart(ctx context.Context) error {
 	for _, p := range f.services {

@@ -40,7 +40,9 @@ type watch struct {
 	cacheExcused bool
 	// logExcused: Kafka has lost acknowledged data.
 	logExcused bool
-	said       map[string][]string // by process: what its /readyz has told since the fault
+	// storeExcused: what nobody was to be told has gone with a server.
+	storeExcused bool
+	said         map[string][]string // by process: what its /readyz has told since the fault
 
 	progress progress
 	waiting  map[uuid.UUID][]acceptedUpTo
@@ -95,8 +97,15 @@ func (w *watch) expect(k kind) {
 	defer w.mu.Unlock()
 	w.cacheExcused = w.cacheExcused || k.touchesCache
 	w.logExcused = w.logExcused || k.losesLog
+	w.storeExcused = w.storeExcused || k.goesBack
 	w.progress.worst, w.progress.most = 0, 0
 	clear(w.said)
+}
+
+func (w *watch) mayGoBack() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.storeExcused
 }
 
 func (w *watch) excused() (cache, log bool) {
@@ -156,7 +165,7 @@ func (w *watch) sample(ctx context.Context, next *progress) error {
 	var wallet uuid.UUID
 	var last, applied int64
 	_, err = pgx.ForEachRow(rows, []any{&wallet, &last, &applied}, func() error {
-		if applied < w.applied[wallet] {
+		if applied < w.applied[wallet] && !w.mayGoBack() {
 			w.violate("wallet %s was applied up to %d and then up to %d", wallet, w.applied[wallet], applied)
 		}
 		w.applied[wallet] = applied

@@ -27,12 +27,13 @@ const usageText = `usage: local COMMAND
   parts -- COMMAND...   run a command with a fresh Postgres, Redis and Kafka, whose addresses it
                         finds in TEST_DATABASE_URL, TEST_REDIS_URL and TEST_KAFKA_BROKERS
 
-Settings of demo and run, in the environment:
+Settings of demo, run and faults, in the environment:
 
   KAFKA=apache          Apache Kafka instead of a stand-in
   BROKERS=3             three brokers, every partition on all of them (with KAFKA=apache); for bench and faults too
   SECURE=on             TLS and passwords between all of them (with KAFKA=apache)
   API, RELAY, WORKER    how many of each run (1)
+  STANDBYS              synchronous standbys of Postgres: 1, or 2 of which commits wait for either (0)
   HTTP_ADDR             where the first api listens (a free port)
   DATABASE_URL, REDIS_URL, KAFKA_BROKERS
                         use this server (Postgres: as its superuser) instead of starting one

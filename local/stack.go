@@ -33,6 +33,9 @@ type stack struct {
 	env        []string
 	serviceEnv map[string][]string
 
+	// promoted is the server that is the primary now; empty: postgres.
+	promoted string
+
 	apiURLs  []string
 	apiKey   string
 	services []*process
@@ -65,7 +68,15 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 	if err := s.parts.start(ctx, s.state, s.out, s.changed); err != nil {
 		return err
 	}
+	if !s.state.temporary && !c.secure {
+		if err := s.forgetStandbys(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	if err := s.startStandbys(ctx, c.standbys); err != nil {
 		return err
 	}
 	return s.startServices(ctx, c)

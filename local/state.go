@@ -76,7 +76,7 @@ func (s *state) log(name string) string { return filepath.Join(s.dir, "logs", na
 
 func (s *state) close() {
 	if s.temporary {
-		_ = stopPostmaster(filepath.Join(s.dir, "postgres", "data"))
+		_ = stopPostmasters(s.dir)
 		_ = os.RemoveAll(s.dir)
 	}
 	_ = s.lock.Close()
@@ -92,7 +92,7 @@ func removeOrphan(dir string) {
 		return
 	}
 	defer lock.Close()
-	if err := stopPostmaster(filepath.Join(dir, "postgres", "data")); err == nil {
+	if err := stopPostmasters(dir); err == nil {
 		_ = os.RemoveAll(dir)
 	}
 }
@@ -107,6 +107,15 @@ func lockFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+// stopPostmasters stops the servers of a state folder: the primary and its standbys.
+func stopPostmasters(dir string) error {
+	data, err := filepath.Glob(filepath.Join(dir, "postgres*", "data"))
+	for _, data := range data {
+		err = errors.Join(err, stopPostmaster(data))
+	}
+	return err
 }
 
 // stopPostmaster stops the server that uses a data directory, if there is one: a postmaster outlives

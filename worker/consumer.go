@@ -272,6 +272,7 @@ func (c *consumer) report(number int32) func(err error) {
 			c.health.ok(name)
 			c.health.ok("postgres")
 			return
+		case cause == connection && c.commits.Missing() != "": // that is the reason, and told
 		case cause == connection:
 			c.health.degrade("postgres", err)
 		case cause == conflict:

@@ -42,6 +42,7 @@ func TestAnOperationThatIsSweptHasASpan(t *testing.T) {
 		s.exec(`UPDATE outbox SET headers = '{"version": "1", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-' || $2 || '"}' WHERE id = $1`, id, flags)
 	}
 	s.grow("2 minutes")
+	sweeper.untilComplete(s, q)
 	if _, err := sweeper.sweepOutbox(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
