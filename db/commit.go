@@ -292,6 +292,7 @@ func (c *Commits) abandon(s *sent, must bool) bool {
 	}
 	s.abandoned = true
 	c.abandoned++
+	c.move()
 	return true
 }
 

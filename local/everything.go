@@ -147,6 +147,17 @@ func (e *everything) acknowledged() (n int64) {
 	return n
 }
 
+// longestPause is the longest that nothing was acknowledged, until ctx ends.
+func (e *everything) longestPause(ctx context.Context) (longest time.Duration) {
+	for last, since := e.acknowledged(), time.Now(); ctx.Err() == nil; pause(ctx, 20*time.Millisecond) {
+		longest = max(longest, time.Since(since))
+		if now := e.acknowledged(); now != last {
+			last, since = now, time.Now()
+		}
+	}
+	return longest
+}
+
 // lost says what was acknowledged and is not stored: of a history, and of the wallets that were created.
 // What was only read counts as told too, unless somebody has cut waits for a standby short.
 func (e *everything) lost(ctx context.Context, conn walletdb.DBTX, history []operation, readsToo bool) (lost []string, err error) {

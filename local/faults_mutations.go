@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ type mutation struct {
 	service string
 	file    string
 	edits   []string // what is found, exactly once, what it is replaced by, and so on
-	kafka   string   // apache or kfake, for its lies
+	kafka   string   // apache or kfake, for its lies; standby: apache, and Postgres with a synchronous standby
 	faults  string   // the names of faults that show it, a regexp
 }
 
@@ -33,6 +34,8 @@ const (
 	largeBacklog  = `^silence between relay and kafka|^SIGSTOP of kafka`
 	refusedBatch  = `^one batch refused by`
 	manyWaves     = `^one batch refused|^kill -9 of the leading relay`
+	promotion     = `the primary destroyed, the standby promoted$`
+	cancelled     = `^the same after the commits that wait were cancelled`
 	relayOfKilled = `^a partition without its leader, and kill -9`
 )
 
@@ -116,6 +119,30 @@ var faultMutations = []mutation{
 	},
 }
 
+// standbyMutations are those about what a synchronous standby has.
+var standbyMutations = []mutation{
+	{"none: no promotion takes anything back", "api", "db/commit.go", nil, "standby", promotion + "|" + cancelled},
+	{
+		"D1: nothing of ours cuts a COMMIT's wait short", "api", "db/commit.go",
+		[]string{
+			"if c.stands.Load() {", "if false {",
+			"\t\terr := commit(context.WithoutCancel(ctx), conn, fn)\n",
+			"\t\tcut, stop := context.WithTimeout(ctx, 5*time.Second)\n\t\terr := commit(cut, conn, fn)\n\t\tstop()\n",
+		},
+		"standby", promotion,
+	},
+	{
+		"D1: a WARNING after COMMIT is an unknown outcome", "api", "db/commit.go",
+		[]string{"if c.warning == nil {", "if true {"},
+		"standby", cancelled,
+	},
+	{
+		"D2: what was only found is confirmed", "api", "db/walletdb/transaction.sql.go",
+		[]string{"SELECT pg_logical_emit_message(true, 'wallet', '') WHERE current_setting('synchronous_standby_names') <> ''", "SELECT 1"},
+		"standby", cancelled,
+	},
+}
+
 // caught is how the absence of a rule showed.
 type caught struct {
 	Rule    string  `json:"rule"`
@@ -135,9 +162,9 @@ func mutate(ctx context.Context, c config, o faultsOptions, root string, out io.
 	}
 	began := time.Now()
 	var missed []string
-	for _, kafka := range []string{"apache", "kfake"} {
+	for _, kafka := range []string{"apache", "kfake", "standby"} {
 		var chosen []mutation
-		for _, m := range faultMutations {
+		for _, m := range slices.Concat(faultMutations, standbyMutations) {
 			if m.kafka == kafka && o.only.MatchString(m.rule) {
 				chosen = append(chosen, m)
 			}
@@ -145,7 +172,9 @@ func mutate(ctx context.Context, c config, o faultsOptions, root string, out io.
 		if len(chosen) == 0 {
 			continue
 		}
-		c.kafka = kafka
+		if c.kafka, c.standbys = kafka, 0; kafka == "standby" {
+			c.kafka, c.standbys = "apache", 1
+		}
 		found, err := mutateOn(ctx, c, chosen, root, o.seed, out)
 		report.Mutations = append(report.Mutations, found...)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"syscall"
 	"time"
@@ -137,17 +138,22 @@ func (f *campaign) killedStandby() kind {
 func (f *campaign) oneOfTwo() kind {
 	const name = "one of two standbys stopped for 10 s"
 	var e *everything
+	var longest chan time.Duration
+	var stop context.CancelFunc
 	return kind{
 		name: name, holds: 10 * time.Second, within: ofService,
 		throw: func(ctx context.Context) error {
 			e = f.all(ctx)
 			pause(ctx, time.Second)
-			f.watch.expect(kind{})
+			ctx, stop = context.WithCancel(ctx)
+			longest = make(chan time.Duration, 1)
+			go func() { longest <- e.longestPause(ctx) }()
 			return f.servers()[1].signalAll(syscall.SIGSTOP)
 		},
 		heal: func(ctx context.Context) error {
-			if worst := f.watch.latest().worst; worst > noPause && !f.unhurried {
-				f.watch.violate("with one of two standbys nothing moved for %.1f s", worst.Seconds())
+			stop()
+			if longest := <-longest; longest > noPause && !f.unhurried {
+				f.watch.violate("with one of two standbys nothing was acknowledged for %.1f s", longest.Seconds())
 			}
 			return errors.Join(f.servers()[1].signalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
 		},
@@ -158,7 +164,7 @@ func (f *campaign) oneOfTwo() kind {
 // not one acknowledged operation may be missing from it; nor one that was read, unless an operator has cut
 // waits short. The others are made anew, as its standbys.
 func (f *campaign) promoted(name string, away time.Duration, cut func(context.Context, *stack) error, readsToo bool) kind {
-	return kind{name: name, within: ofServer, goesBack: cut != nil, throw: func(ctx context.Context) error {
+	return kind{name: name, within: ofServer, goesBack: cut != nil, touchesCache: !readsToo, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
 		pause(ctx, 2*time.Second)
 		servers := f.servers()
@@ -189,6 +195,11 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 		if err := f.leadToPrimary(); err != nil {
 			return err
 		}
+		if !readsToo { // the cache may have what was read
+			if err := f.ctl(ctx, io.Discard, "cache", "renew", "--reason", "failover", "--yes"); err != nil {
+				return err
+			}
+		}
 		err := f.settle(ctx, e, name, ofServer, readsToo)
 		return errors.Join(err, f.replaceStandbys(ctx))
 	}}
@@ -196,13 +207,15 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 
 // leadToPrimary leads the doors to the server that takes writes now.
 func (f *campaign) leadToPrimary() error {
-	for d, proxy := range f.doors {
+	for d, way := range f.doors {
 		if d.server != "postgres" {
 			continue
 		}
-		proxy.Stop()
-		proxy.Upstream = f.servers()[0].host()
-		if err := proxy.Start(); err != nil {
+		way.stop()
+		for _, proxy := range way {
+			proxy.Upstream = f.servers()[0].host()
+		}
+		if err := way.start(); err != nil {
 			return err
 		}
 	}

@@ -218,7 +218,7 @@ func TestMutationsOfTheCampaignMatchTheCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range faultMutations {
+	for _, m := range slices.Concat(faultMutations, standbyMutations) {
 		source, err := os.ReadFile(filepath.Join(root, m.file))
 		if err != nil {
 			t.Fatal(err)

@@ -355,13 +355,14 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 	s.fire(f, "WalletAcceptSlow")
 	s.exec("DROP TRIGGER slow ON operations")
 
-	commitsIn(unanswered, "8")
-	f.make("WalletOutcomeUnknown")
+	commitsIn(unanswered, "14")
+	f.make("WalletOutcomeUnknown", "WalletCommitsAbandoned")
 	status, body := s.post("/api/v1/wallet", api, fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1}`, unanswered))
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "outcome-unknown") {
 		s.t.Fatalf("an operation whose commit is not answered: %d %s", status, body)
 	}
-	f.heal("WalletOutcomeUnknown")
+	s.fire(f, "WalletCommitsAbandoned")
+	f.heal("WalletOutcomeUnknown", "WalletCommitsAbandoned")
 	s.exec("DROP TRIGGER slow ON operations")
 
 	f.make("WalletInternalErrors")
@@ -403,6 +404,12 @@ func (s *system) processFaults(f *faultsToSee) {
 
 // lostParts takes Postgres, Redis and Kafka away and gives them back.
 func (s *system) lostParts(f *faultsToSee, own *parts) {
+	f.make("WalletStandbyMissing")
+	s.waitForStandbys("away")
+	s.fire(f, "WalletStandbyMissing")
+	f.heal("WalletStandbyMissing")
+	s.waitForStandbys("")
+
 	alerts := []string{"WalletPostgresLost", "WalletRedisLost", "WalletKafkaLost", "WalletCacheErrors"}
 	_ = s.conn.Close(s.t.Context())
 	f.make(alerts...)

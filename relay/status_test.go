@@ -27,6 +27,10 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 			"one that waits for migrations is not", func(s *status) { s.migrations([]string{"1_first.sql", "2_second.sql"}) }, 503,
 			`{"ready":false,"role":"standby","degraded":[],"reasons":["migrations are pending: 1_first.sql 2_second.sql"]}`,
 		},
+		{
+			"one without Postgres' standby is: that is told", func(s *status) { s.standbyMissing("a"); s.reached(errors.New("unconfirmed")) }, 200,
+			`{"ready":true,"role":"standby","degraded":["standby: commits wait for a (synchronous_standby_names)"],"reasons":[]}`,
+		},
 		{"one that ends is not", func(s *status) { s.drain() }, 503, `{"ready":false,"role":"standby","degraded":[],"reasons":["draining"]}`},
 		{"a leader is ready", func(s *status) { s.lead(true) }, 200, `{"ready":true,"role":"leader","degraded":[],"reasons":[]}`},
 		{
