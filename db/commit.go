@@ -206,8 +206,12 @@ type Commits struct {
 type sent struct {
 	conn   net.Conn
 	server time.Time
+	pid    int32
+	since  time.Time
 
-	reserved, abandoned, ended bool // guarded by Commits
+	asked bool // the watch has asked for it; guarded by Commits, as these:
+
+	reserved, abandoned, ended bool
 }
 
 // NewCommits makes the Commits of a process; Watch has to run. changed is told when commits begin to wait
@@ -245,6 +249,7 @@ func (c *Commits) SendFrom(ctx context.Context, pool *pgxpool.Pool, fn func(q *w
 // send waits without a limit if limit is 0.
 func (c *Commits) send(ctx context.Context, conn *pgx.Conn, limit time.Duration, s *sent, fn func(q *walletdb.Queries) error, left func()) error {
 	s.conn, s.server = conn.PgConn().Conn(), connectionOf(conn).server
+	s.pid, s.since = int32(conn.PgConn().PID()), time.Now()
 	c.mu.Lock()
 	c.waiting[s] = struct{}{}
 	c.mu.Unlock()

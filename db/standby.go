@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,9 +21,9 @@ const (
 	lookTimeout = 5 * time.Second
 )
 
-// Watch finds out, until ctx ends, whether commits wait for standbys, also when nobody writes. While they
-// do, another connection asks whether the server is still the one that takes writes: COMMITs on a server
-// that was replaced would be waited for for ever, and are given up.
+// Watch finds out, until ctx ends, whether commits wait for standbys, also when nobody writes. While one
+// waits, another connection asks whether its server is still the one that takes writes: a COMMIT on a server
+// that was replaced would be waited for for ever, and is given up.
 func (c *Commits) Watch(ctx context.Context) {
 	for ; ctx.Err() == nil; pause(ctx, watchInterval) {
 		conn, err := ConnectUnconfirmed(ctx, c.config)
@@ -48,6 +49,12 @@ func (c *Commits) follow(ctx context.Context, conn *pgx.Conn) {
 		if ctx.Err() != nil || conn.IsClosed() {
 			return
 		}
+		// A COMMIT may wait on another server, or on none: a proxy can keep its connection alive.
+		if pids := c.waitingLong(); len(pids) > 0 {
+			if now, err := c.look(ctx, pids); err == nil {
+				c.giveUp(now)
+			}
+		}
 		pause(ctx, watchInterval)
 	}
 }
@@ -60,7 +67,7 @@ func serverOf(ctx context.Context, conn *pgx.Conn) (time.Time, error) {
 
 // awaitConfirmed returns when the watch's own commit has ended.
 func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server time.Time, done <-chan error) {
-	pid := int32(conn.PgConn().PID())
+	own := int32(conn.PgConn().PID())
 	for next := waitsWithin; ; next = watchInterval {
 		select {
 		case <-ctx.Done():
@@ -70,15 +77,17 @@ func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server tim
 			return
 		case <-time.After(next):
 		}
-		now, err := c.look(ctx, pid)
-		switch {
-		case err != nil: // nobody knows
-		case !now.ServerStarted.Equal(server):
-			c.giveUp(now.ServerStarted)
+		now, err := c.look(ctx, append(c.waitingLong(), own))
+		if err != nil {
+			continue // nobody knows
+		}
+		c.giveUp(now)
+		if !now.ServerStarted.Equal(server) || !slices.Contains(now.Alive, own) {
 			_ = conn.PgConn().Conn().Close()
-		case now.Waits:
+		}
+		if slices.Contains(now.Waiting, own) {
 			c.report(now.Names)
-		default:
+		} else {
 			c.report("")
 		}
 	}
@@ -86,7 +95,7 @@ func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server tim
 
 // look asks on a new connection. That goes where connections go now, and to no server but one that takes
 // writes.
-func (c *Commits) look(ctx context.Context, pid int32) (walletdb.StandbysRow, error) {
+func (c *Commits) look(ctx context.Context, pids []int32) (walletdb.StandbysRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	conn, err := ConnectUnconfirmed(ctx, c.config)
@@ -94,15 +103,29 @@ func (c *Commits) look(ctx context.Context, pid int32) (walletdb.StandbysRow, er
 		return walletdb.StandbysRow{}, err
 	}
 	defer conn.Close(ctx)
-	return walletdb.New(conn).Standbys(ctx, pid)
+	return walletdb.New(conn).Standbys(ctx, pids)
 }
 
-// giveUp breaks the connections of COMMITs that wait on another server than the one that takes writes.
-func (c *Commits) giveUp(server time.Time) {
+// waitingLong are the backends of COMMITs that have waited for a while.
+func (c *Commits) waitingLong() (pids []int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.waiting {
-		if !s.server.Equal(server) {
+		if time.Since(s.since) > watchInterval {
+			s.asked = true
+			pids = append(pids, s.pid)
+		}
+	}
+	return pids
+}
+
+// giveUp breaks the connections of COMMITs that wait on another server than the one that takes writes, or
+// have no backend any more.
+func (c *Commits) giveUp(now walletdb.StandbysRow) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.waiting {
+		if s.asked && (!s.server.Equal(now.ServerStarted) || !slices.Contains(now.Alive, s.pid)) {
 			go s.conn.Close()
 		}
 	}

@@ -21,9 +21,10 @@ SELECT set_config('synchronous_commit', 'on', true);
 -- name: ServerStarted :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started;
 
--- Standbys says which server this is, which standbys its commits wait for, and whether the backend pid,
--- of the same login, waits for them right now.
+-- Standbys says which server this is, which standbys its commits wait for, and which of some backends of
+-- the same login are there, and wait for standbys right now.
 -- name: Standbys :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started,
        current_setting('synchronous_standby_names')::text AS names,
-       EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = sqlc.arg(pid)::int AND a.wait_event = 'SyncRep')::boolean AS waits;
+       ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (@pids::int[]))::int[] AS alive,
+       ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (@pids::int[]) AND a.wait_event = 'SyncRep')::int[] AS waiting;

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,11 +193,11 @@ func TestAWarningAtTheCommitIsAnUnknownOutcome(t *testing.T) {
 	commits := db.NewCommits(config, nil)
 	conn := connectBy(t, config)
 	defer conn.Close(context.Background())
-	err := commits.Send(ctx, conn, time.Minute, createWallet(ctx, uuid.New(), "warned"), nil)
+	err := commits.Send(ctx, conn, time.Minute, createWallet(ctx, uuid.New(), "warned"), func() {})
 	if err == nil || !strings.Contains(err.Error(), "the wait was cut short (01000)") {
 		t.Errorf("a commit with a warning: %v", err)
 	}
-	if err := commits.Send(ctx, conn, time.Minute, createWallet(ctx, uuid.New(), "mine"), nil); err != nil {
+	if err := commits.Send(ctx, conn, time.Minute, createWallet(ctx, uuid.New(), "mine"), func() {}); err != nil {
 		t.Errorf("the next one: %v", err)
 	}
 	err = commits.Send(ctx, conn, time.Minute, func(q *walletdb.Queries) error {
@@ -202,7 +205,7 @@ func TestAWarningAtTheCommitIsAnUnknownOutcome(t *testing.T) {
 			return err
 		}
 		return createWallet(ctx, uuid.New(), "mine")(q)
-	}, nil)
+	}, func() {})
 	if err != nil {
 		t.Errorf("a warning before the commit: %v", err)
 	}
@@ -280,5 +283,91 @@ func TestADatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	config.ConnConfig.Database = name
 	if _, err := db.Connect(ctx, config.ConnConfig); err == nil || !strings.Contains(err.Error(), "the database's encoding is LATIN1, and must be UTF8") {
 		t.Errorf("connected to a database in LATIN1: %v", err)
+	}
+}
+
+// hidingProxy leads to a server. Once it is silent it tells nothing of what that says, nor when it closes a
+// connection: as a proxy whose server is isolated.
+func hidingProxy(t *testing.T, server string) (addr string, silent *atomic.Bool) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	silent = new(atomic.Bool)
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = client.Close() })
+			upstream, err := net.Dial("tcp", server)
+			if err != nil {
+				return
+			}
+			go func() {
+				buffer := make([]byte, 4096)
+				for {
+					n, err := upstream.Read(buffer)
+					if err != nil || silent.Load() {
+						return
+					}
+					_, _ = client.Write(buffer[:n])
+				}
+			}()
+			go func() { _, _ = io.Copy(upstream, client) }()
+		}
+	}()
+	return listener.Addr().String(), silent
+}
+
+// The connection of a COMMIT may look alive for ever. Its server is asked for the backend.
+func TestACommitWhoseBackendIsGoneIsGivenUp(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	database, config, hold, _ := slowCommits(t)
+	commits := db.NewCommits(config, nil)
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); commits.Watch(watching) }()
+	defer func() { stop(); <-watched }()
+	hold()
+	hidden := config.Copy()
+	addr, silent := hidingProxy(t, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)))
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden.Host = host
+	if _, err := fmt.Sscan(port, &hidden.Port); err != nil {
+		t.Fatal(err)
+	}
+	hidden.Fallbacks = nil
+	conn := connectBy(t, hidden)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- commits.Send(ctx, conn, time.Hour, createWallet(ctx, uuid.New(), "mine"), func() {})
+	}()
+	owner := database.Conn(t)
+	eventually := time.Now().Add(20 * time.Second)
+	for waits := false; !waits; time.Sleep(5 * time.Millisecond) {
+		err := owner.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'advisory')", conn.PgConn().PID()).Scan(&waits)
+		if err != nil || time.Now().After(eventually) {
+			t.Fatalf("the commit does not wait: %v", err)
+		}
+	}
+	silent.Store(true)
+	if _, err := owner.Exec(ctx, "SELECT pg_terminate_backend($1)", conn.PgConn().PID()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("it was answered")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("a commit without a backend is waited for")
 	}
 }

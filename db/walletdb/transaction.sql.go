@@ -74,20 +74,27 @@ func (q *Queries) ServerStarted(ctx context.Context) (time.Time, error) {
 const standbys = `-- name: Standbys :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started,
        current_setting('synchronous_standby_names')::text AS names,
-       EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = $1::int AND a.wait_event = 'SyncRep')::boolean AS waits
+       ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY ($1::int[]))::int[] AS alive,
+       ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY ($1::int[]) AND a.wait_event = 'SyncRep')::int[] AS waiting
 `
 
 type StandbysRow struct {
 	ServerStarted time.Time
 	Names         string
-	Waits         bool
+	Alive         []int32
+	Waiting       []int32
 }
 
-// Standbys says which server this is, which standbys its commits wait for, and whether the backend pid,
-// of the same login, waits for them right now.
-func (q *Queries) Standbys(ctx context.Context, pid int32) (StandbysRow, error) {
-	row := q.db.QueryRow(ctx, standbys, pid)
+// Standbys says which server this is, which standbys its commits wait for, and which of some backends of
+// the same login are there, and wait for standbys right now.
+func (q *Queries) Standbys(ctx context.Context, pids []int32) (StandbysRow, error) {
+	row := q.db.QueryRow(ctx, standbys, pids)
 	var i StandbysRow
-	err := row.Scan(&i.ServerStarted, &i.Names, &i.Waits)
+	err := row.Scan(
+		&i.ServerStarted,
+		&i.Names,
+		&i.Alive,
+		&i.Waiting,
+	)
 	return i, err
 }
