@@ -47,7 +47,7 @@ func (s *system) waitingCommits() (waiting int) {
 }
 
 // TestNothingIsAcknowledgedWithoutItsStandby asks for everything that can be acknowledged, each twice
-// with the same key, while the only standby is away.
+// with the same key, while the only standby is away, and once more after its wait was cancelled.
 func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	s, _ := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
 	wallets := s.openWallets(3)
@@ -89,6 +89,16 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	}
 	if stored > 0 {
 		t.Errorf("%d operations are visible that no standby has", stored)
+	}
+
+	// What somebody makes visible all the same is no more acknowledged.
+	if err := cancelWaits(t.Context(), s.stack); err != nil {
+		t.Fatal(err)
+	}
+	for kind, request := range requests {
+		if status, text := s.ask(request.path, "key-"+kind, request.body); acknowledges(status, text) {
+			t.Errorf("%s was acknowledged by %d after the wait was cancelled: %s", kind, status, text)
+		}
 	}
 
 	s.waitForStandbys("")

@@ -190,9 +190,10 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 	}
 	bin := filepath.Join(state.dir, "bin")
 	f = &campaign{stack: newStack(state, c, bin, out), group: "wallet-worker", random: rand.New(rand.NewPCG(seed, 0))}
+	begun := f // an error returns none
 	defer func() {
 		if err != nil {
-			f.close()
+			begun.close()
 			if ctx.Err() != nil {
 				err = errInterrupted
 			}
