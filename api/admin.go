@@ -62,7 +62,9 @@ func (h *health) degraded() []string {
 	if missing != "" {
 		degraded = append(degraded, "standby: commits wait for "+missing+" (synchronous_standby_names)")
 	}
-	if h.cache.broken.Load() {
+	if err := h.cache.guard.Err(); h.cache.guard.Refused() {
+		degraded = append(degraded, "redis refuses: "+err.Error())
+	} else if err != nil {
 		degraded = append(degraded, "redis")
 	}
 	if h.queue.depth() >= h.queue.limits.operations*9/10 {

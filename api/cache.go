@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,46 +15,46 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-const (
-	// cacheTimeout is how long a request waits for Redis before it goes on without.
-	cacheTimeout = 50 * time.Millisecond
+// cacheTimeout is how long a request waits for Redis before it goes on without.
+const cacheTimeout = 50 * time.Millisecond
 
-	// cacheRetry is the pause between attempts to have a broken cache back.
-	cacheRetry = 250 * time.Millisecond
-)
-
-// cache is Redis while it answers. After any error it is broken: nothing is read from it or written
-// to it, until watch has made all entries unreadable. So an entry that misses a write which a reader
-// has seen is never read, and a Redis that hangs costs one timeout, not one for every request.
-//
-// If the process ends while the cache is broken, older entries may be read until they expire.
+// cache is Redis while it answers and takes writes. Nothing is told to a client of which readers could
+// find an older version afterwards, by way of any api: see walletcache.Guard.
 type cache struct {
-	client redis.UniversalClient
-	broken atomic.Bool
+	guard  *walletcache.Guard
 	errors prometheus.Counter
 }
 
 func newCache(client redis.UniversalClient) *cache {
-	return &cache{client: client, errors: prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "wallet_api_cache_errors_total", Help: "Reads, writes and repairs that Redis did not answer. While it is lost, only repairs are tried.",
-	})}
+	errors := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "wallet_api_cache_errors_total", Help: "Reads, writes and repairs that Redis did not answer, or refused. While it is lost, only repairs are tried.",
+	})
+	failed := func(error) { errors.Inc() }
+	changed := func(err error) {
+		if err != nil {
+			slog.Warn("redis is lost, balances are read from postgres", "error", err)
+		} else {
+			slog.Info("redis is back")
+		}
+	}
+	return &cache{guard: walletcache.NewGuard(client, cacheTimeout, failed, changed), errors: errors}
 }
 
-// get reports false if Postgres is to be asked.
-func (c *cache) get(ctx context.Context, id uuid.UUID) (wallet walletdb.Wallet, found bool) {
-	c.use(ctx, func(ctx context.Context) (err error) {
-		wallet, found, err = walletcache.Get(ctx, c.client, id)
-		return err
-	})
-	return wallet, found
+// get reports false if Postgres is to be asked; fill wants the ticket.
+func (c *cache) get(id uuid.UUID) (wallet walletdb.Wallet, ticket walletcache.Ticket, found bool) {
+	return c.guard.Read(id)
 }
 
 // fill puts in what was read from Postgres, before a client sees it.
-func (c *cache) fill(ctx context.Context, wallets ...walletdb.Wallet) {
-	if len(wallets) == 0 {
-		return
+func (c *cache) fill(ctx context.Context, ticket walletcache.Ticket, wallet walletdb.Wallet) {
+	c.guard.Fill(ctx, ticket, wallet)
+}
+
+// raiseWallets is fill for wallets that were not asked for one by one.
+func (c *cache) raiseWallets(ctx context.Context, wallets ...walletdb.Wallet) {
+	if len(wallets) > 0 {
+		c.guard.Raise(ctx, wallets...)
 	}
-	c.use(ctx, func(ctx context.Context) error { return walletcache.Fill(ctx, c.client, wallets...) })
 }
 
 // raise puts in the wallets' states after finished operations, before a client sees them: the next
@@ -68,51 +67,5 @@ func (c *cache) raise(ctx context.Context, operations ...walletdb.OperationState
 			newest[o.WalletID] = walletdb.Wallet{ID: o.WalletID, AppliedSeq: o.Seq, Balance: *o.BalanceAfter}
 		}
 	}
-	if len(newest) > 0 {
-		states := slices.Collect(maps.Values(newest))
-		c.use(ctx, func(ctx context.Context) error { return walletcache.Raise(ctx, c.client, states...) })
-	}
-}
-
-func (c *cache) use(ctx context.Context, fn func(ctx context.Context) error) {
-	if c.broken.Load() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cacheTimeout)
-	defer cancel()
-	err := fn(ctx)
-	if err == nil {
-		return
-	}
-	c.errors.Inc()
-	if c.broken.CompareAndSwap(false, true) {
-		slog.Warn("redis is lost, balances are read from postgres", "error", err)
-	}
-}
-
-// watch repairs a broken cache.
-func (c *cache) watch(ctx context.Context) {
-	ticker := time.NewTicker(cacheRetry)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if c.broken.Load() && c.invalidate(ctx) == nil {
-			c.broken.Store(false)
-			slog.Info("redis is back")
-		}
-	}
-}
-
-func (c *cache) invalidate(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
-	defer cancel()
-	err := walletcache.Invalidate(ctx, c.client)
-	if err != nil {
-		c.errors.Inc()
-	}
-	return err
+	c.raiseWallets(ctx, slices.Collect(maps.Values(newest))...)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -17,12 +16,13 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 // config is everything that the environment decides.
 type config struct {
 	database       *pgxpool.Config
-	redis          *redis.Options
+	redis          redis.UniversalClient
 	httpAddr       string
 	adminAddr      string
 	logLevel       slog.Level
@@ -135,17 +135,8 @@ func parseConfig(getenv func(string) string) (config, error) {
 		check("DATABASE_URL", err)
 	}
 	if url := required("REDIS_URL"); url != "" {
-		c.redis, err = parseRedis(url)
+		c.redis, err = walletcache.Open(url)
 		check("REDIS_URL", err)
 	}
 	return c, errors.Join(mistakes...)
-}
-
-// parseRedis is redis.ParseURL without the URL, and with it the password, in its error.
-func parseRedis(text string) (*redis.Options, error) {
-	options, err := redis.ParseURL(text)
-	if parse := new(url.Error); errors.As(err, &parse) {
-		err = errors.New("is not a valid URL; a password's special characters are written %XX")
-	}
-	return options, err
 }

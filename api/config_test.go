@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
@@ -66,7 +68,7 @@ func TestSecretsComeFromFiles(t *testing.T) {
 		}
 	}
 	c, err := parseConfig(func(name string) string { return env[name] })
-	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.Password != "s3cret" {
+	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.(*redis.Client).Options().Password != "s3cret" {
 		t.Errorf("%v %+v", err, c)
 	}
 	env["REDIS_URL"], env["DATABASE_URL_FILE"] = "redis://redis", "/nowhere"

@@ -24,9 +24,9 @@ import (
 
 	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 // contract is openapi.yaml; `make generate` copies it here, because a module embeds only its own.
@@ -82,10 +82,8 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	defer db.Close(pool)
-	redis.SetLogger(quiet{})             // it would tell every failure, and the cache tells the first
-	c.redis.ContextTimeoutEnabled = true // or a silent Redis would take its own, longer time
-	redisClient := redis.NewClient(c.redis)
-	defer redisClient.Close()
+	walletcache.Silence()
+	defer c.redis.Close()
 
 	var traces *tracing
 	if c.traced {
@@ -95,7 +93,7 @@ func serve(ctx context.Context, c config) error {
 		defer traces.end()
 	}
 	q := newQueue(c.limits)
-	entries := newCache(redisClient)
+	entries := newCache(c.redis)
 	commits := db.NewCommits(c.database.ConnConfig, sayMissing)
 	h := &health{pool: pool, cache: entries, queue: q, commits: commits}
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,8 +126,8 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	background.Go(func() { f.run(running) })
-	background.Go(func() { entries.watch(running) })
-	background.Go(func() { w.run(running, redisClient) })
+	background.Go(func() { entries.guard.Run(running) })
+	background.Go(func() { w.run(running, c.redis) })
 	background.Go(func() { h.watchPostgres(running) })
 	server, err := listen(running, c.httpAddr, h.sayGoodbye(allowOrigins(c.origins, handler)), c.requestTimeout+flushTimeout+maxWait, failed)
 	if err != nil {
@@ -151,11 +149,6 @@ func serve(ctx context.Context, c config) error {
 	err = server.Shutdown(context.WithoutCancel(ctx))
 	return err
 }
-
-// quiet is a log that says nothing.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 // flushConfig is the flusher's own connection: it waits for locks less long than others.
 func flushConfig(config *pgx.ConnConfig) *pgx.ConnConfig {

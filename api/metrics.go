@@ -66,7 +66,9 @@ func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"},
 			func() int { return number(!h.postgresLost.Load() || h.commits.Missing() != "") }),
 		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "redis"},
-			func() int { return number(!h.cache.broken.Load()) }),
+			func() int { return number(h.cache.guard.Err() == nil) }),
+		gauge("wallet_cache_refused", "1 while Redis answers and refuses what the cache needs: a replica, full memory, a right that is missing.", nil,
+			func() int { return number(h.cache.guard.Refused()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

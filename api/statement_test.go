@@ -78,7 +78,8 @@ func pages(t *testing.T, a *api, path, field string) (values []string, read int)
 func TestAStatementIsReadInPagesEitherWay(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	a := startAPI(t, database.As(testdb.API))
+	cache := newCached(t)
+	a := startAPI(t, database.As(testdb.API), cache.setting())
 	walletID := a.newWallet(t)
 	for amount := range 5 {
 		a.deposit(walletID, amount+1)
@@ -90,7 +91,7 @@ func TestAStatementIsReadInPagesEitherWay(t *testing.T) {
 	}
 	wallet := walletsPath + "/" + walletID.String()
 	path := wallet + "/operations"
-	a.send("GET", wallet, "") // now it is in redis
+	cache.hold(t, a, walletID)
 	for order, want := range map[string][]string{
 		"asc":  {"1", "2", "3", "4", "5"},
 		"desc": {"5", "4", "3", "2", "1"},

@@ -219,11 +219,12 @@ func TestTheServerAllowsForTheLongestAnswer(t *testing.T) {
 func TestMinSequenceReadsWhatIsAppliedAndDoesNotWaitForWhatWasNeverSent(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	a := startAPI(t, database.As(testdb.API))
-	worker := newApplier(t, database, os.Getenv("TEST_REDIS_URL"))
+	cache := newCached(t)
+	a := startAPI(t, database.As(testdb.API), cache.setting())
+	worker := newApplier(t, database, "redis://"+cache.Addr())
 	walletID := a.newWallet(t)
 	path := walletsPath + "/" + walletID.String()
-	a.send("GET", path, "") // now it is in redis
+	cache.hold(t, a, walletID)
 	a.deposit(walletID, 5)
 	worker.apply(t, walletID, 1, 5, false)
 	if r := a.send("GET", path+"?minSequence=1", "", "Prefer: wait=0"); r.status != http.StatusOK || r.number(t, "balance") != 5 {

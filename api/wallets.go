@@ -14,6 +14,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -143,14 +144,15 @@ func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (o
 
 // readWallet reads the cache, else Postgres.
 func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletdb.Wallet, error) {
-	if wallet, found := ws.cache.get(ctx, id); found {
+	wallet, ticket, found := ws.cache.get(id)
+	if found {
 		return wallet, nil
 	}
-	return ws.loadWallet(ctx, id)
+	return ws.loadWallet(ctx, id, ticket)
 }
 
-// loadWallet reads Postgres and fills the cache.
-func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID) (walletdb.Wallet, error) {
+// loadWallet reads Postgres and fills the cache; without a ticket it only raises what is there.
+func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID, ticket walletcache.Ticket) (walletdb.Wallet, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	wallet, err := walletdb.New(ws.pool).GetWallet(ctx, id)
@@ -160,14 +162,14 @@ func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID) (walletdb.Walle
 	if err != nil {
 		return wallet, readError(err)
 	}
-	ws.cache.fill(ctx, wallet)
+	ws.cache.fill(ctx, ticket, wallet)
 	return wallet, nil
 }
 
 // awaitWallet waits until the wallet has been applied up to a sequence. It does not wait for a
 // sequence that was not given yet.
 func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, limit time.Duration) (walletdb.Wallet, error) {
-	wallet, err := ws.loadWallet(ctx, id) // the cache may be behind
+	wallet, err := ws.loadWallet(ctx, id, "") // the cache may be behind
 	if err != nil || wallet.AppliedSeq >= least {
 		return wallet, err
 	}
@@ -181,7 +183,7 @@ func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, l
 	if _, reached, _ := ws.waits.wait(ctx, limit, &waiter{walletID: id, seq: least}); !reached {
 		return wallet, errNotYetApplied
 	}
-	wallet, err = ws.loadWallet(ctx, id)
+	wallet, err = ws.loadWallet(ctx, id, "")
 	if err == nil && wallet.AppliedSeq < least {
 		err = errNotYetApplied
 	}
@@ -222,7 +224,7 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 		found = found[:limit]
 		page.Next = oas.NilUUID{Value: found[limit-1].ID}
 	}
-	ws.cache.fill(ctx, found...)
+	ws.cache.raiseWallets(ctx, found...)
 	for _, wallet := range found {
 		page.Items = append(page.Items, walletBody(wallet))
 	}

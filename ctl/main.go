@@ -14,9 +14,9 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 // A command is called by its words, which its arguments follow.
@@ -64,14 +64,9 @@ func (e usageError) Error() string { return string(e) }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	redis.SetLogger(quiet{}) // the command says itself what failed
+	walletcache.Silence() // the command says itself what failed
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
-
-// quiet is a log that says nothing.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 // run returns the exit code: 0 done, 1 not done, 2 called wrongly.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {

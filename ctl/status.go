@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -350,6 +351,7 @@ func (r *statusReport) addKafka(ctx context.Context, c *call) {
 	r.Kafka.Lag = lag
 }
 
+// addCache tries every kind of write that the services make: a Redis that answers may refuse them.
 func (r *statusReport) addCache(ctx context.Context, c *call) {
 	answer := "ok"
 	client, err := c.redis()
@@ -357,11 +359,11 @@ func (r *statusReport) addCache(ctx context.Context, c *call) {
 		defer client.Close()
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		err = client.Ping(ctx).Err()
+		err = walletcache.Probe(ctx, client)
 	}
 	if err != nil {
 		answer = err.Error()
-		r.problem("redis: %s", answer)
+		r.problem("redis does not take writes, balances are read from postgres: %s", answer)
 	}
 	r.Cache = &answer
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,7 +177,7 @@ func TestStatusCountsProcessesAndReachesTheCache(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	s.environ = append(s.environ, "REDIS_URL=redis://127.0.0.1:1")
-	s.expect("status --interval 100ms", "", 0, "redis: dial tcp 127.0.0.1:1")
+	s.expect("status --interval 100ms", "", 0, "balances are read from postgres: dial tcp 127.0.0.1:1")
 }
 
 func TestStatusNamesWhoHoldsLocks(t *testing.T) {
@@ -281,9 +282,7 @@ func TestTheCacheIsShownAndRenewed(t *testing.T) {
 	t.Cleanup(func() { _ = cache.Close() })
 	s.environ = append(s.environ, fmt.Sprintf("REDIS_URL=redis://%s/9", options.Addr))
 	s.expect("wallet "+id.String(), "", 0, "has no entry")
-	if err := walletcache.Fill(t.Context(), cache, walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: 7, Balance: 1234}); err != nil {
-		t.Fatal(err)
-	}
+	putInCache(t, cache, walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: 7, Balance: 1234})
 	s.expect("wallet "+id.String(), "", 0, "balance 1,234 at version 7")
 	s.expect("cache renew", "", 2, "--reason is required")
 	s.expect("cache renew --reason restored", "no\n", 1, "not done")
@@ -429,6 +428,26 @@ func TestActionsAreKeptForEver(t *testing.T) {
 func TestTheVersionIsTold(t *testing.T) {
 	t.Parallel()
 	shell{t, nil}.expect("--version", "", 0, "ctl ")
+}
+
+// putInCache does what an api does that reads the wallet, and goes on running.
+func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	ignore := func(error) {}
+	guard := walletcache.NewGuard(cache, 5*time.Second, ignore, ignore)
+	var done sync.WaitGroup
+	done.Go(func() { guard.Run(ctx) })
+	t.Cleanup(func() { stop(); done.Wait() })
+	for ticket := walletcache.Ticket(""); ticket == ""; time.Sleep(20 * time.Millisecond) { // a new server has to settle
+		var err error
+		if _, ticket, _, err = walletcache.Read(t.Context(), cache, w.ID); err == nil {
+			err = walletcache.Fill(t.Context(), cache, ticket, w)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func redisURL(t *testing.T) string { return requiredSetting(t, "TEST_REDIS_URL") }

@@ -90,7 +90,7 @@ type pages struct {
 // one snapshot, so that running operations are no findings.
 type verifier struct {
 	conn    *pgx.Conn
-	cache   *redis.Client // nil: not audited
+	cache   redis.UniversalClient // nil: not audited
 	pages   pages
 	topic   string
 	overdue time.Duration // how long an operation may be pending

@@ -15,7 +15,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -144,9 +143,7 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 				t.Fatal(err)
 			}
 			entry := walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: test.version, Balance: test.balance}
-			if err := walletcache.Fill(t.Context(), cache, entry); err != nil {
-				t.Fatal(err)
-			}
+			putInCache(t, cache, entry)
 			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + redisURL(t)}
 			expectFinding(t, test.finding, environ)
 			expectFinding(t, test.finding, environ, "--wallet", id.String())

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -138,16 +137,15 @@ func (c *call) cached(ctx context.Context, id uuid.UUID) (string, error) {
 }
 
 // redis opens the cache.
-func (c *call) redis() (*redis.Client, error) {
+func (c *call) redis() (redis.UniversalClient, error) {
 	if c.env["REDIS_URL"] == "" {
 		return nil, usageError("REDIS_URL is required")
 	}
-	options, err := parseRedis(c.env["REDIS_URL"])
+	client, err := walletcache.Open(c.env["REDIS_URL"])
 	if err != nil {
 		return nil, usageError("REDIS_URL: " + err.Error())
 	}
-	options.DialerRetries = 1 // an operator who waits wants the error
-	return redis.NewClient(options), nil
+	return client, nil
 }
 
 // cacheRenew begins a new generation of the cache. After the database went back to an earlier state
@@ -177,13 +175,4 @@ func cacheRenew(ctx context.Context, c *call) error {
 		fmt.Fprintln(c.stdout, "done")
 		return nil
 	})
-}
-
-// parseRedis is redis.ParseURL without the URL, and with it the password, in its error.
-func parseRedis(text string) (*redis.Options, error) {
-	options, err := redis.ParseURL(text)
-	if parse := new(url.Error); errors.As(err, &parse) {
-		err = errors.New("is not a valid URL; a password's special characters are written %XX")
-	}
-	return options, err
 }

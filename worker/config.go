@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -18,11 +17,12 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 type config struct {
 	database      *pgxpool.Config
-	redis         *redis.Options
+	redis         redis.UniversalClient
 	kafka         kafka.ConfigMap
 	topic         string
 	adminAddr     string
@@ -79,7 +79,7 @@ func parseConfig(environ []string) (config, error) {
 	var err error
 	c.database, err = db.Config(text("DATABASE_URL", ""))
 	check("DATABASE_URL", err)
-	c.redis, err = parseRedis(text("REDIS_URL", ""))
+	c.redis, err = walletcache.Open(text("REDIS_URL", ""))
 	check("REDIS_URL", err)
 	c.topic = text("TOPIC", "wallet-operations")
 	var fixed []string
@@ -179,13 +179,4 @@ func readFiles(env map[string]string) (mistakes []error) {
 		delete(env, name)
 	}
 	return mistakes
-}
-
-// parseRedis is redis.ParseURL without the URL, and with it the password, in its error.
-func parseRedis(text string) (*redis.Options, error) {
-	options, err := redis.ParseURL(text)
-	if parse := new(url.Error); errors.As(err, &parse) {
-		err = errors.New("is not a valid URL; a password's special characters are written %XX")
-	}
-	return options, err
 }

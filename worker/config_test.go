@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 )
 
 var required = []string{"DATABASE_URL=postgres://worker@db/wallet", "REDIS_URL=redis://redis:6379/0", "KAFKA_BROKERS=kafka:9092"}
@@ -172,7 +173,7 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	}
 	database, redisURL, password := file("postgres://worker:s3cret@db/wallet\n"), file("redis://:s3cret@redis/1"), file("s3cret\n")
 	c, err := parseConfig([]string{"DATABASE_URL_FILE=" + database, "REDIS_URL_FILE=" + redisURL, "KAFKA_BROKERS=kafka:9092", "RDKAFKA_SASL_PASSWORD_FILE=" + password})
-	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.Password != "s3cret" || c.kafka["sasl.password"] != "s3cret" {
+	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.(*redis.Client).Options().Password != "s3cret" || c.kafka["sasl.password"] != "s3cret" {
 		t.Errorf("%v %+v", err, c)
 	}
 	// One mistake, one line.

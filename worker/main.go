@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 func main() {
@@ -89,7 +90,8 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 		return nil
 	}
 	metrics.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	cache := newCache(c.redis, health, metrics.cacheErrors)
+	walletcache.Silence()
+	cache := newCache(c.redis, health, metrics)
 	halted := newHalted(log)
 	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", nil, halted.count)
 	var traces *tracing
@@ -110,7 +112,7 @@ func work(ctx context.Context, c config, client *kafka.Consumer, log *slog.Logge
 		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracing: traces, log: log,
 		applier: &applier{ledger: postgres{pool, commits}, committed: recorder.sweep, halted: halted},
 	}
-	go cache.watch(ctx)
+	go cache.Run(ctx)
 	go sweeper.run(ctx)
 	log.Info("worker started", "admin", admin.Addr().String(), "topic", c.topic)
 	return consumer.run(ctx)

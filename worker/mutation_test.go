@@ -49,9 +49,6 @@ var mutations = []mutation.Mutation{
 	mutation.Of("sweep: what not even the outbox has is applied", "TestTheWalkFindsWhatWasBehindInThePassBefore", "sweep.go",
 		"upTo > w.AppliedSeq {", "false && upTo > 0 {",
 	),
-	mutation.Of("a write that Redis missed during an invalidation counts", "TestAWriteLeftOutDuringInvalidationCounts", "cache.go",
-		"c.missed.CompareAndSwap(missed, 0) {", "c.missed.Swap(0) > 0 {",
-	),
 }
 
 func TestMutationsAreCaught(t *testing.T) {

@@ -8,11 +8,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 // recorder tells the rest of the world what a transaction has done: Redis, the metrics and the log.
 type recorder struct {
-	cache   *cache
+	cache   *walletcache.Guard
 	metrics *metrics
 	tracing *tracing
 	log     *slog.Logger
@@ -21,9 +22,9 @@ type recorder struct {
 }
 
 // batch records a transaction for messages.
-func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
+func (r *recorder) batch(_ context.Context, done plan, messages []received) {
 	committed := time.Now()
-	r.transaction(ctx, done, committed)
+	r.transaction(done, committed)
 	r.tracing.applied(done, messages, committed, time.Now())
 	unnamed, forked := compare(messages, done.applied)
 	r.metrics.gapsHealed.Add(float64(unnamed))
@@ -35,9 +36,9 @@ func (r *recorder) batch(ctx context.Context, done plan, messages []received) {
 }
 
 // sweep records a transaction for no message, but perhaps for outbox rows that have a trace.
-func (r *recorder) sweep(ctx context.Context, done plan, traced []received) {
+func (r *recorder) sweep(_ context.Context, done plan, traced []received) {
 	committed := time.Now()
-	r.transaction(ctx, done, committed)
+	r.transaction(done, committed)
 	r.tracing.applied(done, traced, committed, time.Now())
 	r.metrics.swept.Add(float64(len(done.applied)))
 	r.metrics.sweptWallets.Add(float64(len(done.advances.Ids)))
@@ -47,8 +48,8 @@ func (r *recorder) sweep(ctx context.Context, done plan, traced []received) {
 	}
 }
 
-func (r *recorder) transaction(ctx context.Context, done plan, committed time.Time) {
-	r.cache.write(ctx, done.wallets)
+func (r *recorder) transaction(done plan, committed time.Time) {
+	r.cache.Set(done.wallets)
 	failpoint.Reach("worker-after-redis")
 	for i, op := range done.applied {
 		age := op.AgeSeconds + committed.Sub(done.readAt).Seconds()

@@ -34,7 +34,7 @@ func TestAnOperationThatIsSweptHasASpan(t *testing.T) {
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("wallet")
 	sweeper, q := s.sweeper(time.Minute)
 	sweeper.tracing = &tracing{operations: tracer, transactions: tracer}
-	recorder := &recorder{cache: newTestCache(t, miniredis.RunT(t).Addr()), metrics: newMetrics(), tracing: sweeper.tracing, log: discard}
+	recorder := &recorder{cache: newTestCache(t, miniredis.RunT(t).Addr()).Guard, metrics: newMetrics(), tracing: sweeper.tracing, log: discard}
 	sweeper.applier.committed = recorder.sweep
 	wallet := s.wallet()
 	s.accept(wallet, 1, 1, 1)

@@ -9,14 +9,29 @@ import (
 )
 
 var mutations = []mutation.Mutation{
-	mutation.Of("Redis: an older version does not replace a newer one", "TestAStaleWriterChangesNothing", "set.lua",
+	mutation.Of("Redis: an older version does not replace a newer one", "TestAStaleWriterChangesNothing", "raise.lua",
 		"if not entry[2] or tonumber(ARGV[1]) > tonumber(entry[2]) then", "if true then",
 	),
-	mutation.Of("Redis: versions are compared as numbers", "TestAStaleWriterChangesNothing", "set.lua",
+	mutation.Of("Redis: versions are compared as numbers", "TestAStaleWriterChangesNothing", "raise.lua",
 		"tonumber(ARGV[1]) > tonumber(entry[2])", "ARGV[1] > entry[2]",
 	),
-	mutation.Of("Redis: an entry of before an invalidation counts for nothing", "TestInvalidateMakesEveryEntryUnreadable", "set.lua",
-		"if entry[1] ~= generation then", "if false then",
+	mutation.Of("Redis: an entry of before an invalidation counts for nothing", "TestInvalidateMakesEveryEntryUnreadable", "read.lua",
+		"if entry[6] == generation then", "if entry[6] then",
+	),
+	mutation.Of("Redis: a reader brings nothing that it read before its entry was gone", "TestWhatWasReadBeforeAnEntryWasGoneDoesNotComeBack", "raise.lua",
+		"ARGV[4] == entry[3]", "true",
+	),
+	mutation.Of("Redis: nothing is written to an entry of before an invalidation", "TestWhatWasReadBeforeAnEntryWasGoneDoesNotComeBack", "raise.lua",
+		"if generation and entry[1] == generation then", "if true then\n  redis.call('HSET', KEYS[2], 'generation', generation or '')",
+	),
+	mutation.Of("a process that has missed a write reads nothing until all entries are unreadable", "TestAProcessThatMissedSomethingReadsNothingOfBefore", "guard.go",
+		"err := Renew(ctx, g.client)", "err := Touch(ctx, g.client)",
+	),
+	mutation.Of("nothing is told until nobody can read anything older", "TestNothingIsToldWhileOthersCanReadWhatIsOlder", "guard.go",
+		"time.Since(since) > leaseOver", "time.Since(since) > 0",
+	),
+	mutation.Of("a write that Redis missed during an invalidation counts", "TestAWriteLeftOutDuringInvalidationCounts", "guard.go",
+		"g.missed == missed", "g.missed >= missed",
 	),
 }
 

@@ -1,18 +1,39 @@
-// Package walletcache keeps wallets in Redis by version, so that a reader never sees a wallet go
-// back. The worker writes every wallet it applies to, the api what it reads from Postgres.
+// Package walletcache keeps wallets in Redis by version. Its rule: an entry may be read only if nobody
+// can have missed a write since. So a reader never sees a wallet go back, whatever Redis does.
 //
-// Redis may vanish or lose writes at any time: Postgres stays the truth, entries expire, and a
-// writer that missed a write calls Invalidate as soon as Redis answers again, which makes every
-// entry of before unreadable.
+//   - An entry is readable in one generation only. Another generation begins, and with it every entry is
+//     unreadable, whenever a script finds that the present one belongs to another history of writes
+//     (the server's replication id: it is another after a restart, a failover, a promotion), that it is
+//     gone (FLUSHALL), or that nobody has renewed its lease; and whenever a process asks for it that
+//     has missed a write (see Guard). No process has to notice anything for that. In a history that is
+//     new, and after everything was gone, nothing is cached for 5 s: until every process is there.
+//   - Reading is a write to Redis: it is refused wherever a write is (a replica, memory full, a right
+//     that was taken away), so nobody reads what others cannot write.
+//   - Only a reader makes an entry, and before it asks Postgres: it leaves a ticket, and what it then
+//     brings from Postgres counts only while that ticket lies there. Whatever was evicted, flushed or
+//     expired meanwhile took the ticket with it. Everyone else, the worker above all, raises entries
+//     that exist.
+//   - Whoever tells a version to a client has raised the entry before. If that cannot be done, it first
+//     makes all entries unreadable, or waits until the lease is over and Redis still refuses.
+//
+// What is left: if Redis serves some processes and not others (a network that is cut in part, a login
+// of its own without the rights, a failover that one learns of 5 s later than another), who alternates between them may see a version that is older by what
+// the worker's write is late. Redis may lose anything else at any time: Postgres stays the truth.
+//
+// A wallet's keys are in one slot of a cluster, together with its generation: a cluster has a generation
+// for each of some groups of wallets. Its masters fail, and move slots, without regard to each other.
 package walletcache
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
-	"math/rand/v2"
+	"fmt"
+	mathrand "math/rand/v2"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,88 +46,115 @@ const (
 	// Channel is where Set announces each wallet as "walletId:version".
 	Channel = "wallet-applied"
 
-	generationKey = "wallet-generation"
-	ttl           = 5 * time.Minute
+	ttl = 5 * time.Minute
+	// ticketTTL is longer than any request.
+	ticketTTL = 30 * time.Second
+	// lease is how long a generation may be read after a process could last write.
+	lease = time.Second
+	// clusterGroups is how many groups the wallets of a cluster are in: some for each of its masters.
+	clusterGroups = 16
 )
 
-//go:embed set.lua
-var setSource string
+// settling is how long nothing is cached in a server that is new: a process that finds it, after a
+// restart or by Sentinel, may do so seconds before another one does.
+var settling = 5 * time.Second
 
-var setScript = redis.NewScript(setSource)
+var (
+	//go:embed history.lua
+	historySource string
+	//go:embed read.lua
+	readSource string
+	//go:embed peek.lua
+	peekSource string
+	//go:embed raise.lua
+	raiseSource string
+	//go:embed touch.lua
+	touchSource string
 
-// Set writes wallets in one round trip, each unless the cache holds a newer version of it, and
-// announces them on Channel. A caller that gets an error must see to it that Invalidate is called.
-func Set(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet) error {
-	return run(ctx, client, wallets, Channel)
+	readScript  = newScript(historySource + readSource)
+	peekScript  = newScript(historySource + peekSource)
+	raiseScript = newScript(raiseSource)
+	touchScript = newScript(historySource + touchSource)
+)
+
+// Ticket says that a reader found no entry, and goes to Postgres.
+type Ticket string
+
+// Read returns a wallet, or reports false and a ticket with which Fill makes the entry after all.
+func Read(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w walletdb.Wallet, ticket Ticket, found bool, err error) {
+	answer, err := readScript.Run(ctx, client, keysOf(client, id), newID(), ticketTTL.Milliseconds()).Result()
+	if err != nil {
+		return w, "", false, err
+	}
+	if text, missed := answer.(string); missed {
+		return w, Ticket(text), false, nil
+	}
+	w, err = parse(id, answer)
+	return w, "", err == nil, err
 }
 
-// Fill is Set for a reader: it announces nothing.
-func Fill(ctx context.Context, client redis.UniversalClient, wallets ...walletdb.Wallet) error {
-	return run(ctx, client, wallets, "")
+// Get returns what Read would, for people and audits: it changes nothing, and answers also where Redis
+// refuses writes.
+func Get(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w walletdb.Wallet, found bool, err error) {
+	answer, err := peekScript.Run(ctx, client, keysOf(client, id)).Result()
+	if _, missed := answer.(string); err != nil || missed {
+		return w, false, err
+	}
+	w, err = parse(id, answer)
+	return w, err == nil, err
 }
 
-// Raise tells the cache newer states of wallets of which only id, version and balance are known, so
-// that no older ones are read from it.
-func Raise(ctx context.Context, client redis.UniversalClient, states ...walletdb.Wallet) error {
-	return run(ctx, client, states, "")
-}
-
-// Get reports false if the cache cannot tell.
-func Get(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (walletdb.Wallet, bool, error) {
-	pipe := client.Pipeline()
-	generation := pipe.Get(ctx, generationKey)
-	fields := pipe.HMGet(ctx, key(id), "generation", "version", "balance", "currency", "created_at", "reference")
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return walletdb.Wallet{}, false, err
+// parse reads what the scripts return: version, balance, currency, created_at, reference.
+func parse(id uuid.UUID, answer any) (w walletdb.Wallet, err error) {
+	values, _ := answer.([]any)
+	var got [5]string
+	if len(values) < len(got) {
+		return w, fmt.Errorf("the cache returned %v", answer)
 	}
-	var got [6]string
-	for i, value := range fields.Val() {
-		got[i], _ = value.(string)
+	for i := range got {
+		got[i], _ = values[i].(string)
 	}
-	if got[0] != generation.Val() || got[3] == "" {
-		return walletdb.Wallet{}, false, nil
-	}
-	version, versionErr := strconv.ParseInt(got[1], 10, 64)
-	balance, balanceErr := strconv.ParseInt(got[2], 10, 64)
-	createdAt, createdErr := time.Parse(time.RFC3339Nano, got[4])
+	version, versionErr := strconv.ParseInt(got[0], 10, 64)
+	balance, balanceErr := strconv.ParseInt(got[1], 10, 64)
+	createdAt, createdErr := time.Parse(time.RFC3339Nano, got[3])
 	if err := errors.Join(versionErr, balanceErr, createdErr); err != nil {
-		return walletdb.Wallet{}, false, err
+		return w, err
 	}
-	wallet := walletdb.Wallet{ID: id, Currency: got[3], Balance: balance, AppliedSeq: version, CreatedAt: createdAt}
-	if got[5] != "" {
-		wallet.Reference = &got[5]
+	w = walletdb.Wallet{ID: id, Currency: got[2], Balance: balance, AppliedSeq: version, CreatedAt: createdAt}
+	if got[4] != "" {
+		w.Reference = &got[4]
 	}
-	return wallet, true, nil
+	return w, nil
 }
 
-// Invalidate makes every present entry unreadable, in one write.
-func Invalidate(ctx context.Context, client redis.UniversalClient) error {
-	return client.Set(ctx, generationKey, uuid.NewString(), 0).Err()
+// Fill makes the entry that the ticket is for, with what was read from Postgres since. If there is an
+// entry already it raises that, without a ticket too.
+func Fill(ctx context.Context, client redis.UniversalClient, ticket Ticket, w walletdb.Wallet) error {
+	return raise(ctx, client, []walletdb.Wallet{w}, ticket, "")
 }
 
-func run(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet, channel string) error {
-	send := func() error {
-		pipe := client.Pipeline()
-		for _, w := range wallets {
-			setScript.EvalSha(ctx, pipe, []string{generationKey, key(w.ID)}, arguments(w, channel)...)
-		}
-		_, err := pipe.Exec(ctx)
-		return err
-	}
-	err := send()
-	if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		if err := setScript.Load(ctx, client).Err(); err != nil {
-			return err
-		}
-		err = send()
-	}
-	return err
+// Raise raises the entries of wallets of which perhaps only id, version and balance are known.
+func Raise(ctx context.Context, client redis.UniversalClient, states ...walletdb.Wallet) error {
+	return raise(ctx, client, states, "", "")
 }
 
-// arguments are set.lua's. The time to live varies by a fifth, so that entries written together do
+// Set raises entries in one round trip, and announces the wallets on Channel.
+func Set(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet) error {
+	return raise(ctx, client, wallets, "", Channel)
+}
+
+func raise(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet, ticket Ticket, channel string) error {
+	calls := make([]call, 0, len(wallets))
+	for _, w := range wallets {
+		calls = append(calls, call{keysOf(client, w.ID), arguments(w, ticket, channel)})
+	}
+	return raiseScript.runAll(ctx, client, calls)
+}
+
+// arguments are raise.lua's. The time to live varies by a fifth, so that entries written together do
 // not expire together.
-func arguments(w walletdb.Wallet, channel string) []any {
-	expiry := ttl - rand.N(ttl/5)
+func arguments(w walletdb.Wallet, ticket Ticket, channel string) []any {
+	expiry := ttl - mathrand.N(ttl/5)
 	createdAt, reference := "", ""
 	if w.Currency != "" {
 		createdAt = w.CreatedAt.UTC().Format(time.RFC3339Nano)
@@ -114,7 +162,128 @@ func arguments(w walletdb.Wallet, channel string) []any {
 	if w.Reference != nil {
 		reference = *w.Reference
 	}
-	return []any{w.AppliedSeq, w.Balance, w.Currency, createdAt, reference, expiry.Milliseconds(), channel, w.ID.String()}
+	return []any{w.AppliedSeq, w.Balance, expiry.Milliseconds(), string(ticket), w.Currency, createdAt, reference, channel, w.ID.String()}
 }
 
-func key(id uuid.UUID) string { return "wallet:" + id.String() }
+// Touch renews the lease of what is cached. It fails where Redis refuses any write that the cache needs.
+func Touch(ctx context.Context, client redis.UniversalClient) error {
+	return touch(ctx, client, "keep")
+}
+
+// Probe is Touch without a lease, for who only wants to know.
+func Probe(ctx context.Context, client redis.UniversalClient) error {
+	return touch(ctx, client, "probe")
+}
+
+// Renew makes every present entry unreadable. It fails where Touch does.
+func Renew(ctx context.Context, client redis.UniversalClient) error {
+	return touch(ctx, client, "renew")
+}
+
+func touch(ctx context.Context, client redis.UniversalClient, what string) error {
+	var calls []call
+	id := newID()
+	for group := range groups(client) {
+		calls = append(calls, call{
+			[]string{generationKey(client, group), prefix(client, group) + "probe"},
+			[]any{what, id, lease.Milliseconds(), settling.Milliseconds()},
+		})
+	}
+	return touchScript.runAll(ctx, client, calls)
+}
+
+// Invalidate makes every present entry unreadable, also where Redis takes no new value: memory that is
+// full, and a right to write that is gone, leave DEL.
+func Invalidate(ctx context.Context, client redis.UniversalClient) error {
+	err := Renew(ctx, client)
+	if !refused(err) || forget(ctx, client) != nil {
+		return err
+	}
+	return nil
+}
+
+// forget deletes the generation. Who can write begins another one.
+func forget(ctx context.Context, client redis.UniversalClient) error {
+	pipe := client.Pipeline()
+	for group := range groups(client) {
+		pipe.Del(ctx, generationKey(client, group))
+	}
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// refused reports whether Redis has answered, with an error.
+func refused(err error) bool {
+	answer := redis.Error(nil)
+	return errors.As(err, &answer)
+}
+
+// newID is for a generation or a ticket: no process has used it before. It is short: a hash of which one
+// value is longer than 64 bytes takes several times the memory.
+func newID() string { return idPrefix + strconv.FormatUint(idCount.Add(1), 36) }
+
+var (
+	idPrefix = rand.Text()[:13] // 65 random bits
+	idCount  atomic.Uint64
+)
+
+// keysOf are the generation's and the entry's.
+func keysOf(client redis.UniversalClient, id uuid.UUID) []string {
+	group := int(id[len(id)-1]) % groups(client)
+	return []string{generationKey(client, group), prefix(client, group) + id.String()}
+}
+
+// Without a cluster there is one group, and no more in a key than there was before there were groups.
+func groups(client redis.UniversalClient) int {
+	if _, cluster := client.(*redis.ClusterClient); cluster {
+		return clusterGroups
+	}
+	return 1
+}
+
+func generationKey(client redis.UniversalClient, group int) string {
+	if groups(client) == 1 {
+		return "wallet-generation"
+	}
+	return prefix(client, group) + "generation"
+}
+
+// prefix names a group in braces: what they hold decides on the slot of a key.
+func prefix(client redis.UniversalClient, group int) string {
+	if groups(client) == 1 {
+		return "wallet:"
+	}
+	return fmt.Sprintf("wallet:{%d}:", group)
+}
+
+// script is a Lua script that each server learns when it is called there for the first time.
+type script struct{ *redis.Script }
+
+func newScript(source string) script { return script{redis.NewScript(source)} }
+
+// call is what a script is called with.
+type call struct {
+	keys      []string
+	arguments []any
+}
+
+// runAll calls the script several times in one round trip to each server.
+func (s script) runAll(ctx context.Context, client redis.UniversalClient, calls []call) error {
+	pipe := client.Pipeline()
+	for _, c := range calls {
+		s.EvalSha(ctx, pipe, c.keys, c.arguments...)
+	}
+	commands, err := pipe.Exec(ctx)
+	unknown := false
+	for _, command := range commands {
+		unknown = unknown || command.Err() != nil && strings.HasPrefix(command.Err().Error(), "NOSCRIPT")
+	}
+	if !unknown {
+		return err
+	}
+	for _, c := range calls { // once more is no harm
+		s.Eval(ctx, pipe, c.keys, c.arguments...)
+	}
+	_, err = pipe.Exec(ctx)
+	return err
+}

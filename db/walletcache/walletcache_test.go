@@ -2,7 +2,9 @@ package walletcache_test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()
+	fill(t, client, wallet)
 	var all sync.WaitGroup
 	for version := range int64(100) {
 		all.Go(func() {
@@ -37,13 +40,14 @@ func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
 func TestAStaleWriterChangesNothing(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()
+	ticket := miss(t, client, wallet.ID)
 	at := func(version int64) walletdb.Wallet {
 		w := wallet
 		w.AppliedSeq, w.Balance = version, 10*version
 		return w
 	}
 	set := func(w walletdb.Wallet) error { return walletcache.Set(t.Context(), client, []walletdb.Wallet{w}) }
-	fill := func(w walletdb.Wallet) error { return walletcache.Fill(t.Context(), client, w) }
+	fill := func(w walletdb.Wallet) error { return walletcache.Fill(t.Context(), client, ticket, w) }
 	raise := func(w walletdb.Wallet) error {
 		return walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: w.ID, AppliedSeq: w.AppliedSeq, Balance: w.Balance})
 	}
@@ -53,7 +57,7 @@ func TestAStaleWriterChangesNothing(t *testing.T) {
 		version int64
 		want    int64
 	}{
-		{"the first version", set, 9, 9},
+		{"the first version", fill, 9, 9},
 		{"a newer one, which is less as text", set, 10, 10},
 		{"the worker's older one", set, 9, 10},
 		{"a reader's older one", fill, 2, 10},
@@ -76,18 +80,65 @@ func TestAStaleWriterChangesNothing(t *testing.T) {
 func TestRaiseHidesAnOlderStateUntilAReaderFillsIt(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()
+	ticket := miss(t, client, wallet.ID)
 	if err := walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: wallet.ID, AppliedSeq: 7, Balance: 70}); err != nil {
 		t.Fatal(err)
 	}
-	if _, found, err := walletcache.Get(t.Context(), client, wallet.ID); err != nil || found {
-		t.Fatalf("version and balance alone: found = %v, %v", found, err)
+	if again := miss(t, client, wallet.ID); again != ticket {
+		t.Errorf("the second reader's ticket is %q, not the first one's %q", again, ticket)
 	}
 	wallet.AppliedSeq, wallet.Balance = 6, 60
-	if err := walletcache.Fill(t.Context(), client, wallet); err != nil {
+	if err := walletcache.Fill(t.Context(), client, ticket, wallet); err != nil {
 		t.Fatal(err)
 	}
 	wallet.AppliedSeq, wallet.Balance = 7, 70
 	expect(t, client, wallet)
+}
+
+// A reader has read Postgres and is slow; meanwhile others have seen a newer version, and the entry with
+// it was lost. What the reader brings is not read.
+func TestWhatWasReadBeforeAnEntryWasGoneDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(client *redis.Client, id uuid.UUID) error{
+		"an eviction": func(client *redis.Client, id uuid.UUID) error {
+			return client.Del(t.Context(), "wallet:"+id.String()).Err()
+		},
+		"another generation": func(client *redis.Client, _ uuid.UUID) error { return walletcache.Invalidate(t.Context(), client) },
+		"FLUSHDB":            func(client *redis.Client, _ uuid.UUID) error { return client.FlushDB(t.Context()).Err() },
+	} {
+		client, wallet := ownDatabase(t, 14), newWallet()
+		ticket := miss(t, client, wallet.ID)
+		if err := lose(client, wallet.ID); err != nil {
+			t.Fatal(err)
+		}
+		late := func(w walletdb.Wallet) {
+			t.Helper()
+			for _, write := range []func() error{
+				func() error { return walletcache.Fill(t.Context(), client, ticket, w) },
+				func() error { return walletcache.Set(t.Context(), client, []walletdb.Wallet{w}) },
+				func() error { return walletcache.Raise(t.Context(), client, w) },
+			} {
+				if err := write(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		wallet.AppliedSeq, wallet.Balance = 1, 10
+		late(wallet)
+		next := miss(t, client, wallet.ID) // "there is no entry" is what it says, and who reads Postgres now gets at least 2
+		if next == ticket {
+			t.Errorf("%s: the ticket is the one of before", name)
+		}
+		late(wallet)
+		if again := miss(t, client, wallet.ID); again != next {
+			t.Errorf("%s: the ticket was lost", name)
+		}
+		wallet.AppliedSeq, wallet.Balance = 2, 20
+		if err := walletcache.Fill(t.Context(), client, next, wallet); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, client, wallet)
+	}
 }
 
 func TestSetAnnouncesVersionsAndFillDoesNot(t *testing.T) {
@@ -99,9 +150,7 @@ func TestSetAnnouncesVersionsAndFillDoesNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	wallet.AppliedSeq = 1
-	if err := walletcache.Fill(t.Context(), client, wallet); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, client, wallet)
 	wallet.AppliedSeq = 2
 	if err := walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet}); err != nil {
 		t.Fatal(err)
@@ -122,14 +171,16 @@ func TestSetAnnouncesVersionsAndFillDoesNot(t *testing.T) {
 	}
 }
 
-// This test has a server of its own: a new generation concerns every wallet of a server.
+// This test has a database of its own: a new generation concerns every wallet.
 func TestInvalidateMakesEveryEntryUnreadable(t *testing.T) {
 	t.Parallel()
-	client, wallet := ownDatabase(t), newWallet()
+	client, wallet := ownDatabase(t, 15), newWallet()
 	wallet.AppliedSeq = 5
-	if err := walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet}); err != nil {
+	fill(t, client, wallet)
+	if err := walletcache.Touch(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
+	expect(t, client, wallet)
 	if err := walletcache.Invalidate(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +188,67 @@ func TestInvalidateMakesEveryEntryUnreadable(t *testing.T) {
 		t.Fatalf("an entry of an older generation: found = %v, %v", found, err)
 	}
 	wallet.AppliedSeq = 4
-	if err := walletcache.Fill(t.Context(), client, wallet); err != nil {
+	fill(t, client, wallet)
+	expect(t, client, wallet)
+}
+
+func TestEveryFormOfURLIsOpened(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"redis://user:p%40ss@host:6380/2":                                       "*redis.Client host:6380 user p@ss 2 tls false",
+		"rediss://:pass@host/0":                                                 "*redis.Client host:6379  pass 0 tls true",
+		"redis://user:pass@host:6379?addr=two:6379&addr=three:6379":             "*redis.ClusterClient host:6379,two:6379,three:6379 user pass tls false",
+		"rediss://user:pass@host:6379?addr=host:6379":                           "*redis.ClusterClient host:6379,host:6379 user pass tls true",
+		"redis://host:26379/1?master_name=m&addr=b:26379&username=u&password=p": "*redis.Client FailoverClient u p 1 tls false",
+		"rediss://s:t@host:26379/0?master_name=m&username=u&password=p":         "*redis.Client FailoverClient u p 0 tls true",
+		"http://host":                                  "redis: invalid URL scheme: http",
+		"redis://host:6379/3?addr=two:6379":            "a cluster has no database /3",
+		"redis://host?addr=two:6379&read_only=true":    "replica_only, read_only and route_… cannot be used: a replica is behind",
+		"redis://host?master_name=m&replica_only=true": "replica_only, read_only and route_… cannot be used: a replica is behind",
+		"redis://:secret%zz@host":                      "is not a valid URL; a password's special characters are written %XX",
+		"redis://host?master_name=m&addr=nonsense":     "redis: unable to parse addr param: nonsense",
+	} {
+		client, err := walletcache.Open(url)
+		got := ""
+		switch client := client.(type) {
+		case nil:
+			got = err.Error()
+		case *redis.Client:
+			o := client.Options()
+			got = fmt.Sprintf("%T %s %s %s %d tls %t", client, o.Addr, o.Username, o.Password, o.DB, o.TLSConfig != nil)
+		case *redis.ClusterClient:
+			o := client.Options()
+			got = fmt.Sprintf("%T %s %s %s tls %t", client, strings.Join(o.Addrs, ","), o.Username, o.Password, o.TLSConfig != nil)
+		}
+		if got != want {
+			t.Errorf("%s\n got %s\nwant %s", url, got, want)
+		}
+		if client != nil {
+			_ = client.Close()
+		}
+	}
+}
+
+// miss reads an entry that is not there, as soon as there may be one.
+func miss(t *testing.T, client redis.UniversalClient, id uuid.UUID) walletcache.Ticket {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		w, ticket, found, err := walletcache.Read(t.Context(), client, id)
+		if err != nil || found || time.Now().After(deadline) {
+			t.Fatalf("found = %v, %+v, ticket %q, %v", found, w, ticket, err)
+		}
+		if ticket != "" {
+			return ticket
+		}
+	}
+}
+
+// fill is what a reader does who finds that wallet in Postgres.
+func fill(t *testing.T, client redis.UniversalClient, stored walletdb.Wallet) {
+	t.Helper()
+	if err := walletcache.Fill(t.Context(), client, miss(t, client, stored.ID), stored); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, client, wallet)
 }
 
 func expect(t *testing.T, client redis.UniversalClient, want walletdb.Wallet) {
@@ -151,6 +259,10 @@ func expect(t *testing.T, client redis.UniversalClient, want walletdb.Wallet) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	got, _, found, err = walletcache.Read(t.Context(), client, want.ID)
+	if diff := cmp.Diff(want, got); diff != "" || !found || err != nil {
+		t.Errorf("a reader: found = %v, %v\n%s", found, err, diff)
 	}
 }
 
@@ -164,13 +276,17 @@ func newWallet() walletdb.Wallet {
 
 func connect(t *testing.T) *redis.Client {
 	t.Helper()
-	return connectTo(t, 0)
+	client := connectTo(t, 0)
+	leased(t, client)
+	return client
 }
 
-// ownDatabase is the server's last database, which no other test uses.
-func ownDatabase(t *testing.T) *redis.Client {
+// ownDatabase is one that no other test uses.
+func ownDatabase(t *testing.T, number int) *redis.Client {
 	t.Helper()
-	return connectTo(t, 15)
+	client := connectTo(t, number)
+	leased(t, client)
+	return client
 }
 
 func connectTo(t *testing.T, database int) *redis.Client {
@@ -187,4 +303,22 @@ func connectTo(t *testing.T, database int) *redis.Client {
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// leased keeps a generation as a running process does, until the test or the function ends it.
+func leased(t *testing.T, client redis.UniversalClient) (end func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			_ = walletcache.Touch(ctx, client)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	end = func() { stop(); done.Wait() }
+	t.Cleanup(end)
+	return end
 }

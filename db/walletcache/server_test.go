@@ -1,0 +1,295 @@
+//go:build e2e
+
+package walletcache_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db/mutation"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// server is a real Redis of a test's own.
+type server struct {
+	t    *testing.T
+	addr string
+	dir  string
+	cmd  *exec.Cmd
+	*redis.Client
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	walletcache.Silence()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, addr: listener.Addr().String(), dir: t.TempDir()}
+	_ = listener.Close()
+	client, err := walletcache.Open("redis://" + s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Client = client.(*redis.Client)
+	t.Cleanup(func() { s.kill(); _ = client.Close() })
+	s.start()
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	_, port, _ := net.SplitHostPort(s.addr)
+	s.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "")
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatalf("start redis-server (Debian: apt-get install redis-server): %v", err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); s.Ping(s.t.Context()).Err() != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("redis-server does not answer")
+		}
+	}
+}
+
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+func (s *server) do(command string) {
+	s.t.Helper()
+	var words []any
+	for word := range strings.FieldsSeq(command) {
+		words = append(words, word)
+	}
+	if err := s.Do(s.t.Context(), words...).Err(); err != nil {
+		s.t.Fatalf("%s: %v", command, err)
+	}
+}
+
+// Where Redis refuses a write, nobody reads, not even what is there.
+func TestNothingIsReadWhereAWriteIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]struct{ make, heal, told string }{
+		"a replica":        {"REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "READONLY"},
+		"memory full":      {"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"},
+		"too few replicas": {"CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "NOREPLICAS"},
+		"no right to INFO": {"ACL SETUSER default -info", "ACL SETUSER default +info", "NOPERM"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, wallet := newServer(t), newWallet()
+			leased(t, s.Client)
+			fill(t, s, wallet)
+			s.do(fault.make)
+			if _, _, found, err := walletcache.Read(t.Context(), s, wallet.ID); found || err == nil {
+				t.Errorf("found = %v, %v", found, err)
+			}
+			for what, err := range map[string]error{
+				"probe": walletcache.Probe(t.Context(), s), "touch": walletcache.Touch(t.Context(), s), "renew": walletcache.Renew(t.Context(), s),
+			} {
+				if err == nil || !strings.Contains(err.Error(), fault.told) && fault.told != "NOPERM" {
+					t.Errorf("%s: %v, want %s", what, err, fault.told)
+				}
+			}
+			s.do(fault.heal)
+			if w, _, found, err := walletcache.Read(t.Context(), s, wallet.ID); err != nil {
+				t.Errorf("afterwards: found = %v, %+v, %v", found, w, err)
+			}
+		})
+	}
+}
+
+// What another history of writes has left is not read: it may lack writes that were confirmed. Nobody has
+// to notice the change for that.
+func TestNothingIsReadOfAnotherHistory(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *server){
+		"a restart from a dump": func(s *server) {
+			s.do("SAVE")
+			s.kill()
+			s.start()
+		},
+		"a replica for a moment": func(s *server) {
+			s.do("REPLICAOF 127.0.0.1 1")
+			s.do("REPLICAOF NO ONE")
+		},
+		"another server promoted": func(s *server) {
+			other := newServer(s.t)
+			host, port, _ := net.SplitHostPort(s.addr)
+			other.do("REPLICAOF " + host + " " + port)
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				if text, err := other.Info(s.t.Context(), "replication").Result(); err == nil && strings.Contains(text, "master_link_status:up") {
+					break
+				} else if time.Now().After(deadline) {
+					s.t.Fatal(text, err)
+				}
+			}
+			other.do("REPLICAOF NO ONE")
+			s.Client = other.Client
+		},
+		"the lease over": func(s *server) {
+			for deadline := time.Now().Add(lease + 5*time.Second); s.Exists(s.t.Context(), "wallet-generation").Val() > 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					s.t.Fatal("there still is a generation that nobody renews")
+				}
+			}
+		},
+		"FLUSHALL": func(s *server) { s.do("FLUSHALL") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, wallet := newServer(t), newWallet()
+			end := leased(t, s.Client)
+			fill(t, s, wallet)
+			end()
+			if _, _, found, err := walletcache.Read(t.Context(), s, wallet.ID); !found || err != nil {
+				t.Fatalf("found = %v, %v", found, err)
+			}
+			change(s)
+			if w, found, err := walletcache.Get(t.Context(), s, wallet.ID); found || err != nil {
+				t.Errorf("ctl: found = %v, %+v, %v", found, w, err)
+			}
+			if w, _, found, err := walletcache.Read(t.Context(), s, wallet.ID); found || err != nil {
+				t.Errorf("found = %v, %+v, %v", found, w, err)
+			}
+			leased(t, s.Client)
+			fill(t, s, wallet)
+			expect(t, s, wallet)
+		})
+	}
+}
+
+// The runbook says which rights a user needs: these are enough.
+func TestTheRightsInTheRunbookAreEnough(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../deploy/RUNBOOK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rights, _ := strings.Cut(string(text), "`ACL SETUSER wallet on >password ")
+	rights, _, found := strings.Cut(rights, "`")
+	if !found {
+		t.Fatal("the runbook has no rights")
+	}
+	s := newServer(t)
+	s.do("ACL SETUSER wallet on >password " + rights)
+	client, err := walletcache.Open("redis://wallet:password@" + s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	subscription := client.Subscribe(t.Context(), walletcache.Channel)
+	defer subscription.Close()
+	if _, err := subscription.Receive(t.Context()); err != nil {
+		t.Error(err)
+	}
+	leased(t, client)
+	wallet := newWallet()
+	fill(t, client, wallet)
+	wallet.AppliedSeq = 1
+	for what, err := range map[string]error{
+		"touch": walletcache.Touch(t.Context(), client), "probe": walletcache.Probe(t.Context(), client),
+		"set": walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet}),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	expect(t, client, wallet)
+	if err := walletcache.Invalidate(t.Context(), client); err != nil {
+		t.Error(err)
+	}
+	s.do("ACL SETUSER wallet -eval -evalsha")
+	if err := walletcache.Invalidate(t.Context(), client); err != nil {
+		t.Errorf("where only DEL is left: %v", err)
+	}
+}
+
+// Memory that is full, and rights that are gone, leave DEL: what is told needs no lease to be over.
+func TestWithoutAnyWriteButDELNothingIsReadAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []string{"CONFIG SET maxmemory 1", "ACL SETUSER default -eval -evalsha -set"} {
+		s, wallet := newServer(t), newWallet()
+		leased(t, s.Client)
+		ignore := func(error) {}
+		guard := walletcache.NewGuard(s, useTimeout, ignore, ignore)
+		fill(t, s, wallet)
+		s.do(fault)
+		wallet.AppliedSeq = 1
+		began := time.Now()
+		_, ticket, _ := guard.Read(wallet.ID)
+		guard.Fill(context.Background(), ticket, wallet)
+		if took := time.Since(began); took > lease/2 {
+			t.Errorf("%s: it was told after %v", fault, took)
+		}
+		if n := s.Exists(t.Context(), "wallet-generation").Val(); n > 0 || !guard.Refused() {
+			t.Errorf("%s: %d generations, %v", fault, n, guard.Err())
+		}
+	}
+}
+
+var serverMutations = []mutation.Mutation{
+	mutation.Of("Redis: who cannot write does not read", "TestNothingIsReadWhereAWriteIsRefused", "read.lua",
+		"redis.call('SETNX', KEYS[1], '-')", "if not redis.call('GET', KEYS[1]) then redis.call('SETNX', KEYS[1], '-') end",
+	),
+	mutation.Of("Redis: a generation belongs to one history of writes", "TestNothingIsReadOfAnotherHistory", "read.lua",
+		"'master_replid:' .. string.sub(generation, 1, 20)", "'master_replid'",
+	),
+	mutation.Of("Redis: a generation that nobody renews is over", "TestNothingIsReadOfAnotherHistory", "touch.lua",
+		"redis.call('SET', KEYS[1], generation, 'PX', ARGV[3])", "redis.call('SET', KEYS[1], generation)",
+	),
+	mutation.Of("Redis: in a new server nothing is cached until every process is there", "TestInANewServerNothingIsCachedForAWhile", "touch.lua",
+		"past .. '?' .. string.format('%.0f', now + ARGV[4])", "past .. ':'",
+	),
+	mutation.Of("Redis: where SET is refused, DEL", "TestWithoutAnyWriteButDELNothingIsReadAtOnce", "guard.go",
+		"refused(err) && forget(ctx, g.client) == nil", "false",
+	),
+}
+
+// A process finds a new server before another one does: nothing is cached until the other is there too.
+func TestInANewServerNothingIsCachedForAWhile(t *testing.T) {
+	t.Parallel()
+	s, wallet := newServer(t), newWallet()
+	began := time.Now()
+	leased(t, s.Client)
+	miss(t, s, wallet.ID)
+	if took := time.Since(began); took < settling {
+		t.Errorf("an entry may be made after %v", took)
+	}
+	s.do("REPLICAOF 127.0.0.1 1")
+	s.do("REPLICAOF NO ONE")
+	promoted := time.Now()
+	for range 3 { // a process that missed something renews the generation, and waits as long
+		if err := walletcache.Renew(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	miss(t, s, wallet.ID)
+	if took := time.Since(promoted); took < settling {
+		t.Errorf("an entry may be made %v after a promotion", took)
+	}
+	// In the same history another generation is for everybody, at once.
+	if err := walletcache.Renew(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if _, ticket, _, err := walletcache.Read(t.Context(), s, wallet.ID); ticket == "" || err != nil {
+		t.Errorf("ticket %q, %v", ticket, err)
+	}
+}
+
+func TestServerMutationsAreCaught(t *testing.T) {
+	t.Setenv("GOFLAGS", "-tags=e2e")
+	mutation.Run(t, serverMutations)
+}
