@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 const (
@@ -415,9 +418,9 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 	defer l.end()
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
-	go f.readWallets(reading, f.wallets[:3])
 	f.watch = f.startWatch(ctx)
 	defer f.watch.end()
+	go f.readWallets(reading, f.watch, f.wallets[:3])
 	const aMoment = 300 * time.Millisecond
 	if _, late := f.awaitWorking(ctx, ofService, aMoment); late != "" && !f.unhurried {
 		f.watch.violate("before the fault: %s", late)
@@ -458,6 +461,22 @@ func (f *campaign) prepareRound(ctx context.Context) (err error) {
 	}
 	if f.offsets, err = f.committedOffsets(ctx); err != nil {
 		return fmt.Errorf("read the committed offsets: %w", err)
+	}
+	return f.awaitCached(ctx)
+}
+
+// awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
+func (f *campaign) awaitCached(ctx context.Context) (err error) {
+	c := client{addr: strings.TrimPrefix(f.apiURLs[0], "http://"), apiKey: f.apiKey, timeout: 5 * time.Second}
+	defer c.close()
+	found := false
+	if !await(ctx, 20*time.Second, func() bool {
+		if _, err = c.do(http.MethodGet, "/api/v1/wallets/"+f.hot.String(), "", nil); err == nil {
+			_, found, err = walletcache.Get(ctx, f.cache, f.hot)
+		}
+		return found && err == nil
+	}) {
+		return fmt.Errorf("nothing that is read is cached: %w", err)
 	}
 	return nil
 }

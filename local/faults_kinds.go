@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 // kind is one kind of fault.
@@ -35,20 +36,21 @@ type kind struct {
 	within time.Duration
 	// losesLog is a fault after which Kafka's log is not complete.
 	losesLog bool
-	// touchesCache is a fault after which a cached version may be older than one before.
-	touchesCache bool
 	// movesClock is a fault after which an operation may have an earlier time than the one before. Each backend
 	// sees the step within a second, and until all have, the clocks of two apis differ.
 	movesClock bool
 	// goesBack is a fault after which Postgres may know less than it has shown to whoever looked.
 	goesBack bool
+	// cutsSome is a fault that cuts some processes off from Redis, and not others: what they tell may be
+	// older than what another told by what the worker's write is late.
+	cutsSome bool
 	// toldBy is a service whose processes all have to name told in /readyz before the fault heals.
 	toldBy, told string
 	// notPossible is why it cannot be thrown here.
 	notPossible string
 }
 
-func (k kind) touchingCache() kind               { k.touchesCache = true; return k }
+func (k kind) cuttingSome() kind                 { k.cutsSome = true; return k }
 func (k kind) telling(service, what string) kind { k.toldBy, k.told = service, what; return k }
 
 // What recovery may take: of a service, of a server that starts again, of a worker whose death is
@@ -73,7 +75,7 @@ func (f *campaign) kinds() []kind {
 		f.dethroned(f.signal("kill -9 of the leading relay", syscall.SIGKILL, ofService, "relay"), 2*time.Second),
 		f.signal("kill -9 of a worker", syscall.SIGKILL, ofService, "worker"),
 		f.signal("kill -9 of kafka", syscall.SIGKILL, ofServer, "kafka"),
-		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis").touchingCache(),
+		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis"),
 		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
 		{name: "kill -9 of all services", within: ofSession, throw: func(context.Context) error {
 			for _, p := range f.services {
@@ -81,7 +83,7 @@ func (f *campaign) kinds() []kind {
 			}
 			return nil
 		}},
-		{name: "kill -9 of everything", within: ofEverything, touchesCache: true, throw: func(ctx context.Context) error {
+		{name: "kill -9 of everything", within: ofEverything, throw: func(ctx context.Context) error {
 			for _, p := range slices.Concat(f.services, f.parts.processes) {
 				if p != f.servers()[0].process {
 					p.signal(syscall.SIGKILL)
@@ -93,14 +95,14 @@ func (f *campaign) kinds() []kind {
 		f.signal("SIGTERM of the leading relay", syscall.SIGTERM, ofService, "relay"),
 		f.signal("SIGTERM of a worker", syscall.SIGTERM, ofService, "worker"),
 		f.signal("SIGTERM of kafka", syscall.SIGTERM, ofServer, "kafka"),
-		f.signal("SIGTERM of redis", syscall.SIGTERM, ofService, "redis").touchingCache(),
+		f.signal("SIGTERM of redis", syscall.SIGTERM, ofService, "redis"),
 		f.signal("SIGTERM of postgres", syscall.SIGTERM, ofServer, "postgres"),
 		{name: "rolling restart of all services", throw: f.rollingRestart, within: ofService},
 		f.stopped("SIGSTOP of an api, until the others do its work", "api", 0, ofService),
 		f.dethroned(f.stopped("SIGSTOP of the leading relay, until another leads", "relay", 0, ofService), 6*time.Second),
 		f.stopped("SIGSTOP of a worker, past its session", "worker", 0, ofSession),
 		f.stopped("SIGSTOP of kafka for 5 s", "kafka", 5*time.Second, ofService),
-		f.stopped("SIGSTOP of redis for 5 s", "redis", 5*time.Second, ofService).touchingCache().telling("worker", "redis"),
+		f.stopped("SIGSTOP of redis for 5 s", "redis", 5*time.Second, ofService).telling("worker", "redis"),
 		{
 			name: "SIGSTOP of the postmaster for 5 s", holds: 5 * time.Second, within: ofService,
 			throw: func(context.Context) error { return f.signalPostmaster(syscall.SIGSTOP) },
@@ -110,7 +112,7 @@ func (f *campaign) kinds() []kind {
 		f.sql("one backend of the relay terminated", ofService, terminate+" WHERE usename = 'local_relay' ORDER BY random() LIMIT 1"),
 		f.sql("one backend of the worker terminated", ofService, terminate+" WHERE usename = 'local_worker' ORDER BY random() LIMIT 1"),
 		f.sql("all backends of the services terminated", ofService, terminate+" WHERE usename LIKE 'local_%'"),
-		{name: "FLUSHALL", touchesCache: true, within: ofService, throw: func(ctx context.Context) error { return f.cache.FlushAll(ctx).Err() }},
+		{name: "FLUSHALL", within: ofService, throw: func(ctx context.Context) error { return f.cache.FlushAll(ctx).Err() }},
 		f.held("a writer's transaction open for 5 s", pgx.ReadCommitted, "SELECT pg_current_xact_id() WHERE $1::uuid IS NOT NULL"),
 		f.held("a reader's snapshot open for 5 s", pgx.RepeatableRead, "SELECT applied_seq FROM wallets WHERE id = $1"),
 		f.held("the hot wallet's sequence locked for 5 s", pgx.ReadCommitted, "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE"),
@@ -123,7 +125,7 @@ func (f *campaign) kinds() []kind {
 		f.fullDisk(),
 		f.clockStep("Postgres's clock an hour ahead for 4 s", "+1h"),
 		f.clockStep("Postgres's clock an hour behind for 4 s", "-1h"),
-	}, f.failpoints(), f.networkFaults(), f.brokerFaults(), f.clusterFaults(), f.standbyFaults())
+	}, f.redisFaults(), f.failpoints(), f.networkFaults(), f.brokerFaults(), f.clusterFaults(), f.standbyFaults())
 }
 
 const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -312,7 +314,7 @@ func (f *campaign) replayCacheWriter(ctx context.Context) error {
 	for lines := bufio.NewScanner(conn); len(written) < enough && lines.Scan(); {
 		// 1700000000.123456 [0 127.0.0.1:1234] "evalsha" "sum" "2" "key" …
 		_, command, found := strings.Cut(lines.Text(), "] ")
-		if !found || !strings.HasPrefix(strings.ToLower(command), `"evalsha"`) || !strings.Contains(command, f.hot.String()) {
+		if !found || !strings.HasPrefix(strings.ToLower(command), `"evalsha"`) || !strings.Contains(command, f.hot.String()) || !strings.Contains(command, walletcache.Channel) {
 			continue
 		}
 		var words []any

@@ -173,9 +173,9 @@ func (f *campaign) networkFaults() []kind {
 		unanswered(door{"relay", "kafka"}),
 		cut(door{"worker", "kafka"}, short).telling("worker", "kafka"),
 		silent(door{"worker", "kafka"}, 11*time.Second, ofSession),
-		silent(door{"api", "redis"}, short, ofService).touchingCache(),
-		cut(door{"worker", "redis"}, short).touchingCache(),
-		silent(door{"worker", "redis"}, short, ofService).touchingCache(),
+		silent(door{"api", "redis"}, short, ofService).cuttingSome(),
+		cut(door{"worker", "redis"}, short).cuttingSome(),
+		silent(door{"worker", "redis"}, short, ofService).cuttingSome(),
 	}
 }
 

@@ -164,7 +164,7 @@ func (f *campaign) oneOfTwo() kind {
 // not one acknowledged operation may be missing from it; nor one that was read, unless an operator has cut
 // waits short. The others are made anew, as its standbys.
 func (f *campaign) promoted(name string, away time.Duration, cut func(context.Context, *stack) error, readsToo bool) kind {
-	return kind{name: name, within: ofServer, goesBack: cut != nil, touchesCache: !readsToo, throw: func(ctx context.Context) error {
+	return kind{name: name, within: ofServer, goesBack: cut != nil, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
 		pause(ctx, 2*time.Second)
 		servers := f.servers()

@@ -33,6 +33,9 @@ func quietRound(t *testing.T) *campaign {
 	}
 	cache := redis.NewClient(options)
 	t.Cleanup(func() { _ = cache.Close() })
+	// A running process keeps what is cached readable.
+	ignore := func(error) {}
+	go walletcache.NewGuard(cache, 5*time.Second, ignore, ignore).Run(t.Context())
 	wallet := uuid.New()
 	f := &campaign{stack: &stack{}, pool: pool, cache: cache, hot: wallet, wallets: []uuid.UUID{wallet}}
 	f.change(t, `INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'USD', 7, 3)`)
@@ -42,6 +45,20 @@ func quietRound(t *testing.T) *campaign {
 	f.change(t, `INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after) VALUES
 		($1, 1, 'PROCESSED', NULL, 10), ($1, 2, 'FAILED', 'INSUFFICIENT_FUNDS', 10), ($1, 3, 'PROCESSED', NULL, 7)`)
 	return f
+}
+
+// putInCache does what an api does that reads the wallet.
+func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
+	t.Helper()
+	for ticket := walletcache.Ticket(""); ticket == ""; time.Sleep(20 * time.Millisecond) { // a new server has to settle
+		var err error
+		if _, ticket, _, err = walletcache.Read(t.Context(), cache, w.ID); err == nil {
+			err = walletcache.Fill(t.Context(), cache, ticket, w)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (f *campaign) change(t *testing.T, statement string) {
@@ -98,12 +115,7 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 		t.Fatalf("no entry is fine, not %v", broken)
 	}
 	wallet := walletdb.Wallet{ID: f.hot, Currency: "USD", Balance: 7, AppliedSeq: 3}
-	store := func() {
-		if err := walletcache.Set(t.Context(), f.cache, []walletdb.Wallet{wallet}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	store()
+	putInCache(t, f.cache, wallet)
 	if broken := f.wrongEntries(t.Context()); len(broken) != 0 {
 		t.Fatalf("the same as Postgres is fine, not %v", broken)
 	}
@@ -144,9 +156,7 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 		if err := f.cache.Del(t.Context(), "wallet:"+f.hot.String()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if err := walletcache.Set(t.Context(), f.cache, []walletdb.Wallet{{ID: f.hot, Currency: "USD", AppliedSeq: version}}); err != nil {
-			t.Fatal(err)
-		}
+		putInCache(t, f.cache, walletdb.Wallet{ID: f.hot, Currency: "USD", AppliedSeq: version})
 		look(t.Context())
 	}
 	entry(2)
@@ -161,11 +171,6 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 	entry(4)
 	if len(w.broken) != 2 {
 		t.Errorf("it is ahead of Postgres: %q", w.broken)
-	}
-	w.cacheExcused = true
-	entry(3)
-	if len(w.broken) != 2 {
-		t.Errorf("it went back with Redis: %q", w.broken)
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
 func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
@@ -399,6 +401,21 @@ func (s *system) processFaults(f *faultsToSee) {
 	s.exec("INSERT INTO schema_migrations SELECT version FROM applied")
 	if err := standby.awaitReady(s.t.Context(), false); err != nil {
 		s.t.Error(err)
+	}
+
+	operator, err := walletcache.Open(s.parts.redisURL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer operator.Close()
+	f.make("WalletRedisRefuses")
+	if err := operator.Do(s.t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.fire(f, "WalletRedisRefuses")
+	f.heal("WalletRedisRefuses")
+	if err := operator.Do(s.t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		s.t.Fatal(err)
 	}
 }
 

@@ -45,15 +45,16 @@ func pingRedis(ctx context.Context, secure *secured, url string) error {
 	return client.Ping(ctx).Err()
 }
 
-// serveMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved.
+// serveMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
+// less than the lease of the cache, which would else be over at once.
 func serveMiniredis(addr string) error {
 	server := miniredis.NewMiniRedis()
 	if err := server.StartAddr(addr); err != nil {
 		return err
 	}
-	const second = time.Second
-	for range time.Tick(second) {
-		server.FastForward(second)
+	const tick = 50 * time.Millisecond
+	for range time.Tick(tick) {
+		server.FastForward(tick)
 	}
 	return nil
 }
