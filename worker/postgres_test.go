@@ -446,10 +446,10 @@ func TestAFaultOfAllWalletsSticksToNone(t *testing.T) {
 	b := newBench(s.ledger())
 	b.sleep = func(context.Context, time.Duration) {
 		if len(b.reports) > 2*maxStuck {
-			s.exec("GRANT INSERT (wallet_id, seq, status, failure_reason, balance_after) ON outcomes TO wallet_worker")
+			s.exec("GRANT INSERT (wallet_id, seq, status, failure_reason, balance_after, applied_at) ON outcomes TO wallet_worker")
 		}
 	}
-	s.exec("REVOKE INSERT (wallet_id, seq, status, failure_reason, balance_after) ON outcomes FROM wallet_worker")
+	s.exec("REVOKE INSERT (wallet_id, seq, status, failure_reason, balance_after, applied_at) ON outcomes FROM wallet_worker")
 	if err := b.process(t.Context(), batch(0, payloads...)); err != nil {
 		t.Fatal(err)
 	}
