@@ -88,7 +88,7 @@ var faultMutations = []mutation{
 		"apache", `^a wallet's row locked|^worker cut off from postgres`,
 	},
 	{
-		"Redis: an older version does not replace a newer one", "worker", "db/walletcache/set.lua",
+		"Redis: an older version does not replace a newer one", "worker", "db/walletcache/raise.lua",
 		[]string{"if not entry[2] or tonumber(ARGV[1]) > tonumber(entry[2]) then", "if true then"},
 		"apache", `^a stale writer`,
 	},
