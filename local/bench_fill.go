@@ -58,14 +58,14 @@ func execAll(ctx context.Context, conn *pgx.Conn, statements []string) error {
 // the plans of the relay's queries depend on how many rows an xid has.
 func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, from, to int, applied, outbox bool) error {
 	_, err := conn.Exec(ctx, `CREATE TEMP TABLE filled AS
-		SELECT w.id AS wallet_id, n::bigint AS seq, gen_random_uuid() AS id, row_number() OVER (ORDER BY n) / 250 AS flush
+		SELECT w.id AS wallet_id, n::bigint AS seq, gen_random_uuid() AS id, row_number() OVER (ORDER BY n) / 250 AS flush, now() AS created_at
 		FROM generate_series($2::int, $3::int) n, unnest($1::uuid[]) w (id)`, wallets, from, to)
 	if err != nil {
 		return err
 	}
 	steps := []string{
-		`INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT wallet_id, seq, id, 'DEPOSIT', 1 FROM filled ORDER BY seq`,
-		`UPDATE wallet_sequences s SET last_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE s.wallet_id = f.wallet_id`,
+		`INSERT INTO operations (wallet_id, seq, id, type, amount, created_at) SELECT wallet_id, seq, id, 'DEPOSIT', 1, created_at FROM filled ORDER BY seq`,
+		`UPDATE wallet_sequences s SET last_seq = f.seq, last_at = f.at FROM (SELECT wallet_id, max(seq) AS seq, max(created_at) AS at FROM filled GROUP BY 1) f WHERE s.wallet_id = f.wallet_id`,
 	}
 	if outbox {
 		steps = append(steps, `CREATE INDEX ON filled (flush)`,
@@ -73,7 +73,7 @@ func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.
 			FOR n IN 0 .. (SELECT max(flush) FROM filled) LOOP
 				INSERT INTO outbox (topic, headers, key, payload) SELECT '`+topic+`', '{"version":"1"}', wallet_id, convert_to(format(
 					'{"walletId":"%s","sequence":%s,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"%s"}',
-					wallet_id, seq, id, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8') FROM filled WHERE flush = n ORDER BY seq;
+					wallet_id, seq, id, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')), 'UTF8') FROM filled WHERE flush = n ORDER BY seq;
 				COMMIT;
 			END LOOP;
 		END $$`)

@@ -122,15 +122,7 @@ var faultMutations = []mutation{
 // standbyMutations are those about what a synchronous standby has.
 var standbyMutations = []mutation{
 	{"none: no promotion takes anything back", "api", "db/commit.go", nil, "standby", promotion + "|" + cancelled},
-	{
-		"D1: nothing of ours cuts a COMMIT's wait short", "api", "db/commit.go",
-		[]string{
-			"if c.stands.Load() {", "if false {",
-			"\t\terr := commit(context.WithoutCancel(ctx), conn, fn)\n",
-			"\t\tcut, stop := context.WithTimeout(ctx, 5*time.Second)\n\t\terr := commit(cut, conn, fn)\n\t\tstop()\n",
-		},
-		"standby", promotion,
-	},
+	// That nothing of ours cuts a wait short has its mutation in durable_mutation_test.go.
 	{
 		"D1: a WARNING after COMMIT is an unknown outcome", "api", "db/commit.go",
 		[]string{"if c.warning == nil {", "if true {"},
