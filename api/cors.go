@@ -28,7 +28,7 @@ func allowOrigins(origins []string, next http.Handler) http.Handler {
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
 		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Prefer", "Traceparent", "Tracestate", "X-Request-Id"},
-		MaxAge:         int((time.Hour).Seconds()),
+		MaxAge:         int(time.Hour.Seconds()),
 	}).Handler(next)
 }
 

@@ -43,8 +43,11 @@ func (c *Commits) follow(ctx context.Context, conn *pgx.Conn) {
 		return
 	}
 	for ctx.Err() == nil {
-		done := make(chan error, 1)
-		go func() { done <- Confirm(context.WithoutCancel(ctx), conn) }()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = Confirm(context.WithoutCancel(ctx), conn) // however it ends, it waits no longer
+		}()
 		c.awaitConfirmed(ctx, conn, server, done)
 		if ctx.Err() != nil || conn.IsClosed() {
 			return
@@ -66,7 +69,7 @@ func serverOf(ctx context.Context, conn *pgx.Conn) (time.Time, error) {
 }
 
 // awaitConfirmed returns when the watch's own commit has ended.
-func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server time.Time, done <-chan error) {
+func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server time.Time, done <-chan struct{}) {
 	own := int32(conn.PgConn().PID())
 	for next := waitsWithin; ; next = watchInterval {
 		select {
