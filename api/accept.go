@@ -18,7 +18,7 @@ var (
 )
 
 // clockStep is how far a wallet's last operation may be ahead of the clock. If it is further ahead, the
-// clock was set back by as much, and the wallet's time would stand still until the clock has caught up.
+// clock was set back by as much, and the wallet's time would not advance until the clock has caught up.
 const clockStep = 5 * time.Second
 
 // state is what a flush has read once its wallets are locked.

@@ -22,7 +22,7 @@ const (
 	// on without that wallet.
 	lockWait = 100 * time.Millisecond
 
-	// flushTimeout bounds each half of an attempt at a flush. Its connection is then given up. A COMMIT
+	// flushTimeout bounds each half of an attempt at a flush. Its connection is then abandoned. A COMMIT
 	// that waits for a standby is waited for beyond that.
 	flushTimeout = 5 * time.Second
 

@@ -168,7 +168,7 @@ func commit(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) er
 	return err
 }
 
-// cut is an error if Postgres has given up the wait for its standbys: 01000 after a cancel, 57P01 after a
+// cut is an error if Postgres has ended the wait for its standbys: 01000 after a cancel, 57P01 after a
 // terminate. It is no error of Postgres', which would say that the transaction is aborted.
 func (c *connection) cut() error {
 	if c.warning == nil {

@@ -23,7 +23,7 @@ const (
 
 // Watch finds out, until ctx ends, whether commits wait for standbys, also when nobody writes. While one
 // waits, another connection asks whether its server is still the one that takes writes: a COMMIT on a server
-// that was replaced would be waited for for ever, and is given up.
+// that was replaced would be waited for for ever, and is abandoned.
 func (c *Commits) Watch(ctx context.Context) {
 	for ; ctx.Err() == nil; pause(ctx, watchInterval) {
 		conn, err := ConnectUnconfirmed(ctx, c.config)
