@@ -394,8 +394,8 @@ func (r *realRedis) start(ctx context.Context) error {
 	log, err := os.OpenFile(filepath.Join(r.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
 		r.cmd.Stdout, r.cmd.Stderr = log, log
-		r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		err = onLauncherThread(r.cmd.Start)
+		r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		err = startChild(r.cmd)
 		_ = log.Close()
 	}
 	r.mu.Unlock()
