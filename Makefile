@@ -111,7 +111,7 @@ test: ## Run the tests that need nothing but Go and a C compiler, killed service
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
 	$(call run-tests,test)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
-	@echo 'the mutation checks, TLS, standby and restore, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
+	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
 	@echo 'clients (Node, Python), schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
 
 e2e: export SCHEDULES = 500
@@ -120,8 +120,9 @@ e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu)
 	@local/needs.sh
 	$(call run-tests,e2e,-tags e2e)
 
+mutations: export KAFKA = apache
 mutations: ## Print the mutation table: each rule that was taken out, the test that failed, how fast, and what it said
-	@KAFKA=apache $(LOCAL) parts -- go test -tags e2e -count=1 -v -run '^TestMutationsAreCaught$$' ./api ./db/walletcache ./relay ./worker \
+	@$(LOCAL) parts -- go test -tags e2e -count=1 -v -run '^Test(Server)?MutationsAreCaught$$' ./api ./db/walletcache ./local ./relay ./worker \
 	  | awk '/^ +mutation.go:[0-9]+: \|/ { sub(/^[^|]*/, ""); print; rows++ } /^(--- |FAIL|ok)/ { print > "/dev/stderr"; if (/FAIL/) failed = 1 } END { exit failed || !rows }'
 
 .PHONY: demo run bench faults
