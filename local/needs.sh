@@ -6,11 +6,12 @@ set -eu
 # A program or file that is looked for, and its package in Debian, Fedora, Arch and Homebrew.
 needs='
 redis-server   redis-server            redis                     redis           redis
+redis-sentinel redis-sentinel          redis                     redis           redis
 chromium       chromium                chromium                  chromium        chromium
 prometheus     prometheus              golang-github-prometheus  prometheus      prometheus
 java           openjdk-17-jre-headless java-17-openjdk-headless  jre17-openjdk-headless openjdk@17
 mvn            maven                   maven                     maven           maven
-npx            npm                     nodejs-npm                npm             node
+npm            npm                     nodejs-npm                npm             node
 venv           python3-venv            python3                   python          python3
 libfaketime    libfaketime             libfaketime               libfaketime     libfaketime
 '
@@ -40,12 +41,14 @@ while read -r program packages; do
 done <<END
 $needs
 END
-[ -n "$missing" ] || exit 0
+# Generators of clients want Node 20, and Debian 12 has 18.
+node=
+[ "$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ] 2>/dev/null || node='npm install --global node@20'
+[ -n "$missing$node" ] || exit 0
 
-case $install in
-brew*) command="$install$missing" ;;
-*) command="sudo $install$missing" ;;
-esac
+sudo='sudo '
+case $install in brew*) sudo= ;; esac
+command="${missing:+$sudo$install$missing}${missing:+${node:+ && }}${node:+$sudo$node}"
 say_and_fail() {
   echo "make e2e needs what is not installed here. Install it with:" >&2
   echo "  $command" >&2
@@ -59,13 +62,16 @@ if [ "$(id -u)" -ne 0 ]; then
   command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; } || say_and_fail
   sudo=sudo
 fi
-echo "make e2e installs$missing"
-# What is installed is not to start by itself: the tests start what they need.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-  printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
-  $sudo chmod +x $policy
-  trap '$sudo rm -f $policy' EXIT
+echo "make e2e installs$missing${node:+ node@20}"
+if [ -n "$missing" ]; then
+  # What is installed is not to start by itself: the tests start what they need.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+    $sudo chmod +x $policy
+    trap '$sudo rm -f $policy' EXIT
+  fi
+  $sudo apt-get update
+  DEBIAN_FRONTEND=noninteractive $sudo $install $missing
 fi
-$sudo apt-get update
-DEBIAN_FRONTEND=noninteractive $sudo $install $missing
+[ -z "$node" ] || $sudo $node
