@@ -307,7 +307,8 @@ func (f *flusher) confirm(ctx context.Context, answers []answer) error {
 	})
 }
 
-// commit sends a trip that ends with COMMIT. One that is not answered has taken the connection with it.
+// commit sends a pipelined round trip that ends with COMMIT. One that is not answered has taken the
+// connection with it.
 func (f *flusher) commit(ctx context.Context, fn func(q *walletdb.Queries) error) error {
 	conn := f.conn
 	err := f.commits.Send(ctx, conn, flushTimeout, fn, func() { disconnect(conn) })

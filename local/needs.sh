@@ -46,9 +46,9 @@ node=
 [ "$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ] 2>/dev/null || node='npm install --global node@20'
 [ -n "$missing$node" ] || exit 0
 
-sudo='sudo '
-case $install in brew*) sudo= ;; esac
-command="${missing:+$sudo$install$missing}${missing:+${node:+ && }}${node:+$sudo$node}"
+as_root='sudo '
+case $install in brew*) as_root= ;; esac
+command="${missing:+$as_root$install$missing}${missing:+${node:+ && }}${node:+$as_root$node}"
 say_and_fail() {
   echo "make e2e needs what is not installed here. Install it with:" >&2
   echo "  $command" >&2
