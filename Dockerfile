@@ -8,14 +8,16 @@ WORKDIR /src
 # The module files come first: until one of them changes, the downloaded modules stay in the cache.
 COPY db/go.mod db/go.sum db/
 COPY db/testdb/go.mod db/testdb/go.sum db/testdb/
+COPY service/go.mod service/go.sum service/
 COPY ${SERVICE}/go.mod ${SERVICE}/go.sum ${SERVICE}/
 RUN go mod download -C ${SERVICE}
 COPY deploy/ready deploy/ready
 RUN go build -C deploy/ready -ldflags=-s -o ../../out/ready .
 COPY db db
+COPY service service
 COPY ${SERVICE} ${SERVICE}
 ARG VERSION=unreleased
-RUN go build -C ${SERVICE} -ldflags="-s -X main.version=${VERSION}" -o ../out/service .
+RUN go build -C ${SERVICE} -ldflags="-s -X github.com/legendary-wallet/legendary-wallet/service.version=${VERSION}" -o ../out/service .
 
 # What prepares a database, for Kubernetes: docker build --target migrate .
 FROM ghcr.io/amacneil/dbmate:2.28.0 AS migrate

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/legendary-wallet/legendary-wallet/service"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // BenchmarkRequest measures what the api itself does for one operation with a key: all but reading and
@@ -16,9 +19,9 @@ import (
 //	go test -run '^$' -bench Request -benchmem ./api
 func BenchmarkRequest(b *testing.B) {
 	q := newQueue(limits{operations: 1, bytes: 1 << 20, flush: 1})
-	h := &health{queue: q, cache: newCache(nil)}
-	m := newMetrics(q, h, func() int { return 0 })
-	handler, err := newHandler(&wallets{queue: q, metrics: m, cache: h.cache, timeout: time.Second}, &keys{off: true}, m)
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry, q, func() int { return 0 })
+	handler, err := newHandler(&wallets{queue: q, metrics: m, cache: newCache(nil, service.NewHealth(slog.New(slog.DiscardHandler), registry), registry), timeout: time.Second}, &keys{off: true}, m)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // cacheTimeout is how long a request waits for Redis before it goes on without.
@@ -20,24 +20,14 @@ const cacheTimeout = 50 * time.Millisecond
 
 // cache is Redis while it answers and takes writes. Nothing is told to a client of which readers could
 // find an older version afterwards, by way of any api: see walletcache.Guard.
-type cache struct {
-	guard  *walletcache.Guard
-	errors prometheus.Counter
-}
+type cache struct{ guard *walletcache.Guard }
 
-func newCache(client redis.UniversalClient) *cache {
+func newCache(client redis.UniversalClient, health *service.Health, registry prometheus.Registerer) *cache {
 	errors := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "wallet_api_cache_errors_total", Help: "Reads, writes and repairs that Redis did not answer, or refused. While it is lost, only repairs are tried.",
 	})
-	failed := func(error) { errors.Inc() }
-	changed := func(err error) {
-		if err != nil {
-			slog.Warn("redis is lost, balances are read from postgres", "error", err)
-		} else {
-			slog.Info("redis is back")
-		}
-	}
-	return &cache{guard: walletcache.NewGuard(client, cacheTimeout, failed, changed), errors: errors}
+	registry.MustRegister(errors)
+	return &cache{guard: service.NewCache(client, cacheTimeout, errors, health, registry)}
 }
 
 // get reports false if Postgres is to be asked; fill wants the ticket.

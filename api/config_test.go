@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
@@ -29,7 +27,7 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 		"RATE_LIMIT":           "-1",
 	}
 	var stderr bytes.Buffer
-	code := run(t.Context(), func(name string) string { return wrong[name] }, &stderr)
+	code := program.Start(t.Context(), environ(wrong), &stderr)
 	if code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
@@ -43,37 +41,26 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 	}
 }
 
+func environ(settings map[string]string) (pairs []string) {
+	for name, value := range settings {
+		pairs = append(pairs, name+"="+value)
+	}
+	return pairs
+}
+
+func configOf(settings map[string]string) (config, error) {
+	env := service.NewEnv(environ(settings))
+	return parseConfig(env), env.Err()
+}
+
 func TestNothingButAddressesIsRequired(t *testing.T) {
 	t.Parallel()
-	_, err := parseConfig(func(string) string { return "" })
+	_, err := configOf(nil)
 	if err == nil || err.Error() != "DATABASE_URL: is required\nREDIS_URL: is required" {
 		t.Errorf("an empty environment: %v", err)
 	}
-	c, err := parseConfig(func(name string) string {
-		return map[string]string{"DATABASE_URL": "postgres://localhost/w", "REDIS_URL": "redis://localhost:6379/0"}[name]
-	})
+	c, err := configOf(map[string]string{"DATABASE_URL": "postgres://localhost/w", "REDIS_URL": "redis://localhost:6379/0"})
 	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" || !c.auth {
 		t.Errorf("defaults: %+v, %v", c, err)
-	}
-}
-
-func TestSecretsComeFromFiles(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	env := map[string]string{}
-	for name, text := range map[string]string{"DATABASE_URL": "postgres://api:s3cret@db/wallet\n", "REDIS_URL": "redis://:s3cret@redis/1\n"} {
-		env[name+"_FILE"] = filepath.Join(dir, name)
-		if err := os.WriteFile(env[name+"_FILE"], []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c, err := parseConfig(func(name string) string { return env[name] })
-	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.(*redis.Client).Options().Password != "s3cret" {
-		t.Errorf("%v %+v", err, c)
-	}
-	env["REDIS_URL"], env["DATABASE_URL_FILE"] = "redis://redis", "/nowhere"
-	if _, err := parseConfig(func(name string) string { return env[name] }); err == nil ||
-		!strings.Contains(err.Error(), "REDIS_URL_FILE: is set, and REDIS_URL too") || !strings.Contains(err.Error(), "DATABASE_URL_FILE: open /nowhere") {
-		t.Errorf("mistakes: %v", err)
 	}
 }

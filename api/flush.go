@@ -15,6 +15,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -34,9 +35,6 @@ const (
 
 	// retryPause is the pause after an error that is nobody's fault.
 	retryPause = 100 * time.Millisecond
-
-	// heldAgain is how long the log says nothing about further wallets that are held.
-	heldAgain = 10 * time.Second
 
 	// messageHeaders marks the outbox rows of operations with the version of their message.
 	messageHeaders = `{"version":"` + messageVersion + `"}`
@@ -59,12 +57,13 @@ type flusher struct {
 	topic    string
 	interval time.Duration
 	observe  func(size int, took time.Duration)
-	tracing  *tracing
+	tracer   *tracer
+	report   func(error)      // tells why nothing can be accepted, or with nil that it can
+	repeats  *service.Repeats // what may come with every operation
 
 	conn        *pgx.Conn // nil: connect first
 	lookupUntil time.Time
 	failing     bool // said so in the log
-	heldSaid    time.Time
 }
 
 // run flushes until the context ends. Waiting requests then end by their own contexts.
@@ -79,7 +78,7 @@ func (f *flusher) run(ctx context.Context) {
 			continue
 		}
 		started, size = time.Now(), len(requests)
-		span := f.tracing.flush(requests)
+		span := f.tracer.flush(requests)
 		back := f.flush(ctx, requests, held)
 		flushed(span)
 		f.observe(size, time.Since(started))
@@ -138,7 +137,7 @@ func (f *flusher) flush(ctx context.Context, requests []*request, held bool) (ba
 			}
 			requests = requests[half:]
 		case refuse:
-			slog.Error("operation cannot be stored", "operation", requests[0].id, "error", err)
+			f.repeats.Log(slog.LevelError, "operation cannot be stored", "operation", requests[0].id, "error", err)
 			return f.deliver(requests, []answer{{err: err}})
 		case later, laterUnknown:
 			f.failed(ctx, requests, next == laterUnknown, err)
@@ -207,7 +206,7 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 		return answers, false, f.confirm(ctx, answers)
 	}
 	failpoint.Reach("accept-before-commit")
-	err = f.insert(ctx, accepted, f.tracing.headers(requests, accepted))
+	err = f.insert(ctx, accepted, f.tracer.headers(requests, accepted))
 	failpoint.Reach("accept-after-commit")
 	if err == nil {
 		timesSetBack.Add(float64(timesBack))
@@ -398,7 +397,7 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 func (f *flusher) deliver(requests []*request, answers []answer) (held []*request) {
 	if f.failing {
 		f.failing = false
-		slog.Info("flushes work again")
+		f.report(nil)
 	}
 	answered := make([]*request, 0, len(requests))
 	for i, r := range requests {
@@ -420,18 +419,13 @@ func (f *flusher) deliver(requests []*request, answers []answer) (held []*reques
 
 // sayHeld names a wallet whose requests wait for another transaction to end.
 func (f *flusher) sayHeld(walletID uuid.UUID) {
-	if time.Since(f.heldSaid) > heldAgain {
-		f.heldSaid = time.Now()
-		slog.Warn("wallet is locked by another transaction, its operations wait", "wallet", walletID)
-	}
+	f.repeats.Log(slog.LevelWarn, "wallet is locked by another transaction, its operations wait", "wallet", walletID)
 }
 
 // failed notes an error that is not the requests' fault, and says so once.
 func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool, err error) {
-	if !f.failing {
-		f.failing = true
-		slog.Error("flushes fail", "error", err, "operations", len(requests), "outcome_unknown", unknown)
-	}
+	f.failing = true
+	f.report(err)
 	for _, r := range requests {
 		r.held = false
 		r.sent = r.sent || unknown

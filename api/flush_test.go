@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // newFlusher is a flusher without a process around it.
@@ -26,6 +28,7 @@ func newFlusher(t *testing.T, databaseURL string) *flusher {
 		t.Fatal(err)
 	}
 	f := &flusher{
+		report: func(error) {}, repeats: service.NewRepeats(slog.New(slog.DiscardHandler)),
 		queue:   newQueue(limits{operations: 1000, bytes: 1 << 20, flush: 100}),
 		commits: db.NewCommits(config.ConnConfig, nil),
 		config:  flushConfig(config.ConnConfig),

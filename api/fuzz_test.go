@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
@@ -68,8 +69,7 @@ func (noRow) Scan(...any) error { return io.EOF }
 func fullAPI(t testing.TB, k *keys) http.Handler {
 	t.Helper()
 	q := newQueue(limits{flush: 1})
-	h := &health{queue: q, cache: newCache(nil)}
-	m := newMetrics(q, h, func() int { return 0 })
+	m := newMetrics(prometheus.NewRegistry(), q, func() int { return 0 })
 	handler, err := newHandler(&wallets{queue: q, metrics: m}, k, m)
 	if err != nil {
 		t.Fatal(err)

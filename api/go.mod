@@ -20,10 +20,9 @@ require (
 
 require (
 	github.com/IBM/pgxpoolprometheus v1.1.3
+	github.com/legendary-wallet/legendary-wallet/service v0.0.0
 	github.com/rs/cors v1.11.1
 	go.opentelemetry.io/otel v1.47.0
-	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
-	go.opentelemetry.io/otel/sdk v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
 )
 
@@ -35,8 +34,10 @@ require (
 	github.com/kylelemons/godebug v1.1.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace v1.47.0 // indirect
+	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0 // indirect
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
+	go.opentelemetry.io/otel/sdk v1.47.0 // indirect
 	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
@@ -82,3 +83,5 @@ require (
 replace github.com/legendary-wallet/legendary-wallet/db => ../db
 
 replace github.com/legendary-wallet/legendary-wallet/db/testdb => ../db/testdb
+
+replace github.com/legendary-wallet/legendary-wallet/service => ../service

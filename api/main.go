@@ -11,22 +11,19 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
-	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/service"
+	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
 // contract is openapi.yaml; `make generate` copies it here, because a module embeds only its own.
@@ -37,17 +34,17 @@ var contract []byte
 // drainTime is how long waiting requests have to get their answer after SIGTERM.
 const drainTime = 3 * time.Second
 
+var program = service.Program[config]{
+	Name:   "api",
+	About:  "The api accepts operations over HTTP, as openapi.yaml says.",
+	Config: parseConfig,
+	Run:    serve,
+}
+
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "--version" {
-		fmt.Println("api", release())
-		return
-	}
 	ballast := make([]byte, ballastBytes)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	code := run(ctx, os.Getenv, os.Stderr)
+	program.Main()
 	runtime.KeepAlive(ballast)
-	os.Exit(code)
 }
 
 // ballastBytes are never touched and take no memory, but the garbage collector counts them: it starts
@@ -56,24 +53,9 @@ func main() {
 // higher GOGC it lets memory grow no further with more clients.
 const ballastBytes = 8 << 20
 
-// run returns the exit code: 0 after SIGTERM, 2 for a wrong configuration, else 1.
-func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int {
-	c, err := parseConfig(getenv)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return 2
-	}
-	slog.SetDefault(slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: c.logLevel})))
-	if err := serve(ctx, c); err != nil && ctx.Err() == nil {
-		slog.Error("api ends", "error", err)
-		return 1
-	}
-	slog.Info("api ended")
-	return 0
-}
-
 // serve runs the api until the context ends, and then until waiting requests have their answer.
-func serve(ctx context.Context, c config) error {
+func serve(ctx context.Context, c config, log *slog.Logger) error {
+	slog.SetDefault(log)
 	if c.database.MinConns == 0 {
 		c.database.MinConns = c.database.MaxConns // balances are read while a standby is missing, and no connection can be added
 	}
@@ -82,32 +64,13 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	defer db.Close(pool)
-	walletcache.Silence()
 	defer c.redis.Close()
-
-	var traces *tracing
-	if c.traced {
-		if traces, err = newTracing(ctx, c.sampler); err != nil {
-			return err
-		}
-		defer traces.end()
-	}
-	q := newQueue(c.limits)
-	entries := newCache(c.redis)
-	commits := db.NewCommits(c.database.ConnConfig, sayMissing)
-	h := &health{pool: pool, cache: entries, queue: q, commits: commits}
-	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
-	defer drain()
-	w := newWaits(pool, entries, draining.Done())
-	m := newMetrics(q, h, w.waiters)
-	m.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	ws := &wallets{pool: pool, cache: entries, queue: q, commits: commits, waits: w, metrics: m, tracing: traces, currency: c.currency, timeout: c.requestTimeout}
-	f := &flusher{queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval, observe: m.flushed, tracing: traces}
-	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
-	handler, err := newHandler(ws, k, m)
+	spans, err := tracing.New(ctx, "wallet-api", c.tracing, log)
 	if err != nil {
 		return err
 	}
+	defer spans.End()
+	traces := newTracer(spans)
 
 	// Everything below outlives ctx, so that requests that wait when it ends get their answer.
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -115,39 +78,58 @@ func serve(ctx context.Context, c config) error {
 	defer background.Wait()
 	defer end()
 
-	failed := make(chan error, 2)
-	admin, err := listen(running, c.adminAddr, newAdminHandler(h, m), time.Second, failed)
+	registry := service.NewRegistry()
+	health := service.NewHealth(log, registry, "postgres", "redis")
+	commits := service.WatchCommits(running, c.database.ConnConfig, health, registry)
+	q := newQueue(c.limits)
+	entries := newCache(c.redis, health, registry)
+	draining, drain := context.WithCancel(running)
+	defer drain()
+	w := newWaits(pool, entries, draining.Done())
+	m := newMetrics(registry, q, w.waiters)
+	registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
+	ws := &wallets{pool: pool, cache: entries, queue: q, commits: commits, waits: w, metrics: m, tracer: traces, currency: c.currency, timeout: c.requestTimeout}
+	f := &flusher{
+		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
+		observe: m.flushed, tracer: traces, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
+	}
+	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+	handler, err := newHandler(ws, k, m)
+	if err != nil {
+		return err
+	}
+
+	admin, err := service.ListenAdmin(c.adminAddr, health, registry, log)
 	if err != nil {
 		return err
 	}
 	defer admin.Close()
-	background.Go(func() { commits.Watch(running) })
-	if err := h.waitForDatabase(ctx); err != nil {
+	if err := service.AwaitMigrations(ctx, pool, health); err != nil {
 		return err
 	}
 	background.Go(func() { f.run(running) })
 	background.Go(func() { entries.guard.Run(running) })
 	background.Go(func() { w.run(running, c.redis) })
-	background.Go(func() { h.watchPostgres(running) })
-	server, err := listen(running, c.httpAddr, h.sayGoodbye(allowOrigins(c.origins, handler)), c.requestTimeout+flushTimeout+maxWait, failed)
+	background.Go(func() { watch(running, pool, q, health) })
+	failed := make(chan error, 1)
+	server, err := listen(running, c.httpAddr, closeConnections(health, allowOrigins(c.origins, handler)), c.requestTimeout+flushTimeout+maxWait, failed)
 	if err != nil {
 		return err
 	}
-	h.started.Store(true)
-	slog.Info("api listening", "addr", server.Addr, "admin", admin.Addr)
+	health.Started()
+	log.Info("api listening", "addr", server.Addr, "admin", admin.Addr)
 
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
-	h.draining.Store(true)
-	slog.Info("api drains", "delay", c.drainDelay.String())
+	health.Drain()
+	log.Info("api drains", "delay", c.drainDelay.String())
 	time.Sleep(c.drainDelay) // load balancers read /readyz now and then, and send requests until they have
 	drain()
 	time.AfterFunc(drainTime, end) // what still waits then is told that it was not accepted in time
-	err = server.Shutdown(context.WithoutCancel(ctx))
-	return err
+	return server.Shutdown(context.WithoutCancel(ctx))
 }
 
 // flushConfig is the flusher's own connection: it waits for locks less long than others.

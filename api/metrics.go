@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // problems counts what clients are told, also in parts of a batch. Every code is there from the start,
@@ -29,16 +28,14 @@ func init() {
 
 // metrics are the numbers that matter for accepting.
 type metrics struct {
-	registry  *prometheus.Registry
 	requests  *prometheus.CounterVec
 	accepts   prometheus.Histogram
 	flushSize prometheus.Histogram
 	flushTime prometheus.Histogram
 }
 
-func newMetrics(q *queue, h *health, waiting func() int) *metrics {
+func newMetrics(registry prometheus.Registerer, q *queue, waiting func() int) *metrics {
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wallet_api_requests_total", Help: "Requests answered, by HTTP status.",
 		}, []string{"status"}),
@@ -55,34 +52,16 @@ func newMetrics(q *queue, h *health, waiting func() int) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
-	m.registry.MustRegister(m.requests, problems, timesSetBack, m.accepts, m.flushSize, m.flushTime, h.cache.errors,
-		gauge("wallet_api_queue_operations", "Operations that wait for their answer.", nil, q.depth),
-		gauge("wallet_api_queue_limit_operations", "Operations that may wait.", nil, func() int { return q.limits.operations }),
-		gauge("wallet_api_waiters", "Requests that wait for an outcome.", nil, waiting),
-		gauge("wallet_ready", "1 if /readyz says so.", nil, func() int { return number(len(h.reasons()) == 0) }),
-		gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() int { return len(h.migrationsPending()) }),
-		gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() int { return number(h.commits.Missing() != "") }),
-		gauge("wallet_commits_abandoned", "Commits that Postgres has not answered and nobody waits for; with 2 of them the process writes nothing.", nil, h.commits.Abandoned),
-		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "postgres"},
-			func() int { return number(!h.postgresLost.Load() || h.commits.Missing() != "") }),
-		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": "redis"},
-			func() int { return number(h.cache.guard.Err() == nil) }),
-		gauge("wallet_cache_refused", "1 while Redis answers and refuses what the cache needs: a replica, full memory, a right that is missing.", nil,
-			func() int { return number(h.cache.guard.Refused()) }),
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(m.requests, problems, timesSetBack, m.accepts, m.flushSize, m.flushTime,
+		gauge("wallet_api_queue_operations", "Operations that wait for their answer.", q.depth),
+		gauge("wallet_api_queue_limit_operations", "Operations that may wait.", func() int { return q.limits.operations }),
+		gauge("wallet_api_waiters", "Requests that wait for an outcome.", waiting))
 	return m
 }
 
 // gauge is a number that is read when it is asked for.
-func gauge(name, help string, labels prometheus.Labels, value func() int) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(value()) })
-}
-
-func number(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+func gauge(name, help string, value func() int) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 }
 
 func (m *metrics) flushed(size int, took time.Duration) {

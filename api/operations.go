@@ -28,7 +28,7 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
 		ctx: ctx, deadline: started.Add(ws.timeout), done: make(chan *answer, 1),
 	}
-	r.span = ws.tracing.accept(ctx, r)
+	r.span = ws.tracer.accept(ctx, r)
 	if ws.commits.Refusing() || !ws.queue.push(r) {
 		accepted(r.span, &answer{err: errOverloaded})
 		return nil, errOverloaded
@@ -92,7 +92,7 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 			amount: int64(item.Amount), reference: string(item.Reference.Value),
 			ctx: ctx, deadline: deadline, done: make(chan *answer, 1),
 		}
-		requests[i].span = ws.tracing.accept(ctx, requests[i])
+		requests[i].span = ws.tracer.accept(ctx, requests[i])
 	}
 	if ws.commits.Refusing() || !ws.queue.push(requests...) {
 		for _, r := range requests {

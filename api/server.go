@@ -35,7 +35,7 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 		return nil, err
 	}
 	router := chi.NewRouter()
-	router.Use(w.tracing.request, m.measure, prepare)
+	router.Use(w.tracer.request, m.measure, prepare)
 	if k.off {
 		router.Use(withoutKeys)
 	}

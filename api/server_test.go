@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -9,8 +10,10 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 func TestAnswersCarryWhatTheContractPromises(t *testing.T) {
@@ -144,10 +147,12 @@ func TestAnETagChangesWithTheVersionOnly(t *testing.T) {
 
 func TestTheLastAnswerOfAConnectionSaysSoWhileTheProcessDrains(t *testing.T) {
 	t.Parallel()
-	h := &health{}
-	handler := h.sayGoodbye(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	health := service.NewHealth(slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	handler := closeConnections(health, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for _, draining := range []bool{false, true} {
-		h.draining.Store(draining)
+		if draining {
+			health.Drain()
+		}
 		answer := httptest.NewRecorder()
 		handler.ServeHTTP(answer, httptest.NewRequest("GET", "/", nil))
 		if last := answer.Header().Get("Connection") == "close"; last != draining {

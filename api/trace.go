@@ -3,81 +3,42 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
-	"sync/atomic"
-	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
-// tracing follows single operations on their whole way: a trace begins with the client's own, or with
+// tracer follows single operations on their whole way: a trace begins with the client's own, or with
 // the request, and goes on in the headers of the outbox row, of which the relay makes those of the
 // message. A flush has a trace of its own, linked with those of its operations.
 //
 // nil is tracing that is off. That costs a comparison here and there, and no memory.
-type tracing struct {
+type tracer struct {
 	operations trace.Tracer // takes samples
 	flushes    trace.Tracer // takes all that it is asked for: those with an operation of the sample
-	end        func()       // sends what is left
 }
 
-// traceContext is how a trace is named across processes (W3C Trace Context).
-var traceContext propagation.TraceContext
-
-// newTracing reads further OTEL_ variables itself, as every program with OpenTelemetry does.
-func newTracing(ctx context.Context, sampler sdktrace.Sampler) (*tracing, error) {
-	exporter, err := otlptracehttp.New(ctx)
-	if err != nil {
-		return nil, err
+func newTracer(t *tracing.Tracers) *tracer {
+	if t == nil {
+		return nil
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "wallet-api")), resource.WithFromEnv())
-	if err != nil {
-		return nil, err
-	}
-	var said atomic.Bool
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		if !said.Swap(true) {
-			slog.Warn("traces cannot be sent", "error", err)
-		}
-	}))
-	spans := sdktrace.NewBatchSpanProcessor(exporter)
-	tracer := func(options ...sdktrace.TracerProviderOption) trace.Tracer {
-		options = append(options, sdktrace.WithSpanProcessor(spans), sdktrace.WithResource(about))
-		return sdktrace.NewTracerProvider(options...).Tracer("wallet")
-	}
-	operations := []sdktrace.TracerProviderOption{}
-	if sampler != nil {
-		operations = append(operations, sdktrace.WithSampler(sampler))
-	}
-	return &tracing{
-		operations: tracer(operations...),
-		flushes:    tracer(sdktrace.WithSampler(sdktrace.AlwaysSample())),
-		end: func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
-			defer cancel()
-			_ = spans.Shutdown(ctx)
-		},
-	}, nil
+	return &tracer{operations: t.Chosen, flushes: t.All}
 }
 
 // request makes a span of every request that is in the sample.
-func (t *tracing) request(next http.Handler) http.Handler {
+func (t *tracer) request(next http.Handler) http.Handler {
 	if t == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := traceContext.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx := tracing.Context.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		ctx, span := t.operations.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
@@ -90,7 +51,7 @@ func (t *tracing) request(next http.Handler) http.Handler {
 }
 
 // accept begins the span of an operation that is to be accepted; nil if it is not in the sample.
-func (t *tracing) accept(ctx context.Context, r *request) trace.Span {
+func (t *tracer) accept(ctx context.Context, r *request) trace.Span {
 	if t == nil {
 		return nil
 	}
@@ -116,7 +77,7 @@ func accepted(span trace.Span, got *answer) {
 }
 
 // flush begins the span of a flush; nil if none of its operations is in the sample.
-func (t *tracing) flush(requests []*request) (flush trace.Span) {
+func (t *tracer) flush(requests []*request) (flush trace.Span) {
 	if t == nil {
 		return nil
 	}
@@ -141,7 +102,7 @@ func flushed(span trace.Span) {
 }
 
 // headers are those of each operation's outbox row; nil if none has a trace to name.
-func (t *tracing) headers(requests []*request, accepted []walletdb.OperationState) []string {
+func (t *tracer) headers(requests []*request, accepted []walletdb.OperationState) []string {
 	if t == nil {
 		return nil
 	}
@@ -149,7 +110,7 @@ func (t *tracing) headers(requests []*request, accepted []walletdb.OperationStat
 	for _, r := range requests {
 		if r.span != nil {
 			headers := propagation.MapCarrier{"version": messageVersion}
-			traceContext.Inject(trace.ContextWithSpan(context.Background(), r.span), headers)
+			tracing.Context.Inject(trace.ContextWithSpan(context.Background(), r.span), headers)
 			text, _ := json.Marshal(headers) // of strings: it cannot fail
 			traces[r.id] = string(text)
 		}

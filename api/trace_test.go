@@ -7,7 +7,7 @@ import (
 
 // What a request and its flush do about tracing when it is off.
 func untraced(ctx testing.TB, requests []*request) {
-	var off *tracing
+	var off *tracer
 	for _, r := range requests {
 		r.span = off.accept(ctx.Context(), r)
 	}
@@ -26,7 +26,7 @@ func TestTracingThatIsOffTakesNoMemory(t *testing.T) {
 	if allocations := testing.AllocsPerRun(100, func() { untraced(t, requests) }); allocations != 0 {
 		t.Errorf("%v allocations", allocations)
 	}
-	var off *tracing
+	var off *tracer
 	served := false
 	handler := off.request(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served = true }))
 	if allocations := testing.AllocsPerRun(100, func() { handler.ServeHTTP(nil, nil) }); allocations != 0 || !served {

@@ -39,7 +39,7 @@ type wallets struct {
 	commits  *db.Commits
 	waits    *waits
 	metrics  *metrics
-	tracing  *tracing
+	tracer   *tracer
 	currency string        // of wallets whose request names none
 	timeout  time.Duration // of a request
 }

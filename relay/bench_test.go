@@ -42,7 +42,7 @@ func BenchmarkDrain(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	config, err := loadConfig(environ(database, brokers(b)))
+	config, err := configOf(environ(database, brokers(b)))
 	if err != nil {
 		b.Fatal(err)
 	}

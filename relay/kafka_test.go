@@ -282,7 +282,7 @@ func TestKafkaMissingAtTheStartIsToldOfOnce(t *testing.T) {
 	put(t, database.Conn(t), "topic", "a", 1, 10)
 	log := &logs{show: t.Output()}
 	start(t, environ(database, addr, "WAVE_TIMEOUT=1s"), log)
-	await(t, "the relay misses Kafka", func() bool { return log.count("publishing is interrupted") == 1 })
+	await(t, "the relay misses Kafka", func() bool { return log.count("degraded: kafka") == 1 })
 	time.Sleep(2500 * time.Millisecond) // Two more tries.
 	cluster, err := kfake.NewCluster(kfake.Ports(port), kfake.NumBrokers(1), kfake.SeedTopics(3, "topic"))
 	if err != nil {
@@ -290,7 +290,7 @@ func TestKafkaMissingAtTheStartIsToldOfOnce(t *testing.T) {
 	}
 	t.Cleanup(cluster.Close)
 	checkOrder(t, consume(t, addr, "topic", 3, distinct(10)), map[string]int{"a": 10})
-	await(t, "the relay is content", func() bool { return log.count("publishing goes on") == 1 })
+	await(t, "the relay is content", func() bool { return log.count("recovered: kafka") == 1 })
 	if n := log.count("WARN"); n != 1 {
 		t.Errorf("%d warnings", n)
 	}
@@ -320,7 +320,7 @@ func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
 		if name == "nobody answers" {
 			<-waves
 		} else {
-			await(t, "the relay misses Kafka", func() bool { return log.count("publishing is interrupted") == 1 })
+			await(t, "the relay misses Kafka", func() bool { return log.count("degraded: kafka") == 1 })
 		}
 		stop()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -30,9 +31,9 @@ func elect(ctx context.Context, config *pgx.ConnConfig, relay string, status *st
 	config.RuntimeParams["idle_session_timeout"] = aliveTimeout
 	for ctx.Err() == nil {
 		if err := term(ctx, config, relay, status, lead); ctx.Err() == nil {
-			status.reached(err)
+			status.health.Set(service.Postgres, err)
 		}
-		sleep(ctx, electInterval)
+		service.Sleep(ctx, electInterval)
 	}
 }
 
@@ -51,8 +52,8 @@ func term(ctx context.Context, config *pgx.ConnConfig, relay string, status *sta
 		if leading, err = tryLead(ctx, conn, relay); err != nil {
 			return fmt.Errorf("ask for the leader's lock: %w", err)
 		}
-		status.reached(nil)
-		if !leading && !sleep(ctx, electInterval) {
+		status.health.Set(service.Postgres, nil)
+		if !leading && !service.Sleep(ctx, electInterval) {
 			return nil
 		}
 	}
@@ -63,7 +64,7 @@ func term(ctx context.Context, config *pgx.ConnConfig, relay string, status *sta
 		lead(leading)
 	}()
 	defer func() { cancel(); <-ended }()
-	for sleep(ctx, aliveInterval) {
+	for service.Sleep(ctx, aliveInterval) {
 		if err := ping(ctx, conn); err != nil {
 			return fmt.Errorf("keep the leader's lock: %w", err)
 		}
@@ -81,16 +82,4 @@ func ping(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return conn.Ping(ctx)
-}
-
-// sleep reports false if ctx ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

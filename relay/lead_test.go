@@ -9,6 +9,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // Several relays want to lead, and each ends as soon as it does: every one gets its turn, alone.
@@ -28,7 +29,7 @@ func TestOneRelayLeadsAtATime(t *testing.T) {
 				if n := leaders.Add(1); n > 1 {
 					t.Errorf("%d relays lead", n)
 				}
-				sleep(ctx, 2*electInterval) // the others try meanwhile
+				service.Sleep(ctx, 2*electInterval) // the others try meanwhile
 				leaders.Add(-1)
 				end()
 			})

@@ -8,100 +8,58 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/service"
+	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
-func main() {
-	if len(os.Args) == 2 && os.Args[1] == "--version" {
-		fmt.Println("relay", release())
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	os.Exit(run(ctx, os.Environ(), os.Stderr))
+var program = service.Program[config]{
+	Name:   "relay",
+	About:  "The relay publishes accepted operations to Kafka, each wallet's in their order.",
+	Config: parseConfig,
+	Run:    run,
 }
 
-// run returns the exit code: 0 after a normal end, 1 if it cannot start, 2 if the settings are wrong.
-func run(ctx context.Context, environ []string, stderr io.Writer) int {
-	config, err := loadConfig(environ)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return 2
-	}
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: config.logLevel}))
-	status := newStatus(log)
-	context.AfterFunc(ctx, status.drain)
+func main() { program.Main() }
 
-	listener, err := net.Listen("tcp", config.adminAddr)
+func run(ctx context.Context, c config, log *slog.Logger) error {
+	status := newStatus(log)
+	context.AfterFunc(ctx, status.health.Drain)
+	admin, err := service.ListenAdmin(c.adminAddr, status.health, status.metrics.registry, log)
 	if err != nil {
-		log.Error("listen on ADMIN_ADDR", "error", err)
-		return 1
+		return err
 	}
-	admin := &http.Server{Handler: status.handler(), ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = admin.Serve(listener) }()
 	defer admin.Close()
 
-	config.postgres.MaxConns = 2 // of upkeep
-	pool, err := db.Open(ctx, config.postgres)
+	c.postgres.MaxConns = 2 // of upkeep
+	pool, err := db.Open(ctx, c.postgres)
 	if err != nil {
-		log.Error("open postgres", "error", err)
-		return 1
+		return err
 	}
 	defer db.Close(pool)
-
-	var traces *tracing
-	if config.traced {
-		if traces, err = newTracing(ctx, config.sampler, log); err != nil {
-			log.Error("OTEL_EXPORTER_OTLP_ENDPOINT", "error", err)
-			return 1
-		}
-		defer traces.end()
+	spans, err := tracing.New(ctx, "wallet-relay", c.tracing, log)
+	if err != nil {
+		return err
 	}
-	commits := db.NewCommits(config.postgres.ConnConfig, status.standbyMissing)
-	go commits.Watch(ctx)
-	log.Info("relay started", "admin", listener.Addr().String(), "relay", config.relay)
-	if awaitMigrations(ctx, pool, status); ctx.Err() != nil {
-		return 0
+	defer spans.End()
+	status.commits = service.WatchCommits(ctx, c.postgres.ConnConfig, status.health, status.metrics.registry)
+	log.Info("relay started", "admin", admin.Addr, "relay", c.relay)
+	if err := service.AwaitMigrations(ctx, pool, status.health); err != nil {
+		return err
 	}
-	relay := newRelay(config, status)
-	relay.tracing = traces
+	status.health.Started()
+	relay := newRelay(c, status)
+	relay.tracer = newTracer(spans)
 	var work sync.WaitGroup
-	work.Go(func() { upkeep(ctx, pool, config.relay, config.retention, status) })
-	work.Go(func() {
-		elect(ctx, config.postgres.ConnConfig, config.relay, status, relay.lead)
-	})
+	work.Go(func() { upkeep(ctx, pool, c.relay, c.retention, status) })
+	work.Go(func() { elect(ctx, c.postgres.ConnConfig, c.relay, status, relay.lead) })
+	work.Go(func() { status.watch(ctx) })
 	work.Wait()
-	log.Info("relay ended")
-	return 0
-}
-
-// awaitMigrations returns when the database has all that this program knows.
-func awaitMigrations(ctx context.Context, pool *pgxpool.Pool, status *status) {
-	for ; ctx.Err() == nil; sleep(ctx, electInterval) {
-		attempt, cancel := context.WithTimeout(ctx, answerTimeout)
-		pending, err := db.PendingMigrations(attempt, pool)
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		status.reached(err)
-		if status.migrations(pending); err == nil && len(pending) == 0 {
-			return
-		}
-	}
+	return nil
 }
 
 // newRelay wires the relay to Postgres and Kafka.
@@ -118,7 +76,7 @@ func newRelay(config config, status *status) *relay {
 		interval:    config.pollInterval,
 		waveTimeout: config.waveTimeout,
 		now:         time.Now,
-		sleep:       func(ctx context.Context, d time.Duration) { sleep(ctx, d) },
+		sleep:       func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },
 		status:      status,
 	}
 }

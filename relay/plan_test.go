@@ -40,7 +40,7 @@ type node struct {
 
 func newPlanner(t testing.TB, database testdb.Database) *planner {
 	t.Helper()
-	config, err := loadConfig(environ(database, "127.0.0.1:1"))
+	config, err := configOf(environ(database, "127.0.0.1:1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // The test binary is the relay, too, for tests that kill it.
@@ -63,7 +64,7 @@ func writer(t testing.TB, database testdb.Database, topic, key string) (stop fun
 	work.Go(func() {
 		for ; ctx.Err() == nil; written += 5 {
 			put(t, conn, topic, key, written+1, 5)
-			sleep(ctx, 3*time.Millisecond)
+			service.Sleep(ctx, 3*time.Millisecond)
 		}
 	})
 	return func() int {
@@ -145,7 +146,7 @@ func TestTwoLeadersOnlyAddDuplicates(t *testing.T) {
 	var relays sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	for range 2 {
-		config, err := loadConfig(environ(database, brokers(t), "POLL_INTERVAL=5ms"))
+		config, err := configOf(environ(database, brokers(t), "POLL_INTERVAL=5ms"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,10 +262,10 @@ func TestASilentPostgresIsLeftAndFoundAgain(t *testing.T) {
 
 	silent.Store(true)
 	put(t, conn, topic, "a", 11, 10)
-	await(t, "the relay leaves", func() bool { return log.count("postgres is lost") == 1 && log.count(`"leading":false`) == 1 })
+	await(t, "the relay leaves", func() bool { return log.count("degraded: postgres") == 1 && log.count(`"leading":false`) == 1 })
 	silent.Store(false)
 	checkOrder(t, consume(t, brokers(t), topic, 3, distinct(20)), map[string]int{"a": 20})
-	await(t, "the relay is content", func() bool { return log.count("postgres is back") == 1 })
+	await(t, "the relay is content", func() bool { return log.count("recovered: postgres") == 1 })
 }
 
 // forward passes connections on to a server; while silent, it reads and passes nothing on.
@@ -363,7 +364,7 @@ func TestAPausedRelayPublishesNothing(t *testing.T) {
 	put(t, conn, topic, "a", 1, 10)
 	log := &logs{show: t.Output()}
 	start(t, environ(database, brokers(t)), log)
-	await(t, "the relay pauses", func() bool { return log.count(`"paused":true`) == 1 })
+	await(t, "the relay pauses", func() bool { return log.count("degraded: an operator paused publishing") == 1 })
 	if n := endOffsets(t, brokers(t), topic, 3); n != 0 {
 		t.Errorf("%d messages", n)
 	}

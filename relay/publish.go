@@ -115,7 +115,7 @@ type relay struct {
 	now          func() time.Time
 	sleep        func(context.Context, time.Duration)
 	status       *status
-	tracing      *tracing
+	tracer       *tracer
 
 	limit    int // most rows of the next wave: fewer after an error
 	failures int // since the last step that succeeded
@@ -310,7 +310,7 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 func (s *session) publish(ctx context.Context, messages []message) error {
 	ctx, cancel := context.WithTimeout(ctx, s.waveTimeout)
 	defer cancel()
-	span := s.tracing.wave(messages)
+	span := s.tracer.wave(messages)
 	err := s.producer.publish(ctx, messages)
 	waveEnded(span, messages, err)
 	if err != nil {

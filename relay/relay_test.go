@@ -132,7 +132,7 @@ func start(t testing.TB, environ []string, stderr io.Writer) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
-	go func() { ended <- run(ctx, environ, stderr); close(ended) }()
+	go func() { ended <- program.Start(ctx, environ, stderr); close(ended) }()
 	stop = func() {
 		cancel()
 		select {

@@ -14,6 +14,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // The simulation runs the relay's own code (everything in publish.go) between a simulated outbox and
@@ -136,6 +139,9 @@ type simRelay struct {
 // simMetrics takes every relay's numbers, which nobody reads.
 var simMetrics = newMetrics()
 
+// simHealth is not looked at.
+var simHealth = service.NewHealth(slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+
 func newWorld(seed uint64) *world {
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), rows: map[int64]simRow{}, parked: map[int64]bool{}, logged: map[int64]bool{}, partitions: simRegistered}
 	w.position = position{prev: "0"}
@@ -161,7 +167,7 @@ func (w *world) newRelay() *simRelay {
 		waveTimeout:  time.Hour,
 		now:          func() time.Time { return w.clock },
 		sleep:        func(context.Context, time.Duration) { _ = p.step() },
-		status:       &status{log: slog.New(slog.DiscardHandler), metrics: simMetrics},
+		status:       &status{log: slog.New(slog.DiscardHandler), metrics: simMetrics, health: simHealth},
 	}
 	p.next, p.kill = iter.Pull(func(yield func(struct{}) bool) {
 		p.yield = yield
@@ -260,7 +266,7 @@ func (w *world) operate() {
 			w.relays[i] = w.newRelay()
 		}
 		var stopped *stoppedError
-		if errors.As(p.relay.status.trouble, &stopped) && !w.parked[w.poison] {
+		if errors.As(p.relay.status.lastErr, &stopped) && !w.parked[w.poison] {
 			if want := stoppedAt(w.poison, errPoison.Error()).Error(); stopped.Error() != want {
 				w.violated("stopped with %q, want %q", stopped, want)
 			}

@@ -1,38 +1,47 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // standstill is how long a leader may go without a step that succeeds before it is not ready. A step
 // succeeds if no row waits, too.
 const standstill = 5 * time.Second
 
-// status is what the relay tells of itself.
+// What may be wrong with a relay, beside what may be with every service.
+var (
+	// stalled: rows wait and are not published, until this relay or an operator does something about it.
+	stalled    = service.Condition{Name: "the position does not move", NotReady: true}
+	publishing = service.Condition{Name: "publishing"}
+	paused     = service.Condition{Name: "an operator paused publishing"}
+	measuring  = service.Condition{Name: "measuring the backlog"}
+	deleting   = service.Condition{Name: "deleting old outbox rows"}
+)
+
+// status is what the relay says of itself.
 type status struct {
 	log     *slog.Logger
+	health  *service.Health
 	metrics metrics
+	commits *db.Commits // nil: nothing is known of standbys
 
 	mu        sync.Mutex
-	lost      bool // Postgres
-	kafkaLost bool
-	missing   string   // the standbys that commits wait for
-	pending   []string // migrations
-	draining  bool
 	leading   bool
 	paused    bool
+	unsentErr bool      // the last error is that Kafka did not answer
 	succeeded time.Time // the last step that did
-	trouble   error     // the last one since then
+	lastErr   error     // the last one since then
 }
 
 type metrics struct {
@@ -56,7 +65,7 @@ func newMetrics() metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_relay_" + name, Help: help})
 	}
 	m := metrics{
-		registry:      prometheus.NewRegistry(),
+		registry:      service.NewRegistry(),
 		leader:        gauge("leader", "1 if this process is the one that publishes."),
 		stopped:       gauge("stopped", "1 while publishing waits for an operator; the log says for what."),
 		paused:        gauge("paused", "1 while an operator pauses publishing."),
@@ -77,62 +86,29 @@ func newMetrics() metrics {
 	for _, phase := range phases {
 		m.phaseSeconds[phase] = seconds.WithLabelValues(phase)
 	}
-	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.waveRows, seconds,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.waveRows, seconds)
 	return m
 }
 
 func newStatus(log *slog.Logger) *status {
 	s := &status{log: log, metrics: newMetrics(), succeeded: time.Now()}
-	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
-		s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, value))
-	}
-	gauge("wallet_ready", "1 if /readyz says so.", nil, func() float64 { return number(s.readiness(time.Now()).Ready) })
-	gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() float64 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return float64(len(s.pending))
-	})
-	gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() float64 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return number(s.missing != "")
-	})
-	for dependency, lost := range map[string]*bool{"postgres": &s.lost, "kafka": &s.kafkaLost} {
-		gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency}, func() float64 {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return number(!*lost)
-		})
-	}
+	s.health = service.NewHealth(log, s.metrics.registry, "postgres", "kafka")
+	s.health.SetRole("standby")
 	return s
-}
-
-// drain notes that the relay was told to end.
-func (s *status) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.draining = true
-}
-
-// migrations notes which ones the database lacks. The relay waits for them.
-func (s *status) migrations(pending []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(pending) > 0 && len(s.pending) == 0 {
-		s.log.Warn("the relay waits for migrations", "pending", pending)
-	}
-	s.pending = pending
 }
 
 // lead notes the begin or the end of leading.
 func (s *status) lead(leading bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leading, s.succeeded, s.trouble, s.paused, s.kafkaLost = leading, time.Now(), nil, false, false
+	s.leading, s.succeeded, s.lastErr, s.paused, s.unsentErr = leading, time.Now(), nil, false, false
 	s.metrics.leader.Set(number(leading))
 	s.metrics.stopped.Set(0)
 	s.metrics.paused.Set(0)
+	s.health.SetRole(map[bool]string{true: "leader", false: "standby"}[leading])
+	for _, condition := range []service.Condition{stalled, publishing, service.Kafka, paused} {
+		s.health.Set(condition, nil)
+	}
 	s.log.Info("leadership", "leading", leading)
 }
 
@@ -142,31 +118,6 @@ func (s *status) isLeading() bool {
 	return s.leading
 }
 
-// reached notes whether Postgres was, and logs its loss once and its return once.
-func (s *status) reached(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case err != nil && !s.lost:
-		s.log.Warn("postgres is lost; the relay waits for it", "error", err)
-	case err == nil && s.lost:
-		s.log.Info("postgres is back")
-	}
-	s.lost = err != nil
-}
-
-// standbyMissing notes the standbys that commits wait for. What is not on them is not published.
-func (s *status) standbyMissing(missing string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.missing, s.succeeded = missing, time.Now()
-	if missing != "" {
-		s.log.Warn("commits wait for a standby that is missing", "synchronous_standby_names", missing)
-	} else {
-		s.log.Info("commits no longer wait for a standby")
-	}
-}
-
 // unsent notes why Kafka did not take a wave. It counts as lost until the next step that succeeds, unless
 // it has answered with a refusal. A relay without anything to publish does not miss it.
 func (s *status) unsent(err error) {
@@ -174,38 +125,43 @@ func (s *status) unsent(err error) {
 	var stopped *stoppedError
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kafkaLost = !errors.As(err, &rejected) && !errors.As(err, &stopped)
+	s.unsentErr = !errors.As(err, &rejected) && !errors.As(err, &stopped)
 }
 
-// failed notes an error, and logs it unless it is only the last one's sequel.
+// failed notes why a step did not succeed.
 func (s *status) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var stopped *stoppedError
 	isStopped := errors.As(err, &stopped)
 	s.metrics.stopped.Set(number(isStopped))
+	s.lastErr = err
 	switch {
-	case isStopped && (s.trouble == nil || s.trouble.Error() != err.Error()):
-		s.log.Error(err.Error())
-	case !isStopped && s.trouble == nil:
-		s.log.Warn("publishing is interrupted, and tried again until it succeeds", "error", err)
+	case isStopped:
+		s.health.Set(stalled, err)
+		err = nil
+	case s.unsentErr:
+		s.health.Set(service.Kafka, err)
+		err = nil
 	}
-	s.trouble = err
+	s.health.Set(publishing, err)
 }
 
 // stepped notes a step that succeeded.
-func (s *status) stepped(published int, paused bool) {
+func (s *status) stepped(published int, isPaused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.trouble != nil {
-		s.log.Info("publishing goes on")
+	if s.lastErr != nil {
+		for _, condition := range []service.Condition{stalled, publishing, service.Kafka} {
+			s.health.Set(condition, nil)
+		}
 		s.metrics.stopped.Set(0)
 	}
-	s.succeeded, s.trouble, s.kafkaLost = time.Now(), nil, false
-	if s.paused != paused {
-		s.paused = paused
-		s.metrics.paused.Set(number(paused))
-		s.log.Info("an operator paused or resumed publishing", "paused", paused)
+	s.succeeded, s.lastErr, s.unsentErr = time.Now(), nil, false
+	if s.paused != isPaused {
+		s.paused = isPaused
+		s.metrics.paused.Set(number(isPaused))
+		s.health.Set(paused, errIf(isPaused, "ctl relay resume goes on"))
 	}
 	if published > 0 {
 		s.metrics.publishedRows.Add(float64(published))
@@ -213,67 +169,41 @@ func (s *status) stepped(published int, paused bool) {
 	}
 }
 
+func errIf(is bool, text string) error {
+	if is {
+		return errors.New(text)
+	}
+	return nil
+}
+
+// watch judges the relay once a second until ctx ends.
+func (s *status) watch(ctx context.Context) {
+	for service.Sleep(ctx, time.Second) {
+		s.judge(time.Now(), s.commits != nil && s.commits.Missing() != "")
+	}
+}
+
+// judge says whether the position of a leader can move: it stands still if no step has succeeded for a
+// while. That is nobody's fault while commits wait for a standby: what is not on it is not published.
+func (s *status) judge(now time.Time, standbyMissing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if standbyMissing {
+		s.succeeded = now
+	}
+	var stopped *stoppedError
+	switch {
+	case errors.As(s.lastErr, &stopped):
+	case s.leading && now.Sub(s.succeeded) > standstill:
+		s.health.Set(stalled, cmp.Or(s.lastErr, fmt.Errorf("no step has succeeded for %v", standstill)))
+	default:
+		s.health.Set(stalled, nil)
+	}
+}
+
 // took notes how long a phase of a wave took.
 func (s *status) took(phase string, d time.Duration) {
 	s.metrics.phaseSeconds[phase].Observe(d.Seconds())
-}
-
-// readiness is the answer of /readyz.
-type readiness struct {
-	Ready    bool     `json:"ready"`
-	Role     string   `json:"role"`
-	Degraded []string `json:"degraded"`
-	Reasons  []string `json:"reasons"`
-}
-
-// readiness: a standby is ready to take over; a leader is ready while its position can move.
-func (s *status) readiness(now time.Time) readiness {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := readiness{Role: "standby", Degraded: []string{}, Reasons: []string{}}
-	if s.lost && s.missing == "" {
-		r.Reasons = append(r.Reasons, "postgres is lost")
-	}
-	if len(s.pending) > 0 {
-		r.Reasons = append(r.Reasons, "migrations are pending: "+strings.Join(s.pending, " "))
-	}
-	if s.leading {
-		r.Role = "leader"
-		var stopped *stoppedError
-		if errors.As(s.trouble, &stopped) || now.Sub(s.succeeded) > standstill && s.missing == "" {
-			r.Reasons = append(r.Reasons, "the position does not move")
-		}
-	}
-	if s.draining {
-		r.Reasons = append(r.Reasons, "draining")
-	}
-	r.Ready = len(r.Reasons) == 0
-	if s.missing != "" {
-		r.Degraded = append(r.Degraded, "standby: commits wait for "+s.missing+" (synchronous_standby_names)")
-	}
-	if s.trouble != nil {
-		r.Degraded = append(r.Degraded, s.trouble.Error())
-	}
-	if s.paused {
-		r.Degraded = append(r.Degraded, "an operator paused publishing")
-	}
-	return r
-}
-
-// handler serves the admin port.
-func (s *status) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		ready := s.readiness(time.Now())
-		w.Header().Set("Content-Type", "application/json")
-		if !ready.Ready {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		_ = json.NewEncoder(w).Encode(ready)
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
-	return mux
 }
 
 func number(b bool) float64 {

@@ -4,63 +4,70 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 func TestReadinessTellsTheTruth(t *testing.T) {
 	t.Parallel()
+	none := []string{}
+	still := func(s *status) { s.succeeded = time.Now().Add(-2 * standstill) }
 	for _, test := range []struct {
-		name string
-		set  func(s *status)
-		code int
-		body string
+		name           string
+		set            func(s *status)
+		standbyMissing bool
+		want           service.State
 	}{
-		{"a standby is ready", func(*status) {}, 200, `{"ready":true,"role":"standby","degraded":[],"reasons":[]}`},
+		{"a standby is ready", func(*status) {}, false, service.State{Ready: true, Role: "standby", Degraded: none, Reasons: none}},
+		{"a leader is ready", func(s *status) { s.lead(true) }, false, service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none}},
 		{
-			"a standby without Postgres is not", func(s *status) { s.reached(errors.New("gone")) }, 503,
-			`{"ready":false,"role":"standby","degraded":[],"reasons":["postgres is lost"]}`,
+			"one error does not matter", func(s *status) { s.lead(true); s.failed(errors.New("e")) }, false,
+			service.State{Ready: true, Role: "leader", Degraded: []string{"publishing: e"}, Reasons: none},
 		},
 		{
-			"one that waits for migrations is not", func(s *status) { s.migrations([]string{"1_first.sql", "2_second.sql"}) }, 503,
-			`{"ready":false,"role":"standby","degraded":[],"reasons":["migrations are pending: 1_first.sql 2_second.sql"]}`,
+			"nor does one of Kafka", func(s *status) { s.lead(true); s.unsent(errors.New("e")); s.failed(errors.New("e")) }, false,
+			service.State{Ready: true, Role: "leader", Degraded: []string{"kafka: e"}, Reasons: none},
 		},
 		{
-			"one without Postgres' standby is: that is told", func(s *status) { s.standbyMissing("a"); s.reached(errors.New("unconfirmed")) }, 200,
-			`{"ready":true,"role":"standby","degraded":["standby: commits wait for a (synchronous_standby_names)"],"reasons":[]}`,
-		},
-		{"one that ends is not", func(s *status) { s.drain() }, 503, `{"ready":false,"role":"standby","degraded":[],"reasons":["draining"]}`},
-		{"a leader is ready", func(s *status) { s.lead(true) }, 200, `{"ready":true,"role":"leader","degraded":[],"reasons":[]}`},
-		{
-			"one error does not matter", func(s *status) { s.lead(true); s.failed(errors.New("e")) }, 200,
-			`{"ready":true,"role":"leader","degraded":["e"],"reasons":[]}`,
-		},
-		{"a leader that stands still is not", func(s *status) {
-			s.lead(true)
-			s.failed(errors.New("e"))
-			s.succeeded = time.Now().Add(-2 * standstill)
-		}, 503, `{"ready":false,"role":"leader","degraded":["e"],"reasons":["the position does not move"]}`},
-		{
-			"a leader that waits for an operator is not", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}) }, 503,
-			`{"ready":false,"role":"leader","degraded":["stopped"],"reasons":["the position does not move"]}`,
+			"a leader that stands still is not", func(s *status) { s.lead(true); s.failed(errors.New("e")); still(s) }, false,
+			service.State{Role: "leader", Degraded: []string{"publishing: e"}, Reasons: []string{"the position does not move: e"}},
 		},
 		{
-			"a step that succeeds ends that", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.stepped(1, false) }, 200,
-			`{"ready":true,"role":"leader","degraded":[],"reasons":[]}`,
+			"not even without an error", func(s *status) { s.lead(true); still(s) }, false,
+			service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: no step has succeeded for 5s"}},
 		},
 		{
-			"a paused leader is ready", func(s *status) { s.lead(true); s.stepped(0, true) }, 200,
-			`{"ready":true,"role":"leader","degraded":["an operator paused publishing"],"reasons":[]}`,
+			"while a standby is missing it is", func(s *status) { s.lead(true); still(s) }, true,
+			service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none},
+		},
+		{
+			"a leader that waits for an operator is not", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}) }, false,
+			service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: stopped"}},
+		},
+		{
+			"a step that succeeds ends that", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.stepped(1, false) }, false,
+			service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none},
+		},
+		{
+			"a paused leader is ready", func(s *status) { s.lead(true); s.stepped(0, true) }, false,
+			service.State{Ready: true, Role: "leader", Degraded: []string{"an operator paused publishing: ctl relay resume goes on"}, Reasons: none},
+		},
+		{
+			"a leader that leads no more has no problems of one", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.lead(false) }, false,
+			service.State{Ready: true, Role: "standby", Degraded: none, Reasons: none},
 		},
 	} {
 		s := newStatus(slog.New(slog.DiscardHandler))
+		s.health.Started()
 		test.set(s)
-		recorder := httptest.NewRecorder()
-		s.handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/readyz", nil))
-		if body := strings.TrimSpace(recorder.Body.String()); recorder.Code != test.code || body != test.body {
-			t.Errorf("%s: %d %s, want %d %s", test.name, recorder.Code, body, test.code, test.body)
+		s.judge(time.Now(), test.standbyMissing)
+		if diff := cmp.Diff(test.want, s.health.State()); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
 		}
 	}
 }
@@ -72,27 +79,31 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 	s.lead(true)
 	for range 3 {
 		s.failed(errors.New("e"))
-		s.reached(errors.New("gone"))
 	}
-	s.reached(nil)
 	s.stepped(1, false)
 	s.stepped(1, false)
-	if lines := strings.Count(text.String(), "\n"); lines != 5 {
+	if lines := strings.Count(text.String(), "\n"); lines != 3 {
 		t.Errorf("%d lines:\n%s", lines, &text)
 	}
 }
 
-func TestMetricsAreServed(t *testing.T) {
+func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s := newStatus(slog.New(slog.DiscardHandler))
 	s.lead(true)
 	s.stepped(7, false)
-	s.migrations([]string{"1_first.sql"})
-	recorder := httptest.NewRecorder()
-	s.handler().ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
-	for _, want := range []string{"wallet_relay_leader 1", "wallet_relay_published_rows_total 7", "wallet_relay_wave_rows_count 1", "wallet_relay_oldest_waiting_seconds 0", "wallet_ready 0", "wallet_migrations_pending 1", `wallet_dependency_up{dependency="postgres"} 1`, `wallet_dependency_up{dependency="kafka"} 1`} {
-		if !strings.Contains(recorder.Body.String(), want+"\n") {
-			t.Errorf("no %q", want)
+	families, err := s.metrics.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		metric := family.GetMetric()[0]
+		got[family.GetName()] = metric.GetGauge().GetValue() + metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+	}
+	for name, want := range map[string]float64{"wallet_relay_leader": 1, "wallet_relay_published_rows_total": 7, "wallet_relay_wave_rows": 1, "wallet_relay_stopped": 0} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
 		}
 	}
 }

@@ -3,71 +3,33 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"strings"
-	"sync/atomic"
-	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
-// tracing follows the rows whose headers name a trace: publishing is a span of it, which the message
+// tracer follows the rows whose headers name a trace: publishing is a span of it, which the message
 // names in its turn. A wave has a trace of its own, linked with those of its messages. nil is tracing
 // that is off; then a row's headers become the message's as they are.
-type tracing struct {
+type tracer struct {
 	messages trace.Tracer // takes those that the api has taken
 	waves    trace.Tracer // takes all that it is asked for: those with such a message
-	end      func()       // sends what is left
 }
 
-// traceContext is how a trace is named across processes (W3C Trace Context).
-var traceContext propagation.TraceContext
-
-// newTracing reads further OTEL_ variables itself, as every program with OpenTelemetry does.
-func newTracing(ctx context.Context, sampler sdktrace.Sampler, log *slog.Logger) (*tracing, error) {
-	exporter, err := otlptracehttp.New(ctx)
-	if err != nil {
-		return nil, err
+func newTracer(t *tracing.Tracers) *tracer {
+	if t == nil {
+		return nil
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "wallet-relay")), resource.WithFromEnv())
-	if err != nil {
-		return nil, err
-	}
-	var said atomic.Bool
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		if !said.Swap(true) {
-			log.Warn("traces cannot be sent", "error", err)
-		}
-	}))
-	spans := sdktrace.NewBatchSpanProcessor(exporter)
-	tracer := func(options ...sdktrace.TracerProviderOption) trace.Tracer {
-		options = append(options, sdktrace.WithSpanProcessor(spans), sdktrace.WithResource(about))
-		return sdktrace.NewTracerProvider(options...).Tracer("wallet")
-	}
-	messages := []sdktrace.TracerProviderOption{}
-	if sampler != nil {
-		messages = append(messages, sdktrace.WithSampler(sampler))
-	}
-	return &tracing{
-		messages: tracer(messages...),
-		waves:    tracer(sdktrace.WithSampler(sdktrace.AlwaysSample())),
-		end: func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
-			defer cancel()
-			_ = spans.Shutdown(ctx)
-		},
-	}, nil
+	return &tracer{messages: t.Chosen, waves: t.All}
 }
 
 // wave begins the spans of a wave and of its messages that have a trace; nil if none has.
-func (t *tracing) wave(messages []message) (wave trace.Span) {
+func (t *tracer) wave(messages []message) (wave trace.Span) {
 	if t == nil {
 		return nil
 	}
@@ -121,13 +83,13 @@ func parentOf(headers string) trace.SpanContext {
 		Traceparent string `json:"traceparent"`
 	}
 	_ = json.Unmarshal([]byte(headers), &fields) // what is wrong with them, publishing says
-	ctx := traceContext.Extract(context.Background(), propagation.MapCarrier{"traceparent": fields.Traceparent})
+	ctx := tracing.Context.Extract(context.Background(), propagation.MapCarrier{"traceparent": fields.Traceparent})
 	return trace.SpanContextFromContext(ctx)
 }
 
 // traceparent names a span in a message's header.
 func traceparent(span trace.Span) []byte {
 	carrier := propagation.MapCarrier{}
-	traceContext.Inject(trace.ContextWithSpan(context.Background(), span), carrier)
+	tracing.Context.Inject(trace.ContextWithSpan(context.Background(), span), carrier)
 	return []byte(carrier["traceparent"])
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -28,10 +28,10 @@ func upkeep(ctx context.Context, pool *pgxpool.Pool, relay string, retention tim
 	low := int64(0)
 	var work sync.WaitGroup
 	work.Go(func() {
-		repeat(ctx, "measuring the backlog", status.log, func() error { return measureBacklog(ctx, pool, relay, status) })
+		repeat(ctx, status.health, measuring, func() error { return measureBacklog(ctx, pool, relay, status) })
 	})
 	work.Go(func() {
-		repeat(ctx, "deleting old outbox rows", status.log, func() (err error) {
+		repeat(ctx, status.health, deleting, func() (err error) {
 			if !status.isLeading() {
 				return nil
 			}
@@ -45,13 +45,11 @@ func upkeep(ctx context.Context, pool *pgxpool.Pool, relay string, retention tim
 }
 
 // repeat runs fn every upkeepInterval until ctx ends.
-func repeat(ctx context.Context, what string, log *slog.Logger, fn func() error) {
-	for lost := false; sleep(ctx, upkeepInterval); {
-		err := fn()
-		if err != nil && !lost && ctx.Err() == nil {
-			log.Warn(what+" is interrupted, and tried again until it succeeds", "error", err)
+func repeat(ctx context.Context, health *service.Health, failing service.Condition, fn func() error) {
+	for service.Sleep(ctx, upkeepInterval) {
+		if err := fn(); ctx.Err() == nil {
+			health.Set(failing, err)
 		}
-		lost = err != nil
 	}
 }
 

@@ -49,7 +49,7 @@ func TestARefusalIsToldWithoutAnyWrite(t *testing.T) {
 	c := newTestCache(t, r.addr).watched(t)
 	degraded := func(part string) func() string {
 		return func() string {
-			if got, _ := c.health.state(); !strings.Contains(strings.Join(got, "; "), part) || part == "" && len(got) > 0 {
+			if got := c.health.State().Degraded; !strings.Contains(strings.Join(got, "; "), part) || part == "" && len(got) > 0 {
 				return fmt.Sprintf("degraded: %q", got)
 			}
 			return ""

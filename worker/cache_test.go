@@ -11,13 +11,14 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // testCache is a worker's way to Redis, and a reader's.
 type testCache struct {
 	*walletcache.Guard
 	client redis.UniversalClient
-	health *health
+	health *service.Health
 }
 
 func newTestCache(t testing.TB, addr string) testCache {
@@ -27,7 +28,7 @@ func newTestCache(t testing.TB, addr string) testCache {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	health := newHealth(discard)
+	health := testHealth()
 	return testCache{newCache(client, health, newMetrics()), client, health}
 }
 

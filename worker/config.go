@@ -2,113 +2,68 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"log/slog"
 	"maps"
-	"net"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
-	"github.com/legendary-wallet/legendary-wallet/db"
-	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/service"
+	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
 type config struct {
 	database      *pgxpool.Config
 	redis         redis.UniversalClient
 	kafka         kafka.ConfigMap
+	client        *kafka.Consumer // of kafka
 	topic         string
 	adminAddr     string
-	logLevel      slog.Level
 	batchInterval time.Duration // least time between the starts of two transactions of a partition
 	batchSize     int           // messages that start a transaction early
 	sweepAfter    time.Duration // age from which an operation should have been applied
-	traced        bool
-	sampler       sdktrace.Sampler // nil: as OTEL_TRACES_SAMPLER says
+	tracing       tracing.Settings
 }
 
-// parseConfig reads the environment. Its error names every setting that is wrong.
-func parseConfig(environ []string) (config, error) {
-	env := map[string]string{}
-	for _, entry := range environ {
-		name, value, _ := strings.Cut(entry, "=")
-		env[name] = value
+func parseConfig(env *service.Env) config {
+	c := config{
+		database: service.DatabaseURL(env),
+		redis:    service.RedisURL(env),
+		topic:    service.Topic(env),
 	}
-	given := maps.Clone(env)
-	mistakes := readFiles(env)
-	text := func(name, fallback string) string {
-		if value := env[name]; value != "" {
-			return value
-		}
-		if fallback == "" && given[name+"_FILE"] == "" {
-			mistakes = append(mistakes, fmt.Errorf("%s is required", name))
-		}
-		return fallback
-	}
-	check := func(name string, err error) {
-		if err != nil && env[name] != "" {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
-		}
-	}
-	address := func(name, fallback string) string {
-		value := text(name, fallback)
-		_, port, err := net.SplitHostPort(value)
-		if err == nil {
-			_, err = net.LookupPort("tcp", port)
-		}
-		check(name, err)
-		return value
-	}
-	duration := func(name string, fallback, least time.Duration) time.Duration {
-		value, err := time.ParseDuration(text(name, fallback.String()))
-		if err == nil && value < least {
-			err = fmt.Errorf("%v is less than %v", value, least)
-		}
-		check(name, err)
-		return value
-	}
-
-	var c config
-	var err error
-	c.database, err = db.Config(text("DATABASE_URL", ""))
-	check("DATABASE_URL", err)
-	c.redis, err = walletcache.Open(text("REDIS_URL", ""))
-	check("REDIS_URL", err)
-	c.topic = text("TOPIC", "wallet-operations")
+	brokers := service.Brokers(env)
+	rdkafka := service.Librdkafka(env)
+	group := env.String("KAFKA_GROUP", "wallet-worker", "The consumer group: all workers of one database have the same.")
+	instance := env.Optional("GROUP_INSTANCE_ID", "worker-1",
+		`A name that stays with this worker over restarts, and no other has: it gets its partitions back at
+		once. Without one they stand still for up to 10 s after a crash. (Not passed on by docker compose.)`)
 	var fixed []string
-	c.kafka, fixed = kafkaConfig(env, text("KAFKA_BROKERS", ""), text("KAFKA_GROUP", "wallet-worker"), env["GROUP_INSTANCE_ID"])
-	for _, name := range fixed {
-		check(name, errors.New("is set by the worker itself"))
+	c.kafka, fixed = kafkaConfig(rdkafka, brokers, group, instance)
+	for _, property := range fixed {
+		env.Check(service.PropertySetting(property), errors.New("is set by the worker itself"))
 	}
-	c.traced = env["OTEL_EXPORTER_OTLP_ENDPOINT"] != ""
-	ratio, err := strconv.ParseFloat(text("OTEL_TRACES_SAMPLER_ARG", "0.01"), 64)
-	check("OTEL_TRACES_SAMPLER_ARG", err)
-	if env["OTEL_TRACES_SAMPLER"] == "" {
-		c.sampler = sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))
+	if brokers != "" || len(rdkafka) > 0 {
+		var err error
+		if c.client, err = kafka.NewConsumer(&c.kafka); err != nil {
+			env.Check("KAFKA_BROKERS, KAFKA_GROUP, GROUP_INSTANCE_ID or RDKAFKA_*", err)
+		}
 	}
-	c.adminAddr = address("ADMIN_ADDR", "127.0.0.1:9082")
-	check("LOG_LEVEL", c.logLevel.UnmarshalText([]byte(text("LOG_LEVEL", "info"))))
-	c.batchInterval = duration("BATCH_INTERVAL", 100*time.Millisecond, 0)
-	c.sweepAfter = duration("SWEEP_AFTER", 30*time.Second, time.Second)
-	c.batchSize, err = strconv.Atoi(text("BATCH_SIZE", "2000"))
-	if err == nil && (c.batchSize < 1 || c.batchSize > maxOperations) {
-		err = fmt.Errorf("%d is not in 1…%d", c.batchSize, maxOperations)
-	}
-	check("BATCH_SIZE", err)
-	return c, errors.Join(mistakes...)
+	c.batchInterval = env.Duration("BATCH_INTERVAL", 100*time.Millisecond, 0,
+		`The least time between the starts of two transactions of a partition: operations that arrive
+		meanwhile share one. One that comes after a quiet time is applied at once. 0 for no pause.`)
+	c.batchSize = env.Int("BATCH_SIZE", 2000, 1, maxOperations, "As many messages start a transaction early.")
+	c.sweepAfter = env.Duration("SWEEP_AFTER", 30*time.Second, time.Second,
+		"The age at which an operation that no message told of is looked for in the database.")
+	c.adminAddr = service.AdminAddr(env, "127.0.0.1:9082")
+	c.tracing = tracing.Read(env)
+	return c
 }
 
-// kafkaConfig lets RDKAFKA_* set any librdkafka property (RDKAFKA_SASL_USERNAME is sasl.username),
-// so that security needs no code here. It names those of them that it does not take: what the
-// worker's promises rest on, and what has a setting of its own.
-func kafkaConfig(env map[string]string, brokers, group, instance string) (properties kafka.ConfigMap, fixed []string) {
+// kafkaConfig adds what the operator says of librdkafka's properties, so that security needs no code
+// here. It names those of them that it does not take: what the worker's promises rest on, and what has a
+// setting of its own.
+func kafkaConfig(given map[string]string, brokers, group, instance string) (properties kafka.ConfigMap, fixed []string) {
 	properties = kafka.ConfigMap{
 		"client.id": "wallet-worker",
 		// A dead worker's wallets stand still until its session ends.
@@ -144,39 +99,13 @@ func kafkaConfig(env map[string]string, brokers, group, instance string) (proper
 	if instance != "" {
 		own["group.instance.id"] = instance
 	}
-	for name, value := range env {
-		property, found := strings.CutPrefix(name, "RDKAFKA_")
-		property = strings.ToLower(strings.ReplaceAll(property, "_", "."))
-		if _, taken := own[property]; found && taken {
-			fixed = append(fixed, name)
-		} else if found {
+	for property, value := range given {
+		if _, taken := own[property]; taken {
+			fixed = append(fixed, property)
+		} else {
 			properties[property] = value
 		}
 	}
 	maps.Copy(properties, own)
 	return properties, fixed
-}
-
-// readFiles gives the settings that are secrets their values from files: NAME_FILE says which.
-func readFiles(env map[string]string) (mistakes []error) {
-	for name, path := range env {
-		setting, isFile := strings.CutSuffix(name, "_FILE")
-		if !isFile || path == "" || setting != "DATABASE_URL" && setting != "REDIS_URL" && !strings.HasPrefix(setting, "RDKAFKA_") {
-			continue
-		}
-		text, err := os.ReadFile(path)
-		value := strings.TrimSpace(string(text))
-		switch {
-		case err == nil && env[setting] != "":
-			err = fmt.Errorf("is set, and %s too", setting)
-		case err == nil && value == "":
-			err = errors.New("is an empty file")
-		}
-		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
-		}
-		env[setting] = value
-		delete(env, name)
-	}
-	return mistakes
 }

@@ -3,25 +3,27 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/redis/go-redis/v9"
 )
 
 var required = []string{"DATABASE_URL=postgres://worker@db/wallet", "REDIS_URL=redis://redis:6379/0", "KAFKA_BROKERS=kafka:9092"}
 
+func configOf(environ []string) (config, error) {
+	env := service.NewEnv(environ)
+	return parseConfig(env), env.Err()
+}
+
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	c, err := parseConfig(append(required, "RDKAFKA_SASL_USERNAME=worker", "BATCH_INTERVAL=0s"))
+	c, err := configOf(append(required, "RDKAFKA_SASL_USERNAME=worker", "BATCH_INTERVAL=0s"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,85 +54,13 @@ func TestEveryWrongSettingIsNamedAtOnce(t *testing.T) {
 		"several at once": {[]string{"RDKAFKA_NO_SUCH_THING=1"}, []string{"DATABASE_URL", "no.such.thing"}},
 	} {
 		var log bytes.Buffer
-		if code := run(context.Background(), test.environ, &log); code != 2 {
+		if code := program.Start(context.Background(), test.environ, &log); code != 2 {
 			t.Errorf("%s: exit code %d, want 2", fact, code)
 		}
 		for _, name := range test.named {
 			if !strings.Contains(log.String(), name) {
 				t.Errorf("%s: %s is not named: %s", fact, name, log.String())
 			}
-		}
-	}
-}
-
-func TestReadiness(t *testing.T) {
-	t.Parallel()
-	var log bytes.Buffer
-	h := newHealth(testLog(&log))
-	server := adminHandler(h, newMetrics())
-	type answer struct {
-		Ready             bool
-		Degraded, Reasons []string
-	}
-	get := func() (int, answer) {
-		w := httptest.NewRecorder()
-		server.ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
-		var a answer
-		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
-			t.Fatal(err)
-		}
-		return w.Code, a
-	}
-	for _, step := range []struct {
-		fact string
-		do   func()
-		code int
-		want answer
-	}{
-		{"while it starts", func() {}, 503, answer{false, []string{}, []string{"starting"}}},
-		{"started", h.started, 200, answer{true, []string{}, []string{}}},
-		{"Redis is away", func() { h.degrade("redis", context.DeadlineExceeded) }, 200, answer{true, []string{"redis: context deadline exceeded"}, []string{}}},
-		{"a partition fails", func() { h.fail("partition 3", errUnexpected) }, 503, answer{false, []string{"redis: context deadline exceeded"}, []string{"partition 3: unexpected"}}},
-		{"it goes on failing", func() { h.fail("partition 3", errUnexpected) }, 503, answer{false, []string{"redis: context deadline exceeded"}, []string{"partition 3: unexpected"}}},
-		{"all is well", func() { h.ok("partition 3"); h.ok("redis"); h.ok("postgres") }, 200, answer{true, []string{}, []string{}}},
-		{"it is told to end", h.drain, 503, answer{false, []string{}, []string{"draining"}}},
-	} {
-		step.do()
-		if code, got := get(); code != step.code || !cmp.Equal(got, step.want) {
-			t.Errorf("%s: %d %s", step.fact, code, cmp.Diff(step.want, got))
-		}
-	}
-	if n := strings.Count(log.String(), "\n"); n != 4 {
-		t.Errorf("%d lines for two problems that begin and end, want 4:\n%s", n, log.String())
-	}
-}
-
-func TestADependencyIsUpUnlessAnyOfItsUsesHasAProblem(t *testing.T) {
-	t.Parallel()
-	h, m := newHealth(discard), newMetrics()
-	m.tell(h)
-	up := func() string {
-		w := httptest.NewRecorder()
-		adminHandler(h, m).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-		return strings.Join(regexp.MustCompile(`(?m)^wallet_(?:ready|dependency_up).*$`).FindAllString(w.Body.String(), -1), "\n")
-	}
-	says := func(kafka, postgres, redis, ready int) string {
-		return fmt.Sprintf("wallet_dependency_up{dependency=\"kafka\"} %d\nwallet_dependency_up{dependency=\"postgres\"} %d\nwallet_dependency_up{dependency=\"redis\"} %d\nwallet_ready %d",
-			kafka, postgres, redis, ready)
-	}
-	for _, step := range []struct {
-		fact string
-		do   func()
-		want string
-	}{
-		{"while it starts", func() {}, says(1, 1, 1, 0)},
-		{"started", h.started, says(1, 1, 1, 1)},
-		{"it cannot sweep", func() { h.degrade("postgres for sweeping", errUnexpected) }, says(1, 0, 1, 1)},
-		{"Kafka is away", func() { h.degrade("kafka", errUnexpected) }, says(0, 0, 1, 1)},
-		{"a partition fails", func() { h.ok("kafka"); h.ok("postgres for sweeping"); h.fail("partition 3", errUnexpected) }, says(1, 1, 1, 0)},
-	} {
-		if step.do(); up() != step.want {
-			t.Errorf("%s:\n%s\nwant\n%s", step.fact, up(), step.want)
 		}
 	}
 }
@@ -172,27 +102,16 @@ func TestSecretsComeFromFiles(t *testing.T) {
 		return path
 	}
 	database, redisURL, password := file("postgres://worker:s3cret@db/wallet\n"), file("redis://:s3cret@redis/1"), file("s3cret\n")
-	c, err := parseConfig([]string{"DATABASE_URL_FILE=" + database, "REDIS_URL_FILE=" + redisURL, "KAFKA_BROKERS=kafka:9092", "RDKAFKA_SASL_PASSWORD_FILE=" + password})
+	c, err := configOf([]string{"DATABASE_URL_FILE=" + database, "REDIS_URL_FILE=" + redisURL, "KAFKA_BROKERS=kafka:9092", "RDKAFKA_SASL_PASSWORD_FILE=" + password})
 	if err != nil || c.database.ConnConfig.Password != "s3cret" || c.redis.(*redis.Client).Options().Password != "s3cret" || c.kafka["sasl.password"] != "s3cret" {
 		t.Errorf("%v %+v", err, c)
-	}
-	// One mistake, one line.
-	for want, environ := range map[string][]string{
-		"DATABASE_URL_FILE: is set, and DATABASE_URL too":                      append(required, "DATABASE_URL_FILE="+database),
-		"RDKAFKA_SASL_PASSWORD_FILE: open /nowhere: no such file or directory": append(required, "RDKAFKA_SASL_PASSWORD_FILE=/nowhere"),
-		"DATABASE_URL_FILE: is an empty file":                                  append(required[1:], "DATABASE_URL_FILE="+file("\n")),
-		"REDIS_URL_FILE: open /nowhere: no such file or directory":             {required[0], required[2], "REDIS_URL_FILE=/nowhere"},
-	} {
-		if _, err := parseConfig(environ); err == nil || err.Error() != want {
-			t.Errorf("%q, want %q", err, want)
-		}
 	}
 }
 
 func TestAMistakeInAURLDoesNotTellItsPassword(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"%s://worker:s3cret/s3cret@host/0", "%s://worker:s3cret@host:port/0", "%s://worker:s3cret@ho st/0", "worker:s3cret@host %s"} {
-		_, err := parseConfig([]string{"DATABASE_URL=" + fmt.Sprintf(url, "postgres"), "REDIS_URL=" + fmt.Sprintf(url, "redis"), "KAFKA_BROKERS=k:1"})
+		_, err := configOf([]string{"DATABASE_URL=" + fmt.Sprintf(url, "postgres"), "REDIS_URL=" + fmt.Sprintf(url, "redis"), "KAFKA_BROKERS=k:1"})
 		if err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", url, err)
 		}

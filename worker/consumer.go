@@ -13,6 +13,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -25,9 +26,6 @@ const (
 
 	stopTimeout  = 3 * time.Second // for running transactions
 	closeTimeout = 1500 * time.Millisecond
-
-	offsetCommit = "offset commit" // a problem's name
-	assignment   = "assignment"    // another's
 )
 
 // consumer reads the topic as a member of the group. Its poll loop never waits for the database; it
@@ -39,10 +37,11 @@ type consumer struct {
 	size     int
 	commits  *db.Commits
 	applier  *applier
-	health   *health
+	health   *service.Health
 	metrics  *metrics
-	tracing  *tracing
+	tracer   *tracer
 	log      *slog.Logger
+	repeats  *service.Repeats // what may come with every message
 
 	paused map[int32]*partition // only the poll loop uses it
 
@@ -91,14 +90,14 @@ func (c *consumer) poll() error {
 			return fmt.Errorf("kafka client: %w", event)
 		}
 		if !c.vanished.Load() || !aboutPartition(event) {
-			c.health.degrade("kafka", event)
+			c.health.Set(service.Kafka, event)
 		}
 	case kafka.OffsetsCommitted:
 		// Messages whose offsets are not committed may come again, which does no harm.
 		if event.Error != nil {
-			c.health.degrade(offsetCommit, event.Error)
+			c.health.Set(offsetCommit, event.Error)
 		} else {
-			c.health.ok(offsetCommit)
+			c.health.Set(offsetCommit, nil)
 		}
 	}
 	c.resume()
@@ -137,10 +136,10 @@ func (c *consumer) receive(m *kafka.Message) {
 	decoded, err := decode(m.Value)
 	if err != nil {
 		c.metrics.unparseable.Inc()
-		c.log.Error("unparseable message", "topic", c.topic, "partition", p.number, "offset", m.TopicPartition.Offset, "error", err)
+		c.repeats.Log(slog.LevelError, "unparseable message", "topic", c.topic, "partition", p.number, "offset", m.TopicPartition.Offset, "error", err)
 	}
 	offset := int64(m.TopicPartition.Offset)
-	queued := p.queue.add(received{decoded, offset, c.tracing.parent(m.Headers)})
+	queued := p.queue.add(received{decoded, offset, c.tracer.parent(m.Headers)})
 	p.polled.Store(offset + 1)
 	if queued >= maxQueued && !p.paused.Load() {
 		if err := c.client.Pause(c.place(p.number)); err == nil {
@@ -165,7 +164,7 @@ func (c *consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "partitions", numbers(event.Partitions))
 		// What could not be committed as a member of before comes again, to whoever has it now.
-		c.health.ok(offsetCommit)
+		c.health.Set(offsetCommit, nil)
 		c.assign(event.Partitions)
 		return client.IncrementalAssign(event.Partitions)
 	case kafka.RevokedPartitions:
@@ -211,7 +210,7 @@ func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
 	}
 	c.stop(revoked, timeout)
 	for _, p := range revoked {
-		c.health.ok(partitionName(p.number))
+		c.health.Set(blocked(p.number), nil)
 	}
 }
 
@@ -265,27 +264,26 @@ func (c *consumer) store(number int32) func(next int64) {
 
 // report tells health and metrics why a partition cannot apply its messages, or that it can.
 func (c *consumer) report(number int32) func(err error) {
-	name := partitionName(number)
+	condition := blocked(number)
 	return func(err error) {
 		switch cause := causeOf(err); {
 		case err == nil:
-			c.health.ok(name)
-			c.health.ok("postgres")
+			c.health.Set(condition, nil)
+			c.health.Set(service.Postgres, nil)
 			return
 		case cause == connection && c.commits.Missing() != "": // that is the reason, and told
 		case cause == connection:
-			c.health.degrade("postgres", err)
+			c.health.Set(service.Postgres, err)
 		case cause == conflict:
-			c.health.degrade(name, err)
+			c.health.Set(condition, err)
 		default:
-			c.health.fail(name, err)
+			condition := condition
+			condition.NotReady = true
+			c.health.Set(condition, err)
 		}
 		c.metrics.databaseErrors.WithLabelValues(string(causeOf(err))).Inc()
 	}
 }
-
-// partitionName is what a partition's problems are known by.
-func partitionName(number int32) string { return fmt.Sprintf("partition %d", number) }
 
 func (c *consumer) partition(number int32) *partition {
 	c.mu.Lock()

@@ -15,11 +15,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // A store is a test's database, with what the api does to it.
@@ -243,6 +245,9 @@ func (s *store) waitCommitted(k *topic, n int64) {
 	})
 }
 
+// testHealth is of a worker that says nothing.
+func testHealth() *service.Health { return service.NewHealth(discard, prometheus.NewRegistry()) }
+
 // A worker that runs within the test.
 type running struct {
 	testing.TB
@@ -261,7 +266,7 @@ func (s *store) startWorker(k *topic, settings ...string) *running {
 	environ := s.environ(k, settings...)
 	go func() {
 		defer close(w.done)
-		w.code = run(ctx, environ, w.log)
+		w.code = program.Start(ctx, environ, w.log)
 	}()
 	s.Cleanup(func() {
 		w.stop()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -55,7 +57,7 @@ const unknownOffset = -1
 
 func newPartition(number int32, queue *queue, applier *applier, store func(next int64), report func(err error)) *partition {
 	p := &partition{
-		number: number, queue: queue, applier: applier, store: store, report: report, took: func(int, time.Duration) {}, sleep: sleep,
+		number: number, queue: queue, applier: applier, store: store, report: report, took: func(int, time.Duration) {}, sleep: func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },
 		next: unknownOffset, done: make(chan struct{}),
 	}
 	p.polled.Store(unknownOffset)

@@ -18,6 +18,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // ledger connects as the worker; parameters are added to the connection string.
@@ -504,7 +505,7 @@ func TestKilledBackendsLoseNothing(t *testing.T) {
 	s := newStore(t)
 	wallets := []uuid.UUID{s.wallet(), s.wallet(), s.wallet()}
 	b := newBench(s.ledger())
-	b.sleep = func(ctx context.Context, _ time.Duration) { sleep(ctx, 5*time.Millisecond) }
+	b.sleep = func(ctx context.Context, _ time.Duration) { service.Sleep(ctx, 5*time.Millisecond) }
 	killer := s.Database.Conn(t)
 	stop := make(chan struct{})
 	killed := make(chan int)

@@ -9,28 +9,27 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // recorder tells the rest of the world what a transaction has done: Redis, the metrics and the log.
 type recorder struct {
 	cache   *walletcache.Guard
 	metrics *metrics
-	tracing *tracing
-	log     *slog.Logger
-
-	sweptAt time.Time // of the last line about a sweep; only the sweeper uses it
+	tracer  *tracer
+	log     *service.Repeats
 }
 
 // batch records a transaction for messages.
 func (r *recorder) batch(_ context.Context, done plan, messages []received) {
 	committed := time.Now()
 	r.transaction(done, committed)
-	r.tracing.applied(done, messages, committed, time.Now())
+	r.tracer.applied(done, messages, committed, time.Now())
 	unnamed, forked := compare(messages, done.applied)
 	r.metrics.gapsHealed.Add(float64(unnamed))
 	r.metrics.forked.Add(float64(len(forked)))
 	for _, m := range forked {
-		r.log.Error("forked history: the message names another operation than the database has",
+		r.log.Log(slog.LevelError, "forked history: the message names another operation than the database has",
 			"wallet", m.walletID, "sequence", m.sequence, "operation", m.operationID, "offset", m.offset)
 	}
 }
@@ -39,12 +38,11 @@ func (r *recorder) batch(_ context.Context, done plan, messages []received) {
 func (r *recorder) sweep(_ context.Context, done plan, traced []received) {
 	committed := time.Now()
 	r.transaction(done, committed)
-	r.tracing.applied(done, traced, committed, time.Now())
+	r.tracer.applied(done, traced, committed, time.Now())
 	r.metrics.swept.Add(float64(len(done.applied)))
 	r.metrics.sweptWallets.Add(float64(len(done.advances.Ids)))
-	if len(done.applied) > 0 && time.Since(r.sweptAt) > time.Minute {
-		r.sweptAt = time.Now()
-		r.log.Warn("sweeping operations that Kafka did not bring in time", "operations", len(done.applied), "wallet", done.advances.Ids[0])
+	if len(done.applied) > 0 {
+		r.log.Log(slog.LevelWarn, "sweeping operations that Kafka did not bring in time", "operations", len(done.applied), "wallet", done.advances.Ids[0])
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -39,8 +40,8 @@ type sweeper struct {
 	applier  *applier
 	topic    string
 	distance time.Duration // age from which an operation should have been applied
-	health   *health
-	tracing  *tracing
+	health   *service.Health
+	tracer   *tracer
 	log      *slog.Logger
 
 	outboxID int64                     // the rows up to it are done
@@ -56,16 +57,16 @@ type sweeper struct {
 
 // run sweeps until ctx ends, while no other worker does.
 func (s *sweeper) run(ctx context.Context) {
-	for ; ctx.Err() == nil; sleep(ctx, time.Second) {
+	for ; ctx.Err() == nil; service.Sleep(ctx, time.Second) {
 		err := s.hold(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err == nil:
 			s.works()
 		case causeOf(err) == connection:
-			s.health.degrade("postgres for sweeping", err)
+			s.health.Set(sweepAlone, err)
 		default:
-			s.health.degrade("sweep", err)
+			s.health.Set(sweeping, err)
 		}
 	}
 }
@@ -88,7 +89,7 @@ func (s *sweeper) hold(ctx context.Context) error {
 			return fmt.Errorf("find start: %w", err)
 		}
 	}
-	for ; ctx.Err() == nil; sleep(ctx, sweepInterval) {
+	for ; ctx.Err() == nil; service.Sleep(ctx, sweepInterval) {
 		for more := true; more; {
 			if more, err = s.sweepOutbox(ctx, q); err != nil {
 				return fmt.Errorf("sweep outbox: %w", err)
@@ -103,8 +104,8 @@ func (s *sweeper) hold(ctx context.Context) error {
 }
 
 func (s *sweeper) works() {
-	s.health.ok("postgres for sweeping")
-	s.health.ok("sweep")
+	s.health.Set(sweepAlone, nil)
+	s.health.Set(sweeping, nil)
 }
 
 // findStart searches the outbox for the first row that is not too old: in growing steps back from the
@@ -164,7 +165,7 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 	for done < len(rows) && rows[done].Old {
 		if m, err := decode(rows[done].Payload); err == nil && rows[done].Topic == s.topic {
 			upTo[m.walletID] = max(upTo[m.walletID], m.sequence)
-			if parent := s.tracing.rowParent(rows[done].Headers); parent != nil {
+			if parent := s.tracer.rowParent(rows[done].Headers); parent != nil {
 				traced = append(traced, received{message: m, parent: parent})
 			}
 		}
@@ -241,7 +242,7 @@ func (s *sweeper) apply(ctx context.Context, targets []target, traced []received
 			if causeOf(err) == connection {
 				return err
 			}
-			s.health.degrade("sweep", fmt.Errorf("wallet %s: %w", t.walletID, err))
+			s.health.Set(sweeping, fmt.Errorf("wallet %s: %w", t.walletID, err))
 		}
 	}
 	return nil

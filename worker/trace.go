@@ -3,71 +3,34 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
-// tracing follows the operations whose message names a trace, until their balance is in Redis. A
+// tracer follows the operations whose message names a trace, until their balance is in Redis. A
 // transaction has a trace of its own, linked with those of its operations. nil is tracing that is off.
-type tracing struct {
+type tracer struct {
 	operations   trace.Tracer // takes those that the api has taken
 	transactions trace.Tracer // takes all that it is asked for: those with such an operation
-	end          func()       // sends what is left
 }
 
-// traceContext is how a trace is named across processes (W3C Trace Context).
-var traceContext propagation.TraceContext
-
-// newTracing reads further OTEL_ variables itself, as every program with OpenTelemetry does.
-func newTracing(ctx context.Context, sampler sdktrace.Sampler, log *slog.Logger) (*tracing, error) {
-	exporter, err := otlptracehttp.New(ctx)
-	if err != nil {
-		return nil, err
+func newTracer(t *tracing.Tracers) *tracer {
+	if t == nil {
+		return nil
 	}
-	about, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "wallet-worker")), resource.WithFromEnv())
-	if err != nil {
-		return nil, err
-	}
-	var said atomic.Bool
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		if !said.Swap(true) {
-			log.Warn("traces cannot be sent", "error", err)
-		}
-	}))
-	spans := sdktrace.NewBatchSpanProcessor(exporter)
-	tracer := func(options ...sdktrace.TracerProviderOption) trace.Tracer {
-		options = append(options, sdktrace.WithSpanProcessor(spans), sdktrace.WithResource(about))
-		return sdktrace.NewTracerProvider(options...).Tracer("wallet")
-	}
-	operations := []sdktrace.TracerProviderOption{}
-	if sampler != nil {
-		operations = append(operations, sdktrace.WithSampler(sampler))
-	}
-	return &tracing{
-		operations:   tracer(operations...),
-		transactions: tracer(sdktrace.WithSampler(sdktrace.AlwaysSample())),
-		end: func() {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
-			defer cancel()
-			_ = spans.Shutdown(ctx)
-		},
-	}, nil
+	return &tracer{operations: t.Chosen, transactions: t.All}
 }
 
 // parent is the span that a message's headers name; nil if it is not in the sample.
-func (t *tracing) parent(headers []kafka.Header) *trace.SpanContext {
+func (t *tracer) parent(headers []kafka.Header) *trace.SpanContext {
 	if t == nil {
 		return nil
 	}
@@ -81,7 +44,7 @@ func (t *tracing) parent(headers []kafka.Header) *trace.SpanContext {
 }
 
 // rowParent is the span that an outbox row's headers name; nil if it is not in the sample.
-func (t *tracing) rowParent(headers string) *trace.SpanContext {
+func (t *tracer) rowParent(headers string) *trace.SpanContext {
 	if t == nil || !strings.Contains(headers, `"traceparent"`) {
 		return nil
 	}
@@ -91,7 +54,7 @@ func (t *tracing) rowParent(headers string) *trace.SpanContext {
 }
 
 func sampled(carrier propagation.MapCarrier) *trace.SpanContext {
-	ctx := traceContext.Extract(context.Background(), carrier)
+	ctx := tracing.Context.Extract(context.Background(), carrier)
 	if parent := trace.SpanContextFromContext(ctx); parent.IsSampled() {
 		return &parent
 	}
@@ -100,7 +63,7 @@ func sampled(carrier propagation.MapCarrier) *trace.SpanContext {
 
 // applied makes the spans of a transaction and of its operations that have a trace, once all of it is
 // over: when it was committed, and when Redis had the balances.
-func (t *tracing) applied(done plan, messages []received, committed, cached time.Time) {
+func (t *tracer) applied(done plan, messages []received, committed, cached time.Time) {
 	if t == nil {
 		return
 	}

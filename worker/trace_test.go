@@ -8,12 +8,13 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/go-cmp/cmp"
+	"github.com/legendary-wallet/legendary-wallet/service"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
 func TestTracingThatIsOffTakesNoMemory(t *testing.T) {
-	var off *tracing
+	var off *tracer
 	headers := []kafka.Header{{Key: "traceparent", Value: []byte("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")}}
 	messages, done, now := make([]received, 3), plan{}, time.Now()
 	allocations := testing.AllocsPerRun(100, func() {
@@ -31,10 +32,10 @@ func TestAnOperationThatIsSweptHasASpan(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	spans := tracetest.NewSpanRecorder()
-	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("wallet")
+	recorded := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("wallet")
 	sweeper, q := s.sweeper(time.Minute)
-	sweeper.tracing = &tracing{operations: tracer, transactions: tracer}
-	recorder := &recorder{cache: newTestCache(t, miniredis.RunT(t).Addr()).Guard, metrics: newMetrics(), tracing: sweeper.tracing, log: discard}
+	sweeper.tracer = &tracer{operations: recorded, transactions: recorded}
+	recorder := &recorder{cache: newTestCache(t, miniredis.RunT(t).Addr()).Guard, metrics: newMetrics(), tracer: sweeper.tracer, log: service.NewRepeats(discard)}
 	sweeper.applier.committed = recorder.sweep
 	wallet := s.wallet()
 	s.accept(wallet, 1, 1, 1)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -45,7 +46,7 @@ func (m movement) follow(now time.Time, stored, polled, end int64) movement {
 // moves, and gives the consumer up when messages do not come although they are there.
 func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	var since time.Time
-	for ; ctx.Err() == nil; sleep(ctx, watchInterval) {
+	for ; ctx.Err() == nil; service.Sleep(ctx, watchInterval) {
 		partitions := c.assigned()
 		count, err := c.lookAtTopic()
 		if err == nil {
@@ -64,11 +65,11 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			c.health.degrade("kafka", err)
+			c.health.Set(service.Kafka, err)
 			c.metrics.still.Set(0)
 		default:
-			c.health.ok("kafka")
-			c.health.started()
+			c.health.Set(service.Kafka, nil)
+			c.health.Started()
 			c.judge(partitions, time.Now(), giveUp)
 		}
 	}
@@ -94,11 +95,7 @@ func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.
 		}
 	}
 	c.metrics.still.Set(longest.Seconds())
-	if still != nil {
-		c.health.fail("lag", still)
-	} else {
-		c.health.ok("lag")
-	}
+	c.health.Set(lagging, still)
 }
 
 // divide returns those of the assigned partitions that a topic with so many has, and the numbers of the
@@ -120,10 +117,10 @@ func divide(assigned []*partition, count int) (there []*partition, vanished []in
 func (c *consumer) judgeVanished(vanished []int32, count int, since, now time.Time) time.Time {
 	c.vanished.Store(len(vanished) > 0)
 	if len(vanished) == 0 {
-		c.health.ok(assignment)
+		c.health.Set(assignment, nil)
 		return time.Time{}
 	}
-	c.health.degrade(assignment, fmt.Errorf("the group holds partitions %d, but the topic has %d: it was deleted and created again with fewer; in %v this worker leaves the group and joins it again without them",
+	c.health.Set(assignment, fmt.Errorf("the group holds partitions %d, but the topic has %d: it was deleted and created again with fewer; in %v this worker leaves the group and joins it again without them",
 		vanished, count, vanishedFor))
 	switch {
 	case since.IsZero():

@@ -21,6 +21,9 @@ func Open(text string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, errors.New("is not a valid URL; a password's special characters are written %XX")
 	}
+	if u.Scheme != "redis" && u.Scheme != "rediss" && u.Scheme != "unix" {
+		return nil, fmt.Errorf("begins with %q, and must with redis:// or, with TLS, rediss://; a cluster is redis://...?addr=..., Sentinels are redis://...?master_name=...", u.Scheme+"://")
+	}
 	switch query := u.Query(); {
 	case query.Has("master_name"):
 		options, err := redis.ParseFailoverURL(text)

@@ -201,7 +201,7 @@ func TestEveryFormOfURLIsOpened(t *testing.T) {
 		"rediss://user:pass@host:6379?addr=host:6379":                           "*redis.ClusterClient host:6379,host:6379 user pass tls true",
 		"redis://host:26379/1?master_name=m&addr=b:26379&username=u&password=p": "*redis.Client FailoverClient u p 1 tls false",
 		"rediss://s:t@host:26379/0?master_name=m&username=u&password=p":         "*redis.Client FailoverClient u p 0 tls true",
-		"http://host":                                  "redis: invalid URL scheme: http",
+		"http://host":                                  "begins with \"http://\", and must with redis:// or, with TLS, rediss://; a cluster is redis://...?addr=..., Sentinels are redis://...?master_name=...",
 		"redis://host:6379/3?addr=two:6379":            "a cluster has no database /3",
 		"redis://host?addr=two:6379&read_only=true":    "replica_only, read_only and route_… cannot be used: a replica is behind",
 		"redis://host?master_name=m&replica_only=true": "replica_only, read_only and route_… cannot be used: a replica is behind",

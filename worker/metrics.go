@@ -1,15 +1,9 @@
 package main
 
 import (
-	"encoding/json"
-	"net/http"
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // metrics are the numbers that matter.
@@ -32,7 +26,7 @@ type metrics struct {
 
 func newMetrics() *metrics {
 	m := &metrics{
-		registry:       prometheus.NewRegistry(),
+		registry:       service.NewRegistry(),
 		lag:            prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "wallet_worker_lag_messages", Help: "Messages of an assigned partition that are not applied, as of the last look."}, []string{"partition"}),
 		batchMessages:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_batch_messages", Help: "Messages of a batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		batchSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_batch_seconds", Help: "Time to apply a batch, retries included.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
@@ -51,54 +45,11 @@ func newMetrics() *metrics {
 		m.databaseErrors.WithLabelValues(string(cause)) // an increase from nothing is none
 	}
 	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.unparseable,
-		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.databaseErrors, m.cacheErrors,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.databaseErrors, m.cacheErrors)
 	return m
 }
 
 // gauge registers a number that is read when it is asked for.
-func (m *metrics) gauge(name, help string, labels prometheus.Labels, value func() int) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(value()) }))
-}
-
-// tell registers what health knows.
-func (m *metrics) tell(h *health) {
-	m.gauge("wallet_ready", "1 if /readyz says so.", nil, func() int {
-		_, reasons := h.state()
-		return number(len(reasons) == 0)
-	})
-	m.gauge("wallet_migrations_pending", "Migrations that this program needs and the database lacks.", nil, func() int { return int(h.pending.Load()) })
-	for _, dependency := range []string{"postgres", "redis", "kafka"} {
-		m.gauge("wallet_dependency_up", "0 while the service has to do without.", prometheus.Labels{"dependency": dependency},
-			func() int { return number(!h.lacks(dependency)) })
-	}
-}
-
-// commits registers what is known of commits that are not answered.
-func (m *metrics) commits(c *db.Commits) {
-	m.gauge("wallet_standby_missing", "1 while commits wait for standbys of synchronous_standby_names.", nil, func() int { return number(c.Missing() != "") })
-	m.gauge("wallet_commits_abandoned", "Commits that Postgres has not answered and nobody waits for; with 2 of them the process writes nothing.", nil, c.Abandoned)
-}
-
-func number(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// adminHandler serves /livez, /readyz and /metrics.
-func adminHandler(h *health, m *metrics) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		degraded, reasons := h.state()
-		w.Header().Set("Content-Type", "application/json")
-		if len(reasons) > 0 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(reasons) == 0, "degraded": degraded, "reasons": reasons})
-	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	return http.TimeoutHandler(mux, 2*time.Second, "")
+func (m *metrics) gauge(name, help string, value func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
 }

@@ -1,0 +1,21 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
+)
+
+// What may be wrong with a worker, beside what may be with every service.
+var (
+	lagging      = service.Condition{Name: "lag", NotReady: true}
+	offsetCommit = service.Condition{Name: "offset commit"}
+	assignment   = service.Condition{Name: "assignment"}
+	sweepAlone   = service.Condition{Name: "postgres for sweeping", Dependency: "postgres"}
+	sweeping     = service.Condition{Name: "sweep"}
+)
+
+// blocked is a partition whose messages cannot be applied.
+func blocked(partition int32) service.Condition {
+	return service.Condition{Name: fmt.Sprintf("partition %d", partition)}
+}
