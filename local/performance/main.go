@@ -74,7 +74,8 @@ func render(root string) (map[string]string, error) {
 
 var functions = template.FuncMap{
 	"count": count, "ms": ms, "ratio": ratio, "short": short, "yes": yes,
-	"list": func(of ...*results) []*results { return of },
+	"cores": func(us, perSecond float64) string { return ratio(us * perSecond / 1e6) },
+	"list":  func(of ...*results) []*results { return of },
 	"stored": func(scenario string) (string, error) {
 		value, err := strconv.ParseFloat(strings.TrimPrefix(scenario, "stored "), 64)
 		return count(value), err
