@@ -18,11 +18,12 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: generate
-generate: ## Generate db/walletdb from the queries, and server and client from openapi.yaml
+generate: ## Generate db/walletdb from the queries, server and client from openapi.yaml, docs/performance.md from results
 	$(SQLC) generate
 	$(OGEN) --config api/ogen.yaml --target api/oas --package oas --clean openapi.yaml
 	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
+	go run ./local/performance
 
 .PHONY: check check-go check-modules check-darwin check-contracts check-breaking check-generated check-kubernetes check-vulnerabilities
 check: check-contracts check-breaking check-generated check-modules check-darwin check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say

@@ -19,7 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The runbook's drills, deploy/RUNBOOK.md, as it says.
+// The drills of docs/operations.md, as it says.
 
 // backLongEnough is how far back the restore goes.
 const backLongEnough = 10 * time.Second

@@ -172,7 +172,7 @@ func TestNothingIsReadOfAnotherHistory(t *testing.T) {
 // The runbook says which rights a user needs: these are enough.
 func TestTheRightsInTheRunbookAreEnough(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../deploy/RUNBOOK.md")
+	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
