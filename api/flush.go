@@ -36,6 +36,10 @@ const (
 	// retryPause is the pause after an error that is nobody's fault.
 	retryPause = 100 * time.Millisecond
 
+	// relayRests is less time than the relay polls often for after it has published: what is accepted
+	// within it of an earlier flush is found soon, and nobody has to wake the relay.
+	relayRests = 500 * time.Millisecond
+
 	// messageHeaders marks the outbox rows of operations with the version of their message.
 	messageHeaders = `{"version":"` + messageVersion + `"}`
 	messageVersion = "1"
@@ -58,6 +62,7 @@ type flusher struct {
 	interval time.Duration
 	observe  func(size int, took time.Duration)
 	tracer   *tracer
+	wake     func()           // lets the relay look at the outbox now
 	report   func(error)      // tells why nothing can be accepted, or with nil that it can
 	repeats  *service.Repeats // what may come with every operation
 
@@ -77,9 +82,13 @@ func (f *flusher) run(ctx context.Context) {
 		if len(requests) == 0 {
 			continue
 		}
+		rested := time.Since(started) > relayRests
 		started, size = time.Now(), len(requests)
 		span := f.tracer.flush(requests)
 		back := f.flush(ctx, requests, held)
+		if rested {
+			f.wake()
+		}
 		flushed(span)
 		f.observe(size, time.Since(started))
 		for _, r := range f.queue.putBack(back) {

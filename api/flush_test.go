@@ -28,7 +28,7 @@ func newFlusher(t *testing.T, databaseURL string) *flusher {
 		t.Fatal(err)
 	}
 	f := &flusher{
-		report: func(error) {}, repeats: service.NewRepeats(slog.New(slog.DiscardHandler)),
+		wake: func() {}, report: func(error) {}, repeats: service.NewRepeats(slog.New(slog.DiscardHandler)),
 		queue:   newQueue(limits{operations: 1000, bytes: 1 << 20, flush: 100}),
 		commits: db.NewCommits(config.ConnConfig, nil),
 		config:  flushConfig(config.ConnConfig),

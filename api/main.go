@@ -20,8 +20,10 @@ import (
 
 	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
@@ -91,7 +93,7 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	ws := &wallets{pool: pool, cache: entries, queue: q, commits: commits, waits: w, metrics: m, tracer: traces, currency: c.currency, timeout: c.requestTimeout}
 	f := &flusher{
 		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
-		observe: m.flushed, tracer: traces, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
+		observe: m.flushed, tracer: traces, wake: func() { go wakeRelay(running, pool) }, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
 	}
 	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
 	handler, err := newHandler(ws, k, m)
@@ -130,6 +132,13 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	drain()
 	time.AfterFunc(drainTime, end) // what still waits then is told that it was not accepted in time
 	return server.Shutdown(context.WithoutCancel(ctx))
+}
+
+// wakeRelay may fail: a relay looks by itself soon.
+func wakeRelay(ctx context.Context, pool *pgxpool.Pool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = walletdb.New(pool).WakeRelay(ctx)
 }
 
 // flushConfig is the flusher's own connection: it waits for locks less long than others.

@@ -46,7 +46,7 @@ func parseConfig(env *service.Env) config {
 		"Relays of one name share one position in the outbox: one of them leads, the others stand by.")
 	c.retention = env.Duration("OUTBOX_RETENTION", 24*time.Hour, time.Minute, "How long a published row is kept.")
 	c.pollInterval = env.Duration("POLL_INTERVAL", 20*time.Millisecond, minPause,
-		`The least time between the starts of two waves of messages while rows keep coming. A row that comes
+		`The least time between the starts of two publish batches while rows keep coming. A row that comes
 		alone is seen within 10ms.`)
 	c.waveTimeout = env.Duration("WAVE_TIMEOUT", 15*time.Second, time.Second,
 		"How long Kafka may take to acknowledge what was sent together; then it is read and sent again.")

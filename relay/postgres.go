@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -28,20 +30,43 @@ var planSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "e
 type postgres struct {
 	conn  *pgx.Conn
 	relay string
+	woken atomic.Bool // rows were announced after the last look at the outbox began
 }
 
 func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (outbox, error) {
 	config = config.Copy()
 	// Only positions are written here. One that is lost costs duplicates.
 	config.RuntimeParams["synchronous_commit"] = "off"
-	conn, err := db.Connect(ctx, config)
-	if err != nil {
+	p := &postgres{relay: relay}
+	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { p.woken.Store(true) }
+	var err error
+	if p.conn, err = db.Connect(ctx, config); err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}
-	return postgres{conn, relay}, nil
+	if err := walletdb.New(p.conn).ListenForRows(ctx); err != nil {
+		p.close()
+		return nil, fmt.Errorf("listen for rows: %w", err)
+	}
+	return p, nil
 }
 
-func (p postgres) position(ctx context.Context) (position, error) {
+func (p *postgres) await(ctx context.Context, d time.Duration) error {
+	if p.woken.Load() {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_, err := p.conn.WaitForNotification(waiting)
+	if waiting.Err() != nil && !p.conn.IsClosed() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wait for rows: %w", err)
+	}
+	return nil
+}
+
+func (p *postgres) position(ctx context.Context) (position, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	q := walletdb.New(p.conn)
@@ -62,7 +87,7 @@ func (p postgres) position(ctx context.Context) (position, error) {
 	return at, nil
 }
 
-func (p postgres) save(ctx context.Context, at position) error {
+func (p *postgres) save(ctx context.Context, at position) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	params := walletdb.SavePositionParams{Relay: p.relay, Prev: at.prev, AfterID: at.after, LastID: at.last}
@@ -75,7 +100,7 @@ func (p postgres) save(ctx context.Context, at position) error {
 	return nil
 }
 
-func (p postgres) topics(ctx context.Context) (map[string]int32, error) {
+func (p *postgres) topics(ctx context.Context) (map[string]int32, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	topics, err := walletdb.New(p.conn).Topics(ctx)
@@ -89,7 +114,7 @@ func (p postgres) topics(ctx context.Context) (map[string]int32, error) {
 	return partitions, nil
 }
 
-func (p postgres) controls(ctx context.Context) (controls, error) {
+func (p *postgres) controls(ctx context.Context) (controls, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	found, err := walletdb.New(p.conn).RelayControls(ctx, p.relay)
@@ -103,9 +128,10 @@ func (p postgres) controls(ctx context.Context) (controls, error) {
 	return controls{found.Paused, parked}, nil
 }
 
-func (p postgres) window(ctx context.Context, prev string, maxRows int) ([]row, string, error) {
+func (p *postgres) window(ctx context.Context, prev string, maxRows int) ([]row, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	p.woken.Store(false)
 	found, err := walletdb.New(p.conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(maxRows)})
 	if err != nil {
 		return nil, "", fmt.Errorf("read window: %w", err)
@@ -127,7 +153,7 @@ func (p postgres) window(ctx context.Context, prev string, maxRows int) ([]row, 
 	return rows, found[0].Cur, nil
 }
 
-func (p postgres) extent(ctx context.Context, prev, cur string) (first, last int64, err error) {
+func (p *postgres) extent(ctx context.Context, prev, cur string) (first, last int64, err error) {
 	err = patiently(ctx, p.conn, func(q *walletdb.Queries) error {
 		extent, err := q.RelayExtent(ctx, walletdb.RelayExtentParams{Prev: prev, Cur: cur})
 		first, last = extent.FirstID, extent.LastID
@@ -158,7 +184,7 @@ func patiently(ctx context.Context, conn transactor, fn func(q *walletdb.Queries
 	})
 }
 
-func (p postgres) page(ctx context.Context, at position, upTo int64) ([]row, error) {
+func (p *postgres) page(ctx context.Context, at position, upTo int64) ([]row, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	rows, err := walletdb.New(p.conn).RelayPage(ctx, walletdb.RelayPageParams{After: at.after, UpTo: upTo, Prev: at.prev, Cur: at.cur})
@@ -168,7 +194,7 @@ func (p postgres) page(ctx context.Context, at position, upTo int64) ([]row, err
 	return rows, nil
 }
 
-func (p postgres) close() {
+func (p *postgres) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = p.conn.Close(ctx)

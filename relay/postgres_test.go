@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // openOutbox connects as the relay does.
@@ -149,5 +153,54 @@ func TestWindowsHoldWhatBecameVisible(t *testing.T) {
 	rows, _, err = outbox.window(ctx, all.prev, 3)
 	if err != nil || len(rows) != 4 {
 		t.Errorf("limit 3: %d rows, %v", len(rows), err)
+	}
+}
+
+// A relay that waits for rows is woken by an api, also if it was about to wait; and whatever ends the wait, the
+// connection can be used.
+func TestARelayThatWaitsIsWoken(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	p, conn := openOutbox(t, database).(*postgres), database.Conn(t)
+	var turn sync.Mutex
+	wake := func() {
+		turn.Lock()
+		defer turn.Unlock()
+		if err := walletdb.New(conn).WakeRelay(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	waits := func(ctx context.Context, d time.Duration) time.Duration {
+		t.Helper()
+		began := time.Now()
+		if err := p.await(ctx, d); err != nil {
+			t.Error(err)
+		}
+		took := time.Since(began)
+		if _, _, err := p.window(t.Context(), "1:1:", 1); err != nil {
+			t.Errorf("the connection after a wait: %v", err)
+		}
+		return took
+	}
+	const long = time.Minute
+	if took := waits(t.Context(), 50*time.Millisecond); took < 50*time.Millisecond {
+		t.Errorf("nobody woke it, and it waited %v", took)
+	}
+	time.AfterFunc(50*time.Millisecond, wake)
+	if took := waits(t.Context(), long); took < 50*time.Millisecond || took > long/2 {
+		t.Errorf("woken after 50 ms, it waited %v", took)
+	}
+	wake()
+	await(t, "an answer brings the notification along", func() bool {
+		_, err := p.controls(t.Context())
+		return err != nil || p.woken.Load()
+	})
+	if took := waits(t.Context(), long); took > long/2 {
+		t.Errorf("woken before, it waited %v", took)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if took := waits(ctx, long); took > long/2 {
+		t.Errorf("told to end, it waited %v", took)
 	}
 }

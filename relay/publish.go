@@ -35,8 +35,12 @@ const (
 	saveInterval    = 100 * time.Millisecond
 	controlInterval = time.Second
 	minPause        = 2 * time.Millisecond
-	minBackoff      = 50 * time.Millisecond
-	maxBackoff      = time.Second
+	// A relay that has found nothing for quiet polls every quietPoll, unless it is woken. An api wakes it
+	// for the first operation in a while that is shorter: the rows of others follow soon enough to be found.
+	quiet      = time.Second
+	quietPoll  = 250 * time.Millisecond
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = time.Second
 	// drain is how long a wave under way may still take once the relay is told to end.
 	drain = 2 * time.Second
 )
@@ -73,6 +77,8 @@ type outbox interface {
 	extent(ctx context.Context, prev, cur string) (first, last int64, err error)
 	// page returns the rows of the window of p whose ids are in (p.after, upTo], in id order.
 	page(ctx context.Context, p position, upTo int64) ([]row, error)
+	// await returns after d, or as soon as an api announces rows that the last window may not have had.
+	await(ctx context.Context, d time.Duration) error
 	close()
 }
 
@@ -180,7 +186,7 @@ func (r *relay) session(ctx context.Context) error {
 
 // loop ends between two steps when ctx ends; work goes on a little longer.
 func (s *session) loop(ctx, work context.Context) error {
-	pause := minPause
+	pause, busy := minPause, s.now()
 	for ctx.Err() == nil {
 		started := s.now()
 		if err := s.readControls(work, started); err != nil {
@@ -205,8 +211,12 @@ func (s *session) loop(ctx, work context.Context) error {
 		switch {
 		case more:
 		case published > 0: // Waves are spaced out: each costs everyone down to the worker about the same.
-			pause = minPause
+			pause, busy = minPause, started
 			s.sleep(ctx, s.interval-s.now().Sub(started))
+		case started.Sub(busy) >= quiet:
+			if err := s.outbox.await(ctx, quietPoll); err != nil && ctx.Err() == nil {
+				return err
+			}
 		default:
 			s.sleep(ctx, pause)
 			pause = min(2*pause, s.interval/2)

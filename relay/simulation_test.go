@@ -467,6 +467,8 @@ func (o *simOutbox) page(_ context.Context, p position, upTo int64) (rows []row,
 	return rows, err
 }
 
+func (o *simOutbox) await(context.Context, time.Duration) error { return o.call(func() {}) }
+
 func (o *simOutbox) close() {}
 
 // between returns the rows of the transactions that committed between two snapshots, in id order.

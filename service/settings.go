@@ -42,7 +42,7 @@ const redisMeaning = `Redis, the cache of wallets. (docker compose sets it.)
 	With TLS rediss://user:password@host:port/0; SSL_CERT_FILE names the CA, if it is not the system's.
 	A cluster: redis://user:password@host:6379?addr=host2:6379&addr=host3:6379 (with one address, name it twice).
 	Sentinels: redis://host:26379/0?master_name=NAME&addr=host2:26379&username=user&password=password; before the
-	@ is what the Sentinels themselves ask for. The rights of the user: deploy/RUNBOOK.md, "Redis".`
+	@ is what the Sentinels themselves ask for. The rights of the user: docs/operations.md#redis.`
 
 // Brokers reads KAFKA_BROKERS.
 func Brokers(env *Env) string {

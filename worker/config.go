@@ -37,7 +37,7 @@ func parseConfig(env *service.Env) config {
 	group := env.String("KAFKA_GROUP", "wallet-worker", "The consumer group: all workers of one database have the same.")
 	instance := env.Optional("GROUP_INSTANCE_ID", "worker-1",
 		`A name that stays with this worker over restarts, and no other has: it gets its partitions back at
-		once. Without one they stand still for up to 10 s after a crash. (Not passed on by docker compose.)`)
+		once. Without one they are stalled for up to 10 s after a crash. (Not passed on by docker compose.)`)
 	var fixed []string
 	c.kafka, fixed = kafkaConfig(rdkafka, brokers, group, instance)
 	for _, property := range fixed {
@@ -54,7 +54,7 @@ func parseConfig(env *service.Env) config {
 		meanwhile share one. One that comes after a quiet time is applied at once. 0 for no pause.`)
 	c.batchSize = env.Int("BATCH_SIZE", 2000, 1, maxOperations, "As many messages start a transaction early.")
 	c.sweepAfter = env.Duration("SWEEP_AFTER", 30*time.Second, time.Second,
-		"The age at which an operation that no message told of is looked for in the database.")
+		"The age at which the worker looks in the database for an operation that no message announced.")
 	c.adminAddr = service.AdminAddr(env, "127.0.0.1:9082")
 	c.tracing = tracing.Read(env)
 	return c

@@ -71,3 +71,9 @@ WHERE s.wallet_id = a.wallet_id;
 -- GetOperation returns pgx.ErrNoRows if the wallet has no such operation.
 -- name: GetOperation :one
 SELECT * FROM operation_states WHERE id = @id AND wallet_id = @wallet_id;
+
+-- WakeRelay ends the wait of a relay that has found nothing for a while. It is a transaction of its own, after
+-- that of the rows: Postgres gives out notifications one transaction at a time, and the accepting one would
+-- hold that place while its commit waits for the disk or a standby. This one waits for neither.
+-- name: WakeRelay :exec
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('wallet_outbox', '');

@@ -97,3 +97,7 @@ WITH positions AS MATERIALIZED (SELECT prev FROM relay_positions)
 DELETE FROM outbox o
 WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint AND created_at < now() - make_interval(secs => sqlc.arg(retention_seconds)::float8)
   AND (SELECT bool_and(pg_visible_in_snapshot(o.xid, p.prev)) FROM positions p);
+
+-- ListenForRows asks for the notifications of WakeRelay, for as long as the connection lasts.
+-- name: ListenForRows :exec
+LISTEN wallet_outbox;

@@ -322,3 +322,15 @@ func (q *Queries) ReadClock(ctx context.Context) (time.Time, error) {
 	err := row.Scan(&now)
 	return now, err
 }
+
+const wakeRelay = `-- name: WakeRelay :exec
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('wallet_outbox', '')
+`
+
+// WakeRelay ends the wait of a relay that has found nothing for a while. It is a transaction of its own, after
+// that of the rows: Postgres gives out notifications one transaction at a time, and the accepting one would
+// hold that place while its commit waits for the disk or a standby. This one waits for neither.
+func (q *Queries) WakeRelay(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, wakeRelay)
+	return err
+}

@@ -58,6 +58,16 @@ func (q *Queries) FirstRow(ctx context.Context, after int64) (int64, error) {
 	return id, err
 }
 
+const listenForRows = `-- name: ListenForRows :exec
+LISTEN wallet_outbox
+`
+
+// ListenForRows asks for the notifications of WakeRelay, for as long as the connection lasts.
+func (q *Queries) ListenForRows(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, listenForRows)
+	return err
+}
+
 const loadPosition = `-- name: LoadPosition :one
 SELECT p.prev, p.cur, p.after_id, p.last_id,
   (p.system_identifier = c.system_identifier AND p.database_oid = d.oid::bigint)::boolean AS same_database,
