@@ -100,7 +100,10 @@ func (s *stack) startNothing(ctx context.Context) error {
 }
 
 // serveNothing reads requests and answers them like an api that has nothing to do.
-func serveNothing(addr string) error {
+func serveNothing(args []string) error {
+	if len(args) != 1 {
+		return errors.New("nothing: want an address")
+	}
 	var sequence atomic.Int64
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -108,7 +111,7 @@ func serveNothing(addr string) error {
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprintf(w, `{"operationId":"0d9f8b0e-8a37-5d0c-9c8e-0f7c8e0b7f11","walletId":"01a20d5d-ed73-7e8d-bc6e-41743501eb7e","sequence":%d,"operationType":"DEPOSIT","amount":1000,"status":"PENDING","createdAt":"2026-01-01T00:00:00.000000Z"}`, sequence.Add(1))
 	})
-	err := (&http.Server{Addr: addr, Handler: handler, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe()
+	err := (&http.Server{Addr: args[0], Handler: handler, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -41,12 +41,12 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 
 	gone := []*process{s.process("kafka"), s.process("kafka-3")}
 	before, outcomes := l.accepted.Load(), s.outcomes()
-	leave(gone)
+	killAll(gone)
 	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.accepted.Load()-before > 4000 })
 	if n := s.outcomes() - outcomes; n > 1500 {
 		t.Errorf("%d operations were applied with two brokers gone: was something acknowledged by one broker alone?", n)
 	}
-	if err := come(t.Context(), gone); err != nil {
+	if err := startAll(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("two of three died and came back: everything was published and applied again after %.1f s", s.untilCaughtUp(l).Seconds())

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -168,74 +167,4 @@ func showProgress(ctx context.Context, out io.Writer, l *load, applied *atomic.I
 func isTerminal(out io.Writer) bool {
 	file, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
-}
-
-// printPromises returns an error if one is broken.
-func printPromises(out io.Writer, promises []promise) error {
-	const shown = 5
-	kept := true
-	for _, p := range promises {
-		if len(p.broken) == 0 {
-			fmt.Fprintf(out, "  ✓ %s\n", p.says)
-			continue
-		}
-		kept = false
-		fmt.Fprintf(out, "  ✗ %s\n", p.says)
-		for _, line := range p.broken[:min(shown, len(p.broken))] {
-			fmt.Fprintf(out, "      %s\n", strings.TrimSpace(line))
-		}
-		if more := len(p.broken) - shown; more > 0 {
-			fmt.Fprintf(out, "      and %d more\n", more)
-		}
-	}
-	fmt.Fprintln(out)
-	if !kept {
-		return errors.New("a promise is broken")
-	}
-	fmt.Fprintln(out, "  Every promise holds.")
-	return nil
-}
-
-// runUntilStopped keeps the stack in the foreground.
-func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
-	root, err := workspace()
-	if err != nil {
-		return err
-	}
-	state, err := keptState(filepath.Join(root, ".local"))
-	if err != nil {
-		return err
-	}
-	defer state.close()
-	bin := filepath.Join(root, "bin")
-	if err := build(ctx, root, bin, out); err != nil {
-		return err
-	}
-	s := newStack(state, c, bin, out)
-	if err := s.start(ctx, c); err != nil {
-		return err
-	}
-	defer s.stop()
-	fmt.Fprintf(out, `
-  API       %[1]s
-  key       %[2]s
-  Swagger   %[1]s/swagger/
-  Postgres  %[3]s
-  Redis     %[4]s
-  Kafka     %[5]s, topic %[6]s
-  logs      %[7]s
-  all of it %[8]s
-
-  Open a wallet, pay something in, look at it:
-
-    KEY=%[2]s
-    W=$(curl -s -X POST %[1]s/api/v1/wallets -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
-    curl -s -X POST %[1]s/api/v1/wallet -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
-    curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
-
-  Ctrl-C stops everything; the data stays.
-`, s.apiURLs[0], s.apiKey, s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.dir, "logs"), filepath.Join(state.dir, "stack.json"))
-	<-ctx.Done()
-	fmt.Fprintln(out, "\n  stopping")
-	return nil
 }

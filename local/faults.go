@@ -532,14 +532,6 @@ func worstAccept(told []operation, from, to time.Time) (worst time.Duration) {
 	return worst
 }
 
-// pause waits, or less if ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
 // awaitRecovery returns how long it took from now until the system worked again. Later than it
 // promises is a violation.
 func (f *campaign) awaitRecovery(ctx context.Context, of string, within time.Duration) time.Duration {
@@ -572,17 +564,4 @@ func (f *campaign) awaitWorking(ctx context.Context, within, steady time.Duratio
 	}
 	p := f.watch.latest()
 	return time.Since(began), fmt.Sprintf("it did not recover within %s: %d operations wait, %v", f.patience, p.backlog, p.err)
-}
-
-// await reports whether a condition came to hold.
-func await(ctx context.Context, within time.Duration, holds func() bool) bool {
-	for deadline := time.Now().Add(within); ctx.Err() == nil; pause(ctx, 50*time.Millisecond) {
-		if holds() {
-			return true
-		}
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return false
 }

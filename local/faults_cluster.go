@@ -72,7 +72,7 @@ func (f *campaign) twoBrokersGone() kind {
 			stays := f.random.IntN(len(brokers))
 			gone = slices.Delete(brokers, stays, stays+1)
 			accepted = f.load.accepted.Load()
-			leave(gone)
+			killAll(gone)
 			return nil
 		},
 		heal: func(ctx context.Context) error {
@@ -82,29 +82,9 @@ func (f *campaign) twoBrokersGone() kind {
 			if waited := f.watch.latest().oldest; waited < 5*time.Second {
 				f.watch.violate("with two of three brokers gone something was published: no operation waits for longer than %s", waited)
 			}
-			return come(ctx, gone)
+			return startAll(ctx, gone)
 		},
 	}
-}
-
-// leave ends processes, and not in order, until come starts them again.
-func leave(processes []*process) {
-	for _, p := range processes {
-		p.signal(syscall.SIGKILL)
-	}
-	stopAll(processes)
-}
-
-func come(ctx context.Context, processes []*process) error {
-	started := make(chan error)
-	for _, p := range processes {
-		go func() { started <- p.start(ctx) }()
-	}
-	var err error
-	for range processes {
-		err = errors.Join(err, <-started)
-	}
-	return err
 }
 
 // rollingBrokers restarts one broker after the other, as an upgrade does: the next one when all partitions
@@ -113,7 +93,7 @@ func (f *campaign) rollingBrokers() kind {
 	return kind{name: "rolling restart of all brokers", within: ofCluster, throw: func(ctx context.Context) error {
 		refused, failures := f.load.refused.Load(), f.load.failures.Load()
 		for _, p := range f.replicas("kafka") {
-			if err := f.restart(ctx, p, syscall.SIGTERM); err != nil {
+			if err := p.restart(ctx, syscall.SIGTERM); err != nil {
 				return err
 			}
 			if err := awaitInSync(ctx, f.log.kafka(), f.topic, "__consumer_offsets"); err != nil {

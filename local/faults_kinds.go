@@ -228,28 +228,9 @@ func (f *campaign) killPostgres(context.Context) error { return f.servers()[0].k
 
 func (f *campaign) rollingRestart(ctx context.Context) error {
 	for _, p := range f.services {
-		if err := f.restart(ctx, p, syscall.SIGTERM); err != nil {
+		if err := p.restart(ctx, syscall.SIGTERM); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// restart ends a process and waits until it is ready again.
-func (f *campaign) restart(ctx context.Context, p *process, signal syscall.Signal) error {
-	before := p.currentPID()
-	p.signal(signal)
-	if err := started(ctx, p, before); err != nil {
-		return err
-	}
-	return p.awaitReady(ctx, false)
-}
-
-// started waits until a process is another one than before.
-func started(ctx context.Context, p *process, before int) error {
-	const within = 30 * time.Second
-	if !await(ctx, within, func() bool { now := p.currentPID(); return now != 0 && now != before }) {
-		return fmt.Errorf("%s was not started again within %s", p.name, within)
 	}
 	return nil
 }
@@ -499,7 +480,7 @@ func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 	before := p.currentPID()
 	p.nextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER="+strconv.Itoa(f.random.IntN(10)))
 	p.signal(syscall.SIGKILL)
-	if err := started(ctx, p, before); err != nil {
+	if err := p.startedSince(ctx, before); err != nil {
 		return err
 	}
 	armed := p.currentPID()

@@ -230,7 +230,7 @@ func mutateOn(ctx context.Context, c config, mutations []mutation, root string, 
 // renew starts the replicas of a service again, with the program that is there now.
 func (f *campaign) renew(ctx context.Context, service string) error {
 	for _, p := range f.replicas(service) {
-		if err := f.restart(ctx, p, syscall.SIGKILL); err != nil {
+		if err := p.restart(ctx, syscall.SIGKILL); err != nil {
 			return err
 		}
 	}

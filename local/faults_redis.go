@@ -41,5 +41,5 @@ func (f *campaign) restartRedisFromDump(ctx context.Context) error {
 	// Later starts are from nothing again.
 	defer os.Remove(filepath.Join(f.state.dir, "dump.rdb"))
 	pause(ctx, time.Second)
-	return f.restart(ctx, f.process("redis"), syscall.SIGKILL)
+	return f.process("redis").restart(ctx, syscall.SIGKILL)
 }

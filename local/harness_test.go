@@ -31,10 +31,7 @@ import (
 var waitTime = flag.Duration("wait", 0, "measure what waiting costs for this long, with the services as they are shipped")
 
 func TestMain(m *testing.M) {
-	if isPart(os.Args[1:]) {
-		main() // a test's own Postgres or Kafka
-		return
-	}
+	children.serve(os.Args[1:]) // a test's own Postgres or Kafka
 	code := m.Run()
 	if built != nil {
 		built.close()
@@ -285,12 +282,6 @@ func (s *system) kill(p *process, signal syscall.Signal) {
 	before := p.startCount()
 	p.signal(signal)
 	s.until(p.name+" starts again", 10*time.Second, func() bool { return p.startCount() > before })
-}
-
-func (p *process) startCount() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.starts
 }
 
 // deposit is the body of the least deposit.

@@ -159,12 +159,6 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	}
 }
 
-func (p *process) death() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lastDeath
-}
-
 // newOwnSystem runs on servers of its own, which a test may take away.
 func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) {
 	t.Helper()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -9,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -17,8 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -238,41 +234,16 @@ func kafkaJars(ctx context.Context) (string, error) {
 	return jars, nil
 }
 
-// run runs a command to its end and returns what it wrote if it fails.
-func run(ctx context.Context, dir string, argv ...string) error {
-	cmd := commandIn(ctx, argv[0], argv[1:]...)
-	cmd.Dir = dir
-	return runCaptured(cmd, io.Discard)
-}
-
-// commandIn is a command that gets no Ctrl-C from the terminal but ends with ctx, and with it all that
-// it has started.
-func commandIn(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	return cmd
-}
-
-// runCaptured runs a command to its end. What it wrote goes to out, and into the error.
-func runCaptured(cmd *exec.Cmd, out io.Writer) error {
-	var written bytes.Buffer
-	cmd.Stdout = io.MultiWriter(&written, out)
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, written.Bytes())
-	}
-	return nil
-}
-
 // serveKfake runs until it is killed.
-func serveKfake(dir, port string) error {
-	number, err := strconv.Atoi(port)
+func serveKfake(args []string) error {
+	if len(args) != 2 {
+		return errors.New("kfake: want a folder and a port")
+	}
+	number, err := strconv.Atoi(args[1])
 	if err != nil {
 		return err
 	}
-	_, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(number), kfake.DataDir(dir))
+	_, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(number), kfake.DataDir(args[0]))
 	if err != nil {
 		return err
 	}

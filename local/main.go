@@ -11,6 +11,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 const usageText = `usage: local COMMAND
@@ -41,15 +43,14 @@ Settings of demo, run and faults, in the environment:
 Others, such as FLUSH_MAX or RDKAFKA_LINGER_MS, reach the services.
 `
 
+// children are what this program is when it is started by itself.
+var children = roles{
+	"postgres": servePostgres, "miniredis": serveMiniredis, "kfake": serveKfake, "nothing": serveNothing,
+}
+
 func main() {
 	args := os.Args[1:]
-	if isPart(args) {
-		if err := servePart(args); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	children.serve(args)
 	ctx, cancel := untilSignal()
 	code, err := runCommand(ctx, args)
 	cancel()
@@ -80,4 +81,12 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	}
 	fmt.Fprint(os.Stderr, usageText)
 	return 2, nil
+}
+
+// untilSignal is cancelled by the first Ctrl-C or SIGTERM; the second one kills local, and with it
+// the kernel its children.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel)
+	return ctx, cancel
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -80,7 +81,11 @@ func postgresDir(s *state) (string, error) {
 // servePostgres runs a server until SIGTERM, or until standard input ends, which it does with the
 // parent process. As root it first becomes another user: Postgres refuses to run as root. Dying in
 // between leaves the server running; the next to use or remove the folder stops it.
-func servePostgres(dir, port string, certificates ...string) error {
+func servePostgres(args []string) error {
+	if len(args) < 2 {
+		return errors.New("postgres: want a folder, a port and perhaps a folder of certificates")
+	}
+	dir, port, certificates := args[0], args[1], args[2:]
 	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	cache, err := cacheDir()

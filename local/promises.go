@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -305,4 +308,30 @@ func topicLength(ctx context.Context, client *kgo.Client, topic string) (int64, 
 		}
 	}
 	return length, nil
+}
+
+// printPromises returns an error if one is broken.
+func printPromises(out io.Writer, promises []promise) error {
+	const shown = 5
+	kept := true
+	for _, p := range promises {
+		if len(p.broken) == 0 {
+			fmt.Fprintf(out, "  ✓ %s\n", p.says)
+			continue
+		}
+		kept = false
+		fmt.Fprintf(out, "  ✗ %s\n", p.says)
+		for _, line := range p.broken[:min(shown, len(p.broken))] {
+			fmt.Fprintf(out, "      %s\n", strings.TrimSpace(line))
+		}
+		if more := len(p.broken) - shown; more > 0 {
+			fmt.Fprintf(out, "      and %d more\n", more)
+		}
+	}
+	fmt.Fprintln(out)
+	if !kept {
+		return errors.New("a promise is broken")
+	}
+	fmt.Fprintln(out, "  Every promise holds.")
+	return nil
 }

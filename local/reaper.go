@@ -18,7 +18,7 @@ type reaper struct {
 	err   error
 }
 
-var children reaper
+var orphans reaper
 
 // add has the reaper end a process group with local, forget lets it go on: the group has ended, and
 // another may get its number.

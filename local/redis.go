@@ -47,9 +47,12 @@ func pingRedis(ctx context.Context, secure *secured, url string) error {
 
 // serveMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
 // less than the lease of the cache, which would else be over at once.
-func serveMiniredis(addr string) error {
+func serveMiniredis(args []string) error {
+	if len(args) != 1 {
+		return errors.New("miniredis: want an address")
+	}
 	server := miniredis.NewMiniRedis()
-	if err := server.StartAddr(addr); err != nil {
+	if err := server.StartAddr(args[0]); err != nil {
 		return err
 	}
 	const tick = 50 * time.Millisecond

@@ -269,15 +269,12 @@ func (p server) kill() error {
 
 // halt kills the server, which is not started again.
 func (p server) halt() error {
-	p.mu.Lock()
-	p.stopping = true
-	done := p.done
-	p.mu.Unlock()
+	ended := p.release()
 	err := p.kill()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		err = nil
 	}
-	<-done
+	<-ended
 	return err
 }
 

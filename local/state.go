@@ -43,8 +43,8 @@ func keptState(dir string) (*state, error) {
 // temporaryState makes a state folder that close removes. First it removes those whose process was
 // killed before it could.
 func temporaryState() (*state, error) {
-	orphans, _ := filepath.Glob(filepath.Join(os.TempDir(), temporaryPrefix+"*"))
-	for _, dir := range orphans {
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), temporaryPrefix+"*"))
+	for _, dir := range left {
 		removeOrphan(dir)
 	}
 	made, err := os.MkdirTemp("", "new-"+temporaryPrefix)

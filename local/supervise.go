@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,6 +21,9 @@ const (
 	// A process that lived for livedLong did not die of how it starts.
 	livedLong = 500 * time.Millisecond
 )
+
+// errInterrupted is what a command ends with that a signal has ended.
+var errInterrupted = errors.New("interrupted")
 
 // process is one supervised child: it is started again whenever it dies, until stop. It runs in a
 // process group of its own, so that Ctrl-C in the terminal reaches only local, which then stops
@@ -113,7 +115,7 @@ func (p *process) supervise(cmd *exec.Cmd) {
 		_ = cmd.Wait()
 		// What the dead process had started goes with it.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		children.forget(cmd.Process.Pid)
+		orphans.forget(cmd.Process.Pid)
 		p.mu.Lock()
 		p.pid, p.lastDeath = 0, cmd.ProcessState.String()
 		p.mu.Unlock()
@@ -169,6 +171,25 @@ func (p *process) launch() (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// restart ends a process and waits until it is ready again.
+func (p *process) restart(ctx context.Context, signal syscall.Signal) error {
+	before := p.currentPID()
+	p.signal(signal)
+	if err := p.startedSince(ctx, before); err != nil {
+		return err
+	}
+	return p.awaitReady(ctx, false)
+}
+
+// startedSince waits until the process is another one than before.
+func (p *process) startedSince(ctx context.Context, before int) error {
+	const within = 30 * time.Second
+	if !await(ctx, within, func() bool { now := p.currentPID(); return now != 0 && now != before }) {
+		return fmt.Errorf("%s was not started again within %s", p.name, within)
+	}
+	return nil
+}
+
 // nextStartWith adds to the environment of the next start alone.
 func (p *process) nextStartWith(env ...string) {
 	p.mu.Lock()
@@ -204,6 +225,36 @@ func (p *process) signal(signal syscall.Signal) {
 	}
 }
 
+// release ends the supervision with the process: when it ends it is not started again. The channel is
+// closed then.
+func (p *process) release() (ended <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopping = true
+	return p.done
+}
+
+// replace makes the next start one of another program, with the same arguments.
+func (p *process) replace(program string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.argv = append([]string{program}, p.argv[1:]...)
+}
+
+// startCount is how often the process was started.
+func (p *process) startCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.starts
+}
+
+// death is how the process ended the last time.
+func (p *process) death() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lastDeath
+}
+
 func (p *process) isStopping() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -216,6 +267,38 @@ func (p *process) currentPID() int {
 	return p.pid
 }
 
+// stopAll stops processes at once: none of them needs another to stop well.
+func stopAll(processes []*process) {
+	done := make(chan struct{})
+	for _, p := range processes {
+		go func() { p.stop(); done <- struct{}{} }()
+	}
+	for range processes {
+		<-done
+	}
+}
+
+// startAll starts processes at once and waits until all are ready, or have failed.
+func startAll(ctx context.Context, processes []*process) error {
+	started := make(chan error)
+	for _, p := range processes {
+		go func() { started <- p.start(ctx) }()
+	}
+	var err error
+	for range processes {
+		err = errors.Join(err, <-started)
+	}
+	return err
+}
+
+// killAll ends processes, and not in order, until startAll starts them again.
+func killAll(processes []*process) {
+	for _, p := range processes {
+		p.signal(syscall.SIGKILL)
+	}
+	stopAll(processes)
+}
+
 // startChild starts a command, the leader of its process group, that is killed when local ends, however
 // it ends.
 func startChild(cmd *exec.Cmd) error {
@@ -223,7 +306,7 @@ func startChild(cmd *exec.Cmd) error {
 	if err := onLauncherThread(cmd.Start); err != nil {
 		return err
 	}
-	if err := children.add(cmd.Process.Pid); err != nil {
+	if err := orphans.add(cmd.Process.Pid); err != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		return err
 	}
@@ -248,13 +331,3 @@ var launches = func() chan func() {
 	}()
 	return jobs
 }()
-
-// lastLines returns the end of a log file, for an error message.
-func lastLines(path string, count int) string {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
-	return path + ":\n  " + strings.Join(lines[max(0, len(lines)-count):], "\n  ")
-}

@@ -21,7 +21,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	today := s.bin
 	last := lastRelease(t)
 	for _, p := range s.services {
-		p.replace(last)
+		p.replace(programOf(last, p))
 		s.kill(p, syscall.SIGTERM)
 	}
 	l := s.load(s.openWallets(20))
@@ -29,7 +29,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	for _, bin := range []string{today, last} {
 		s.untilApplied(20 * time.Second)
 		for _, p := range s.services {
-			p.replace(bin)
+			p.replace(programOf(bin, p))
 			s.roll(p, lag)
 		}
 	}
@@ -37,12 +37,8 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	t.Logf("%d operations accepted", l.accepted.Load())
 }
 
-// replace makes the next start one of another release.
-func (p *process) replace(bin string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.argv = []string{filepath.Join(bin, filepath.Base(p.argv[0]))}
-}
+// programOf is a process's program in another folder.
+func programOf(bin string, p *process) string { return filepath.Join(bin, filepath.Base(p.argv[0])) }
 
 // lastRelease builds the programs of the commit that last_release names. A clone may lack the tags,
 // but has the history.

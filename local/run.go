@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// runWithParts runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
+// TEST_REDIS_URL and TEST_KAFKA_BROKERS; one that is set already is left as it is. It returns the
+// command's exit code.
+func runWithParts(ctx context.Context, kafka string, argv []string) (int, error) {
+	s, err := temporaryState()
+	if err != nil {
+		return 1, err
+	}
+	defer s.close()
+	p := &parts{
+		databaseURL:  os.Getenv("TEST_DATABASE_URL"),
+		redisURL:     os.Getenv("TEST_REDIS_URL"),
+		kafkaBrokers: os.Getenv("TEST_KAFKA_BROKERS"),
+		kafka:        kafka,
+	}
+	if err := p.start(ctx, s, os.Stderr, func(name, what string) { fmt.Fprintln(os.Stderr, "local:", name, what) }); err != nil {
+		return 1, err
+	}
+	defer p.stop()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+p.databaseURL, "TEST_REDIS_URL="+p.redisURL, "TEST_KAFKA_BROKERS="+p.kafkaBrokers)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := startChild(cmd); err != nil {
+		return 1, err
+	}
+	// The command has a process group of its own: what it started and left behind ends with it, and
+	// a Ctrl-C reaches all of it.
+	group := -cmd.Process.Pid
+	stopForwarding := context.AfterFunc(ctx, func() { _ = syscall.Kill(group, syscall.SIGINT) })
+	defer stopForwarding()
+	err = cmd.Wait()
+	_ = syscall.Kill(group, syscall.SIGKILL)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return max(1, exit.ExitCode()), nil
+	}
+	return 0, err
+}
+
+// runUntilStopped keeps the stack in the foreground.
+func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
+	root, err := workspace()
+	if err != nil {
+		return err
+	}
+	state, err := keptState(filepath.Join(root, ".local"))
+	if err != nil {
+		return err
+	}
+	defer state.close()
+	bin := filepath.Join(root, "bin")
+	if err := build(ctx, root, bin, out); err != nil {
+		return err
+	}
+	s := newStack(state, c, bin, out)
+	if err := s.start(ctx, c); err != nil {
+		return err
+	}
+	defer s.stop()
+	fmt.Fprintf(out, `
+  API       %[1]s
+  key       %[2]s
+  Swagger   %[1]s/swagger/
+  Postgres  %[3]s
+  Redis     %[4]s
+  Kafka     %[5]s, topic %[6]s
+  logs      %[7]s
+  all of it %[8]s
+
+  Open a wallet, pay something in, look at it:
+
+    KEY=%[2]s
+    W=$(curl -s -X POST %[1]s/api/v1/wallets -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
+    curl -s -X POST %[1]s/api/v1/wallet -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
+    curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
+
+  Ctrl-C stops everything; the data stays.
+`, s.apiURLs[0], s.apiKey, s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.dir, "logs"), filepath.Join(state.dir, "stack.json"))
+	<-ctx.Done()
+	fmt.Fprintln(out, "\n  stopping")
+	return nil
+}
