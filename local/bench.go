@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 )
 
 // tooBusyPercent is more than an idle machine's background work.
@@ -157,7 +156,7 @@ func (b *benchmark) withParts(ctx context.Context, run func() error) (err error)
 		return err
 	}
 	defer b.state.close()
-	b.parts = &parts{databaseURL: b.config.databaseURL, redisURL: b.config.redisURL, kafkaBrokers: b.config.kafkaBrokers, kafka: b.config.kafka, brokers: b.config.brokers}
+	b.parts = partsOf(b.config)
 	if err := b.parts.start(ctx, b.state, b.out, func(string, string) {}); err != nil {
 		return err
 	}
@@ -173,11 +172,14 @@ func (e brokenError) Error() string { return strings.Join(e, "; ") }
 
 // bed is where one scenario runs: the services, started for it, with a new database and a new topic.
 type bed struct {
-	*stack
-	*benchmark
-	sc     scenario
-	warmUp time.Duration
-	conn   *pgx.Conn
+	benchmark *benchmark
+	stack     *stack   // nil for a yardstick
+	idle      *process // does nothing, and is measured instead
+	apis      []string // where the load goes
+	apiKey    string
+	sc        scenario
+	warmUp    time.Duration
+	conn      *pgx.Conn
 	// ballast is wallets whose operations are neither the load's nor in the log.
 	ballast []uuid.UUID
 	// settledAfter is how long the relay and the worker were busy after they had started on the ballast.
@@ -188,24 +190,24 @@ type bed struct {
 // made Postgres write everything out, so that each begins with a checkpoint behind it.
 func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err error) {
 	t := &bed{benchmark: b, sc: sc, warmUp: max(b.warmUp, sc.warmUp)}
-	t.stack = newStack(b.state, b.config, b.bin, io.Discard)
 	if sc.yardstick {
 		return sc.run(t, ctx)
 	}
-	t.topic = "bench-" + uuid.NewString()[:8]
-	t.env = append([]string{"KAFKA_GROUP=" + t.topic}, sc.env...)
-	url, drop, err := b.newDatabase(ctx, strings.ReplaceAll(t.topic, "-", "_"))
+	c := b.config
+	c.topic = "bench-" + uuid.NewString()[:8]
+	c.env = append([]string{"KAFKA_GROUP=" + c.topic}, sc.env...)
+	url, drop, err := b.newDatabase(ctx, strings.ReplaceAll(c.topic, "-", "_"))
 	if err != nil {
 		return nil, err
 	}
 	defer drop()
-	t.stack.parts = &parts{databaseURL: url, redisURL: b.parts.redisURL, kafkaBrokers: b.parts.kafkaBrokers, brokers: b.parts.brokers, processes: b.parts.processes}
-	config := b.config
-	config.databaseURL = url
-	defer func() { stopAll(t.services) }()
-	if err := t.start(ctx, config); err != nil {
+	servers := &parts{databaseURL: url, redisURL: b.parts.redisURL, kafkaBrokers: b.parts.kafkaBrokers, brokers: b.parts.brokers, processes: b.parts.processes}
+	t.stack = newStackOn(b.state, servers, c, b.bin, io.Discard)
+	defer func() { stopAll(t.stack.services) }()
+	if err := t.stack.start(ctx, c); err != nil {
 		return nil, err
 	}
+	t.apis, t.apiKey = t.stack.apiURLs, t.stack.apiKey
 	if t.conn, err = pgx.Connect(ctx, url); err != nil {
 		return nil, err
 	}
@@ -267,13 +269,4 @@ func (b *benchmark) conditions(runs int) (report, error) {
 	}
 	r.BusyBeforePercent, err = measureBusy(time.Second)
 	return r, err
-}
-
-// kernel is the operating system's, with its release.
-func kernel() (string, error) {
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return "", fmt.Errorf("uname: %w", err)
-	}
-	return unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:]), nil
 }

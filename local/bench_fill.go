@@ -93,17 +93,17 @@ func (t *bed) store(ctx context.Context) (err error) {
 		return nil
 	}
 	const wallets = 1000
-	if t.ballast, err = openWallets(t.apiURLs[0], t.apiKey, wallets); err != nil {
+	if t.ballast, err = openWallets(t.apis[0], t.apiKey, wallets); err != nil {
 		return err
 	}
 	for _, name := range []string{"relay", "worker"} {
-		t.process(name).stop()
+		t.stack.process(name).stop()
 	}
-	if err := fill(ctx, t.conn, t.topic, t.ballast, t.sc.stored, true); err != nil {
+	if err := fill(ctx, t.conn, t.stack.topic, t.ballast, t.sc.stored, true); err != nil {
 		return err
 	}
 	for _, name := range []string{"relay", "worker"} {
-		if err := t.process(name).start(ctx); err != nil {
+		if err := t.stack.process(name).start(ctx); err != nil {
 			return err
 		}
 	}
@@ -116,13 +116,13 @@ func (t *bed) settle(ctx context.Context) error {
 	const window, within = 500 * time.Millisecond, 5 * time.Minute
 	began := time.Now()
 	for {
-		before := t.measureUsage()
+		before := t.usage()
 		select {
 		case <-time.After(window):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		after := t.measureUsage()
+		after := t.usage()
 		used := time.Duration(0)
 		for _, name := range []string{"relay", "worker", "postgres for relay", "postgres for worker"} {
 			used += after[name].cpu - before[name].cpu

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,11 +32,11 @@ type snapshot struct {
 
 // snapshot takes one.
 func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
-	shot := snapshot{at: time.Now(), used: t.measureUsage(), metrics: map[string]float64{}}
+	shot := snapshot{at: time.Now(), used: t.usage(), metrics: map[string]float64{}}
 	if t.conn == nil {
 		return shot, ctx.Err()
 	}
-	for _, p := range t.services {
+	for _, p := range t.stack.services {
 		if err := readMetrics(ctx, p.adminURL+"/metrics", shot.metrics); err != nil && p.currentPID() != 0 {
 			return shot, err
 		}
@@ -43,6 +44,14 @@ func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
 	err := t.conn.QueryRow(ctx, `SELECT (SELECT coalesce(sum(applied_seq), 0) FROM wallets)::bigint, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,
 		(SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())`).Scan(&shot.applied, &shot.walBytes, &shot.commits)
 	return shot, err
+}
+
+// usage is what all processes have used so far.
+func (t *bed) usage() map[string]usage {
+	if t.stack == nil {
+		return measureUsage(map[string]int{t.idle.name: t.idle.currentPID()}, postmasterOf(filepath.Join(t.benchmark.state.dir, "postgres", "data")))
+	}
+	return measureUsage(t.stack.pids(), t.stack.postmaster())
 }
 
 // readMetrics adds a service's metrics without labels to those of the others.

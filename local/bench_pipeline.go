@@ -40,7 +40,7 @@ type pipeline struct {
 
 // pipelineAlone measures it on a database of its own.
 func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (figures, error) {
-	url, drop, err := t.newDatabase(ctx, "pipeline_"+strings.ReplaceAll(uuid.NewString(), "-", ""))
+	url, drop, err := t.benchmark.newDatabase(ctx, "pipeline_"+strings.ReplaceAll(uuid.NewString(), "-", ""))
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (sc scenario) estimate(b *benchmark) time.Duration {
 
 // loaded measures the scenario's load.
 func (t *bed) loaded(ctx context.Context) (figures, error) {
-	wallets, err := openWallets(t.apiURLs[0], t.apiKey, max(1, t.sc.wallets))
+	wallets, err := openWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
 	if err != nil {
 		return nil, err
 	}
@@ -126,8 +126,8 @@ func (t *bed) loaded(ctx context.Context) (figures, error) {
 // load is the scenario's load on some wallets.
 func (t *bed) load(wallets []uuid.UUID) *load {
 	return &load{
-		apis: t.apiURLs, apiKey: t.apiKey, wallets: wallets, connections: t.sc.connections, ratePerSecond: t.sc.ratePerSecond,
-		duration: t.warmUp + t.measured, withoutKeys: t.sc.withoutKeys, withdrawUpTo: t.sc.withdrawUpTo, zipf: t.sc.zipf,
+		apis: t.apis, apiKey: t.apiKey, wallets: wallets, connections: t.sc.connections, ratePerSecond: t.sc.ratePerSecond,
+		duration: t.warmUp + t.benchmark.measured, withoutKeys: t.sc.withoutKeys, withdrawUpTo: t.sc.withdrawUpTo, zipf: t.sc.zipf,
 		batch: t.sc.batch, resendPercent: t.sc.resendPercent, readPercent: t.sc.readPercent,
 		attempt: 15 * time.Second, patience: time.Minute,
 	}
@@ -196,9 +196,12 @@ func (t *bed) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, 
 	return t.snapshot(ctx)
 }
 
+func (t *bed) log() topicLog { return topicLog{t.stack.kafkaOptions(), t.stack.topic, topicPartitions} }
+
 // promises checks them all.
 func (t *bed) promises(ctx context.Context, history []operation) error {
-	promises, err := t.checkPromises(ctx, t.conn, history, t.ballast...)
+	checked := subject{log: t.log(), audit: t.stack.verify, without: t.ballast}
+	promises, err := checked.checkPromises(ctx, t.conn, history)
 	if err != nil {
 		return err
 	}
@@ -215,7 +218,7 @@ func (t *bed) promises(ctx context.Context, history []operation) error {
 // neighbours measures 1,000 wallets of one operation a second each, alone and beside one that is
 // flooded.
 func (t *bed) neighbours(ctx context.Context) (figures, error) {
-	wallets, err := openWallets(t.apiURLs[0], t.apiKey, t.sc.wallets+1)
+	wallets, err := openWallets(t.apis[0], t.apiKey, t.sc.wallets+1)
 	if err != nil {
 		return nil, err
 	}
@@ -255,17 +258,17 @@ func (t *bed) besideFlood(ctx context.Context, l, flood *load) (figures, []opera
 // drain measures how fast the relay publishes a backlog, without a worker, and then how fast the
 // worker applies it, without anything to publish. Starting is not counted.
 func (t *bed) drain(ctx context.Context) (figures, error) {
-	wallets, err := openWallets(t.apiURLs[0], t.apiKey, max(1, t.sc.wallets))
+	wallets, err := openWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
 	if err != nil {
 		return nil, err
 	}
-	relay, worker := t.process("relay"), t.process("worker")
+	relay, worker := t.stack.process("relay"), t.stack.process("worker")
 	relay.stop()
 	worker.stop()
-	if err := fill(ctx, t.conn, t.topic, wallets, t.sc.rows, false); err != nil {
+	if err := fill(ctx, t.conn, t.stack.topic, wallets, t.sc.rows, false); err != nil {
 		return nil, err
 	}
-	length, closeLog, err := t.logLength()
+	length, closeLog, err := t.log().length()
 	if err != nil {
 		return nil, err
 	}
@@ -307,14 +310,14 @@ func (t *bed) drained(ctx context.Context, f figures, p *process, name, unit str
 			return fmt.Errorf("drain of the %s: %w", name, err)
 		}
 		if begin.at.IsZero() && n > 0 {
-			begin, first = snapshot{at: time.Now(), used: t.measureUsage()}, n
+			begin, first = snapshot{at: time.Now(), used: t.usage()}, n
 		}
 		if n >= int64(t.sc.rows) {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	end := snapshot{at: time.Now(), used: t.measureUsage()}
+	end := snapshot{at: time.Now(), used: t.usage()}
 	rows := int64(t.sc.rows) - first
 	f[name+" "+unit+"/s"] = float64(rows) / end.at.Sub(begin.at).Seconds()
 	use := figures{}
@@ -332,12 +335,12 @@ func (t *bed) drained(ctx context.Context, f figures, p *process, name, unit str
 // about checkpoints in Postgres's log show whether those are to blame.
 func (t *bed) stalls(ctx context.Context) (figures, error) {
 	const stallFrom = 200 * time.Millisecond
-	wallets, err := openWallets(t.apiURLs[0], t.apiKey, 1)
+	wallets, err := openWallets(t.apis[0], t.apiKey, 1)
 	if err != nil {
 		return nil, err
 	}
 	l := t.load(wallets)
-	l.duration = t.stallsWatched + t.warmUp
+	l.duration = t.benchmark.stallsWatched + t.warmUp
 	watch, err := watchApplied(ctx, t.stack.parts.databaseURL, wallets, watchEvery, func(int64) {})
 	if err != nil {
 		return nil, err

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -42,10 +41,10 @@ func yardsticks() []scenario {
 
 // nothing is the load against a server that does nothing.
 func (t *bed) nothing(ctx context.Context) (figures, error) {
-	defer func() { stopAll(t.services) }()
 	if err := t.startNothing(ctx); err != nil {
 		return nil, err
 	}
+	defer t.idle.stop()
 	l := t.load([]uuid.UUID{uuid.New()})
 	f, _, err := t.measure(ctx, l)
 	return f, err
@@ -57,14 +56,14 @@ const peersNothing = "nothing, by net/http, c=1"
 
 // nothingByNetHTTP measures the do-nothing server with the standard library's client.
 func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
-	defer func() { stopAll(t.services) }()
 	if err := t.startNothing(ctx); err != nil {
 		return nil, err
 	}
+	defer t.idle.stop()
 	h := newHistogram()
 	for began := time.Now(); time.Since(began) < 2*time.Second; {
 		sent := time.Now()
-		response, err := http.Post(t.apiURLs[0], "application/json", strings.NewReader(`{"walletId":"01a20d5d-ed73-7e8d-bc6e-41743501eb7e","operationType":"DEPOSIT","amount":1000}`))
+		response, err := http.Post(t.apis[0], "application/json", strings.NewReader(`{"walletId":"01a20d5d-ed73-7e8d-bc6e-41743501eb7e","operationType":"DEPOSIT","amount":1000}`))
 		if err != nil {
 			return nil, err
 		}
@@ -78,13 +77,13 @@ func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
 }
 
 // startNothing starts the yardstick instead of the system.
-func (s *stack) startNothing(ctx context.Context) error {
+func (t *bed) startNothing(ctx context.Context) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	p := &process{
-		name: "nothing", argv: []string{self(), "nothing", address(port)}, log: s.state.log("nothing"),
+	t.idle = &process{
+		name: "nothing", argv: []string{self(), "nothing", address(port)}, log: t.benchmark.state.log("nothing"),
 		changed: func(string) {},
 		ready: func(ctx context.Context) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address(port))
@@ -94,9 +93,8 @@ func (s *stack) startNothing(ctx context.Context) error {
 			return conn.Close()
 		},
 	}
-	s.apiURLs = []string{"http://" + address(port)}
-	s.services = []*process{p}
-	return p.start(ctx)
+	t.apis = []string{"http://" + address(port)}
+	return t.idle.start(ctx)
 }
 
 // serveNothing reads requests and answers them like an api that has nothing to do.
@@ -125,7 +123,7 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 	f := figures{}
 	for program, figure := range map[string]string{"relay": "produced/s", "worker": "consumed/s"} {
 		binary := filepath.Join(t.benchmark.bin, program+".test")
-		if err := run(ctx, t.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
+		if err := run(ctx, t.benchmark.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
 			return nil, err
 		}
 		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^BenchmarkLibrdkafka$", "-test.benchtime", fmt.Sprintf("%dx", messages))
@@ -149,7 +147,7 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 // comparePipeline adds how the system compares to its database pipeline alone, with as many wallets and
 // flushes as large.
 func (t *bed) comparePipeline(ctx context.Context, f figures, wallets int) error {
-	stopAll(t.services)
+	stopAll(t.stack.services)
 	size := max(1, int(math.Round(f["operations/flush"])))
 	alone, err := t.pipelineAlone(ctx, wallets, size)
 	if err != nil {
@@ -158,37 +156,6 @@ func (t *bed) comparePipeline(ctx context.Context, f figures, wallets int) error
 	f["pipeline accepted/s"], f["pipeline applied/s"] = alone["accepted/s"], alone["applied/s"]
 	f["of pipeline"] = f["applied/s"] / alone["applied/s"]
 	return nil
-}
-
-// measureFdatasync is the time that the disk takes to keep what a small transaction writes.
-func measureFdatasync() (p50Ms float64, err error) {
-	file, err := os.CreateTemp("", "fdatasync-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	const rounds = 1000
-	block := make([]byte, 8192)
-	if _, err := file.Write(make([]byte, 16<<20)); err != nil {
-		return 0, err
-	}
-	if err := file.Sync(); err != nil {
-		return 0, err
-	}
-	var took []time.Duration
-	for i := range int64(rounds) {
-		started := time.Now()
-		if _, err := file.WriteAt(block, i*int64(len(block))); err != nil {
-			return 0, err
-		}
-		if err := fdatasync(file); err != nil {
-			return 0, err
-		}
-		took = append(took, time.Since(started))
-	}
-	slices.Sort(took)
-	return float64(took[rounds/2].Microseconds()) / 1000, nil
 }
 
 // commit is the version of the code that is measured.

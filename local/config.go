@@ -17,6 +17,7 @@ type config struct {
 	apis, relays, workers               int
 	standbys                            int // synchronous ones, of a Postgres that is started
 	secure                              bool
+	env                                 []string // of all services
 }
 
 // topicPartitions bounds the workers that share the work.

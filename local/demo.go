@@ -60,7 +60,9 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	defer conn.Close(context.WithoutCancel(ctx))
 	first := &load{apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: time.Second, patience: time.Minute}
 	history := first.send(ctx)
-	if _, err := awaitQuiet(ctx, conn, 30*time.Second); err != nil {
+	if _, err := awaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
+		return errInterrupted
+	} else if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n  %s opened wallet %s after %.1f s; its first operation was applied after %.1f s\n\n",
@@ -70,7 +72,8 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	history = append(history, loaded...)
-	promises, err := s.checkPromises(ctx, conn, history)
+	checked := subject{log: topicLog{s.kafkaOptions(), s.topic, topicPartitions}, audit: s.verify}
+	promises, err := checked.checkPromises(ctx, conn, history)
 	if ctx.Err() != nil {
 		return errInterrupted
 	}

@@ -43,7 +43,7 @@ const (
 // it holds everything that the clients were told, Postgres, Kafka's log and Redis against each other.
 // A watch sees all along what would be over by then.
 type campaign struct {
-	*stack
+	stack  *stack
 	group  string // of the workers
 	random *rand.Rand
 	pool   *pgxpool.Pool
@@ -168,7 +168,7 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	err = f.run(ctx, kinds, options, report, out)
 	if err != nil && ctx.Err() == nil {
 		kept := filepath.Join(root, ".local", fmt.Sprintf("faults-%d-%d", options.seed, os.Getpid()))
-		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.state.dir, "logs"))); copyErr == nil {
+		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.stack.state.dir, "logs"))); copyErr == nil {
 			fmt.Fprintf(out, "\n  The logs of all processes are in %s.\n", kept)
 		}
 	}
@@ -213,7 +213,7 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 		if f.lying, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
 			return nil, err
 		}
-		f.parts.kafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
+		f.stack.parts.kafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
 	}
 	f.planClock()
 	if f.standbys = c.standbys; f.standbys == 0 {
@@ -224,22 +224,8 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 	if err := f.planKafkaDoors(); err != nil {
 		return nil, err
 	}
-	if err := f.parts.start(ctx, state, out, f.changed); err != nil {
-		return nil, err
-	}
-	if err := f.openDoors(); err != nil {
-		return nil, err
-	}
-	if err := f.prepare(ctx); err != nil {
-		return nil, err
-	}
-	if err := f.moveToSmallDisk(ctx); err != nil {
-		return nil, err
-	}
-	if err := f.startStandbys(ctx, c.standbys); err != nil {
-		return nil, err
-	}
-	if err := f.startServices(ctx, c); err != nil {
+	f.stack.hooks = hooks{serversReady: f.openDoors, prepared: f.moveToSmallDisk}
+	if err := f.stack.start(ctx, c); err != nil {
 		return nil, err
 	}
 	return f, f.connect(ctx)
@@ -248,18 +234,16 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 func (f *campaign) connect(ctx context.Context) (err error) {
 	f.footprints, f.patience = map[string]footprint{}, givenUp
 	// What a fault ends is its news, not that of the children's supervision.
-	f.mu.Lock()
-	f.out = io.Discard
-	f.mu.Unlock()
-	options, err := redis.ParseURL(f.parts.redisURL)
+	f.stack.quiet()
+	options, err := redis.ParseURL(f.stack.parts.redisURL)
 	if err != nil {
 		return err
 	}
 	f.cache = redis.NewClient(options)
-	if f.log, err = followLog(strings.Split(f.parts.kafkaBrokers, ","), f.topic); err != nil {
+	if f.log, err = followLog(strings.Split(f.stack.parts.kafkaBrokers, ","), f.stack.topic); err != nil {
 		return err
 	}
-	f.pool, err = pgxpool.New(ctx, f.parts.databaseURL)
+	f.pool, err = pgxpool.New(ctx, f.stack.parts.databaseURL)
 	return err
 }
 
@@ -277,12 +261,12 @@ func (f *campaign) disconnect() {
 
 func (f *campaign) close() {
 	f.disconnect()
-	f.stop()
+	f.stack.stop()
 	f.closeDoors()
 	if f.lying != nil {
 		f.lying.Close()
 	}
-	f.state.close()
+	f.stack.state.close()
 }
 
 // run throws the kinds in a random order, all of them before any comes again, prints a line for each
@@ -340,7 +324,7 @@ func (f *campaign) run(ctx context.Context, kinds []kind, o faultsOptions, repor
 		failure = errInterrupted
 	} else if failure != nil {
 		fmt.Fprintln(out, "\n  the campaign ended in the middle of a round: there is no last audit")
-	} else if audit := f.audit(ctx); len(audit.broken) > 0 {
+	} else if audit := checkAudit(ctx, f.stack.verify); len(audit.broken) > 0 {
 		fmt.Fprintln(out, "\n  ctl verify of everything:")
 		printViolations(out, audit.broken)
 		report.Broken = append(report.Broken, audit.broken...)
@@ -407,7 +391,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 		return r, err
 	}
 	l := &load{
-		apis: f.apiURLs, apiKey: f.apiKey, wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
+		apis: f.stack.apiURLs, apiKey: f.stack.apiKey, wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
 		connections: 100, ratePerSecond: faultsRatePerSecond, duration: time.Hour, resendPercent: 2,
 		attempt: 5 * time.Second, patience: time.Minute,
 	}
@@ -452,7 +436,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 
 // prepareRound opens the wallets of a round and notes where everything stands.
 func (f *campaign) prepareRound(ctx context.Context) (err error) {
-	if f.wallets, err = openWallets(f.apiURLs[0], f.apiKey, 1+faultsOtherWallets); err != nil {
+	if f.wallets, err = openWallets(f.stack.apiURLs[0], f.stack.apiKey, 1+faultsOtherWallets); err != nil {
 		return err
 	}
 	f.hot, f.told = f.wallets[0], nil
@@ -467,7 +451,7 @@ func (f *campaign) prepareRound(ctx context.Context) (err error) {
 
 // awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
 func (f *campaign) awaitCached(ctx context.Context) (err error) {
-	c := client{addr: strings.TrimPrefix(f.apiURLs[0], "http://"), apiKey: f.apiKey, timeout: 5 * time.Second}
+	c := client{addr: strings.TrimPrefix(f.stack.apiURLs[0], "http://"), apiKey: f.stack.apiKey, timeout: 5 * time.Second}
 	defer c.close()
 	found := false
 	if !await(ctx, 20*time.Second, func() bool {

@@ -18,7 +18,7 @@ import (
 // brokerFaults are about Apache Kafka and the group of the workers.
 func (f *campaign) brokerFaults() []kind {
 	empty := kind{name: "Kafka's log removed, an empty broker in its place", throw: f.emptyBroker, within: ofSweep, losesLog: true}
-	if f.parts.brokers == clusterBrokers {
+	if f.stack.parts.brokers == clusterBrokers {
 		empty.notPossible = "what one broker loses, two others have"
 	}
 	return []kind{
@@ -39,10 +39,10 @@ func (f *campaign) brokerFaults() []kind {
 
 // emptyBroker takes away all that Kafka has acknowledged, as an operator may who has lost a disk.
 func (f *campaign) emptyBroker(ctx context.Context) error {
-	p := f.process("kafka")
+	p := f.stack.process("kafka")
 	p.signal(syscall.SIGKILL) // and not in order
 	p.stop()
-	dir := filepath.Join(f.state.dir, "apache")
+	dir := filepath.Join(f.stack.state.dir, "apache")
 	if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 	if err := p.start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	if err := f.createTopic(context.WithoutCancel(ctx)); err != nil {
+	if err := f.stack.createTopic(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	return f.log.reopen()
@@ -63,7 +63,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 // committed.
 func (f *campaign) emptyGroup(name string, change func(context.Context) error) kind {
 	signal := func(signal syscall.Signal) {
-		for _, p := range f.replicas("worker") {
+		for _, p := range f.stack.replicas("worker") {
 			p.signal(signal)
 		}
 	}
@@ -103,7 +103,7 @@ func (f *campaign) rollBackOffsets(ctx context.Context) error {
 	request := kmsg.NewPtrOffsetCommitRequest()
 	request.Group = f.group
 	topic := kmsg.NewOffsetCommitRequestTopic()
-	topic.Topic = f.topic
+	topic.Topic = f.stack.topic
 	for partition, offset := range f.offsets {
 		p := kmsg.NewOffsetCommitRequestTopicPartition()
 		p.Partition, p.Offset = partition, max(0, offset)
@@ -128,11 +128,11 @@ func (f *campaign) twin() kind {
 	return kind{
 		name: "two workers with one group.instance.id for 4 s", holds: 4 * time.Second, within: ofSession,
 		throw: func(context.Context) (err error) {
-			twin, err = f.service("worker", 0, "")
+			twin, err = f.stack.service("worker", 0, "")
 			if err != nil {
 				return err
 			}
-			twin.name, twin.log = "worker-twin", f.state.log("worker-twin")
+			twin.name, twin.log = "worker-twin", f.stack.state.log("worker-twin")
 			twin.changed = func(string) {}
 			return twin.begin()
 		},
@@ -145,7 +145,7 @@ func (f *campaign) scaleWorkers(ctx context.Context) error {
 	const moment = 2 * time.Second
 	var more []*process
 	for i := range 2 {
-		p, err := f.service("worker", 2+i, "")
+		p, err := f.stack.service("worker", 2+i, "")
 		if err != nil {
 			return err
 		}
@@ -157,23 +157,23 @@ func (f *campaign) scaleWorkers(ctx context.Context) error {
 		more = append(more, p)
 	}
 	pause(ctx, moment)
-	leaving := append(more, f.process("worker-2"))
+	leaving := append(more, f.stack.process("worker-2"))
 	stopAll(leaving)
 	pause(ctx, moment)
-	return f.process("worker-2").start(context.WithoutCancel(ctx))
+	return f.stack.process("worker-2").start(context.WithoutCancel(ctx))
 }
 
 // addPartition gives the topic one more partition than it was registered with.
 func (f *campaign) addPartition(ctx context.Context) error {
 	metadata := kmsg.NewPtrMetadataRequest()
-	metadata.Topics = append(metadata.Topics, kmsg.MetadataRequestTopic{Topic: &f.topic})
+	metadata.Topics = append(metadata.Topics, kmsg.MetadataRequestTopic{Topic: &f.stack.topic})
 	known, err := metadata.RequestWith(ctx, f.log.kafka())
 	if err != nil {
 		return err
 	}
 	request := kmsg.NewPtrCreatePartitionsRequest()
 	topic := kmsg.NewCreatePartitionsRequestTopic()
-	topic.Topic, topic.Count = f.topic, int32(len(known.Topics[0].Partitions)+1)
+	topic.Topic, topic.Count = f.stack.topic, int32(len(known.Topics[0].Partitions)+1)
 	request.Topics = append(request.Topics, topic)
 	request.TimeoutMillis = 5000
 	response, err := request.RequestWith(ctx, f.log.kafka())
@@ -197,7 +197,7 @@ func (f *campaign) lies() []kind {
 	}
 	one := func(name string, err *kerr.Error, count int) kind {
 		return kind{name: name, within: ofService, throw: func(context.Context) error {
-			f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.topic, Partitions: f.somePartitions(1), Err: err, Count: count})
+			f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(1), Err: err, Count: count})
 			return nil
 		}}
 	}
@@ -238,10 +238,10 @@ func (f *campaign) lies() []kind {
 		one("one batch out of sequence", kerr.OutOfOrderSequenceNumber, 1),
 		one("the producer is not known", kerr.UnknownProducerID, 1),
 		produce("some partitions without their leader for 2 s", func() lie {
-			return lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.topic, Partitions: f.somePartitions(3), Err: kerr.NotLeaderForPartition, Count: -1}
+			return lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(3), Err: kerr.NotLeaderForPartition, Count: -1}
 		}),
 		{name: "a partition without its leader, and kill -9 of the relay", within: ofService, throw: func(ctx context.Context) error {
-			told := f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.topic, Partitions: f.somePartitions(1), Err: kerr.NotLeaderForPartition, Count: -1})
+			told := f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(1), Err: kerr.NotLeaderForPartition, Count: -1})
 			defer told.Remove()
 			pause(ctx, 500*time.Millisecond)
 			f.pick("relay").signal(syscall.SIGKILL)

@@ -26,7 +26,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 	if !await(ctx, min(time.Minute, f.patience), quiet) {
 		broken = append(broken, "something is pending long after the last operation")
 	}
-	for _, p := range slices.Concat(f.services, f.parts.processes) {
+	for _, p := range slices.Concat(f.stack.services, f.stack.parts.processes) {
 		if err := p.awaitReady(ctx, false); err != nil {
 			broken = append(broken, p.name+" "+err.Error())
 		}
@@ -79,7 +79,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 
 // unwell is what processes still tell of in their /readyz.
 func (f *campaign) unwell(ctx context.Context) (complaints []string) {
-	for _, p := range f.services {
+	for _, p := range f.stack.services {
 		r, err := askReady(ctx, p)
 		if err != nil {
 			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.name, err))

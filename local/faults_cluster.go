@@ -20,16 +20,16 @@ const ofCluster = 10*time.Second + ofServer
 
 // clusterFaults take brokers away of which there are three.
 func (f *campaign) clusterFaults() []kind {
-	if f.parts.brokers != clusterBrokers {
+	if f.stack.parts.brokers != clusterBrokers {
 		return nil
 	}
 	return []kind{
 		{name: "the leader of the hot wallet's partition killed under a publish batch", within: ofCluster, throw: func(ctx context.Context) error {
-			leader, err := f.leaderOf(ctx, f.topic, f.hotPartition(ctx))
+			leader, err := f.leaderOf(ctx, f.stack.topic, f.hotPartition(ctx))
 			if err != nil {
 				return err
 			}
-			killUnderABatch(ctx, leader)
+			leader.killStopped(ctx)
 			return nil
 		}},
 		{name: "the coordinator of the workers' group killed", within: ofCluster, throw: func(ctx context.Context) error {
@@ -53,13 +53,6 @@ func (f *campaign) clusterFaults() []kind {
 	}
 }
 
-// killUnderABatch stops a broker before it kills it, so that it leaves a publish batch without an answer.
-func killUnderABatch(ctx context.Context, p *process) {
-	p.signal(syscall.SIGSTOP)
-	pause(ctx, 200*time.Millisecond)
-	p.signal(syscall.SIGKILL)
-}
-
 // twoBrokersGone leaves one of three, which may acknowledge nothing on its own: publishing waits until
 // another is back, and accepting does not.
 func (f *campaign) twoBrokersGone() kind {
@@ -68,7 +61,7 @@ func (f *campaign) twoBrokersGone() kind {
 	return kind{
 		name: "two of three brokers gone for 10 s", holds: 10 * time.Second, within: ofCluster,
 		throw: func(context.Context) error {
-			brokers := f.replicas("kafka")
+			brokers := f.stack.replicas("kafka")
 			stays := f.random.IntN(len(brokers))
 			gone = slices.Delete(brokers, stays, stays+1)
 			accepted = f.load.accepted.Load()
@@ -92,11 +85,11 @@ func (f *campaign) twoBrokersGone() kind {
 func (f *campaign) rollingBrokers() kind {
 	return kind{name: "rolling restart of all brokers", within: ofCluster, throw: func(ctx context.Context) error {
 		refused, failures := f.load.refused.Load(), f.load.failures.Load()
-		for _, p := range f.replicas("kafka") {
+		for _, p := range f.stack.replicas("kafka") {
 			if err := p.restart(ctx, syscall.SIGTERM); err != nil {
 				return err
 			}
-			if err := awaitInSync(ctx, f.log.kafka(), f.topic, "__consumer_offsets"); err != nil {
+			if err := awaitInSync(ctx, f.log.kafka(), ofCluster, f.stack.topic, "__consumer_offsets"); err != nil {
 				return err
 			}
 		}
@@ -125,13 +118,13 @@ func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) 
 	if err != nil {
 		return nil, err
 	}
-	return f.broker(node)
+	return f.stack.broker(node)
 }
 
 // controller is the broker whose controller is the active one.
 func (f *campaign) controller(ctx context.Context) (*process, error) {
 	// The log's client keeps to old versions, which do not know this request.
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.parts.kafkaBrokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.stack.parts.kafkaBrokers, ",")...))
 	if err != nil {
 		return nil, err
 	}
@@ -151,66 +144,5 @@ func (f *campaign) controller(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the active controller: %w", err)
 	}
-	return f.broker(response.Topics[0].Partitions[0].LeaderID)
-}
-
-// broker is the process of a node.
-func (s *stack) broker(node int32) (*process, error) {
-	if p := s.process(brokerName(int(node) - 1)); p != nil {
-		return p, nil
-	}
-	return nil, fmt.Errorf("there is no broker %d", node)
-}
-
-// partitionLeader is the node that leads a partition.
-func partitionLeader(ctx context.Context, client *kgo.Client, topic string, partition int32) (int32, error) {
-	partitions, err := describePartitions(ctx, client, topic)
-	if err != nil {
-		return 0, err
-	}
-	for _, p := range partitions {
-		if p.Partition == partition && p.Leader >= 0 {
-			return p.Leader, nil
-		}
-	}
-	return 0, fmt.Errorf("partition %d of %s has no leader", partition, topic)
-}
-
-// awaitInSync waits until every partition of the topics is on all brokers.
-func awaitInSync(ctx context.Context, client *kgo.Client, topics ...string) (err error) {
-	inSync := func() bool {
-		for _, topic := range topics {
-			var partitions []kmsg.MetadataResponseTopicPartition
-			if partitions, err = describePartitions(ctx, client, topic); err != nil {
-				return false
-			}
-			for _, p := range partitions {
-				if len(p.ISR) < clusterBrokers {
-					err = fmt.Errorf("partition %d of %s is on brokers %d alone", p.Partition, topic, p.ISR)
-					return false
-				}
-			}
-		}
-		return true
-	}
-	if await(ctx, ofCluster, inSync) {
-		return nil
-	}
-	return err
-}
-
-func describePartitions(ctx context.Context, client *kgo.Client, topic string) ([]kmsg.MetadataResponseTopicPartition, error) {
-	request := kmsg.NewPtrMetadataRequest()
-	request.Topics = append(request.Topics, kmsg.MetadataRequestTopic{Topic: &topic})
-	response, err := request.RequestWith(ctx, client)
-	if err == nil && len(response.Topics) != 1 {
-		err = fmt.Errorf("%d topics are described", len(response.Topics))
-	}
-	if err == nil {
-		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("describe topic %s: %w", topic, err)
-	}
-	return response.Topics[0].Partitions, nil
+	return f.stack.broker(response.Topics[0].Partitions[0].LeaderID)
 }

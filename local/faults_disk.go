@@ -38,7 +38,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if f.disk.err != nil {
 		return nil
 	}
-	dir, err := postgresDir(f.state)
+	dir, err := postgresDir(f.stack.state)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if f.disk.err != nil {
 		return nil
 	}
-	conn, err := pgx.Connect(ctx, f.parts.databaseURL)
+	conn, err := pgx.Connect(ctx, f.stack.parts.databaseURL)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,12 @@ func (f *campaign) planClock() {
 	if len(libraries) == 0 {
 		return
 	}
-	f.clock = filepath.Join(f.state.dir, "clock")
+	f.clock = filepath.Join(f.stack.state.dir, "clock")
 	if err := f.setClock("+0"); err != nil {
 		f.clock = ""
 		return
 	}
-	f.parts.postgresEnv = []string{
+	f.stack.parts.postgresEnv = []string{
 		"LD_PRELOAD=" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + f.clock,
 		"FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
 	}

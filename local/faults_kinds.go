@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -67,7 +67,7 @@ func (f *campaign) kinds() []kind {
 		return f.lies()
 	}
 	ofEverything := ofServer
-	if f.parts.brokers == clusterBrokers {
+	if f.stack.parts.brokers == clusterBrokers {
 		ofEverything = ofCluster
 	}
 	return slices.Concat([]kind{
@@ -78,14 +78,14 @@ func (f *campaign) kinds() []kind {
 		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis"),
 		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
 		{name: "kill -9 of all services", within: ofSession, throw: func(context.Context) error {
-			for _, p := range f.services {
+			for _, p := range f.stack.services {
 				p.signal(syscall.SIGKILL)
 			}
 			return nil
 		}},
 		{name: "kill -9 of everything", within: ofEverything, throw: func(ctx context.Context) error {
-			for _, p := range slices.Concat(f.services, f.parts.processes) {
-				if p != f.servers()[0].process {
+			for _, p := range slices.Concat(f.stack.services, f.stack.parts.processes) {
+				if p != f.stack.servers()[0].process {
 					p.signal(syscall.SIGKILL)
 				}
 			}
@@ -159,7 +159,7 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 		watch := f.watch
 		watch.done.Go(func() {
 			led := func() bool {
-				return slices.ContainsFunc(f.replicas("relay"), func(p *process) bool {
+				return slices.ContainsFunc(f.stack.replicas("relay"), func(p *process) bool {
 					pid := p.currentPID()
 					if pid == old {
 						return false
@@ -182,19 +182,9 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 	return k
 }
 
-// replicas are the processes of a service, or a server.
-func (f *campaign) replicas(name string) (replicas []*process) {
-	for _, p := range slices.Concat(f.services, f.parts.processes) {
-		if p.name == name || strings.HasPrefix(p.name, name+"-") {
-			replicas = append(replicas, p)
-		}
-	}
-	return replicas
-}
-
 // pick chooses one of the replicas; of the relays, the one that leads.
 func (f *campaign) pick(name string) *process {
-	replicas := f.replicas(name)
+	replicas := f.stack.replicas(name)
 	leads := func(p *process) bool { return role(p) == "leader" }
 	if name == "relay" && await(context.Background(), 5*time.Second, func() bool { return slices.ContainsFunc(replicas, leads) }) {
 		if i := slices.IndexFunc(replicas, leads); i >= 0 {
@@ -204,18 +194,9 @@ func (f *campaign) pick(name string) *process {
 	return replicas[f.random.IntN(len(replicas))]
 }
 
-// role is what a relay says of itself.
-func role(p *process) string {
-	r, err := askReady(context.Background(), p)
-	if err != nil {
-		return ""
-	}
-	return r.Role
-}
-
 // signalPostmaster reaches the server itself: its process is only its launcher.
 func (f *campaign) signalPostmaster(signal syscall.Signal) error {
-	pid, err := f.servers()[0].postmaster()
+	pid, err := f.stack.servers()[0].postmaster()
 	if err != nil {
 		return err
 	}
@@ -224,10 +205,10 @@ func (f *campaign) signalPostmaster(signal syscall.Signal) error {
 
 // killPostgres ends the server and then its launcher, which does not notice; the supervision starts
 // both on the same data.
-func (f *campaign) killPostgres(context.Context) error { return f.servers()[0].kill() }
+func (f *campaign) killPostgres(context.Context) error { return f.stack.servers()[0].kill() }
 
 func (f *campaign) rollingRestart(ctx context.Context) error {
-	for _, p := range f.services {
+	for _, p := range f.stack.services {
 		if err := p.restart(ctx, syscall.SIGTERM); err != nil {
 			return err
 		}
@@ -353,30 +334,37 @@ func (f *campaign) stolenLock() kind {
 	return kind{
 		name: "the leader's lock stolen for 3 s", holds: 3 * time.Second, within: ofService,
 		throw: func(ctx context.Context) (err error) {
-			if thief, err = pgx.Connect(ctx, f.parts.databaseURL); err != nil {
-				return err
-			}
-			taken := make(chan error, 1)
-			go func() {
-				_, err := thief.Exec(ctx, "SELECT pg_advisory_lock(7304518, hashtext($1))", f.position.relay)
-				taken <- err
-			}()
-			// Who waits for a lock has it before one who tries.
-			var waits bool
-			queued := func() bool {
-				err = f.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted)", thief.PgConn().PID()).Scan(&waits)
-				return err == nil && (waits || len(taken) > 0)
-			}
-			if !await(ctx, 5*time.Second, queued) {
-				return fmt.Errorf("wait for the leader's lock: %w", err)
-			}
-			if _, err := f.pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304518 AND granted AND pid <> $1", thief.PgConn().PID()); err != nil {
-				return err
-			}
-			return <-taken
+			thief, err = stealLeadersLock(ctx, f.pool, f.stack.parts.databaseURL)
+			return err
 		},
 		heal: func(ctx context.Context) error { return thief.Close(ctx) },
 	}
+}
+
+// stealLeadersLock takes the lock from the relay that leads. Who closes the connection that it returns
+// gives the lock back.
+func stealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL string) (thief *pgx.Conn, err error) {
+	if thief, err = pgx.Connect(ctx, databaseURL); err != nil {
+		return nil, err
+	}
+	taken := make(chan error, 1)
+	go func() {
+		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock(7304518, hashtext(relay)) FROM relay_positions")
+		taken <- err
+	}()
+	// Who waits for a lock has it before one who tries.
+	var waits bool
+	queued := func() bool {
+		err = pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted)", thief.PgConn().PID()).Scan(&waits)
+		return err == nil && (waits || len(taken) > 0)
+	}
+	if !await(ctx, 5*time.Second, queued) {
+		return thief, fmt.Errorf("wait for the leader's lock: %w", err)
+	}
+	if _, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304518 AND granted AND pid <> $1", thief.PgConn().PID()); err != nil {
+		return thief, err
+	}
+	return thief, <-taken
 }
 
 // deletedRecords deletes everything in the topic while no worker runs, as a retention that is too
@@ -384,7 +372,7 @@ func (f *campaign) stolenLock() kind {
 // the sweep can find.
 func (f *campaign) deletedRecords() kind {
 	signal := func(signal syscall.Signal) {
-		for _, p := range f.replicas("worker") {
+		for _, p := range f.stack.replicas("worker") {
 			p.signal(signal)
 		}
 	}
@@ -392,12 +380,12 @@ func (f *campaign) deletedRecords() kind {
 		name: "records deleted before the workers read them", holds: time.Second, within: ofSweep, losesLog: true,
 		throw: func(ctx context.Context) error {
 			signal(syscall.SIGSTOP)
-			quiet, err := openWallets(f.apiURLs[0], f.apiKey, 5)
+			quiet, err := openWallets(f.stack.apiURLs[0], f.stack.apiKey, 5)
 			if err != nil {
 				return err
 			}
 			l := &load{
-				apis: f.apiURLs, apiKey: f.apiKey, wallets: quiet, connections: 1, ratePerSecond: 20, duration: time.Second,
+				apis: f.stack.apiURLs, apiKey: f.stack.apiKey, wallets: quiet, connections: 1, ratePerSecond: 20, duration: time.Second,
 				attempt: 5 * time.Second, patience: time.Minute,
 			}
 			f.wallets, f.told = append(f.wallets, quiet...), l.send(ctx)
@@ -414,7 +402,7 @@ func (f *campaign) deletedRecords() kind {
 func (f *campaign) deleteRecords(ctx context.Context, below map[int32]int64) error {
 	request := kmsg.NewPtrDeleteRecordsRequest()
 	topic := kmsg.NewDeleteRecordsRequestTopic()
-	topic.Topic = f.topic
+	topic.Topic = f.stack.topic
 	for partition := range int32(topicPartitions) {
 		p := kmsg.NewDeleteRecordsRequestTopicPartition()
 		p.Partition, p.Offset = partition, -1 // up to the end
@@ -452,12 +440,6 @@ func (f *campaign) sendPoison(ctx context.Context) error {
 	return nil
 }
 
-// parseMessage returns false for what is not an operation.
-func parseMessage(record *kgo.Record) (message, bool) {
-	m := message{partition: record.Partition}
-	return m, json.Unmarshal(record.Value, &m) == nil
-}
-
 // failpoints kill a service where it hurts most.
 func (f *campaign) failpoints() (kinds []kind) {
 	for _, point := range []string{
@@ -489,7 +471,7 @@ func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 		if await(ctx, time.Second+time.Duration(rand.IntN(250))*time.Millisecond, dead) {
 			return nil
 		}
-		for _, other := range f.replicas(which) {
+		for _, other := range f.stack.replicas(which) {
 			if other != p {
 				other.signal(syscall.SIGKILL)
 			}

@@ -62,7 +62,7 @@ func (r *logReader) follow(client *kgo.Client) {
 		}
 		r.mu.Lock()
 		for record := range fetches.RecordsAll() {
-			if m, ok := logRecord(record); ok {
+			if m, err := parseMessage(record); err == nil {
 				r.log = append(r.log, m)
 			}
 		}

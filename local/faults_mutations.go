@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -202,14 +201,11 @@ func mutateOn(ctx context.Context, c config, mutations []mutation, root string, 
 	for _, m := range mutations {
 		fmt.Fprintf(out, "\n  without %s\n", m.rule)
 		f.random = rand.New(rand.NewPCG(seed, 0))
-		sound := filepath.Join(f.bin, m.service+".sound")
-		if err := os.Rename(filepath.Join(f.bin, m.service), sound); err != nil {
-			return found, err
-		}
-		if err := buildMutant(ctx, root, filepath.Join(f.bin, m.service), m); err != nil {
+		mutant := filepath.Join(f.stack.bin, m.service+"-mutant")
+		if err := buildMutant(ctx, root, mutant, m); err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
-		if err := f.renew(ctx, m.service); err != nil {
+		if err := f.stack.replace(ctx, m.service, mutant); err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
 		c, err := f.findOut(ctx, m, out)
@@ -217,24 +213,11 @@ func mutateOn(ctx context.Context, c config, mutations []mutation, root string, 
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
 		found = append(found, c)
-		if err := os.Rename(sound, filepath.Join(f.bin, m.service)); err != nil {
-			return found, err
-		}
-		if err := f.renew(ctx, m.service); err != nil {
+		if err := f.stack.replace(ctx, m.service, filepath.Join(f.stack.bin, m.service)); err != nil {
 			return found, fmt.Errorf("after %s: %w", m.rule, err)
 		}
 	}
 	return found, nil
-}
-
-// renew starts the replicas of a service again, with the program that is there now.
-func (f *campaign) renew(ctx context.Context, service string) error {
-	for _, p := range f.replicas(service) {
-		if err := p.restart(ctx, syscall.SIGKILL); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // findOut throws the faults that a mutation is about until something is found, or all once if nothing

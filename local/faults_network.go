@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -29,11 +28,11 @@ var doors = []door{
 // planKafkaDoors gives each service its own listener of each broker, which sends its clients to the
 // door: Kafka's clients connect to where the broker tells them.
 func (f *campaign) planKafkaDoors() error {
-	if f.parts.kafka != "apache" {
+	if f.stack.parts.kafka != "apache" {
 		return nil
 	}
-	f.parts.kafkaListeners = make([][]listener, f.parts.brokers)
-	for i := range f.parts.kafkaListeners {
+	f.stack.parts.kafkaListeners = make([][]listener, f.stack.parts.brokers)
+	for i := range f.stack.parts.kafkaListeners {
 		for _, service := range []string{"relay", "worker"} {
 			behind, err := freePort()
 			if err != nil {
@@ -43,31 +42,31 @@ func (f *campaign) planKafkaDoors() error {
 			if err != nil {
 				return err
 			}
-			f.parts.kafkaListeners[i] = append(f.parts.kafkaListeners[i], listener{strings.ToUpper(service), address(behind), address(before)})
+			f.stack.parts.kafkaListeners[i] = append(f.stack.parts.kafkaListeners[i], listener{strings.ToUpper(service), address(behind), address(before)})
 		}
 	}
 	return nil
 }
 
 // openDoors puts the doors up and leads the services to them.
-func (f *campaign) openDoors() error {
+func (f *campaign) openDoors(context.Context) error {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	f.doors = map[door]way{}
-	f.serviceEnv = map[string][]string{}
+	f.stack.serviceEnv = map[string][]string{}
 	if f.lying != nil {
 		// Several batches of a partition in one wave: what happens to one must not harm the next.
-		f.serviceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
+		f.stack.serviceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
 	}
 	for _, d := range doors {
 		const anywhere = "127.0.0.1:0"
 		var listeners []listener
 		switch d.server {
 		case "postgres":
-			listeners = []listener{{address: hostOf(f.parts.databaseURL), advertised: anywhere}}
+			listeners = []listener{{address: hostOf(f.stack.parts.databaseURL), advertised: anywhere}}
 		case "redis":
-			listeners = []listener{{address: hostOf(f.parts.redisURL), advertised: anywhere}}
+			listeners = []listener{{address: hostOf(f.stack.parts.redisURL), advertised: anywhere}}
 		case "kafka":
-			for _, l := range slices.Concat(f.parts.kafkaListeners...) {
+			for _, l := range slices.Concat(f.stack.parts.kafkaListeners...) {
 				if l.name == strings.ToUpper(d.service) {
 					listeners = append(listeners, l)
 				}
@@ -95,7 +94,7 @@ func (f *campaign) openDoors() error {
 		case "kafka":
 			setting = "KAFKA_BROKERS=" + strings.Join(doors, ",")
 		}
-		f.serviceEnv[d.service] = append(f.serviceEnv[d.service], setting)
+		f.stack.serviceEnv[d.service] = append(f.stack.serviceEnv[d.service], setting)
 	}
 	return nil
 }
@@ -116,14 +115,6 @@ func (w way) start() error {
 		}
 	}
 	return nil
-}
-
-func hostOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }
 
 func (f *campaign) closeDoors() {

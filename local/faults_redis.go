@@ -39,7 +39,7 @@ func (f *campaign) restartRedisFromDump(ctx context.Context) error {
 		return err
 	}
 	// Later starts are from nothing again.
-	defer os.Remove(filepath.Join(f.state.dir, "dump.rdb"))
+	defer os.Remove(filepath.Join(f.stack.state.dir, "dump.rdb"))
 	pause(ctx, time.Second)
-	return f.process("redis").restart(ctx, syscall.SIGKILL)
+	return f.stack.process("redis").restart(ctx, syscall.SIGKILL)
 }

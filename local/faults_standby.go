@@ -47,7 +47,7 @@ func (f *campaign) standbyFaults() []kind {
 
 // all is everything that is asked for during one fault. What it was told is part of the round's.
 func (f *campaign) all(ctx context.Context) *everything {
-	return sendEverything(context.WithoutCancel(ctx), f.apiURLs, f.apiKey, f.wallets, everythingPerSecond)
+	return sendEverything(context.WithoutCancel(ctx), f.stack.apiURLs, f.stack.apiKey, f.wallets, everythingPerSecond)
 }
 
 // settle waits until something is acknowledged again, ends the load, and looks for what is lost.
@@ -77,7 +77,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 		name: name, holds: holds, within: ofService,
 		throw: func(ctx context.Context) error {
 			e = f.all(ctx)
-			for _, p := range f.servers()[1:] {
+			for _, p := range f.stack.servers()[1:] {
 				if err := p.signalAll(syscall.SIGSTOP); err != nil {
 					return err
 				}
@@ -90,7 +90,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 		heal: func(ctx context.Context) error {
 			stop()
 			err := <-looks
-			for _, p := range f.servers()[1:] {
+			for _, p := range f.stack.servers()[1:] {
 				err = errors.Join(err, p.signalAll(syscall.SIGCONT))
 			}
 			return errors.Join(err, f.settle(ctx, e, name, ofService, false))
@@ -125,7 +125,7 @@ func (f *campaign) killedStandby() kind {
 	return kind{name: name, within: ofServer, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
 		pause(ctx, time.Second)
-		for _, p := range f.servers()[1:] {
+		for _, p := range f.stack.servers()[1:] {
 			if err := p.kill(); err != nil {
 				return err
 			}
@@ -148,14 +148,14 @@ func (f *campaign) oneOfTwo() kind {
 			ctx, stop = context.WithCancel(ctx)
 			longest = make(chan time.Duration, 1)
 			go func() { longest <- e.longestPause(ctx) }()
-			return f.servers()[1].signalAll(syscall.SIGSTOP)
+			return f.stack.servers()[1].signalAll(syscall.SIGSTOP)
 		},
 		heal: func(ctx context.Context) error {
 			stop()
 			if longest := <-longest; longest > noPause && !f.unhurried {
 				f.watch.violate("with one of two standbys nothing was acknowledged for %.1f s", longest.Seconds())
 			}
-			return errors.Join(f.servers()[1].signalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
+			return errors.Join(f.stack.servers()[1].signalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
 		},
 	}
 }
@@ -167,7 +167,7 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 	return kind{name: name, within: ofServer, goesBack: cut != nil, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
 		pause(ctx, 2*time.Second)
-		servers := f.servers()
+		servers := f.stack.servers()
 		for _, p := range servers[1:] {
 			if err := p.halt(); err != nil {
 				return err
@@ -189,14 +189,14 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 				return err
 			}
 		}
-		if err := f.failOver(ctx); err != nil {
+		if err := f.stack.failOver(ctx); err != nil {
 			return err
 		}
 		if err := f.leadToPrimary(); err != nil {
 			return err
 		}
 		if !readsToo { // the cache may have what was read
-			if err := f.ctl(ctx, io.Discard, "cache", "renew", "--reason", "failover", "--yes"); err != nil {
+			if err := f.stack.ctl(ctx, io.Discard, "cache", "renew", "--reason", "failover", "--yes"); err != nil {
 				return err
 			}
 		}
@@ -213,7 +213,7 @@ func (f *campaign) leadToPrimary() error {
 		}
 		way.stop()
 		for _, proxy := range way {
-			proxy.Upstream = f.servers()[0].host()
+			proxy.Upstream = f.stack.servers()[0].host()
 		}
 		if err := way.start(); err != nil {
 			return err
@@ -224,7 +224,7 @@ func (f *campaign) leadToPrimary() error {
 
 // replaceStandbys makes all servers but the primary its standbys.
 func (f *campaign) replaceStandbys(ctx context.Context) error {
-	servers := f.servers()
+	servers := f.stack.servers()
 	for _, p := range servers[1:] {
 		if p.currentPID() != 0 {
 			if err := p.halt(); err != nil {

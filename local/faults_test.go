@@ -175,7 +175,7 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 }
 
 func TestWhatIsBelowTheOffsetsIsKnownByWallet(t *testing.T) {
-	other := uuid.New()
+	wallet, other := uuid.New(), uuid.New()
 	r := &logReader{log: []message{
 		{WalletID: wallet, Sequence: 1, partition: 0, offset: 10},
 		{WalletID: wallet, Sequence: 2, partition: 0, offset: 11},

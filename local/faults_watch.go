@@ -17,7 +17,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
@@ -31,8 +30,8 @@ const (
 
 // watch sees, all through a round, what would be over when the round is checked.
 type watch struct {
-	*campaign
-	wallets []uuid.UUID // those that the round began with
+	campaign *campaign
+	wallets  []uuid.UUID // those that the round began with
 
 	mu     sync.Mutex
 	broken []string
@@ -156,7 +155,7 @@ func (w *watch) lookAtProgress(ctx context.Context) {
 func (w *watch) sample(ctx context.Context, next *progress) error {
 	ctx, cancel := context.WithTimeout(ctx, worksWithin)
 	defer cancel()
-	rows, err := w.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
+	rows, err := w.campaign.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
 	if err != nil {
 		return err
 	}
@@ -181,7 +180,7 @@ func (w *watch) sample(ctx context.Context, next *progress) error {
 		}
 		w.waiting[wallet] = waiting
 		next.backlog += last - applied
-		if wallet == w.hot && last > next.sequence {
+		if wallet == w.campaign.hot && last > next.sequence {
 			next.sequence, next.moved = last, now
 		}
 		return nil
@@ -196,12 +195,12 @@ func (w *watch) cacheWatcher() func(context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, worksWithin)
 		defer cancel()
 		for _, id := range w.wallets[:3] {
-			entry, _, found, err := walletcache.Read(ctx, w.cache, id)
+			entry, _, found, err := walletcache.Read(ctx, w.campaign.cache, id)
 			if err != nil || !found {
 				continue
 			}
 			var applied int64
-			if err := w.pool.QueryRow(ctx, "SELECT applied_seq FROM wallets WHERE id = $1", id).Scan(&applied); err != nil {
+			if err := w.campaign.pool.QueryRow(ctx, "SELECT applied_seq FROM wallets WHERE id = $1", id).Scan(&applied); err != nil {
 				continue
 			}
 			if entry.AppliedSeq > applied {
@@ -220,12 +219,12 @@ func (w *watch) cacheWatcher() func(context.Context) {
 func (w *watch) lookAtOffsets(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, worksWithin)
 	defer cancel()
-	committed, err := w.committedOffsets(ctx)
+	committed, err := w.campaign.committedOffsets(ctx)
 	if err != nil {
 		return
 	}
-	passed := w.log.passed(committed)
-	rows, err := w.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
+	passed := w.campaign.log.passed(committed)
+	rows, err := w.campaign.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
 	if err != nil {
 		return
 	}
@@ -247,7 +246,7 @@ func (f *campaign) committedOffsets(ctx context.Context) (map[int32]int64, error
 	group := kmsg.NewOffsetFetchRequestGroup()
 	group.Group = f.group
 	topic := kmsg.NewOffsetFetchRequestGroupTopic()
-	topic.Topic = f.topic
+	topic.Topic = f.stack.topic
 	for partition := range int32(topicPartitions) {
 		topic.Partitions = append(topic.Partitions, partition)
 	}
@@ -283,36 +282,10 @@ func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
 	return highest
 }
 
-// readyz is what a process says of itself.
-type readyz struct {
-	Ready             bool
-	Role              string
-	Degraded, Reasons []string
-}
-
-func askReady(ctx context.Context, p *process) (r readyz, err error) {
-	ctx, cancel := context.WithTimeout(ctx, worksWithin)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.adminURL+"/readyz", nil)
-	if err != nil {
-		return r, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return r, err
-	}
-	defer response.Body.Close()
-	err = json.NewDecoder(response.Body).Decode(&r)
-	if r.Ready != (response.StatusCode == http.StatusOK) {
-		err = fmt.Errorf("it says ready: %t with status %d", r.Ready, response.StatusCode)
-	}
-	return r, err
-}
-
 // lookAtReadiness notes what the processes say, and sees that an api stays ready whatever it has lost:
 // else all would be taken out at once.
 func (w *watch) lookAtReadiness(ctx context.Context) {
-	for _, p := range w.services {
+	for _, p := range w.campaign.stack.services {
 		r, err := askReady(ctx, p)
 		if err != nil {
 			continue
@@ -337,7 +310,7 @@ func (w *watch) told(k kind) {
 	if k.toldBy == "" {
 		return
 	}
-	for _, p := range w.replicas(k.toldBy) {
+	for _, p := range w.campaign.stack.replicas(k.toldBy) {
 		w.mu.Lock()
 		said := strings.Join(w.said[p.name], "; ")
 		w.mu.Unlock()
@@ -355,7 +328,7 @@ type footprint struct {
 
 // checkFootprints looks at every process once a round is quiet.
 func (f *campaign) checkFootprints(ctx context.Context) (broken []string) {
-	for _, p := range f.services {
+	for _, p := range f.stack.services {
 		now, err := askFootprint(ctx, p)
 		if err != nil {
 			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.name, err))
@@ -400,12 +373,12 @@ func askFootprint(ctx context.Context, p *process) (now footprint, err error) {
 // readWallets is a reader who goes from one api to the next, and never sees a wallet go back.
 func (f *campaign) readWallets(ctx context.Context, w *watch, wallets []uuid.UUID) {
 	seen := map[uuid.UUID]int64{}
-	c := client{apiKey: f.apiKey, timeout: 2 * time.Second}
+	c := client{apiKey: f.stack.apiKey, timeout: 2 * time.Second}
 	defer c.close()
 	for n := 0; ctx.Err() == nil; n++ {
-		c.addr = strings.TrimPrefix(f.apiURLs[n%len(f.apiURLs)], "http://")
+		c.addr = strings.TrimPrefix(f.stack.apiURLs[n%len(f.stack.apiURLs)], "http://")
 		c.close()
-		id := wallets[n/len(f.apiURLs)%len(wallets)]
+		id := wallets[n/len(f.stack.apiURLs)%len(wallets)]
 		r, err := c.do(http.MethodGet, "/api/v1/wallets/"+id.String(), "", nil)
 		var wallet struct{ Version int64 }
 		if err == nil && r.status == http.StatusOK && json.Unmarshal(r.body, &wallet) == nil {
@@ -416,11 +389,4 @@ func (f *campaign) readWallets(ctx context.Context, w *watch, wallets []uuid.UUI
 		}
 		pause(ctx, 5*time.Millisecond)
 	}
-}
-
-// logRecord is a message with its place, or false for what is not an operation.
-func logRecord(record *kgo.Record) (message, bool) {
-	m, ok := parseMessage(record)
-	m.offset = record.Offset
-	return m, ok
 }

@@ -268,18 +268,14 @@ func (s *system) publishingFaults(f *faultsToSee) {
 		s.t.Fatal(err)
 	}
 	defer pool.Close()
-	c := &campaign{stack: s.stack, pool: pool}
-	if c.position, err = c.relayPosition(s.t.Context()); err != nil {
-		s.t.Fatal(err)
-	}
-	thief := c.stolenLock()
 	f.make("WalletRelayNoLeader")
-	if err := thief.throw(s.t.Context()); err != nil {
+	thief, err := stealLeadersLock(s.t.Context(), pool, s.parts.databaseURL)
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.fire(f, "WalletRelayNoLeader")
 	f.heal("WalletRelayNoLeader")
-	if err := thief.heal(s.t.Context()); err != nil {
+	if err := thief.Close(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // macOS has no parent-death signal: what ends local's children there is tried here on Linux too.
@@ -56,25 +55,5 @@ func TestChildrenAreFoundByTheirParent(t *testing.T) {
 	_ = cmd.Wait()
 	if found := childrenOf(os.Getpid()); slices.Contains(found, cmd.Process.Pid) {
 		t.Errorf("%d is among %d after its end", cmd.Process.Pid, found)
-	}
-}
-
-func TestWhatPsAndTopSayOnMacOSIsRead(t *testing.T) {
-	for text, want := range map[string]usage{
-		"   0:01.25  10240\n": {1250 * time.Millisecond, 10},
-		" 61:00.50 2097152\n": {61*time.Minute + 500*time.Millisecond, 2048},
-		"":                    {},
-	} {
-		if got := parsePS(text); got != want {
-			t.Errorf("%q is %v, want %v", text, got, want)
-		}
-	}
-	const sample = "Processes: 412 total\nLoad Avg: 1.9, 2.0, 2.1\nCPU usage: %s idle\nSharedLibs: 700M resident\n"
-	text := fmt.Sprintf(sample+sample, "50.0% user, 25.0% sys, 25.0%", "3.5% user, 5.25% sys, 91.25%")
-	if busy, err := parseTop(text); err != nil || busy != 8.75 {
-		t.Errorf("%g %% busy, %v; want the second sample's 8.75", busy, err)
-	}
-	if _, err := parseTop("top: illegal option\n"); err == nil {
-		t.Error("what is not a sample is read")
 	}
 }

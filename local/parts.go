@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -122,4 +123,13 @@ func startOne(ctx context.Context, make maker, out io.Writer, changed func(name,
 func (p *parts) stop() {
 	stopAll(p.processes)
 	p.processes = nil
+}
+
+// hostOf is the host and port of a URL, or empty.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }

@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -36,29 +31,39 @@ func awaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (wall
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return totals, errInterrupted
+			return totals, ctx.Err()
 		}
 	}
 }
 
+// subject is the system that is checked.
+type subject struct {
+	log   topicLog
+	audit func(context.Context, io.Writer) error // ctl verify
+	// otherTimes is for programs of the last release, whose times need not follow the sequence.
+	otherTimes bool
+	// without are wallets that were not the clients', and are not in the log.
+	without []uuid.UUID
+}
+
 // checkPromises compares what clients were told, what the database holds and what Kafka's log says,
-// once everything is quiet. Wallets in without were not the clients', and are not in the log.
-func (s *stack) checkPromises(ctx context.Context, conn *pgx.Conn, history []operation, without ...uuid.UUID) ([]promise, error) {
+// once everything is quiet.
+func (s subject) checkPromises(ctx context.Context, conn *pgx.Conn, history []operation) ([]promise, error) {
 	totals, err := awaitQuiet(ctx, conn, 30*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := walletdb.New(conn).StoredOperations(ctx, without)
+	stored, err := walletdb.New(conn).StoredOperations(ctx, s.without)
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	log, err := s.readLog(ctx)
+	log, err := s.log.read(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read topic %s: %w", s.topic, err)
+		return nil, fmt.Errorf("read topic %s: %w", s.log.topic, err)
 	}
 	promises := []promise{
 		checkTotals(totals),
-		s.audit(ctx),
+		checkAudit(ctx, s.audit),
 		checkClients(history, stored),
 		checkOrder(history, stored),
 		checkLog(log, stored),
@@ -82,12 +87,12 @@ func checkTotals(t walletdb.TotalsRow) promise {
 	return p
 }
 
-// audit replays every wallet's history with the operator's command: sequences dense, none pending,
+// checkAudit replays every wallet's history with the operator's command: sequences dense, none pending,
 // each outcome as the rules say, balances an unbroken chain, cache and outbox in agreement.
-func (s *stack) audit(ctx context.Context) promise {
+func checkAudit(ctx context.Context, audit func(context.Context, io.Writer) error) promise {
 	p := promise{says: "every wallet replayed: sequences dense, none pending, each balance follows from the one before, never negative"}
 	var out lines
-	if err := s.ctl(ctx, &out, "verify", "--overdue", "0s", "--topic", s.topic); err != nil {
+	if err := audit(ctx, &out); err != nil {
 		p.broken = append(out, err.Error())
 	}
 	return p
@@ -186,19 +191,6 @@ func checkTimes(stored []walletdb.StoredOperationsRow) promise {
 	return p
 }
 
-// message is an operation in Kafka's log.
-type message struct {
-	WalletID    uuid.UUID `json:"walletId"`
-	Sequence    int64     `json:"sequence"`
-	OperationID uuid.UUID `json:"operationId"`
-	Type        string    `json:"type"`
-	Amount      int64     `json:"amount"`
-	AcceptedAt  time.Time `json:"acceptedAt"`
-
-	partition int32
-	offset    int64
-}
-
 // checkLog holds Kafka's log against the operations: a wallet's first occurrences are its operations
 // in order, all in one partition. Repetitions are allowed.
 func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
@@ -240,74 +232,6 @@ func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
 	}
 	p.says = fmt.Sprintf("the log has them all in order, each wallet in one partition, %d repeated", repeated)
 	return p
-}
-
-// readLog reads the topic from its beginning to its end, which must stand still.
-func (s *stack) readLog(ctx context.Context) ([]message, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	client, err := kgo.NewClient(s.parts.secure.kafkaOptions(s.parts.kafkaBrokers, kgo.ConsumeTopics(s.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	left, err := topicLength(ctx, client, s.topic)
-	if err != nil {
-		return nil, err
-	}
-	var log []message
-	for int64(len(log)) < left {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return nil, err
-		}
-		for record := range fetches.RecordsAll() {
-			m := message{partition: record.Partition}
-			if err := json.Unmarshal(record.Value, &m); err != nil {
-				return nil, fmt.Errorf("partition %d, offset %d: %w", record.Partition, record.Offset, err)
-			}
-			log = append(log, m)
-		}
-	}
-	// Within a partition the order is the log's; across partitions it does not matter.
-	sort.SliceStable(log, func(i, j int) bool { return log[i].partition < log[j].partition })
-	return log, nil
-}
-
-// logLength returns a function that counts the messages in the log.
-func (s *stack) logLength() (length func(context.Context) (int64, error), closeClient func(), err error) {
-	client, err := kgo.NewClient(s.parts.secure.kafkaOptions(s.parts.kafkaBrokers)...)
-	if err != nil {
-		return nil, nil, err
-	}
-	return func(ctx context.Context) (int64, error) { return topicLength(ctx, client, s.topic) }, client.Close, nil
-}
-
-// topicLength adds up the ends of a topic's partitions.
-func topicLength(ctx context.Context, client *kgo.Client, topic string) (int64, error) {
-	request := kmsg.NewPtrListOffsetsRequest()
-	requested := kmsg.NewListOffsetsRequestTopic()
-	requested.Topic = topic
-	for partition := range int32(topicPartitions) {
-		p := kmsg.NewListOffsetsRequestTopicPartition()
-		p.Partition, p.Timestamp = partition, -1 // the end
-		requested.Partitions = append(requested.Partitions, p)
-	}
-	request.Topics = append(request.Topics, requested)
-	response, err := request.RequestWith(ctx, client)
-	if err != nil {
-		return 0, err
-	}
-	var length int64
-	for _, t := range response.Topics {
-		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return 0, err
-			}
-			length += p.Offset
-		}
-	}
-	return length, nil
 }
 
 // printPromises returns an error if one is broken.

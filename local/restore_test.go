@@ -280,9 +280,7 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	a.settings(t, standbyURL, "primary_conninfo = ''")
 	a.untilApplied(20 * time.Second)
 	time.Sleep(500 * time.Millisecond)
-	a.primary.mu.Lock()
-	a.primary.stopping = true // for ever: the old primary is fenced
-	a.primary.mu.Unlock()
+	_ = a.primary.release() // for ever: the old primary is fenced
 	if err := stopPostmaster(filepath.Join(a.state.dir, "postgres", "data")); err != nil {
 		t.Fatal(err)
 	}

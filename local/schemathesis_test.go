@@ -89,14 +89,14 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 // keyWithoutScopes is a key that is known and allowed nothing.
 func (s *system) keyWithoutScopes() string {
 	s.t.Helper()
-	var key lines
+	var key strings.Builder
 	if err := s.ctl(s.t.Context(), &key, "keys", "create", "nobody"); err != nil {
 		s.t.Fatal(err)
 	}
 	if _, err := s.conn.Exec(s.t.Context(), "UPDATE api_keys SET scopes = '{}' WHERE client = 'nobody'"); err != nil {
 		s.t.Fatal(err)
 	}
-	return strings.TrimSpace(strings.Join(key, ""))
+	return strings.TrimSpace(key.String())
 }
 
 // identity is a segment of a path in which a request names a wallet or an operation.

@@ -6,16 +6,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
@@ -39,20 +40,36 @@ type stack struct {
 	apiURLs  []string
 	apiKey   string
 	services []*process
+	urls     map[string]string // of the apis, by process
+	programs map[string]string // those that replace has put in the place of bin's
 
-	// otherTimes is for programs of the last release, whose times need not follow the sequence.
-	otherTimes bool
+	hooks hooks
 
 	mu      sync.Mutex
 	running bool
 }
 
+// hooks are called while a stack starts, each if it is there.
+type hooks struct {
+	serversReady func(context.Context) error
+	prepared     func(context.Context) error // the database, the topic and the key are there
+}
+
 // newStack starts nothing yet.
 func newStack(s *state, c config, bin string, out io.Writer) *stack {
+	return newStackOn(s, partsOf(c), c, bin, out)
+}
+
+// newStackOn uses servers that others may use too.
+func newStackOn(s *state, p *parts, c config, bin string, out io.Writer) *stack {
 	return &stack{
-		state: s, bin: bin, topic: c.topic, out: out,
-		parts: &parts{databaseURL: c.databaseURL, redisURL: c.redisURL, kafkaBrokers: c.kafkaBrokers, kafka: c.kafka, brokers: c.brokers},
+		state: s, bin: bin, topic: c.topic, out: out, parts: p, env: c.env,
+		urls: map[string]string{}, programs: map[string]string{},
 	}
+}
+
+func partsOf(c config) *parts {
+	return &parts{databaseURL: c.databaseURL, redisURL: c.redisURL, kafkaBrokers: c.kafkaBrokers, kafka: c.kafka, brokers: c.brokers}
 }
 
 // start brings everything up; what has started when it fails is stopped again.
@@ -68,6 +85,9 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 	if err := s.parts.start(ctx, s.state, s.out, s.changed); err != nil {
 		return err
 	}
+	if err := call(ctx, s.hooks.serversReady); err != nil {
+		return err
+	}
 	if !s.state.temporary && !c.secure {
 		if err := s.forgetStandbys(ctx); err != nil {
 			return err
@@ -76,10 +96,20 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
+	if err := call(ctx, s.hooks.prepared); err != nil {
+		return err
+	}
 	if err := s.startStandbys(ctx, c.standbys); err != nil {
 		return err
 	}
 	return s.startServices(ctx, c)
+}
+
+func call(ctx context.Context, hook func(context.Context) error) error {
+	if hook == nil {
+		return nil
+	}
+	return hook(ctx)
 }
 
 // prepare makes what the services expect to find in the parts.
@@ -142,11 +172,11 @@ func (s *stack) createTopic(ctx context.Context) error {
 
 // createKey makes an API key. It is stored nowhere, so each start of a stack has its own.
 func (s *stack) createKey(ctx context.Context) error {
-	var key lines
+	var key strings.Builder
 	if err := s.ctl(ctx, &key, "keys", "create", "local"); err != nil {
 		return err
 	}
-	s.apiKey = strings.TrimSpace(strings.Join(key, ""))
+	s.apiKey = strings.TrimSpace(key.String())
 	return nil
 }
 
@@ -207,7 +237,7 @@ func (s *stack) service(service string, i int, httpAddr string) (*process, error
 		return nil, err
 	}
 	p := &process{
-		name: name, argv: []string{filepath.Join(s.bin, service)}, log: s.state.log(name),
+		name: name, argv: []string{s.program(service)}, log: s.state.log(name),
 		adminURL: "http://" + address(admin),
 		changed:  func(what string) { s.changed(name, what) },
 	}
@@ -226,13 +256,40 @@ func (s *stack) service(service string, i int, httpAddr string) (*process, error
 			httpAddr = address(port)
 		}
 		p.env = append(p.env, "HTTP_ADDR="+httpAddr)
-		s.apiURLs = append(s.apiURLs, "http://"+reachable(httpAddr))
+		s.urls[name] = "http://" + reachable(httpAddr)
+		s.apiURLs = append(s.apiURLs, s.urls[name])
 	case "worker":
 		// A static member has its partitions back at once when it is started again.
 		p.env = append(p.env, "GROUP_INSTANCE_ID="+name)
 	}
 	p.env = append(p.env, s.serviceEnv[service]...)
 	return p, nil
+}
+
+func (s *stack) program(service string) string {
+	if program, replaced := s.programs[service]; replaced {
+		return program
+	}
+	return filepath.Join(s.bin, service)
+}
+
+// replace lets a service run another program from now on, and starts its replicas again with it.
+func (s *stack) replace(ctx context.Context, service, program string) error {
+	s.programs[service] = program
+	for _, p := range s.replicas(service) {
+		p.replace(program)
+		if err := p.restart(ctx, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quiet lets the stack report no more of what happens to its processes.
+func (s *stack) quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = io.Discard
 }
 
 // reachable is an address to connect to for one to listen on.
@@ -249,6 +306,16 @@ func (s *stack) ctl(ctx context.Context, out io.Writer, args ...string) error {
 	cmd := commandIn(ctx, filepath.Join(s.bin, "ctl"), args...)
 	cmd.Env = append(slices.Concat(os.Environ(), s.parts.secure.env()), "DATABASE_URL="+s.parts.databaseURL, "REDIS_URL="+s.parts.redisURL, "KAFKA_BROKERS="+s.parts.kafkaBrokers)
 	return runCaptured(cmd, out)
+}
+
+// verify replays every wallet's history with the operator's command.
+func (s *stack) verify(ctx context.Context, out io.Writer) error {
+	return s.ctl(ctx, out, "verify", "--overdue", "0s", "--topic", s.topic)
+}
+
+// kafkaOptions are those of a client of local's own.
+func (s *stack) kafkaOptions(more ...kgo.Opt) []kgo.Opt {
+	return s.parts.secure.kafkaOptions(s.parts.kafkaBrokers, more...)
 }
 
 // stop stops the services before what they work with, so that they drain.
@@ -268,6 +335,38 @@ func (s *stack) process(name string) *process {
 		}
 	}
 	return nil
+}
+
+// replicas are the processes of a service, or a server.
+func (s *stack) replicas(name string) (replicas []*process) {
+	for _, p := range slices.Concat(s.services, s.parts.processes) {
+		if p.name == name || strings.HasPrefix(p.name, name+"-") {
+			replicas = append(replicas, p)
+		}
+	}
+	return replicas
+}
+
+// broker is the process of a node.
+func (s *stack) broker(node int32) (*process, error) {
+	if p := s.process(brokerName(int(node) - 1)); p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("there is no broker %d", node)
+}
+
+// postmaster is Postgres's own process, or 0: it detaches itself from its launcher, and is found by its data.
+func (s *stack) postmaster() int { return postmasterOf(filepath.Join(s.state.dir, "postgres", "data")) }
+
+// pids are those of all processes but Postgres, by name.
+func (s *stack) pids() map[string]int {
+	pids := map[string]int{}
+	for _, p := range slices.Concat(s.services, s.parts.processes) {
+		if p.name != "postgres" {
+			pids[p.name] = p.currentPID()
+		}
+	}
+	return pids
 }
 
 // changed reports a child that ended or was started again.
@@ -298,6 +397,7 @@ type processDescription struct {
 	Name     string `json:"name"`
 	PID      int    `json:"pid"`
 	AdminURL string `json:"adminUrl"`
+	APIURL   string `json:"apiUrl,omitempty"`
 }
 
 // describe writes stack.json, which appears whole or not at all.
@@ -307,7 +407,11 @@ func (s *stack) describe() error {
 		KafkaBrokers: s.parts.kafkaBrokers, Topic: s.topic,
 	}
 	for _, p := range slices.Concat(s.services, s.parts.processes) {
-		d.Processes = append(d.Processes, processDescription{p.name, p.currentPID(), p.adminURL})
+		pid := p.currentPID()
+		if p.name == "postgres" { // what was started is its launcher
+			pid = s.postmaster()
+		}
+		d.Processes = append(d.Processes, processDescription{p.name, pid, p.adminURL, s.urls[p.name]})
 	}
 	text, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
@@ -318,22 +422,4 @@ func (s *stack) describe() error {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-// ping returns nil if the URL answers 200.
-func ping(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
-		return fmt.Errorf("%s: %s %s", url, response.Status, body)
-	}
-	return nil
 }

@@ -190,6 +190,13 @@ func (p *process) startedSince(ctx context.Context, before int) error {
 	return nil
 }
 
+// killStopped stops the process before it kills it, so that it leaves requests without an answer.
+func (p *process) killStopped(ctx context.Context) {
+	p.signal(syscall.SIGSTOP)
+	pause(ctx, 200*time.Millisecond)
+	p.signal(syscall.SIGKILL)
+}
+
 // nextStartWith adds to the environment of the next start alone.
 func (p *process) nextStartWith(env ...string) {
 	p.mu.Lock()

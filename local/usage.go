@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -16,18 +14,14 @@ type usage struct {
 	rssMiB float64 // the most so far; on macOS the present
 }
 
-// measureUsage returns what every process of the stack has used, by name. Postgres's is shared out
-// between the services that its backends work for, and its own processes. What a backend used that
-// has ended is lost: the services keep their connections.
-func (s *stack) measureUsage() map[string]usage {
+// measureUsage returns what processes have used, by name, this one as the generator. Postgres's is
+// shared out between the services that its backends work for, and its own processes. What a backend used
+// that has ended is lost: the services keep their connections.
+func measureUsage(pids map[string]int, postmaster int) map[string]usage {
 	used := map[string]usage{"generator": processUsage(os.Getpid())}
-	for _, p := range slices.Concat(s.services, s.parts.processes) {
-		if p.name != "postgres" {
-			used[p.name] = processUsage(p.currentPID())
-		}
+	for name, pid := range pids {
+		used[name] = processUsage(pid)
 	}
-	// The postmaster detaches itself from its launcher, so it is found by its data folder.
-	postmaster := postmasterOf(filepath.Join(s.state.dir, "postgres", "data"))
 	if postmaster == 0 {
 		return used
 	}

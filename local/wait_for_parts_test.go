@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	}
 	t.Cleanup(ownState.close)
 	own := &parts{redisURL: required(t, "TEST_REDIS_URL"), kafka: "apache"}
-	if err := own.start(t.Context(), ownState, &lines{}, func(string, string) {}); err != nil {
+	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stopAll(own.processes) })

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func TestLatencyCountsFromWhenAnOperationWasDue(t *testing.T) {
+	wallet, due := uuid.New(), time.Now()
+	op := operation{wallet: wallet, sequence: 2, due: due, sentAt: due.Add(30 * time.Millisecond), answered: due.Add(40 * time.Millisecond)}
+	unanswered := operation{wallet: wallet, due: due}
+	watch := &appliedWatch{steps: map[uuid.UUID][]appliedStep{wallet: {{due.Add(50 * time.Millisecond), 1}, {due.Add(60 * time.Millisecond), 3}}}}
+	accept, applied := latencies([]operation{op, unanswered}, watch)
+	if accept.TotalCount() != 1 || accept.Max() < 40_000 || accept.Max() > 40_100 {
+		t.Errorf("accepted: %d of them, the longest after %d µs", accept.TotalCount(), accept.Max())
+	}
+	if applied.TotalCount() != 1 || applied.Max() < 60_000 || applied.Max() > 60_100 {
+		t.Errorf("applied: %d of them, the longest after %d µs", applied.TotalCount(), applied.Max())
+	}
+}

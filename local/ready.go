@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// readyz is what a process says of itself.
+type readyz struct {
+	Ready             bool
+	Role              string
+	Degraded, Reasons []string
+}
+
+func askReady(ctx context.Context, p *process) (r readyz, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.adminURL+"/readyz", nil)
+	if err != nil {
+		return r, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return r, err
+	}
+	defer response.Body.Close()
+	err = json.NewDecoder(response.Body).Decode(&r)
+	if r.Ready != (response.StatusCode == http.StatusOK) {
+		err = fmt.Errorf("it says ready: %t with status %d", r.Ready, response.StatusCode)
+	}
+	return r, err
+}
+
+// role is what a relay says of itself.
+func role(p *process) string {
+	r, err := askReady(context.Background(), p)
+	if err != nil {
+		return ""
+	}
+	return r.Role
+}
+
+// ping returns nil if the URL answers 200.
+func ping(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		return fmt.Errorf("%s: %s %s", url, response.Status, body)
+	}
+	return nil
+}

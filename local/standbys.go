@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// servers are the primary and then its standbys.
+func (s *stack) servers() (servers []server) {
+	if s.parts == nil {
+		return nil
+	}
+	for _, p := range s.parts.processes {
+		if p.name == "postgres" || strings.HasPrefix(p.name, "postgres-") {
+			servers = append(servers, server{p})
+		}
+	}
+	slices.SortFunc(servers, func(a, b server) int { return strings.Compare(a.name, b.name) })
+	if i := slices.IndexFunc(servers, func(p server) bool { return p.name == s.promoted }); i > 0 {
+		servers[0], servers[i] = servers[i], servers[0]
+	}
+	return servers
+}
+
+// startStandbys makes synchronous standbys of the primary: with two, commits wait for either. From here on
+// everyone knows all servers, and uses the one that takes writes.
+func (s *stack) startStandbys(ctx context.Context, count int) error {
+	if count == 0 {
+		return nil
+	}
+	primary := s.servers()[0]
+	for i := range count {
+		name := "postgres-standby"
+		if i > 0 {
+			name = fmt.Sprintf("%s-%d", name, i+1)
+		}
+		started := time.Now()
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		p := server{&process{
+			name: name, about: "a standby of postgres", env: primary.env, log: s.state.log(name), endsWithParent: true,
+			argv:    []string{self(), "postgres", primary.argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
+			changed: func(what string) { s.changed(name, what) },
+		}}
+		p.ready = func(ctx context.Context) error { return pingPostgres(ctx, p.url()) }
+		if err := p.follow(ctx, primary); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		s.parts.processes = append(s.parts.processes, p.process)
+		fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  a standby of postgres\n", name, time.Since(started).Seconds())
+	}
+	servers := s.servers()
+	if err := servers[0].waitFor(ctx, servers[1:]); err != nil {
+		return err
+	}
+	hosts := make([]string, len(servers))
+	for i, p := range servers {
+		hosts[i] = p.host()
+	}
+	all := func(text string) (string, error) {
+		u, err := url.Parse(text)
+		if err != nil {
+			return "", err
+		}
+		u.Host = strings.Join(hosts, ",")
+		return u.String() + "&target_session_attrs=read-write", nil
+	}
+	var err, loginErr error
+	s.parts.databaseURL, err = all(s.parts.databaseURL)
+	for service, login := range s.login {
+		if s.login[service], loginErr = all(login); loginErr != nil {
+			err = loginErr
+		}
+	}
+	return err
+}
+
+// forgetStandbys lets a Postgres whose data was kept go on without the standbys of the last time.
+func (s *stack) forgetStandbys(ctx context.Context) error {
+	if len(s.servers()) == 0 {
+		return nil
+	}
+	conn, err := pgx.Connect(ctx, s.servers()[0].url())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, statement := range []string{
+		"ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()",
+		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots",
+	} {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// farthest is the standby that has most of the log, once all have replayed what they have.
+func (s *stack) farthest(ctx context.Context) (first server, err error) {
+	const settled = time.Second
+	var most int64
+	for _, p := range s.servers()[1:] {
+		conn, err := pgx.Connect(ctx, p.url())
+		if err != nil {
+			return first, err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		var at int64
+		for since := time.Now(); time.Since(since) < settled; pause(ctx, probeEvery) {
+			var now int64
+			if err := conn.QueryRow(ctx, "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint").Scan(&now); err != nil {
+				return first, err
+			}
+			if now != at {
+				at, since = now, time.Now()
+			}
+		}
+		if at > most {
+			first, most = p, at
+		}
+	}
+	return first, nil
+}
+
+// failOver destroys the primary, if it is not gone yet, and promotes the standby that has most.
+func (s *stack) failOver(ctx context.Context) error {
+	primary := s.servers()[0]
+	if primary.currentPID() != 0 {
+		if err := primary.halt(); err != nil {
+			return fmt.Errorf("destroy the primary: %w", err)
+		}
+	}
+	if err := os.RemoveAll(primary.data()); err != nil {
+		return err
+	}
+	standby, err := s.farthest(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, standby.url())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "SELECT pg_promote(wait => false)"); err != nil {
+		return err
+	}
+	promoted := func() bool {
+		var recovering bool
+		return conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
+	}
+	if !await(ctx, readyWithin, promoted) {
+		return errors.New("the standby is not promoted")
+	}
+	s.promoted = standby.name
+	return nil
+}
+
+// waiting are the backends of the services that wait for a standby.
+const waiting = " FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename LIKE 'local_%'"
+
+// cancelWaits is what an operator does who does not know better: the commits are then on one disk, for
+// everybody to see.
+func cancelWaits(ctx context.Context, s *stack) error {
+	return s.onPrimary(ctx, "SELECT pg_cancel_backend(pid)"+waiting)
+}
+
+func terminateWaits(ctx context.Context, s *stack) error {
+	return s.onPrimary(ctx, "SELECT pg_terminate_backend(pid)"+waiting)
+}
+
+func (s *stack) onPrimary(ctx context.Context, statement string) error {
+	conn, err := pgx.Connect(ctx, s.servers()[0].url())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+// crashPrimary kills one backend: the postmaster then ends all others, and recovers from its log. What
+// waited for a standby is visible afterwards.
+func crashPrimary(ctx context.Context, s *stack) error {
+	primary := s.servers()[0]
+	conn, err := pgx.Connect(ctx, primary.url())
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := syscall.Kill(int(conn.PgConn().PID()), syscall.SIGKILL); err != nil {
+		return err
+	}
+	if !await(ctx, readyWithin, func() bool { return pingPostgres(ctx, primary.url()) == nil }) {
+		return errors.New("the primary does not start again")
+	}
+	return nil
+}
