@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // tooBusyPercent is more than an idle machine's background work.
@@ -79,7 +81,7 @@ func bench(ctx context.Context, c config, args []string, out io.Writer) error {
 	}
 	broken, err := b.runAll(ctx, all, *runs, &r)
 	if ctx.Err() != nil {
-		return errInterrupted
+		return proc.ErrInterrupted
 	}
 	if err != nil {
 		return err
@@ -100,7 +102,7 @@ type benchmark struct {
 	stallsWatched    time.Duration
 	out              io.Writer
 
-	state *state // of the run: its Postgres, Redis and Kafka
+	state *proc.State // of the run: its Postgres, Redis and Kafka
 	parts *parts
 	run   map[string]figures // what this run has measured so far, by scenario
 }
@@ -152,10 +154,10 @@ func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *
 // withParts starts Postgres, Redis and Kafka for one run. Scenarios have databases, topics and
 // services of their own on them.
 func (b *benchmark) withParts(ctx context.Context, run func() error) (err error) {
-	if b.state, err = temporaryState(); err != nil {
+	if b.state, err = proc.TemporaryState(); err != nil {
 		return err
 	}
-	defer b.state.close()
+	defer b.state.Close()
 	b.parts = partsOf(b.config)
 	if err := b.parts.start(ctx, b.state, b.out, func(string, string) {}); err != nil {
 		return err
@@ -173,9 +175,9 @@ func (e brokenError) Error() string { return strings.Join(e, "; ") }
 // bed is where one scenario runs: the services, started for it, with a new database and a new topic.
 type bed struct {
 	benchmark *benchmark
-	stack     *stack   // nil for a yardstick
-	idle      *process // does nothing, and is measured instead
-	apis      []string // where the load goes
+	stack     *stack        // nil for a yardstick
+	idle      *proc.Process // does nothing, and is measured instead
+	apis      []string      // where the load goes
 	apiKey    string
 	sc        scenario
 	warmUp    time.Duration
@@ -203,7 +205,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err e
 	defer drop()
 	servers := &parts{databaseURL: url, redisURL: b.parts.redisURL, kafkaBrokers: b.parts.kafkaBrokers, brokers: b.parts.brokers, processes: b.parts.processes}
 	t.stack = newStackOn(b.state, servers, c, b.bin, io.Discard)
-	defer func() { stopAll(t.stack.services) }()
+	defer func() { proc.StopAll(t.stack.services) }()
 	if err := t.stack.start(ctx, c); err != nil {
 		return nil, err
 	}

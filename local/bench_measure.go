@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // figures are what one run of a scenario came to, by name; the unit is part of the name.
@@ -37,7 +39,7 @@ func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
 		return shot, ctx.Err()
 	}
 	for _, p := range t.stack.services {
-		if err := readMetrics(ctx, p.adminURL+"/metrics", shot.metrics); err != nil && p.currentPID() != 0 {
+		if err := readMetrics(ctx, p.AdminURL+"/metrics", shot.metrics); err != nil && p.CurrentPID() != 0 {
 			return shot, err
 		}
 	}
@@ -49,7 +51,7 @@ func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
 // usage is what all processes have used so far.
 func (t *bed) usage() map[string]usage {
 	if t.stack == nil {
-		return measureUsage(map[string]int{t.idle.name: t.idle.currentPID()}, postmasterOf(filepath.Join(t.benchmark.state.dir, "postgres", "data")))
+		return measureUsage(map[string]int{t.idle.Name: t.idle.CurrentPID()}, proc.PostmasterOf(filepath.Join(t.benchmark.state.Dir, "postgres", "data")))
 	}
 	return measureUsage(t.stack.pids(), t.stack.postmaster())
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // A scenario is one load on services of its own, with a database of its own.
@@ -263,8 +264,8 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 		return nil, err
 	}
 	relay, worker := t.stack.process("relay"), t.stack.process("worker")
-	relay.stop()
-	worker.stop()
+	relay.Stop()
+	worker.Stop()
 	if err := fill(ctx, t.conn, t.stack.topic, wallets, t.sc.rows, false); err != nil {
 		return nil, err
 	}
@@ -296,10 +297,10 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 }
 
 // drained starts a service and measures it from the first thing it does until all rows are done.
-func (t *bed) drained(ctx context.Context, f figures, p *process, name, unit string, done func(context.Context) (int64, error)) error {
+func (t *bed) drained(ctx context.Context, f figures, p *proc.Process, name, unit string, done func(context.Context) (int64, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	if err := p.begin(); err != nil {
+	if err := p.Begin(); err != nil {
 		return err
 	}
 	var begin snapshot
@@ -366,7 +367,7 @@ func (t *bed) stalls(ctx context.Context) (figures, error) {
 		}
 	}
 	f["stalls over 200 ms"] += 0
-	logs, _ := filepath.Glob(filepath.Join(t.benchmark.state.dir, "postgres", "embedded_postgres_log*"))
+	logs, _ := filepath.Glob(filepath.Join(t.benchmark.state.Dir, "postgres", "embedded_postgres_log*"))
 	for _, path := range logs {
 		log, _ := os.ReadFile(path)
 		for line := range strings.Lines(string(log)) {

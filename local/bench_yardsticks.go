@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // yardsticks are what the machine and the parts can do without the system, measured in the same run.
@@ -44,7 +46,7 @@ func (t *bed) nothing(ctx context.Context) (figures, error) {
 	if err := t.startNothing(ctx); err != nil {
 		return nil, err
 	}
-	defer t.idle.stop()
+	defer t.idle.Stop()
 	l := t.load([]uuid.UUID{uuid.New()})
 	f, _, err := t.measure(ctx, l)
 	return f, err
@@ -59,7 +61,7 @@ func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
 	if err := t.startNothing(ctx); err != nil {
 		return nil, err
 	}
-	defer t.idle.stop()
+	defer t.idle.Stop()
 	h := newHistogram()
 	for began := time.Now(); time.Since(began) < 2*time.Second; {
 		sent := time.Now()
@@ -78,23 +80,23 @@ func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
 
 // startNothing starts the yardstick instead of the system.
 func (t *bed) startNothing(ctx context.Context) error {
-	port, err := freePort()
+	port, err := proc.FreePort()
 	if err != nil {
 		return err
 	}
-	t.idle = &process{
-		name: "nothing", argv: []string{self(), "nothing", address(port)}, log: t.benchmark.state.log("nothing"),
-		changed: func(string) {},
-		ready: func(ctx context.Context) error {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address(port))
+	t.idle = &proc.Process{
+		Name: "nothing", Argv: []string{proc.Self(), "nothing", proc.Address(port)}, Log: t.benchmark.state.Log("nothing"),
+		Changed: func(string) {},
+		Ready: func(ctx context.Context) error {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", proc.Address(port))
 			if err != nil {
 				return err
 			}
 			return conn.Close()
 		},
 	}
-	t.apis = []string{"http://" + address(port)}
-	return t.idle.start(ctx)
+	t.apis = []string{"http://" + proc.Address(port)}
+	return t.idle.Start(ctx)
 }
 
 // serveNothing reads requests and answers them like an api that has nothing to do.
@@ -123,7 +125,7 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 	f := figures{}
 	for program, figure := range map[string]string{"relay": "produced/s", "worker": "consumed/s"} {
 		binary := filepath.Join(t.benchmark.bin, program+".test")
-		if err := run(ctx, t.benchmark.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
+		if err := proc.Run(ctx, t.benchmark.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
 			return nil, err
 		}
 		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^BenchmarkLibrdkafka$", "-test.benchtime", fmt.Sprintf("%dx", messages))
@@ -147,7 +149,7 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 // comparePipeline adds how the system compares to its database pipeline alone, with as many wallets and
 // flushes as large.
 func (t *bed) comparePipeline(ctx context.Context, f figures, wallets int) error {
-	stopAll(t.stack.services)
+	proc.StopAll(t.stack.services)
 	size := max(1, int(math.Round(f["operations/flush"])))
 	alone, err := t.pipelineAlone(ctx, wallets, size)
 	if err != nil {

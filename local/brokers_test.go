@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // brokersMissedFor is what recovery may take: the controller misses a broker after 9 s, and the services
@@ -37,20 +39,20 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leader.killStopped(t.Context())
-	t.Logf("%s led partition 0 and died: everything was published and applied again after %.1f s", leader.name, s.untilCaughtUp(l).Seconds())
+	leader.KillStopped(t.Context())
+	t.Logf("%s led partition 0 and died: everything was published and applied again after %.1f s", leader.Name, s.untilCaughtUp(l).Seconds())
 	if err := awaitInSync(t.Context(), client, brokersMissedFor, s.topic, "__consumer_offsets"); err != nil {
 		t.Fatal(err)
 	}
 
-	gone := []*process{s.process("kafka"), s.process("kafka-3")}
+	gone := []*proc.Process{s.process("kafka"), s.process("kafka-3")}
 	before, outcomes := l.accepted.Load(), s.outcomes()
-	killAll(gone)
+	proc.KillAll(gone)
 	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.accepted.Load()-before > 4000 })
 	if n := s.outcomes() - outcomes; n > 1500 {
 		t.Errorf("%d operations were applied with two brokers gone: was something acknowledged by one broker alone?", n)
 	}
-	if err := startAll(t.Context(), gone); err != nil {
+	if err := proc.StartAll(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("two of three died and came back: everything was published and applied again after %.1f s", s.untilCaughtUp(l).Seconds())

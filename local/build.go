@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // programs are what a stack runs.
@@ -43,7 +45,7 @@ func build(ctx context.Context, root, bin string, out io.Writer, flags ...string
 	for _, program := range programs {
 		args = append(args, "./"+program)
 	}
-	cmd := commandIn(ctx, "go", args...)
+	cmd := proc.CommandIn(ctx, "go", args...)
 	cmd.Dir = root
 	cmd.Stdout, cmd.Stderr = out, out // "go: downloading …" and what the compiler has to say
 	done := make(chan error)
@@ -52,7 +54,7 @@ func build(ctx context.Context, root, bin string, out io.Writer, flags ...string
 		select {
 		case err := <-done:
 			if ctx.Err() != nil {
-				return errInterrupted
+				return proc.ErrInterrupted
 			}
 			if err != nil {
 				return fmt.Errorf("go build: %w", err)

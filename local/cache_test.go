@@ -29,6 +29,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 var (
@@ -100,16 +101,16 @@ type cacheTrial struct {
 
 func newCacheTrial(t *testing.T, redisURL string) *cacheTrial {
 	t.Helper()
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
+	t.Cleanup(ownState.Close)
 	own := &parts{kafka: "kfake", redisURL: redisURL}
 	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.processes) })
 	s := newSystemOn(t, own, nil)
 	if *cacheBin != "" {
 		s.bin = *cacheBin
@@ -170,34 +171,34 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 	defer end()
 
 	do("before", f.before)
-	pause(ctx, 500*time.Millisecond) // some versions
+	proc.Pause(ctx, 500*time.Millisecond) // some versions
 	w := c.process("worker")
 	if !worker {
-		w.stop()
+		w.Stop()
 	}
 	do("make", f.make)
 	r.unwell = c.untold(ctx, f, what, worker)
 	if f.heal != nil {
-		pause(ctx, *cacheHold)
+		proc.Pause(ctx, *cacheHold)
 	}
 	do("heal", f.heal)
 	healed := time.Now()
 	if !worker {
-		pause(ctx, time.Duration(c.random.IntN(1000))*time.Millisecond)
-		if err := w.begin(); err != nil {
+		proc.Pause(ctx, time.Duration(c.random.IntN(1000))*time.Millisecond)
+		if err := w.Begin(); err != nil {
 			c.t.Fatal(err)
 		}
 	}
 	var complaint string
-	if !await(ctx, wellWithin, func() bool { complaint = c.complaint(ctx); return complaint == "" }) {
+	if !proc.Await(ctx, wellWithin, func() bool { complaint = c.complaint(ctx); return complaint == "" }) {
 		c.t.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
 	}
 	r.well = time.Since(healed)
-	if !await(ctx, wellWithin, func() bool { complaint = c.uncached(ctx); return complaint == "" }) {
+	if !proc.Await(ctx, wellWithin, func() bool { complaint = c.uncached(ctx); return complaint == "" }) {
 		c.t.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
 	}
 	r.cached = time.Since(healed)
-	pause(ctx, 300*time.Millisecond)
+	proc.Pause(ctx, 300*time.Millisecond)
 	end()
 	r.reads, r.decreases, r.longest = watch.reads.Load(), watch.decreases.Load(), time.Duration(watch.longest.Load())
 	if r.decreases > 0 {
@@ -260,9 +261,9 @@ func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versio
 			return
 		}
 		if often {
-			pause(ctx, time.Millisecond)
+			proc.Pause(ctx, time.Millisecond)
 		} else {
-			pause(ctx, time.Duration(rand.IntN(20))*time.Millisecond)
+			proc.Pause(ctx, time.Duration(rand.IntN(20))*time.Millisecond)
 		}
 	}
 }
@@ -282,7 +283,7 @@ func (c *cacheTrial) depositAlong(ctx context.Context, urls []string, watch *ver
 			watch.tell(wallet, min(before, o.Sequence), o.Sequence, url)
 		}
 		cl.close()
-		pause(ctx, time.Duration(50+rand.IntN(200))*time.Millisecond)
+		proc.Pause(ctx, time.Duration(50+rand.IntN(200))*time.Millisecond)
 	}
 }
 
@@ -293,15 +294,15 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 	}
 	silent := map[string]string{}
 	for _, p := range c.services {
-		if !strings.HasPrefix(p.name, "relay") && (worker || !strings.HasPrefix(p.name, "worker")) {
-			silent[p.name] = "nothing"
+		if !strings.HasPrefix(p.Name, "relay") && (worker || !strings.HasPrefix(p.Name, "worker")) {
+			silent[p.Name] = "nothing"
 		}
 	}
-	await(ctx, toldWithin, func() bool {
+	proc.Await(ctx, toldWithin, func() bool {
 		for _, p := range c.services {
 			r, err := askReady(ctx, p)
 			if said := strings.Join(r.Degraded, "; "); err == nil && strings.Contains(said, f.told) {
-				delete(silent, p.name)
+				delete(silent, p.Name)
 			}
 		}
 		return len(silent) == 0
@@ -322,7 +323,7 @@ func (c *cacheTrial) complaint(ctx context.Context) string {
 	for _, p := range c.services {
 		r, err := askReady(ctx, p)
 		if err != nil || !r.Ready || len(r.Degraded) > 0 {
-			return fmt.Sprintf("%s says %+v, %v", p.name, r, err)
+			return fmt.Sprintf("%s says %+v, %v", p.Name, r, err)
 		}
 	}
 	var out bytes.Buffer
@@ -368,7 +369,7 @@ func newRealRedis(t *testing.T, binary string, arguments ...string) *realRedis {
 	if err != nil {
 		t.Fatalf("%v (Debian: apt-get install redis-server redis-sentinel)", err)
 	}
-	port, err := freePort()
+	port, err := proc.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,19 +396,19 @@ func (r *realRedis) start(ctx context.Context) error {
 	if err == nil {
 		r.cmd.Stdout, r.cmd.Stderr = log, log
 		r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		err = startChild(r.cmd)
+		err = proc.StartChild(r.cmd)
 		_ = log.Close()
 	}
 	r.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if !await(ctx, 10*time.Second, func() bool {
+	if !proc.Await(ctx, 10*time.Second, func() bool {
 		answer := redis.Error(nil)
 		err = r.do(ctx, "PING")
 		return err == nil || errors.As(err, &answer)
 	}) {
-		return fmt.Errorf("redis on port %d: %w\n%s", r.port, err, lastLines(filepath.Join(r.dir, "log"), 5))
+		return fmt.Errorf("redis on port %d: %w\n%s", r.port, err, proc.LastLines(filepath.Join(r.dir, "log"), 5))
 	}
 	return nil
 }
@@ -440,7 +441,7 @@ func (r *realRedis) do(ctx context.Context, command string) error {
 func (r *realRedis) ask(ctx context.Context, command string) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: address(r.port), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
+	client := redis.NewClient(&redis.Options{Addr: proc.Address(r.port), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
 	defer client.Close()
 	var words []any
 	for word := range strings.FieldsSeq(command) {
@@ -468,7 +469,7 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 		_ = r.kill(ctx)
 		return r.start(ctx)
 	}
-	return fmt.Sprintf("redis://wallet:secret@%s/0", address(r.port)), []redisFault{
+	return fmt.Sprintf("redis://wallet:secret@%s/0", proc.Address(r.port)), []redisFault{
 		{name: "REPLICAOF elsewhere and back", make: r.doing("REPLICAOF 127.0.0.1 1"), heal: r.doing("REPLICAOF NO ONE"), told: "redis", always: true},
 		{name: "memory full, noeviction", make: r.doing("CONFIG SET maxmemory 1mb"), heal: r.doing("CONFIG SET maxmemory 0"), told: "redis", always: true},
 		{name: "EVAL and SET taken by ACL", make: r.doing("ACL SETUSER wallet -eval -evalsha -set"), heal: r.doing("ACL SETUSER wallet +@all"), told: "redis"},
@@ -479,13 +480,13 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 			if err := r.do(ctx, "SAVE"); err != nil {
 				return err
 			}
-			pause(ctx, 20*time.Millisecond)
+			proc.Pause(ctx, 20*time.Millisecond)
 			return restart(ctx)
 		}},
 		{name: "SIGSTOP", make: r.signalling(syscall.SIGSTOP), heal: r.signalling(syscall.SIGCONT), told: "redis"},
 		{name: "SIGSTOP for less than the lease", make: func(ctx context.Context) error {
 			r.signal(syscall.SIGSTOP)
-			pause(ctx, time.Duration(50+rand.IntN(900))*time.Millisecond)
+			proc.Pause(ctx, time.Duration(50+rand.IntN(900))*time.Millisecond)
 			r.signal(syscall.SIGCONT)
 			return nil
 		}},
@@ -495,11 +496,11 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 				if err := r.do(ctx, "CONFIG SET maxmemory 1mb"); err != nil {
 					return err
 				}
-				pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
+				proc.Pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
 				if err := r.do(ctx, "CONFIG SET maxmemory 0"); err != nil {
 					return err
 				}
-				pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
+				proc.Pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
 			}
 			return nil
 		}},
@@ -538,7 +539,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 	}
 	// settled waits until the other server replicates, and can be promoted.
 	settled := func(ctx context.Context) (err error) {
-		if !await(ctx, 40*time.Second, func() bool {
+		if !proc.Await(ctx, 40*time.Second, func() bool {
 			var now, other *realRedis
 			if now, other, err = master(ctx); err != nil {
 				return false
@@ -564,7 +565,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 		return nil
 	}
 	promoted := func(ctx context.Context, before *realRedis) error {
-		if !await(ctx, 40*time.Second, func() bool {
+		if !proc.Await(ctx, 40*time.Second, func() bool {
 			now, _, err := master(ctx)
 			return err == nil && now != before
 		}) {
@@ -574,10 +575,10 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 	}
 	var addresses []string
 	for _, s := range sentinels {
-		addresses = append(addresses, "addr="+address(s.port))
+		addresses = append(addresses, "addr="+proc.Address(s.port))
 	}
 	var dead *realRedis
-	url := fmt.Sprintf("redis://%s/0?master_name=wallet&%s", address(sentinels[0].port), strings.Join(addresses[1:], "&"))
+	url := fmt.Sprintf("redis://%s/0?master_name=wallet&%s", proc.Address(sentinels[0].port), strings.Join(addresses[1:], "&"))
 	return url, []redisFault{
 		{name: "the master killed, the replica behind", before: settled, always: true, make: func(ctx context.Context) error {
 			now, other, err := master(ctx)
@@ -585,7 +586,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 				return err
 			}
 			other.signal(syscall.SIGSTOP) // it misses what is written meanwhile
-			pause(ctx, 300*time.Millisecond)
+			proc.Pause(ctx, 300*time.Millisecond)
 			dead = now
 			_ = now.kill(ctx)
 			other.signal(syscall.SIGCONT)
@@ -601,7 +602,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 			if err != nil {
 				return err
 			}
-			if !await(ctx, 10*time.Second, func() bool { err = sentinels[0].do(ctx, "SENTINEL FAILOVER wallet"); return err == nil }) {
+			if !proc.Await(ctx, 10*time.Second, func() bool { err = sentinels[0].do(ctx, "SENTINEL FAILOVER wallet"); return err == nil }) {
 				return err
 			}
 			return promoted(ctx, before)
@@ -627,20 +628,20 @@ func startCluster(t *testing.T) (string, []redisFault) {
 	create := []string{"--cluster", "create"}
 	for range 6 {
 		r := newRealRedis(t, "redis-server")
-		bus, err := freePort()
+		bus, err := proc.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.serve("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", fmt.Sprint(bus), "--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
 		servers = append(servers, r)
-		create = append(create, address(r.port))
+		create = append(create, proc.Address(r.port))
 	}
 	output, err := exec.Command("redis-cli", append(create, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	ok := func(ctx context.Context) (err error) {
-		if !await(ctx, 40*time.Second, func() bool {
+		if !proc.Await(ctx, 40*time.Second, func() bool {
 			for _, r := range servers {
 				var info, replication any
 				if info, err = r.ask(ctx, "CLUSTER INFO"); err == nil && !strings.Contains(fmt.Sprint(info), "cluster_state:ok") {
@@ -678,7 +679,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 	}
 	// owner finds who has a slot, by node id and as a server.
 	owner := func(ctx context.Context, slot int) (string, *realRedis, []string, error) {
-		client := redis.NewClient(&redis.Options{Addr: address(servers[0].port)})
+		client := redis.NewClient(&redis.Options{Addr: proc.Address(servers[0].port)})
 		defer client.Close()
 		shards, err := client.ClusterShards(ctx).Result()
 		if err != nil {
@@ -697,7 +698,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 				id = master.ID
 				at = servers[slices.IndexFunc(servers, func(r *realRedis) bool { return int64(r.port) == master.Port })]
 			} else if len(s.Slots) > 0 {
-				others[master.ID+" "+address(int(master.Port))] = true
+				others[master.ID+" "+proc.Address(int(master.Port))] = true
 			}
 		}
 		return id, at, slices.Collect(maps.Keys(others)), nil
@@ -717,7 +718,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 			return fmt.Errorf("slot %d has no owner, or nobody else: %w", slot, err)
 		}
 		otherID, otherAddr, _ := strings.Cut(others[rand.IntN(len(others))], " ")
-		to := servers[slices.IndexFunc(servers, func(r *realRedis) bool { return address(r.port) == otherAddr })]
+		to := servers[slices.IndexFunc(servers, func(r *realRedis) bool { return proc.Address(r.port) == otherAddr })]
 		if err := errors.Join(to.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d IMPORTING %s", slot, id)), from.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d MIGRATING %s", slot, otherID))); err != nil {
 			return err
 		}
@@ -733,13 +734,13 @@ func startCluster(t *testing.T) (string, []redisFault) {
 			if err := from.do(ctx, fmt.Sprintf("MIGRATE 127.0.0.1 %d %v 0 1000 REPLACE", to.port, keys[0])); err != nil {
 				return err
 			}
-			pause(ctx, 5*time.Millisecond)
+			proc.Pause(ctx, 5*time.Millisecond)
 		}
 		return errors.Join(to.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, otherID)), from.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, otherID)))
 	}
 	var dead *realRedis
 	const groups = 16
-	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s", address(servers[0].port), address(servers[1].port), address(servers[2].port))
+	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s", proc.Address(servers[0].port), proc.Address(servers[1].port), proc.Address(servers[2].port))
 	return url, []redisFault{
 		{name: "every group's slot moved", before: ok, make: func(ctx context.Context) error {
 			for group := range groups {
@@ -765,7 +766,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 				if r == dead {
 					continue
 				}
-				if !await(ctx, 20*time.Second, func() bool {
+				if !proc.Await(ctx, 20*time.Second, func() bool {
 					info, err := r.ask(ctx, "CLUSTER INFO")
 					return err == nil && strings.Contains(fmt.Sprint(info), "cluster_slots_ok:16384")
 				}) {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // seenByClients is what the scenario prints in every language.
@@ -143,7 +145,7 @@ func (s *clientSource) installed(interpreter, manager, debian string, version, p
 		}
 		sum.Write(text)
 	}
-	cache, err := cacheDir()
+	cache, err := proc.CacheDir()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -175,7 +177,7 @@ func (s *clientSource) run(argv ...string) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := commandIn(ctx, argv[0], argv[1:]...)
+	cmd := proc.CommandIn(ctx, argv[0], argv[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), s.env...)
 	var printed, complained bytes.Buffer

@@ -23,10 +23,6 @@ type config struct {
 // topicPartitions bounds the workers that share the work.
 const topicPartitions = 8
 
-// clusterBrokers is how many brokers a cluster has here: with fewer none could be missed, and more would
-// show nothing else. Each partition is on all of them, and acknowledged by two.
-const clusterBrokers = 3
-
 // parseConfig reports all mistakes at once.
 func parseConfig(getenv func(string) string) (config, error) {
 	var mistakes []error

@@ -13,6 +13,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/term"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 const (
@@ -32,15 +34,15 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	if err := build(ctx, root, bin, out); err != nil {
 		return err
 	}
-	state, err := temporaryState()
+	state, err := proc.TemporaryState()
 	if err != nil {
 		return err
 	}
-	defer state.close()
+	defer state.Close()
 	began := time.Now()
 	s := newStack(state, c, bin, out)
 	if c.secure {
-		if s.parts.secure, err = newSecured(filepath.Join(state.dir, "certificates")); err != nil {
+		if s.parts.secure, err = newSecured(filepath.Join(state.Dir, "certificates")); err != nil {
 			return err
 		}
 	}
@@ -61,7 +63,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	first := &load{apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: time.Second, patience: time.Minute}
 	history := first.send(ctx)
 	if _, err := awaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
-		return errInterrupted
+		return proc.ErrInterrupted
 	} else if err != nil {
 		return err
 	}
@@ -75,7 +77,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	checked := subject{log: topicLog{s.kafkaOptions(), s.topic, topicPartitions}, audit: s.verify}
 	promises, err := checked.checkPromises(ctx, conn, history)
 	if ctx.Err() != nil {
-		return errInterrupted
+		return proc.ErrInterrupted
 	}
 	if err != nil {
 		return err
@@ -111,7 +113,7 @@ func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer)
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, errInterrupted
+		return nil, proc.ErrInterrupted
 	}
 	resent := 0
 	for _, op := range history {

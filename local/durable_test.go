@@ -192,7 +192,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 			if err := s.servers()[0].halt(); err != nil {
 				t.Fatal(err)
 			}
-			if err := standby.start(t.Context()); err != nil {
+			if err := standby.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.failOver(t.Context()); err != nil {
@@ -221,7 +221,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 func (s *system) untilTold(what string) {
 	s.t.Helper()
 	for _, p := range s.services {
-		s.until(p.name+" tells "+what, 15*time.Second, func() bool {
+		s.until(p.Name+" tells "+what, 15*time.Second, func() bool {
 			r, err := askReady(s.t.Context(), p)
 			return err == nil && r.Ready && strings.Contains(strings.Join(r.Degraded, ""), what)
 		})

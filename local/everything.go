@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // everything is a load of all that the api acknowledges: single operations and replays of them, batches, waits for outcomes, creations of wallets and replays of them.
@@ -77,7 +78,7 @@ func (e *everything) readStatements(ctx context.Context, apis []string, apiKey s
 			}
 			e.mu.Unlock()
 		}
-		pause(ctx, 20*time.Millisecond)
+		proc.Pause(ctx, 20*time.Millisecond)
 	}
 }
 
@@ -95,7 +96,7 @@ func (e *everything) create(ctx context.Context, apis []string, apiKey, prefix s
 				e.mu.Unlock()
 			}
 		}
-		pause(ctx, creationPause)
+		proc.Pause(ctx, creationPause)
 	}
 }
 
@@ -121,7 +122,7 @@ func (e *everything) open(ctx context.Context, c *client, apis []string, key str
 		if e.ended.Load() {
 			return uuid.Nil
 		}
-		pause(ctx, 20*time.Millisecond)
+		proc.Pause(ctx, 20*time.Millisecond)
 	}
 	return uuid.Nil
 }
@@ -149,7 +150,7 @@ func (e *everything) acknowledged() (n int64) {
 
 // longestPause is the longest that nothing was acknowledged, until ctx ends.
 func (e *everything) longestPause(ctx context.Context) (longest time.Duration) {
-	for last, since := e.acknowledged(), time.Now(); ctx.Err() == nil; pause(ctx, 20*time.Millisecond) {
+	for last, since := e.acknowledged(), time.Now(); ctx.Err() == nil; proc.Pause(ctx, 20*time.Millisecond) {
 		longest = max(longest, time.Since(since))
 		if now := e.acknowledged(); now != last {
 			last, since = now, time.Now()

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 const (
@@ -168,7 +169,7 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	err = f.run(ctx, kinds, options, report, out)
 	if err != nil && ctx.Err() == nil {
 		kept := filepath.Join(root, ".local", fmt.Sprintf("faults-%d-%d", options.seed, os.Getpid()))
-		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.stack.state.dir, "logs"))); copyErr == nil {
+		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.stack.state.Dir, "logs"))); copyErr == nil {
 			fmt.Fprintf(out, "\n  The logs of all processes are in %s.\n", kept)
 		}
 	}
@@ -187,18 +188,18 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 // startCampaign builds the programs, starts a stack with doors between its parts, and all that a
 // campaign needs around it.
 func startCampaign(ctx context.Context, c config, root string, seed uint64, out io.Writer) (f *campaign, err error) {
-	state, err := temporaryState()
+	state, err := proc.TemporaryState()
 	if err != nil {
 		return nil, err
 	}
-	bin := filepath.Join(state.dir, "bin")
+	bin := filepath.Join(state.Dir, "bin")
 	f = &campaign{stack: newStack(state, c, bin, out), group: "wallet-worker", random: rand.New(rand.NewPCG(seed, 0))}
 	begun := f // an error returns none
 	defer func() {
 		if err != nil {
 			begun.close()
 			if ctx.Err() != nil {
-				err = errInterrupted
+				err = proc.ErrInterrupted
 			}
 		}
 	}()
@@ -266,7 +267,7 @@ func (f *campaign) close() {
 	if f.lying != nil {
 		f.lying.Close()
 	}
-	f.stack.state.close()
+	f.stack.state.Close()
 }
 
 // run throws the kinds in a random order, all of them before any comes again, prints a line for each
@@ -321,7 +322,7 @@ func (f *campaign) run(ctx context.Context, kinds []kind, o faultsOptions, repor
 	report.Seconds = time.Since(began).Seconds()
 	report.AcceptedPerSecond = float64(report.Accepted) / max(1, report.loaded.Seconds())
 	if ctx.Err() != nil {
-		failure = errInterrupted
+		failure = proc.ErrInterrupted
 	} else if failure != nil {
 		fmt.Fprintln(out, "\n  the campaign ended in the middle of a round: there is no last audit")
 	} else if audit := checkAudit(ctx, f.stack.verify); len(audit.broken) > 0 {
@@ -387,7 +388,7 @@ type thrown struct {
 // speaks against the system is a violation.
 func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error) {
 	prepared := func() bool { err = f.prepareRound(ctx); return err == nil }
-	if !await(ctx, givenUp, prepared) {
+	if !proc.Await(ctx, givenUp, prepared) {
 		return r, err
 	}
 	l := &load{
@@ -427,7 +428,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 	}
 	told = append(told, f.told...)
 	if ctx.Err() != nil {
-		return r, errInterrupted
+		return r, proc.ErrInterrupted
 	}
 	broken, err := f.checkRound(ctx, kinds, told)
 	r.violations = append(f.watch.stop(), broken...)
@@ -454,7 +455,7 @@ func (f *campaign) awaitCached(ctx context.Context) (err error) {
 	c := client{addr: strings.TrimPrefix(f.stack.apiURLs[0], "http://"), apiKey: f.stack.apiKey, timeout: 5 * time.Second}
 	defer c.close()
 	found := false
-	if !await(ctx, 20*time.Second, func() bool {
+	if !proc.Await(ctx, 20*time.Second, func() bool {
 		if _, err = c.do(http.MethodGet, "/api/v1/wallets/"+f.hot.String(), "", nil); err == nil {
 			_, found, err = walletcache.Get(ctx, f.cache, f.hot)
 		}
@@ -467,7 +468,7 @@ func (f *campaign) awaitCached(ctx context.Context) (err error) {
 
 // throw throws a fault and waits until the system works again.
 func (f *campaign) throw(ctx context.Context, k kind) (t thrown, err error) {
-	pause(ctx, time.Duration(f.random.Int64N(int64(300*time.Millisecond))))
+	proc.Pause(ctx, time.Duration(f.random.Int64N(int64(300*time.Millisecond))))
 	f.takeover.Store(0)
 	f.watch.expect(k)
 	t = thrown{kind: k.name, began: time.Now()}
@@ -477,7 +478,7 @@ func (f *campaign) throw(ctx context.Context, k kind) (t thrown, err error) {
 		return t, fmt.Errorf("throw: %w", err)
 	}
 	if k.heal != nil && k.holds > 0 {
-		pause(ctx, k.holds)
+		proc.Pause(ctx, k.holds)
 		f.watch.told(k)
 		if err := heal(); err != nil {
 			return t, fmt.Errorf("heal: %w", err)
@@ -492,7 +493,7 @@ func (f *campaign) throw(ctx context.Context, k kind) (t thrown, err error) {
 	}
 	t.ended, t.worst, t.takeover = time.Now(), f.watch.latest().worst, time.Duration(f.takeover.Load())
 	if ctx.Err() != nil {
-		return t, errInterrupted
+		return t, proc.ErrInterrupted
 	}
 	chains, err := f.brokenChains(ctx)
 	if err != nil {
@@ -544,7 +545,7 @@ func (f *campaign) awaitWorking(ctx context.Context, within, steady time.Duratio
 			}
 			return took, ""
 		}
-		pause(ctx, 50*time.Millisecond)
+		proc.Pause(ctx, 50*time.Millisecond)
 	}
 	p := f.watch.latest()
 	return time.Since(began), fmt.Sprintf("it did not recover within %s: %d operations wait, %v", f.patience, p.backlog, p.err)

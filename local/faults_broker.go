@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // brokerFaults are about Apache Kafka and the group of the workers.
@@ -31,7 +33,7 @@ func (f *campaign) brokerFaults() []kind {
 			if err := f.addPartition(ctx); err != nil {
 				return err
 			}
-			f.pick("relay").signal(syscall.SIGKILL)
+			f.pick("relay").Signal(syscall.SIGKILL)
 			return nil
 		}},
 	}
@@ -40,17 +42,17 @@ func (f *campaign) brokerFaults() []kind {
 // emptyBroker takes away all that Kafka has acknowledged, as an operator may who has lost a disk.
 func (f *campaign) emptyBroker(ctx context.Context) error {
 	p := f.stack.process("kafka")
-	p.signal(syscall.SIGKILL) // and not in order
-	p.stop()
-	dir := filepath.Join(f.stack.state.dir, "apache")
+	p.Signal(syscall.SIGKILL) // and not in order
+	p.Stop()
+	dir := filepath.Join(f.stack.state.Dir, "apache")
 	if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
 		return err
 	}
-	java := p.argv[:len(p.argv)-2] // what is run, and with which properties
+	java := p.Argv[:len(p.Argv)-2] // what is run, and with which properties
 	if err := formatKafka(ctx, java, dir, uuid.New(), "--standalone"); err != nil {
 		return err
 	}
-	if err := p.start(context.WithoutCancel(ctx)); err != nil {
+	if err := p.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	if err := f.stack.createTopic(context.WithoutCancel(ctx)); err != nil {
@@ -64,7 +66,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 func (f *campaign) emptyGroup(name string, change func(context.Context) error) kind {
 	signal := func(signal syscall.Signal) {
 		for _, p := range f.stack.replicas("worker") {
-			p.signal(signal)
+			p.Signal(signal)
 		}
 	}
 	return kind{name: name, within: ofSession, throw: func(ctx context.Context) error {
@@ -72,7 +74,7 @@ func (f *campaign) emptyGroup(name string, change func(context.Context) error) k
 		signal(syscall.SIGSTOP)
 		var err error
 		changed := func() bool { err = change(ctx); return err == nil }
-		if !await(ctx, 25*time.Second, changed) {
+		if !proc.Await(ctx, 25*time.Second, changed) {
 			return fmt.Errorf("the group of stopped workers does not come to its end: %w", err)
 		}
 		return nil
@@ -124,7 +126,7 @@ func (f *campaign) rollBackOffsets(ctx context.Context) error {
 
 // twin starts a worker under the name of another one in the group: they fence each other.
 func (f *campaign) twin() kind {
-	var twin *process
+	var twin *proc.Process
 	return kind{
 		name: "two workers with one group.instance.id for 4 s", holds: 4 * time.Second, within: ofSession,
 		throw: func(context.Context) (err error) {
@@ -132,35 +134,35 @@ func (f *campaign) twin() kind {
 			if err != nil {
 				return err
 			}
-			twin.name, twin.log = "worker-twin", f.stack.state.log("worker-twin")
-			twin.changed = func(string) {}
-			return twin.begin()
+			twin.Name, twin.Log = "worker-twin", f.stack.state.Log("worker-twin")
+			twin.Changed = func(string) {}
+			return twin.Begin()
 		},
-		heal: func(context.Context) error { twin.stop(); return nil },
+		heal: func(context.Context) error { twin.Stop(); return nil },
 	}
 }
 
 // scaleWorkers lets partitions wander.
 func (f *campaign) scaleWorkers(ctx context.Context) error {
 	const moment = 2 * time.Second
-	var more []*process
+	var more []*proc.Process
 	for i := range 2 {
 		p, err := f.stack.service("worker", 2+i, "")
 		if err != nil {
 			return err
 		}
-		p.changed = func(string) {}
-		if err := p.begin(); err != nil {
+		p.Changed = func(string) {}
+		if err := p.Begin(); err != nil {
 			return err
 		}
-		defer p.stop()
+		defer p.Stop()
 		more = append(more, p)
 	}
-	pause(ctx, moment)
+	proc.Pause(ctx, moment)
 	leaving := append(more, f.stack.process("worker-2"))
-	stopAll(leaving)
-	pause(ctx, moment)
-	return f.stack.process("worker-2").start(context.WithoutCancel(ctx))
+	proc.StopAll(leaving)
+	proc.Pause(ctx, moment)
+	return f.stack.process("worker-2").Start(context.WithoutCancel(ctx))
 }
 
 // addPartition gives the topic one more partition than it was registered with.
@@ -243,14 +245,14 @@ func (f *campaign) lies() []kind {
 		{name: "a partition without its leader, and kill -9 of the relay", within: ofService, throw: func(ctx context.Context) error {
 			told := f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(1), Err: kerr.NotLeaderForPartition, Count: -1})
 			defer told.Remove()
-			pause(ctx, 500*time.Millisecond)
-			f.pick("relay").signal(syscall.SIGKILL)
+			proc.Pause(ctx, 500*time.Millisecond)
+			f.pick("relay").Signal(syscall.SIGKILL)
 			return nil
 		}},
 		{name: "leaders moved in mid-wave", within: ofService, throw: func(ctx context.Context) error {
 			for range 10 {
 				f.lying.ShufflePartitionLeaders()
-				pause(ctx, 50*time.Millisecond)
+				proc.Pause(ctx, 50*time.Millisecond)
 			}
 			return nil
 		}},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // checkRound holds what the clients were told, the tables, the log and the cache against each other,
@@ -23,12 +24,12 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
 		return err == nil && totals.Outcomes == totals.Operations
 	}
-	if !await(ctx, min(time.Minute, f.patience), quiet) {
+	if !proc.Await(ctx, min(time.Minute, f.patience), quiet) {
 		broken = append(broken, "something is pending long after the last operation")
 	}
 	for _, p := range slices.Concat(f.stack.services, f.stack.parts.processes) {
-		if err := p.awaitReady(ctx, false); err != nil {
-			broken = append(broken, p.name+" "+err.Error())
+		if err := p.AwaitReady(ctx, false); err != nil {
+			broken = append(broken, p.Name+" "+err.Error())
 		}
 	}
 	totals, err := f.totals(ctx)
@@ -46,7 +47,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 	promises := []promise{checkTotals(totals), checkClients(told, stored), checkOrder(told, stored), checkHistory(told, stored)}
 	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.losesLog }) {
 		var log promise
-		await(ctx, min(15*time.Second, f.patience), func() bool {
+		proc.Await(ctx, min(15*time.Second, f.patience), func() bool {
 			log = checkLog(f.log.of(f.wallets), stored)
 			return len(log.broken) == 0
 		})
@@ -65,7 +66,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 	// The worker writes to Redis after its commit, and a process notices within a moment that what it
 	// missed is back.
 	var entries, complaints []string
-	await(ctx, 10*time.Second, func() bool {
+	proc.Await(ctx, 10*time.Second, func() bool {
 		entries, complaints = f.wrongEntries(ctx), f.unwell(ctx)
 		return len(entries)+len(complaints) == 0
 	})
@@ -82,9 +83,9 @@ func (f *campaign) unwell(ctx context.Context) (complaints []string) {
 	for _, p := range f.stack.services {
 		r, err := askReady(ctx, p)
 		if err != nil {
-			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.name, err))
+			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.Name, err))
 		} else if !r.Ready || len(r.Degraded) > 0 {
-			complaints = append(complaints, fmt.Sprintf("%s is not as it was: ready %t, %q, %q", p.name, r.Ready, r.Reasons, r.Degraded))
+			complaints = append(complaints, fmt.Sprintf("%s is not as it was: ready %t, %q, %q", p.Name, r.Ready, r.Reasons, r.Degraded))
 		}
 	}
 	return complaints

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // ofCluster is what recovery may take of a cluster that has lost brokers. The controller misses one after
@@ -29,7 +31,7 @@ func (f *campaign) clusterFaults() []kind {
 			if err != nil {
 				return err
 			}
-			leader.killStopped(ctx)
+			leader.KillStopped(ctx)
 			return nil
 		}},
 		{name: "the coordinator of the workers' group killed", within: ofCluster, throw: func(ctx context.Context) error {
@@ -37,7 +39,7 @@ func (f *campaign) clusterFaults() []kind {
 			if err != nil {
 				return err
 			}
-			coordinator.signal(syscall.SIGKILL)
+			coordinator.Signal(syscall.SIGKILL)
 			return nil
 		}},
 		{name: "the active controller killed", within: ofCluster, throw: func(ctx context.Context) error {
@@ -45,7 +47,7 @@ func (f *campaign) clusterFaults() []kind {
 			if err != nil {
 				return err
 			}
-			controller.signal(syscall.SIGKILL)
+			controller.Signal(syscall.SIGKILL)
 			return nil
 		}},
 		f.twoBrokersGone(),
@@ -56,7 +58,7 @@ func (f *campaign) clusterFaults() []kind {
 // twoBrokersGone leaves one of three, which may acknowledge nothing on its own: publishing waits until
 // another is back, and accepting does not.
 func (f *campaign) twoBrokersGone() kind {
-	var gone []*process
+	var gone []*proc.Process
 	var accepted int64
 	return kind{
 		name: "two of three brokers gone for 10 s", holds: 10 * time.Second, within: ofCluster,
@@ -65,7 +67,7 @@ func (f *campaign) twoBrokersGone() kind {
 			stays := f.random.IntN(len(brokers))
 			gone = slices.Delete(brokers, stays, stays+1)
 			accepted = f.load.accepted.Load()
-			killAll(gone)
+			proc.KillAll(gone)
 			return nil
 		},
 		heal: func(ctx context.Context) error {
@@ -75,7 +77,7 @@ func (f *campaign) twoBrokersGone() kind {
 			if waited := f.watch.latest().oldest; waited < 5*time.Second {
 				f.watch.violate("with two of three brokers gone something was published: no operation waits for longer than %s", waited)
 			}
-			return startAll(ctx, gone)
+			return proc.StartAll(ctx, gone)
 		},
 	}
 }
@@ -86,7 +88,7 @@ func (f *campaign) rollingBrokers() kind {
 	return kind{name: "rolling restart of all brokers", within: ofCluster, throw: func(ctx context.Context) error {
 		refused, failures := f.load.refused.Load(), f.load.failures.Load()
 		for _, p := range f.stack.replicas("kafka") {
-			if err := p.restart(ctx, syscall.SIGTERM); err != nil {
+			if err := p.Restart(ctx, syscall.SIGTERM); err != nil {
 				return err
 			}
 			if err := awaitInSync(ctx, f.log.kafka(), ofCluster, f.stack.topic, "__consumer_offsets"); err != nil {
@@ -102,7 +104,7 @@ func (f *campaign) rollingBrokers() kind {
 
 // hotPartition is where the messages of the hot wallet go.
 func (f *campaign) hotPartition(ctx context.Context) (partition int32) {
-	await(ctx, 10*time.Second, func() bool {
+	proc.Await(ctx, 10*time.Second, func() bool {
 		log := f.log.of(f.wallets[:1])
 		if len(log) > 0 {
 			partition = log[0].partition
@@ -113,7 +115,7 @@ func (f *campaign) hotPartition(ctx context.Context) (partition int32) {
 }
 
 // leaderOf is the broker that leads a partition.
-func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) (*process, error) {
+func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) (*proc.Process, error) {
 	node, err := partitionLeader(ctx, f.log.kafka(), topic, partition)
 	if err != nil {
 		return nil, err
@@ -122,7 +124,7 @@ func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) 
 }
 
 // controller is the broker whose controller is the active one.
-func (f *campaign) controller(ctx context.Context) (*process, error) {
+func (f *campaign) controller(ctx context.Context) (*proc.Process, error) {
 	// The log's client keeps to old versions, which do not know this request.
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.stack.parts.kafkaBrokers, ",")...))
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // smallDisk is a file system in memory for the tables that grow fastest. It is full as soon as it is
@@ -29,7 +31,7 @@ func (f *campaign) planSmallDisk() {
 		f.disk.err = errors.New("a file system of its own takes root")
 		return
 	}
-	f.disk.err = onLauncherThread(ownMounts)
+	f.disk.err = proc.OnLauncherThread(ownMounts)
 }
 
 // moveToSmallDisk moves the outbox and the outcomes: neither can anything be accepted without the one
@@ -50,7 +52,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if err := os.Mkdir(f.disk.folder, 0o700); err != nil {
 		return err
 	}
-	f.disk.err = onLauncherThread(func() error {
+	f.disk.err = proc.OnLauncherThread(func() error {
 		options := fmt.Sprintf("size=%d,mode=0700,uid=%s,gid=%s", smallDiskBytes, nobody.Uid, nobody.Gid)
 		return mountMemory(f.disk.folder, options)
 	})
@@ -76,7 +78,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 
 // allow changes how much the disk may hold: 0 is what it holds now.
 func (d *smallDisk) allow(bytes uint64) error {
-	return onLauncherThread(func() error { return limitMemory(d.folder, bytes) })
+	return proc.OnLauncherThread(func() error { return limitMemory(d.folder, bytes) })
 }
 
 func (f *campaign) fullDisk() kind {
@@ -99,7 +101,7 @@ func (f *campaign) planClock() {
 	if len(libraries) == 0 {
 		return
 	}
-	f.clock = filepath.Join(f.stack.state.dir, "clock")
+	f.clock = filepath.Join(f.stack.state.Dir, "clock")
 	if err := f.setClock("+0"); err != nil {
 		f.clock = ""
 		return
@@ -130,7 +132,7 @@ func (f *campaign) clockStep(name, offset string) kind {
 				err := f.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now)
 				return err == nil && time.Until(now).Abs() > 50*time.Minute
 			}
-			if !await(ctx, 5*time.Second, moved) {
+			if !proc.Await(ctx, 5*time.Second, moved) {
 				return errors.New("the clock does not move")
 			}
 			return nil

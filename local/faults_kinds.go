@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // kind is one kind of fault.
@@ -79,14 +80,14 @@ func (f *campaign) kinds() []kind {
 		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
 		{name: "kill -9 of all services", within: ofSession, throw: func(context.Context) error {
 			for _, p := range f.stack.services {
-				p.signal(syscall.SIGKILL)
+				p.Signal(syscall.SIGKILL)
 			}
 			return nil
 		}},
 		{name: "kill -9 of everything", within: ofEverything, throw: func(ctx context.Context) error {
 			for _, p := range slices.Concat(f.stack.services, f.stack.parts.processes) {
-				if p != f.stack.servers()[0].process {
-					p.signal(syscall.SIGKILL)
+				if p != f.stack.servers()[0].Process {
+					p.Signal(syscall.SIGKILL)
 				}
 			}
 			return f.killPostgres(ctx)
@@ -133,17 +134,17 @@ const terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
 // signal sends a signal to a process; the supervision starts it again when it ends.
 func (f *campaign) signal(name string, signal syscall.Signal, within time.Duration, which string) kind {
 	return kind{name: name, within: within, throw: func(context.Context) error {
-		f.pick(which).signal(signal)
+		f.pick(which).Signal(signal)
 		return nil
 	}}
 }
 
 func (f *campaign) stopped(name, which string, holds, within time.Duration) kind {
-	var p *process
+	var p *proc.Process
 	return kind{
 		name: name, holds: holds, within: within,
-		throw: func(context.Context) error { p = f.pick(which); p.signal(syscall.SIGSTOP); return nil },
-		heal:  func(context.Context) error { p.signal(syscall.SIGCONT); return nil },
+		throw: func(context.Context) error { p = f.pick(which); p.Signal(syscall.SIGSTOP); return nil },
+		heal:  func(context.Context) error { p.Signal(syscall.SIGCONT); return nil },
 	}
 }
 
@@ -151,7 +152,7 @@ func (f *campaign) stopped(name, which string, holds, within time.Duration) kind
 func (f *campaign) dethroned(k kind, within time.Duration) kind {
 	throw := k.throw
 	k.throw = func(ctx context.Context) error {
-		old := f.pick("relay").currentPID()
+		old := f.pick("relay").CurrentPID()
 		began := time.Now()
 		if err := throw(ctx); err != nil {
 			return err
@@ -159,8 +160,8 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 		watch := f.watch
 		watch.done.Go(func() {
 			led := func() bool {
-				return slices.ContainsFunc(f.stack.replicas("relay"), func(p *process) bool {
-					pid := p.currentPID()
+				return slices.ContainsFunc(f.stack.replicas("relay"), func(p *proc.Process) bool {
+					pid := p.CurrentPID()
 					if pid == old {
 						return false
 					}
@@ -169,7 +170,7 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 				})
 			}
 			for !led() && ctx.Err() == nil && time.Since(began) < givenUp {
-				pause(ctx, 10*time.Millisecond)
+				proc.Pause(ctx, 10*time.Millisecond)
 			}
 			took := time.Since(began)
 			f.takeover.Store(int64(took))
@@ -183,10 +184,10 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 }
 
 // pick chooses one of the replicas; of the relays, the one that leads.
-func (f *campaign) pick(name string) *process {
+func (f *campaign) pick(name string) *proc.Process {
 	replicas := f.stack.replicas(name)
-	leads := func(p *process) bool { return role(p) == "leader" }
-	if name == "relay" && await(context.Background(), 5*time.Second, func() bool { return slices.ContainsFunc(replicas, leads) }) {
+	leads := func(p *proc.Process) bool { return role(p) == "leader" }
+	if name == "relay" && proc.Await(context.Background(), 5*time.Second, func() bool { return slices.ContainsFunc(replicas, leads) }) {
 		if i := slices.IndexFunc(replicas, leads); i >= 0 {
 			return replicas[i]
 		}
@@ -209,7 +210,7 @@ func (f *campaign) killPostgres(context.Context) error { return f.stack.servers(
 
 func (f *campaign) rollingRestart(ctx context.Context) error {
 	for _, p := range f.stack.services {
-		if err := p.restart(ctx, syscall.SIGTERM); err != nil {
+		if err := p.Restart(ctx, syscall.SIGTERM); err != nil {
 			return err
 		}
 	}
@@ -285,12 +286,12 @@ func (f *campaign) replayCacheWriter(ctx context.Context) error {
 		}
 		written = append(written, words)
 	}
-	pause(ctx, 500*time.Millisecond)
+	proc.Pause(ctx, 500*time.Millisecond)
 	for _, words := range written {
 		if err := f.cache.Do(ctx, words...).Err(); err != nil {
 			return fmt.Errorf("write to the cache again: %w", err)
 		}
-		pause(ctx, 10*time.Millisecond)
+		proc.Pause(ctx, 10*time.Millisecond)
 	}
 	if len(written) < enough {
 		return fmt.Errorf("only %d writes to the cache were seen", len(written))
@@ -358,7 +359,7 @@ func stealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 		err = pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND locktype = 'advisory' AND NOT granted)", thief.PgConn().PID()).Scan(&waits)
 		return err == nil && (waits || len(taken) > 0)
 	}
-	if !await(ctx, 5*time.Second, queued) {
+	if !proc.Await(ctx, 5*time.Second, queued) {
 		return thief, fmt.Errorf("wait for the leader's lock: %w", err)
 	}
 	if _, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304518 AND granted AND pid <> $1", thief.PgConn().PID()); err != nil {
@@ -373,7 +374,7 @@ func stealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 func (f *campaign) deletedRecords() kind {
 	signal := func(signal syscall.Signal) {
 		for _, p := range f.stack.replicas("worker") {
-			p.signal(signal)
+			p.Signal(signal)
 		}
 	}
 	return kind{
@@ -459,21 +460,21 @@ func (f *campaign) failpoints() (kinds []kind) {
 // the standby, which looks for the lock every 250 ms, and could come just after it each time.
 func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 	p := f.pick(which)
-	before := p.currentPID()
-	p.nextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER="+strconv.Itoa(f.random.IntN(10)))
-	p.signal(syscall.SIGKILL)
-	if err := p.startedSince(ctx, before); err != nil {
+	before := p.CurrentPID()
+	p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER="+strconv.Itoa(f.random.IntN(10)))
+	p.Signal(syscall.SIGKILL)
+	if err := p.StartedSince(ctx, before); err != nil {
 		return err
 	}
-	armed := p.currentPID()
-	dead := func() bool { now := p.currentPID(); return now != 0 && now != armed }
+	armed := p.CurrentPID()
+	dead := func() bool { now := p.CurrentPID(); return now != 0 && now != armed }
 	for range 30 {
-		if await(ctx, time.Second+time.Duration(rand.IntN(250))*time.Millisecond, dead) {
+		if proc.Await(ctx, time.Second+time.Duration(rand.IntN(250))*time.Millisecond, dead) {
 			return nil
 		}
 		for _, other := range f.stack.replicas(which) {
 			if other != p {
-				other.signal(syscall.SIGKILL)
+				other.Signal(syscall.SIGKILL)
 			}
 		}
 	}

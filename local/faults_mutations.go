@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // A mutation takes one of the system's rules out of a service. The campaign has to find out, by the
@@ -277,7 +279,7 @@ func buildMutant(ctx context.Context, root, program string, m mutation) error {
 	if err := os.WriteFile(mutant+".overlay", overlay, 0o644); err != nil {
 		return err
 	}
-	if err := run(ctx, root, "go", "build", "-tags", "failpoints", "-overlay", mutant+".overlay", "-o", program, "./"+m.service); err != nil {
+	if err := proc.Run(ctx, root, "go", "build", "-tags", "failpoints", "-overlay", mutant+".overlay", "-o", program, "./"+m.service); err != nil {
 		return errors.Join(errors.New("build without the rule"), err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // A door is the way from the processes of one service to one of the servers. It can be shut, and what
@@ -34,15 +36,15 @@ func (f *campaign) planKafkaDoors() error {
 	f.stack.parts.kafkaListeners = make([][]listener, f.stack.parts.brokers)
 	for i := range f.stack.parts.kafkaListeners {
 		for _, service := range []string{"relay", "worker"} {
-			behind, err := freePort()
+			behind, err := proc.FreePort()
 			if err != nil {
 				return err
 			}
-			before, err := freePort()
+			before, err := proc.FreePort()
 			if err != nil {
 				return err
 			}
-			f.stack.parts.kafkaListeners[i] = append(f.stack.parts.kafkaListeners[i], listener{strings.ToUpper(service), address(behind), address(before)})
+			f.stack.parts.kafkaListeners[i] = append(f.stack.parts.kafkaListeners[i], listener{strings.ToUpper(service), proc.Address(behind), proc.Address(before)})
 		}
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // redisFaults are those of a Redis that answers, and refuses writes or has lost some. miniredis does
@@ -39,7 +41,7 @@ func (f *campaign) restartRedisFromDump(ctx context.Context) error {
 		return err
 	}
 	// Later starts are from nothing again.
-	defer os.Remove(filepath.Join(f.stack.state.dir, "dump.rdb"))
-	pause(ctx, time.Second)
-	return f.stack.process("redis").restart(ctx, syscall.SIGKILL)
+	defer os.Remove(filepath.Join(f.stack.state.Dir, "dump.rdb"))
+	proc.Pause(ctx, time.Second)
+	return f.stack.process("redis").Restart(ctx, syscall.SIGKILL)
 }

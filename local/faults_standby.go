@@ -8,6 +8,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 const (
@@ -53,7 +55,7 @@ func (f *campaign) all(ctx context.Context) *everything {
 // settle waits until something is acknowledged again, ends the load, and looks for what is lost.
 func (f *campaign) settle(ctx context.Context, e *everything, name string, within time.Duration, readsToo bool) error {
 	began, before := time.Now(), e.acknowledged()
-	if !await(ctx, f.patience, func() bool { return e.acknowledged() > before }) {
+	if !proc.Await(ctx, f.patience, func() bool { return e.acknowledged() > before }) {
 		f.watch.violate("%s: nothing was acknowledged any more", name)
 	} else if took := time.Since(began); took > within && !f.unhurried {
 		f.watch.violate("%s: something was acknowledged again after %.1f s, not within %s", name, took.Seconds(), within)
@@ -101,7 +103,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 // whileMissing cuts waits short in the middle of a time and near its end, and counts connections.
 func (f *campaign) whileMissing(ctx context.Context, holds time.Duration, cut func(context.Context, *stack) error) error {
 	began, cuts, most := time.Now(), 0, 0
-	for ; ctx.Err() == nil; pause(ctx, 250*time.Millisecond) {
+	for ; ctx.Err() == nil; proc.Pause(ctx, 250*time.Millisecond) {
 		var now int
 		if f.pool.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'local_api'").Scan(&now) == nil {
 			most = max(most, now)
@@ -124,7 +126,7 @@ func (f *campaign) killedStandby() kind {
 	const name = "standby killed"
 	return kind{name: name, within: ofServer, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
-		pause(ctx, time.Second)
+		proc.Pause(ctx, time.Second)
 		for _, p := range f.stack.servers()[1:] {
 			if err := p.kill(); err != nil {
 				return err
@@ -144,7 +146,7 @@ func (f *campaign) oneOfTwo() kind {
 		name: name, holds: 10 * time.Second, within: ofService,
 		throw: func(ctx context.Context) error {
 			e = f.all(ctx)
-			pause(ctx, time.Second)
+			proc.Pause(ctx, time.Second)
 			ctx, stop = context.WithCancel(ctx)
 			longest = make(chan time.Duration, 1)
 			go func() { longest <- e.longestPause(ctx) }()
@@ -166,7 +168,7 @@ func (f *campaign) oneOfTwo() kind {
 func (f *campaign) promoted(name string, away time.Duration, cut func(context.Context, *stack) error, readsToo bool) kind {
 	return kind{name: name, within: ofServer, goesBack: cut != nil, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
-		pause(ctx, 2*time.Second)
+		proc.Pause(ctx, 2*time.Second)
 		servers := f.stack.servers()
 		for _, p := range servers[1:] {
 			if err := p.halt(); err != nil {
@@ -174,7 +176,7 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 			}
 		}
 		for range 2 {
-			pause(ctx, away/2)
+			proc.Pause(ctx, away/2)
 			if cut != nil {
 				if err := cut(ctx, f.stack); err != nil {
 					return err
@@ -185,7 +187,7 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 			return err
 		}
 		for _, p := range servers[1:] {
-			if err := p.start(ctx); err != nil {
+			if err := p.Start(ctx); err != nil {
 				return err
 			}
 		}
@@ -226,13 +228,13 @@ func (f *campaign) leadToPrimary() error {
 func (f *campaign) replaceStandbys(ctx context.Context) error {
 	servers := f.stack.servers()
 	for _, p := range servers[1:] {
-		if p.currentPID() != 0 {
+		if p.CurrentPID() != 0 {
 			if err := p.halt(); err != nil {
 				return err
 			}
 		}
 		if err := p.follow(ctx, servers[0]); err != nil {
-			return fmt.Errorf("%s as a standby: %w", p.name, err)
+			return fmt.Errorf("%s as a standby: %w", p.Name, err)
 		}
 	}
 	return servers[0].waitFor(ctx, slices.Clone(servers[1:]))

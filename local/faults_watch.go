@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // What a process may need once everything is quiet. Leaks show over a campaign's hundreds of rounds.
@@ -67,7 +68,7 @@ func (f *campaign) startWatch(ctx context.Context) *watch {
 		{250 * time.Millisecond, w.lookAtReadiness},
 	} {
 		w.done.Go(func() {
-			for ; ctx.Err() == nil; pause(ctx, look.every) {
+			for ; ctx.Err() == nil; proc.Pause(ctx, look.every) {
 				look.at(ctx)
 			}
 		})
@@ -291,14 +292,14 @@ func (w *watch) lookAtReadiness(ctx context.Context) {
 			continue
 		}
 		for _, reason := range r.Reasons {
-			if strings.HasPrefix(p.name, "api") && reason != "starting" && reason != "draining" {
-				w.violate("%s says that it is not ready: %s", p.name, reason)
+			if strings.HasPrefix(p.Name, "api") && reason != "starting" && reason != "draining" {
+				w.violate("%s says that it is not ready: %s", p.Name, reason)
 			}
 		}
 		w.mu.Lock()
 		for _, text := range slices.Concat(r.Degraded, r.Reasons) {
-			if !slices.Contains(w.said[p.name], text) {
-				w.said[p.name] = append(w.said[p.name], text)
+			if !slices.Contains(w.said[p.Name], text) {
+				w.said[p.Name] = append(w.said[p.Name], text)
 			}
 		}
 		w.mu.Unlock()
@@ -312,10 +313,10 @@ func (w *watch) told(k kind) {
 	}
 	for _, p := range w.campaign.stack.replicas(k.toldBy) {
 		w.mu.Lock()
-		said := strings.Join(w.said[p.name], "; ")
+		said := strings.Join(w.said[p.Name], "; ")
 		w.mu.Unlock()
 		if !strings.Contains(said, k.told) {
-			w.violate("/readyz of %s did not tell of %s, only: %q", p.name, k.told, said)
+			w.violate("/readyz of %s did not tell of %s, only: %q", p.Name, k.told, said)
 		}
 	}
 }
@@ -331,23 +332,23 @@ func (f *campaign) checkFootprints(ctx context.Context) (broken []string) {
 	for _, p := range f.stack.services {
 		now, err := askFootprint(ctx, p)
 		if err != nil {
-			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.name, err))
+			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.Name, err))
 			continue
 		}
-		service, _, _ := strings.Cut(p.name, "-")
+		service, _, _ := strings.Cut(p.Name, "-")
 		most := f.footprints[service]
 		f.footprints[service] = footprint{max(most.ResidentMiB, now.ResidentMiB), max(most.Goroutines, now.Goroutines)}
 		if now.Goroutines > mostGoroutines || now.ResidentMiB > mostResidentMiB {
-			broken = append(broken, fmt.Sprintf("%s has %d goroutines and %.0f MiB in a quiet moment", p.name, now.Goroutines, now.ResidentMiB))
+			broken = append(broken, fmt.Sprintf("%s has %d goroutines and %.0f MiB in a quiet moment", p.Name, now.Goroutines, now.ResidentMiB))
 		}
 	}
 	return broken
 }
 
-func askFootprint(ctx context.Context, p *process) (now footprint, err error) {
+func askFootprint(ctx context.Context, p *proc.Process) (now footprint, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.adminURL+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.AdminURL+"/metrics", nil)
 	if err != nil {
 		return now, err
 	}
@@ -387,6 +388,6 @@ func (f *campaign) readWallets(ctx context.Context, w *watch, wallets []uuid.UUI
 			}
 			seen[id] = max(seen[id], wallet.Version)
 		}
-		pause(ctx, 5*time.Millisecond)
+		proc.Pause(ctx, 5*time.Millisecond)
 	}
 }

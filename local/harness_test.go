@@ -21,6 +21,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // The end to end tests run the services as they are shipped, built once with failpoints and the race
@@ -31,17 +32,17 @@ import (
 var waitTime = flag.Duration("wait", 0, "measure what waiting costs for this long, with the services as they are shipped")
 
 func TestMain(m *testing.M) {
-	children.serve(os.Args[1:]) // a test's own Postgres or Kafka
+	children.Serve(os.Args[1:]) // a test's own Postgres or Kafka
 	code := m.Run()
 	if built != nil {
-		built.close()
+		built.Close()
 	}
 	os.Exit(code)
 }
 
 var (
 	buildOnce sync.Once
-	built     *state
+	built     *proc.State
 	errBuild  error
 )
 
@@ -55,19 +56,19 @@ func testBinaries(t *testing.T) string {
 		if root, errBuild = workspace(); errBuild != nil {
 			return
 		}
-		if built, errBuild = temporaryState(); errBuild != nil {
+		if built, errBuild = proc.TemporaryState(); errBuild != nil {
 			return
 		}
 		flags := []string{"-race", "-tags", "failpoints"}
 		if *waitTime > 0 {
 			flags = nil // what is measured is what is shipped
 		}
-		errBuild = build(ctx, root, built.dir, os.Stderr, flags...)
+		errBuild = build(ctx, root, built.Dir, os.Stderr, flags...)
 	})
 	if errBuild != nil {
 		t.Fatal(errBuild)
 	}
-	return built.dir
+	return built.Dir
 }
 
 func required(t *testing.T, name string) string {
@@ -118,7 +119,7 @@ func sharedSystem(t *testing.T) *system {
 
 func newSystemOn(t *testing.T, p *parts, login map[string]string) *system {
 	t.Helper()
-	state, err := keptState(t.TempDir())
+	state, err := proc.KeptState(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +128,13 @@ func newSystemOn(t *testing.T, p *parts, login map[string]string) *system {
 	s.login = login
 	t.Cleanup(func() {
 		s.stop()
-		state.close()
+		state.Close()
 		for _, service := range s.services {
-			if log, _ := os.ReadFile(service.log); bytes.Contains(log, []byte("DATA RACE")) {
+			if log, _ := os.ReadFile(service.Log); bytes.Contains(log, []byte("DATA RACE")) {
 				t.Errorf("data race:\n%s", log)
 			}
 			if t.Failed() {
-				t.Log(lastLines(service.log, 15))
+				t.Log(proc.LastLines(service.Log, 15))
 			}
 		}
 	})
@@ -168,13 +169,13 @@ func (s *system) prepare(c config) {
 func (s *system) begin() {
 	s.t.Helper()
 	for _, p := range s.services {
-		if err := p.begin(); err != nil {
+		if err := p.Begin(); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 	for _, p := range s.services {
-		if err := p.awaitReady(s.t.Context(), true); err != nil {
-			s.t.Fatalf("%s: %v\n%s", p.name, err, lastLines(p.log, 15))
+		if err := p.AwaitReady(s.t.Context(), true); err != nil {
+			s.t.Fatalf("%s: %v\n%s", p.Name, err, proc.LastLines(p.Log, 15))
 		}
 	}
 	s.connect()
@@ -281,11 +282,11 @@ func (s *system) outcomes() int64 {
 }
 
 // kill ends a process at once and waits until it is started again.
-func (s *system) kill(p *process, signal syscall.Signal) {
+func (s *system) kill(p *proc.Process, signal syscall.Signal) {
 	s.t.Helper()
-	before := p.startCount()
-	p.signal(signal)
-	s.until(p.name+" starts again", 10*time.Second, func() bool { return p.startCount() > before })
+	before := p.StartCount()
+	p.Signal(signal)
+	s.until(p.Name+" starts again", 10*time.Second, func() bool { return p.StartCount() > before })
 }
 
 // deposit is the body of the least deposit.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // says reports whether each expectation, "reason …" or "degraded …", is in what r says,
@@ -36,13 +38,13 @@ func (r readyz) says(expected []string) bool {
 func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 	s, own := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
 	wallet := s.openWallets(1)[0]
-	part := func(name string) *process {
-		return own.processes[slices.IndexFunc(own.processes, func(p *process) bool { return p.name == name })]
+	part := func(name string) *proc.Process {
+		return own.processes[slices.IndexFunc(own.processes, func(p *proc.Process) bool { return p.Name == name })]
 	}
-	take := func(name string) func() { return func() { part(name).stop() } }
+	take := func(name string) func() { return func() { part(name).Stop() } }
 	give := func(name string) func() {
 		return func() {
-			if err := part(name).start(t.Context()); err != nil {
+			if err := part(name).Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -103,14 +105,14 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 			for _, name := range []string{"api", "relay", "worker"} {
 				p := s.process(name)
 				var now readyz
-				if !await(t.Context(), 40*time.Second, func() (holds bool) {
+				if !proc.Await(t.Context(), 40*time.Second, func() (holds bool) {
 					var err error
 					now, err = askReady(t.Context(), p)
 					return err == nil && now.says(expected[name])
 				}) {
 					t.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
 				}
-				if err := ping(t.Context(), p.adminURL+"/livez"); err != nil {
+				if err := ping(t.Context(), p.AdminURL+"/livez"); err != nil {
 					t.Errorf("%s: %s: %v", fault.name, when, err)
 				}
 			}
@@ -130,12 +132,12 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	s := sharedSystem(t)
 	s.prepare(config{apis: 1, relays: 1, workers: 1})
 	api := s.process("api")
-	api.env = append(api.env, "DRAIN_DELAY=3s")
+	api.Env = append(api.Env, "DRAIN_DELAY=3s")
 	s.begin()
 	wallet := s.openWallets(1)[0]
 	told := time.Now()
-	pid := api.currentPID()
-	api.signal(syscall.SIGTERM)
+	pid := api.CurrentPID()
+	api.Signal(syscall.SIGTERM)
 	s.until("the api is not ready", 2*time.Second, func() bool {
 		now, err := askReady(t.Context(), api)
 		return err == nil && now.says([]string{"reason draining"})
@@ -150,11 +152,11 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	if accepted < 3 {
 		t.Errorf("only %d operations were tried", accepted)
 	}
-	s.until("it ends", 10*time.Second, func() bool { return api.currentPID() != pid })
+	s.until("it ends", 10*time.Second, func() bool { return api.CurrentPID() != pid })
 	if took := time.Since(told); took < 3*time.Second {
 		t.Errorf("it ended after %s, before its delay was over", took)
 	}
-	if text := api.death(); text != "exit status 0" {
+	if text := api.Death(); text != "exit status 0" {
 		t.Errorf("it ended with %s", text)
 	}
 }
@@ -177,15 +179,15 @@ func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system
 // newSystemOnOwn starts the given servers for one test.
 func newSystemOnOwn(t *testing.T, own *parts, c config, settings ...string) *system {
 	t.Helper()
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
+	t.Cleanup(ownState.Close)
 	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.processes) })
 	s := newSystemOn(t, own, nil)
 	s.env = append(s.env, settings...)
 	if err := s.migrate(t.Context()); err != nil {

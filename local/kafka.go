@@ -19,7 +19,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
+
+// clusterBrokers is how many brokers a cluster has here: with fewer none could be missed, and more would
+// show nothing else. Each partition is on all of them, and acknowledged by two.
+const clusterBrokers = 3
 
 //go:embed kafka/pom.xml
 var kafkaPOM []byte
@@ -59,12 +65,12 @@ type cluster []kafkaNode
 
 func kafkaNodes(count int, listeners [][]listener) (nodes cluster, err error) {
 	for i := range count {
-		broker, brokerErr := freePort()
-		controller, controllerErr := freePort()
+		broker, brokerErr := proc.FreePort()
+		controller, controllerErr := proc.FreePort()
 		if err := errors.Join(brokerErr, controllerErr); err != nil {
 			return nil, err
 		}
-		node := kafkaNode{broker: address(broker), controller: address(controller)}
+		node := kafkaNode{broker: proc.Address(broker), controller: proc.Address(controller)}
 		if i < len(listeners) {
 			node.listeners = listeners[i]
 		}
@@ -104,25 +110,25 @@ func brokerName(i int) string {
 
 // kafkaPart is one node of Apache Kafka, or kfake in a process of its own. Both keep their data in the
 // state folder.
-func kafkaPart(ctx context.Context, s *state, kind string, nodes cluster, i int, secure *secured) (p *process, err error) {
+func kafkaPart(ctx context.Context, s *proc.State, kind string, nodes cluster, i int, secure *secured) (p *proc.Process, err error) {
 	broker, name := nodes[i].broker, brokerName(i)
-	p = &process{
-		name:  name,
-		log:   s.log(name),
-		ready: func(ctx context.Context) error { return pingKafka(ctx, secure.kafkaOptions(broker)) },
+	p = &proc.Process{
+		Name:  name,
+		Log:   s.Log(name),
+		Ready: func(ctx context.Context) error { return pingKafka(ctx, secure.kafkaOptions(broker)) },
 	}
-	dir := filepath.Join(s.dir, kind)
+	dir := filepath.Join(s.Dir, kind)
 	if len(nodes) > 1 {
-		dir = filepath.Join(s.dir, fmt.Sprintf("%s-of-%d", kind, len(nodes)), strconv.Itoa(i+1))
+		dir = filepath.Join(s.Dir, fmt.Sprintf("%s-of-%d", kind, len(nodes)), strconv.Itoa(i+1))
 	}
 	switch kind {
 	case "kfake":
-		p.about = "kfake, a stand-in (KAFKA=apache runs the real one)"
+		p.About = "kfake, a stand-in (KAFKA=apache runs the real one)"
 		_, port, _ := net.SplitHostPort(broker)
-		p.argv = []string{self(), "kfake", dir, port}
+		p.Argv = []string{proc.Self(), "kfake", dir, port}
 	case "apache":
-		p.about = "Apache Kafka"
-		p.argv, err = apacheKafka(ctx, dir, nodes, i, secure)
+		p.About = "Apache Kafka"
+		p.Argv, err = apacheKafka(ctx, dir, nodes, i, secure)
 	default:
 		err = fmt.Errorf("KAFKA=%s: it is apache or kfake", kind)
 	}
@@ -188,7 +194,7 @@ func (c cluster) id(dir string) uuid.UUID {
 // formatKafka makes an empty broker with the server.properties of a folder. java is the beginning of
 // the command that runs it.
 func formatKafka(ctx context.Context, java []string, dir string, id uuid.UUID, more ...string) error {
-	return run(ctx, dir, append(slices.Concat(java, []string{
+	return proc.Run(ctx, dir, append(slices.Concat(java, []string{
 		"kafka.tools.StorageTool", "format",
 		// One in 64 ids begins with a hyphen, and would be taken for an option if it stood alone.
 		"--cluster-id=" + base64.RawURLEncoding.EncodeToString(id[:]), "-c", filepath.Join(dir, "server.properties"),
@@ -200,7 +206,7 @@ func kafkaJars(ctx context.Context) (string, error) {
 	if _, err := exec.LookPath("java"); err != nil {
 		return "", errors.New("Apache Kafka needs java 17 or later on PATH (Debian: apt-get install openjdk-17-jre-headless)")
 	}
-	cache, err := cacheDir()
+	cache, err := proc.CacheDir()
 	if err != nil {
 		return "", err
 	}
@@ -225,7 +231,7 @@ func kafkaJars(ctx context.Context) (string, error) {
 	if err := os.WriteFile(filepath.Join(partial, "pom.xml"), kafkaPOM, 0o644); err != nil {
 		return "", err
 	}
-	if err := run(ctx, partial, "mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"); err != nil {
+	if err := proc.Run(ctx, partial, "mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"); err != nil {
 		return "", err
 	}
 	if err := os.Rename(filepath.Join(partial, "libs"), jars); err != nil && !errors.Is(err, os.ErrExist) {

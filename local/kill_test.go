@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 const killsOfEach = 20
@@ -47,10 +49,10 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 		p := s.process(service)
 		for _, point := range points {
 			s.untilApplied(20 * time.Second)
-			p.nextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
+			p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
 			s.kill(p, syscall.SIGKILL)
-			atPoint := p.startCount()
-			s.until(service+" dies at "+point, 20*time.Second, func() bool { return p.startCount() > atPoint })
+			atPoint := p.StartCount()
+			s.until(service+" dies at "+point, 20*time.Second, func() bool { return p.StartCount() > atPoint })
 		}
 	}
 	s.untilApplied(20 * time.Second)
@@ -107,10 +109,10 @@ func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
 	if role(leader) != "leader" {
 		leader, standby = standby, leader
 	}
-	leader.signal(syscall.SIGSTOP)
+	leader.Signal(syscall.SIGSTOP)
 	s.until("the standby leads", 10*time.Second, func() bool { return role(standby) == "leader" })
 	t.Logf("applied again %s after the standby led", s.untilApplied(5*time.Second))
-	leader.signal(syscall.SIGCONT)
+	leader.Signal(syscall.SIGCONT)
 	s.until("the stopped one stands by", 20*time.Second, func() bool { return role(leader) == "standby" })
 	s.untilApplied(5 * time.Second)
 	s.keep(l)
@@ -123,11 +125,11 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 	l := s.load([]uuid.UUID{stuck}, s.apiURLs[0])
 	api := s.process("api")
 	s.until("the api is stopped inside a transaction", 60*time.Second, func() bool {
-		api.signal(syscall.SIGSTOP)
+		api.Signal(syscall.SIGSTOP)
 		if s.lockedForLong(stuck) {
 			return true
 		}
-		api.signal(syscall.SIGCONT)
+		api.Signal(syscall.SIGCONT)
 		return false
 	})
 	var histories []operation
@@ -150,7 +152,7 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the wallet was held up for %s", took)
 	}
-	api.signal(syscall.SIGCONT)
+	api.Signal(syscall.SIGCONT)
 	histories = append(histories, l.finish()...)
 	s.keepPromises(histories)
 }
@@ -171,20 +173,20 @@ func (s *system) lockedForLong(wallet uuid.UUID) bool {
 }
 
 func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
+	t.Cleanup(ownState.Close)
 	redis, url, err := redisPart(ownState, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis.changed = func(string) {}
-	if err := redis.start(t.Context()); err != nil {
+	redis.Changed = func(string) {}
+	if err := redis.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(redis.stop)
+	t.Cleanup(redis.Stop)
 	t.Setenv("TEST_REDIS_URL", url)
 	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
 	wallet := s.openWallets(1)[0]
@@ -205,10 +207,10 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 		}
 	}
 	agree("before")
-	redis.stop()
+	redis.Stop()
 	agree("while redis is gone")
 	agree("while redis is gone")
-	if err := redis.start(t.Context()); err != nil {
+	if err := redis.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	agree("after its return")

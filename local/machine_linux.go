@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // ticksPerSecond is the unit of CPU times in /proc, the same on every Linux.
@@ -16,7 +18,7 @@ const ticksPerSecond = 100
 // processUsage returns nothing for a process that has ended.
 func processUsage(pid int) usage {
 	folder := filepath.Join("/proc", strconv.Itoa(pid))
-	fields := statFields(filepath.Join(folder, "stat"))
+	fields := proc.StatFields(filepath.Join(folder, "stat"))
 	if len(fields) < 13 {
 		return usage{}
 	}

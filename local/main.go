@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 const usageText = `usage: local COMMAND
@@ -44,13 +46,13 @@ Others, such as FLUSH_MAX or RDKAFKA_LINGER_MS, reach the services.
 `
 
 // children are what this program is when it is started by itself.
-var children = roles{
+var children = proc.Roles{
 	"postgres": servePostgres, "miniredis": serveMiniredis, "kfake": serveKfake, "nothing": serveNothing,
 }
 
 func main() {
 	args := os.Args[1:]
-	children.serve(args)
+	children.Serve(args)
 	ctx, cancel := untilSignal()
 	code, err := runCommand(ctx, args)
 	cancel()

@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
@@ -109,7 +110,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 	}
 	s.lostParts(f, own)
 	clear := func() bool { return len(w.allFiring()) == 0 }
-	if !await(t.Context(), 100*time.Second, clear) {
+	if !proc.Await(t.Context(), 100*time.Second, clear) {
 		t.Errorf("still firing: %s", w.allFiring())
 	}
 
@@ -135,7 +136,7 @@ func newObservedSystem(t *testing.T) (*system, *parts) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, config{apis: 2, relays: 2, workers: 1}, "SWEEP_AFTER=3s")
 	small := s.process("api-2")
-	small.env = append(small.env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
+	small.Env = append(small.Env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
 	s.begin()
 	return s, own
 }
@@ -382,20 +383,20 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 func (s *system) processFaults(f *faultsToSee) {
 	standby := s.process("relay-2")
 	f.make("WalletServiceDown")
-	standby.stop()
+	standby.Stop()
 	s.fire(f, "WalletServiceDown")
 
 	f.heal("WalletServiceDown")
 	f.make("WalletMigrationsPending", "WalletNotReady")
 	s.exec("CREATE TABLE applied AS SELECT max(version) AS version FROM schema_migrations")
 	s.exec("DELETE FROM schema_migrations WHERE version = (SELECT version FROM applied)")
-	if err := standby.begin(); err != nil {
+	if err := standby.Begin(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.fire(f, "WalletMigrationsPending", "WalletNotReady")
 	f.heal("WalletMigrationsPending", "WalletNotReady")
 	s.exec("INSERT INTO schema_migrations SELECT version FROM applied")
-	if err := standby.awaitReady(s.t.Context(), false); err != nil {
+	if err := standby.AwaitReady(s.t.Context(), false); err != nil {
 		s.t.Error(err)
 	}
 
@@ -426,7 +427,7 @@ func (s *system) lostParts(f *faultsToSee, own *parts) {
 	alerts := []string{"WalletPostgresLost", "WalletRedisLost", "WalletKafkaLost", "WalletCacheErrors"}
 	_ = s.conn.Close(s.t.Context())
 	f.make(alerts...)
-	stopAll(own.processes)
+	proc.StopAll(own.processes)
 	s.fire(f, alerts...)
 	f.heal(alerts...)
 	s.returnParts(own)

@@ -8,6 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // partitionLeader is the node that leads a partition.
@@ -41,7 +43,7 @@ func awaitInSync(ctx context.Context, client *kgo.Client, within time.Duration, 
 		}
 		return true
 	}
-	if await(ctx, within, inSync) {
+	if proc.Await(ctx, within, inSync) {
 		return nil
 	}
 	return err

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // parts are the three servers that the services work with. One whose address was given is used as it
@@ -26,11 +28,11 @@ type parts struct {
 	// secure makes them speak TLS and ask for passwords; nil: they do not.
 	secure *secured
 
-	processes []*process
+	processes []*proc.Process
 }
 
 // start starts the parts that have no address yet, all at once, and waits until they are ready.
-func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func(name, what string)) error {
+func (p *parts) start(ctx context.Context, s *proc.State, out io.Writer, changed func(name, what string)) error {
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	makers, err := p.makers(starting, s)
@@ -61,28 +63,28 @@ func (p *parts) start(ctx context.Context, s *state, out io.Writer, changed func
 	if err != nil {
 		p.stop()
 		if ctx.Err() != nil {
-			return errInterrupted
+			return proc.ErrInterrupted
 		}
 		return err
 	}
 	// In whatever order they came: a seed of the fault campaign chooses the same ones again.
-	slices.SortFunc(p.processes, func(a, b *process) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(p.processes, func(a, b *proc.Process) int { return strings.Compare(a.Name, b.Name) })
 	return nil
 }
 
 // maker prepares a server; the first time it may have to download it.
-type maker func() (*process, error)
+type maker func() (*proc.Process, error)
 
 // makers are those of the parts that have no address yet. They note where these will be.
-func (p *parts) makers(ctx context.Context, s *state) (makers []maker, err error) {
+func (p *parts) makers(ctx context.Context, s *proc.State) (makers []maker, err error) {
 	if p.databaseURL == "" {
-		makers = append(makers, func() (process *process, err error) {
+		makers = append(makers, func() (process *proc.Process, err error) {
 			process, p.databaseURL, err = postgresPart(s, p.postgresEnv, p.secure)
 			return process, err
 		})
 	}
 	if p.redisURL == "" {
-		makers = append(makers, func() (process *process, err error) {
+		makers = append(makers, func() (process *proc.Process, err error) {
 			process, p.redisURL, err = redisPart(s, p.secure)
 			return process, err
 		})
@@ -94,7 +96,7 @@ func (p *parts) makers(ctx context.Context, s *state) (makers []maker, err error
 		}
 		p.kafkaBrokers = nodes.addresses()
 		for i := range nodes {
-			makers = append(makers, func() (*process, error) { return kafkaPart(ctx, s, p.kafka, nodes, i, p.secure) })
+			makers = append(makers, func() (*proc.Process, error) { return kafkaPart(ctx, s, p.kafka, nodes, i, p.secure) })
 		}
 	}
 	return makers, nil
@@ -102,7 +104,7 @@ func (p *parts) makers(ctx context.Context, s *state) (makers []maker, err error
 
 // started is a part that is ready, or why it is not.
 type started struct {
-	process *process
+	process *proc.Process
 	err     error
 }
 
@@ -112,16 +114,16 @@ func startOne(ctx context.Context, make maker, out io.Writer, changed func(name,
 	if err != nil {
 		return started{nil, err}
 	}
-	process.changed = func(what string) { changed(process.name, what) }
-	if err := process.start(ctx); err != nil {
+	process.Changed = func(what string) { changed(process.Name, what) }
+	if err := process.Start(ctx); err != nil {
 		return started{nil, err}
 	}
-	fmt.Fprintf(out, "  %-9s ready in %4.1f s  %s\n", process.name, time.Since(began).Seconds(), process.about)
+	fmt.Fprintf(out, "  %-9s ready in %4.1f s  %s\n", process.Name, time.Since(began).Seconds(), process.About)
 	return started{process, nil}
 }
 
 func (p *parts) stop() {
-	stopAll(p.processes)
+	proc.StopAll(p.processes)
 	p.processes = nil
 }
 

@@ -16,6 +16,8 @@ import (
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // postgresSettings leave fsync, full_page_writes and synchronous_commit on: what the promises are
@@ -29,8 +31,8 @@ var postgresSettings = map[string]string{
 }
 
 // postgresPart is a Postgres 18 server whose data lies in the state folder.
-func postgresPart(s *state, env []string, secure *secured) (*process, string, error) {
-	port, err := freePort()
+func postgresPart(s *proc.State, env []string, secure *secured) (*proc.Process, string, error) {
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, "", err
 	}
@@ -38,15 +40,15 @@ func postgresPart(s *state, env []string, secure *secured) (*process, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	url := secure.databaseURL(fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port)))
-	return &process{
-		name:           "postgres",
-		about:          "PostgreSQL " + string(embeddedpostgres.V18),
-		argv:           append([]string{self(), "postgres", dir, strconv.Itoa(port)}, secure.postgresArguments()...),
-		env:            env,
-		log:            s.log("postgres"),
-		endsWithParent: true,
-		ready:          func(ctx context.Context) error { return pingPostgres(ctx, url) },
+	url := secure.databaseURL(fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", proc.Address(port)))
+	return &proc.Process{
+		Name:           "postgres",
+		About:          "PostgreSQL " + string(embeddedpostgres.V18),
+		Argv:           append([]string{proc.Self(), "postgres", dir, strconv.Itoa(port)}, secure.postgresArguments()...),
+		Env:            env,
+		Log:            s.Log("postgres"),
+		EndsWithParent: true,
+		Ready:          func(ctx context.Context) error { return pingPostgres(ctx, url) },
 	}, url, nil
 }
 
@@ -60,9 +62,9 @@ func pingPostgres(ctx context.Context, url string) error {
 
 // postgresDir is in the state folder, unless local is root and its Postgres, which is not, could not
 // get there: a clone in root's home.
-func postgresDir(s *state) (string, error) {
-	dir := filepath.Join(s.dir, "postgres")
-	for parent := s.dir; os.Geteuid() == 0 && parent != "/"; parent = filepath.Dir(parent) {
+func postgresDir(s *proc.State) (string, error) {
+	dir := filepath.Join(s.Dir, "postgres")
+	for parent := s.Dir; os.Geteuid() == 0 && parent != "/"; parent = filepath.Dir(parent) {
 		info, err := os.Stat(parent)
 		if err != nil {
 			return "", err
@@ -70,7 +72,7 @@ func postgresDir(s *state) (string, error) {
 		if info.Mode()&0o001 != 0 {
 			continue
 		}
-		if s.temporary {
+		if s.Temporary {
 			return "", fmt.Errorf("%s: Postgres, which refuses to run as root, cannot enter it as another user; set TMPDIR to another folder", parent)
 		}
 		return filepath.Join("/var/lib/legendary-wallet", strings.ReplaceAll(dir, "/", "-")), nil
@@ -88,7 +90,7 @@ func servePostgres(args []string) error {
 	dir, port, certificates := args[0], args[1], args[2:]
 	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	cache, err := cacheDir()
+	cache, err := proc.CacheDir()
 	if err != nil {
 		return err
 	}
@@ -121,7 +123,7 @@ func servePostgres(args []string) error {
 		return err
 	}
 	data := filepath.Join(dir, "data")
-	if err := stopPostmaster(data); err != nil {
+	if err := proc.StopPostmaster(data); err != nil {
 		return err
 	}
 	download, err := waitForLock(filepath.Join(cache, "lock"))

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // readyz is what a process says of itself.
@@ -16,10 +18,10 @@ type readyz struct {
 	Degraded, Reasons []string
 }
 
-func askReady(ctx context.Context, p *process) (r readyz, err error) {
+func askReady(ctx context.Context, p *proc.Process) (r readyz, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.adminURL+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.AdminURL+"/readyz", nil)
 	if err != nil {
 		return r, err
 	}
@@ -36,7 +38,7 @@ func askReady(ctx context.Context, p *process) (r readyz, err error) {
 }
 
 // role is what a relay says of itself.
-func role(p *process) string {
+func role(p *proc.Process) string {
 	r, err := askReady(context.Background(), p)
 	if err != nil {
 		return ""

@@ -8,29 +8,31 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // redisPart is redis-server where it is installed, else a stand-in in a process of its own. Neither
 // keeps anything: Redis is a cache.
-func redisPart(s *state, secure *secured) (*process, string, error) {
-	port, err := freePort()
+func redisPart(s *proc.State, secure *secured) (*proc.Process, string, error) {
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, "", err
 	}
 	url := secure.redisURL(port)
-	p := &process{
-		name:  "redis",
-		log:   s.log("redis"),
-		ready: func(ctx context.Context) error { return pingRedis(ctx, secure, url) },
+	p := &proc.Process{
+		Name:  "redis",
+		Log:   s.Log("redis"),
+		Ready: func(ctx context.Context) error { return pingRedis(ctx, secure, url) },
 	}
 	if path, err := exec.LookPath("redis-server"); err == nil {
-		p.about = path
-		p.argv = append([]string{path, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir}, secure.redisArguments(port)...)
+		p.About = path
+		p.Argv = append([]string{path, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.Dir}, secure.redisArguments(port)...)
 	} else if secure != nil {
 		return nil, "", errors.New("SECURE=on needs redis-server on PATH (Debian: apt-get install redis-server)")
 	} else {
-		p.about = "miniredis (redis-server is not on PATH)"
-		p.argv = []string{self(), "miniredis", address(port)}
+		p.About = "miniredis (redis-server is not on PATH)"
+		p.Argv = []string{proc.Self(), "miniredis", proc.Address(port)}
 	}
 	return p, url, nil
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // The runbook's drills, deploy/RUNBOOK.md, as it says.
@@ -27,8 +29,8 @@ const backLongEnough = 10 * time.Second
 // archived is a system on a Postgres of its own that archives its log and has a base backup.
 type archived struct {
 	*system
-	state   *state
-	primary *process
+	state   *proc.State
+	primary *proc.Process
 	base    string // the data directory of a base backup, to be copied
 	archive string
 	second  int // the port of a second server
@@ -38,13 +40,13 @@ type archived struct {
 // name both servers.
 func newArchived(t *testing.T) (*archived, *runningLoad) {
 	t.Helper()
-	own, err := temporaryState()
+	own, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(own.close)
-	a := &archived{state: own, archive: filepath.Join(own.dir, "archive"), base: filepath.Join(own.dir, "base")}
-	if a.second, err = freePort(); err != nil {
+	t.Cleanup(own.Close)
+	a := &archived{state: own, archive: filepath.Join(own.Dir, "archive"), base: filepath.Join(own.Dir, "base")}
+	if a.second, err = proc.FreePort(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(a.archive, 0o777); err != nil {
@@ -61,8 +63,8 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 	a.primary = p.processes[0]
 	a.settings(t, p.databaseURL, "archive_mode = on", "archive_timeout = 1",
 		fmt.Sprintf("archive_command = 'cp %%p %[1]s/.%%f && mv %[1]s/.%%f %[1]s/%%f'", a.archive))
-	a.primary.stop()
-	if err := a.primary.start(t.Context()); err != nil {
+	a.primary.Stop()
+	if err := a.primary.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	a.system = newSystemOn(t, p, nil)
@@ -77,7 +79,7 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 	}
 	// From here on everyone knows both servers, and uses the one that takes writes.
 	both := func(url string) string {
-		return strings.Replace(url, "/postgres?", ","+address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
+		return strings.Replace(url, "/postgres?", ","+proc.Address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
 	}
 	p.databaseURL = both(p.databaseURL)
 	for service, url := range a.login {
@@ -94,17 +96,17 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 }
 
 // ownRedis is a cache that no other test fills.
-func ownRedis(t *testing.T, s *state) string {
+func ownRedis(t *testing.T, s *proc.State) string {
 	t.Helper()
 	p, url, err := redisPart(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.changed = func(string) {}
-	if err := p.start(t.Context()); err != nil {
+	p.Changed = func(string) {}
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	return url
 }
 
@@ -132,9 +134,9 @@ func (a *archived) backup() {
 	if _, err := a.conn.Exec(a.t.Context(), "SELECT pg_backup_start('drill', true)"); err != nil {
 		a.t.Fatal(err)
 	}
-	data := filepath.Join(a.state.dir, "postgres", "data")
+	data := filepath.Join(a.state.Dir, "postgres", "data")
 	// Files that change or vanish while they are copied are what the log mends.
-	_ = run(a.t.Context(), a.state.dir, "cp", "-a", data, a.base)
+	_ = proc.Run(a.t.Context(), a.state.Dir, "cp", "-a", data, a.base)
 	if err := a.conn.QueryRow(a.t.Context(), "SELECT labelfile FROM pg_backup_stop(true)").Scan(&label); err != nil {
 		a.t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func (a *archived) backup() {
 	for _, name := range []string{"postmaster.pid", "postmaster.opts"} {
 		_ = os.Remove(filepath.Join(a.base, name))
 	}
-	if err := run(a.t.Context(), a.base, "sh", "-c", "rm -rf pg_wal/* pg_replslot/*"); err != nil {
+	if err := proc.Run(a.t.Context(), a.base, "sh", "-c", "rm -rf pg_wal/* pg_replslot/*"); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -152,7 +154,7 @@ func (a *archived) backup() {
 // serve starts a server on the base backup.
 func (a *archived) serve(port int, signalFile string, settings ...string) (url string) {
 	a.t.Helper()
-	cache, err := cacheDir()
+	cache, err := proc.CacheDir()
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -165,10 +167,10 @@ func (a *archived) serve(port int, signalFile string, settings ...string) (url s
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if err := run(a.t.Context(), a.base, "chown", "-R", fmt.Sprint(owner.Sys().(*syscall.Stat_t).Uid), a.base); err != nil {
+	if err := proc.Run(a.t.Context(), a.base, "chown", "-R", fmt.Sprint(owner.Sys().(*syscall.Stat_t).Uid), a.base); err != nil {
 		a.t.Fatal(err)
 	}
-	url = fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port))
+	url = fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", proc.Address(port))
 	argv := []string{
 		filepath.Join(cache, "postgres", "18.3.0", "bin", "postgres"), "-D", a.base, "-p", fmt.Sprint(port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300", "-c", "hot_standby=on",
@@ -176,14 +178,14 @@ func (a *archived) serve(port int, signalFile string, settings ...string) (url s
 	if os.Geteuid() == 0 {
 		argv = append([]string{"setpriv", "--reuid=nobody", "--clear-groups"}, argv...)
 	}
-	p := &process{
-		name: "postgres-2", argv: argv, log: a.state.log("postgres-2"), changed: func(string) {},
-		ready: func(ctx context.Context) error { return pingPostgres(ctx, url) },
+	p := &proc.Process{
+		Name: "postgres-2", Argv: argv, Log: a.state.Log("postgres-2"), Changed: func(string) {},
+		Ready: func(ctx context.Context) error { return pingPostgres(ctx, url) },
 	}
-	if err := p.start(a.t.Context()); err != nil {
+	if err := p.Start(a.t.Context()); err != nil {
 		a.t.Fatal(err)
 	}
-	a.t.Cleanup(p.stop)
+	a.t.Cleanup(p.Stop)
 	return url
 }
 
@@ -280,8 +282,8 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	a.settings(t, standbyURL, "primary_conninfo = ''")
 	a.untilApplied(20 * time.Second)
 	time.Sleep(500 * time.Millisecond)
-	_ = a.primary.release() // for ever: the old primary is fenced
-	if err := stopPostmaster(filepath.Join(a.state.dir, "postgres", "data")); err != nil {
+	_ = a.primary.Release() // for ever: the old primary is fenced
+	if err := proc.StopPostmaster(filepath.Join(a.state.Dir, "postgres", "data")); err != nil {
 		t.Fatal(err)
 	}
 	// What was acknowledged before the last commit that the standby has is there.
@@ -323,8 +325,8 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 		err := a.conn.QueryRow(t.Context(), "SELECT last_archived_time > clock_timestamp() - interval '1 second' FROM pg_stat_archiver").Scan(&archived)
 		return err == nil && archived
 	})
-	stopAll(a.services)
-	a.primary.stop()
+	proc.StopAll(a.services)
+	a.primary.Stop()
 	restoredURL := a.serve(a.second, "recovery.signal", fmt.Sprintf("restore_command = 'cp %s/%%f %%p'", a.archive),
 		fmt.Sprintf("recovery_target_time = '%s'", point.UTC().Format("2006-01-02 15:04:05.000000+00")), "recovery_target_action = 'promote'")
 	restored, err := pgx.Connect(t.Context(), restoredURL)
@@ -339,7 +341,7 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 	a.connect()
 	lost := a.putRight(point.Add(-time.Minute))
 	for _, p := range a.services {
-		if err := p.start(t.Context()); err != nil {
+		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 const (
@@ -67,8 +69,8 @@ type balancer struct {
 func (b *balancer) ask(ctx context.Context) {
 	apis := 0
 	for _, p := range b.services {
-		if strings.HasPrefix(p.name, "api") {
-			b.ready[apis].Store(ping(ctx, p.adminURL+"/readyz") == nil)
+		if strings.HasPrefix(p.Name, "api") {
+			b.ready[apis].Store(ping(ctx, p.AdminURL+"/readyz") == nil)
 			apis++
 		}
 	}
@@ -87,16 +89,16 @@ func (b *balancer) route(api int) int {
 
 // roll restarts one process as a deployment does, and waits until it works. It fails the test if an
 // operation waited too long meanwhile.
-func (s *system) roll(p *process, lag func() time.Duration) {
+func (s *system) roll(p *proc.Process, lag func() time.Duration) {
 	s.t.Helper()
 	began := time.Now()
 	s.kill(p, syscall.SIGTERM)
-	if err := p.awaitReady(s.t.Context(), false); err != nil {
+	if err := p.AwaitReady(s.t.Context(), false); err != nil {
 		s.t.Fatal(err)
 	}
 	s.untilApplied(20 * time.Second)
 	longest := lag()
-	s.t.Logf("%-9s restarted in %4.1f s, the longest lag meanwhile %4.1f s", p.name, time.Since(began).Seconds(), longest.Seconds())
+	s.t.Logf("%-9s restarted in %4.1f s, the longest lag meanwhile %4.1f s", p.Name, time.Since(began).Seconds(), longest.Seconds())
 	if longest > longestLag {
 		s.t.Errorf("an operation waited for %s", longest)
 	}

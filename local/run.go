@@ -9,17 +9,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // runWithParts runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
 // TEST_REDIS_URL and TEST_KAFKA_BROKERS; one that is set already is left as it is. It returns the
 // command's exit code.
 func runWithParts(ctx context.Context, kafka string, argv []string) (int, error) {
-	s, err := temporaryState()
+	s, err := proc.TemporaryState()
 	if err != nil {
 		return 1, err
 	}
-	defer s.close()
+	defer s.Close()
 	p := &parts{
 		databaseURL:  os.Getenv("TEST_DATABASE_URL"),
 		redisURL:     os.Getenv("TEST_REDIS_URL"),
@@ -34,7 +36,7 @@ func runWithParts(ctx context.Context, kafka string, argv []string) (int, error)
 	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+p.databaseURL, "TEST_REDIS_URL="+p.redisURL, "TEST_KAFKA_BROKERS="+p.kafkaBrokers)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := startChild(cmd); err != nil {
+	if err := proc.StartChild(cmd); err != nil {
 		return 1, err
 	}
 	// The command has a process group of its own: what it started and left behind ends with it, and
@@ -56,11 +58,11 @@ func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	state, err := keptState(filepath.Join(root, ".local"))
+	state, err := proc.KeptState(filepath.Join(root, ".local"))
 	if err != nil {
 		return err
 	}
-	defer state.close()
+	defer state.Close()
 	bin := filepath.Join(root, "bin")
 	if err := build(ctx, root, bin, out); err != nil {
 		return err
@@ -88,7 +90,7 @@ func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
     curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
 
   Ctrl-C stops everything; the data stays.
-`, s.apiURLs[0], s.apiKey, s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.dir, "logs"), filepath.Join(state.dir, "stack.json"))
+`, s.apiURLs[0], s.apiKey, s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
 	<-ctx.Done()
 	fmt.Fprintln(out, "\n  stopping")
 	return nil

@@ -21,6 +21,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // secured is what SECURE=on adds: certificates of an authority that is made for one stack, and
@@ -108,9 +110,9 @@ func (s *secured) postgresArguments() []string {
 // redisURL is where the services find Redis on a port.
 func (s *secured) redisURL(port int) string {
 	if s == nil {
-		return "redis://" + address(port) + "/0"
+		return "redis://" + proc.Address(port) + "/0"
 	}
-	return fmt.Sprintf("rediss://default:%s@%s/0", s.password, address(port))
+	return fmt.Sprintf("rediss://default:%s@%s/0", s.password, proc.Address(port))
 }
 
 // redisArguments make Redis listen on a port.

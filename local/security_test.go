@@ -16,17 +16,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // secureSystem is a whole stack of its own that speaks TLS only and asks for passwords everywhere.
 func secureSystem(t *testing.T, c config) *system {
 	t.Helper()
-	own, err := temporaryState()
+	own, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(own.close)
-	secure, err := newSecured(filepath.Join(own.dir, "certificates"))
+	t.Cleanup(own.Close)
+	secure, err := newSecured(filepath.Join(own.Dir, "certificates"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,9 +69,9 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 	}
 	for _, name := range []string{"redis", "kafka"} {
 		p := s.process(name)
-		p.signal(syscall.SIGSTOP)
+		p.Signal(syscall.SIGSTOP)
 		time.Sleep(300 * time.Millisecond) // as long as connections fail in the middle of their work
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 		s.kill(p, syscall.SIGKILL)
 	}
 	if _, err := s.conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'local\\_%'"); err != nil {
@@ -78,17 +80,17 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 	s.untilApplied(30 * time.Second)
 	s.keep(l)
 	for _, service := range s.services {
-		text, err := os.ReadFile(service.log)
+		text, err := os.ReadFile(service.Log)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Contains(text, []byte("level")) {
-			t.Errorf("%s has logged nothing: this test sees nothing", service.name)
+			t.Errorf("%s has logged nothing: this test sees nothing", service.Name)
 		}
 		// "local" is the services' password for Postgres.
 		for _, secret := range []string{s.parts.secure.password, ":local@", "password=local", s.apiKey, "postgres:postgres"} {
 			if bytes.Contains(text, []byte(secret)) {
-				t.Errorf("%s logs the secret %q", service.name, secret)
+				t.Errorf("%s logs the secret %q", service.Name, secret)
 			}
 		}
 	}
@@ -120,24 +122,24 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.log, p.changed = filepath.Join(t.TempDir(), "log"), func(string) {}
+		p.Log, p.Changed = filepath.Join(t.TempDir(), "log"), func(string) {}
 		if strings.HasPrefix(test.setting, "RDKAFKA") {
-			p.env = append(p.env, secure.env()...)
+			p.Env = append(p.Env, secure.env()...)
 		}
-		p.env = append(p.env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.topic, "RELAY_NAME=wrong", test.setting)
-		if err := p.begin(); err != nil {
+		p.Env = append(p.Env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.topic, "RELAY_NAME=wrong", test.setting)
+		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(p.stop)
+		t.Cleanup(p.Stop)
 		s.until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
 			if test.service == "api" { // it notices the loss of Redis when it wants to read
 				c := client{addr: strings.TrimPrefix(s.apiURLs[len(s.apiURLs)-1], "http://"), apiKey: s.apiKey, timeout: time.Second}
 				_, _ = c.do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 				c.close()
 			}
-			return countLines(t, p.log, `"WARN"`, `"ERROR"`) > 0
+			return countLines(t, p.Log, `"WARN"`, `"ERROR"`) > 0
 		})
-		text, err := os.ReadFile(p.log)
+		text, err := os.ReadFile(p.Log)
 		if err != nil || bytes.Contains(text, []byte(secret)) {
 			t.Errorf("the log of %s tells the secret: %v\n%s", test.service, err, text)
 		}

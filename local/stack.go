@@ -19,11 +19,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // stack is the whole system: the parts and the services.
 type stack struct {
-	state *state
+	state *proc.State
 	bin   string
 	topic string
 	out   io.Writer
@@ -39,7 +40,7 @@ type stack struct {
 
 	apiURLs  []string
 	apiKey   string
-	services []*process
+	services []*proc.Process
 	urls     map[string]string // of the apis, by process
 	programs map[string]string // those that replace has put in the place of bin's
 
@@ -56,12 +57,12 @@ type hooks struct {
 }
 
 // newStack starts nothing yet.
-func newStack(s *state, c config, bin string, out io.Writer) *stack {
+func newStack(s *proc.State, c config, bin string, out io.Writer) *stack {
 	return newStackOn(s, partsOf(c), c, bin, out)
 }
 
 // newStackOn uses servers that others may use too.
-func newStackOn(s *state, p *parts, c config, bin string, out io.Writer) *stack {
+func newStackOn(s *proc.State, p *parts, c config, bin string, out io.Writer) *stack {
 	return &stack{
 		state: s, bin: bin, topic: c.topic, out: out, parts: p, env: c.env,
 		urls: map[string]string{}, programs: map[string]string{},
@@ -78,7 +79,7 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 		if err != nil {
 			s.stop()
 			if ctx.Err() != nil {
-				err = errInterrupted
+				err = proc.ErrInterrupted
 			}
 		}
 	}()
@@ -88,7 +89,7 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 	if err := call(ctx, s.hooks.serversReady); err != nil {
 		return err
 	}
-	if !s.state.temporary && !c.secure {
+	if !s.state.Temporary && !c.secure {
 		if err := s.forgetStandbys(ctx); err != nil {
 			return err
 		}
@@ -130,7 +131,7 @@ func (s *stack) prepare(ctx context.Context) error {
 
 // migrate applies the migrations and makes each service's login.
 func (s *stack) migrate(ctx context.Context) error {
-	log, err := os.Create(s.state.log("migrate"))
+	log, err := os.Create(s.state.Log("migrate"))
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (s *stack) startServices(ctx context.Context, c config) error {
 	}
 	results := make(chan error)
 	for _, p := range s.services {
-		go func() { results <- p.start(ctx) }()
+		go func() { results <- p.Start(ctx) }()
 	}
 	var failure error
 	for range s.services {
@@ -227,42 +228,42 @@ func (s *stack) makeServices(c config) error {
 }
 
 // service is the i-th replica of a service.
-func (s *stack) service(service string, i int, httpAddr string) (*process, error) {
+func (s *stack) service(service string, i int, httpAddr string) (*proc.Process, error) {
 	name := service
 	if i > 0 {
 		name = fmt.Sprintf("%s-%d", service, i+1)
 	}
-	admin, err := freePort()
+	admin, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{
-		name: name, argv: []string{s.program(service)}, log: s.state.log(name),
-		adminURL: "http://" + address(admin),
-		changed:  func(what string) { s.changed(name, what) },
+	p := &proc.Process{
+		Name: name, Argv: []string{s.program(service)}, Log: s.state.Log(name),
+		AdminURL: "http://" + proc.Address(admin),
+		Changed:  func(what string) { s.changed(name, what) },
 	}
-	p.ready = func(ctx context.Context) error { return ping(ctx, p.adminURL+"/readyz") }
-	p.env = append([]string{
+	p.Ready = func(ctx context.Context) error { return ping(ctx, p.AdminURL+"/readyz") }
+	p.Env = append([]string{
 		"DATABASE_URL=" + s.login[service], "REDIS_URL=" + s.parts.redisURL, "KAFKA_BROKERS=" + s.parts.kafkaBrokers,
-		"TOPIC=" + s.topic, "ADMIN_ADDR=" + address(admin),
+		"TOPIC=" + s.topic, "ADMIN_ADDR=" + proc.Address(admin),
 	}, slices.Concat(s.parts.secure.env(), s.env)...)
 	switch service {
 	case "api":
 		if i > 0 || httpAddr == "" {
-			port, err := freePort()
+			port, err := proc.FreePort()
 			if err != nil {
 				return nil, err
 			}
-			httpAddr = address(port)
+			httpAddr = proc.Address(port)
 		}
-		p.env = append(p.env, "HTTP_ADDR="+httpAddr)
+		p.Env = append(p.Env, "HTTP_ADDR="+httpAddr)
 		s.urls[name] = "http://" + reachable(httpAddr)
 		s.apiURLs = append(s.apiURLs, s.urls[name])
 	case "worker":
 		// A static member has its partitions back at once when it is started again.
-		p.env = append(p.env, "GROUP_INSTANCE_ID="+name)
+		p.Env = append(p.Env, "GROUP_INSTANCE_ID="+name)
 	}
-	p.env = append(p.env, s.serviceEnv[service]...)
+	p.Env = append(p.Env, s.serviceEnv[service]...)
 	return p, nil
 }
 
@@ -277,8 +278,8 @@ func (s *stack) program(service string) string {
 func (s *stack) replace(ctx context.Context, service, program string) error {
 	s.programs[service] = program
 	for _, p := range s.replicas(service) {
-		p.replace(program)
-		if err := p.restart(ctx, syscall.SIGKILL); err != nil {
+		p.Replace(program)
+		if err := p.Restart(ctx, syscall.SIGKILL); err != nil {
 			return err
 		}
 	}
@@ -303,9 +304,9 @@ func reachable(listen string) string {
 
 // ctl runs the operator's command on this stack.
 func (s *stack) ctl(ctx context.Context, out io.Writer, args ...string) error {
-	cmd := commandIn(ctx, filepath.Join(s.bin, "ctl"), args...)
+	cmd := proc.CommandIn(ctx, filepath.Join(s.bin, "ctl"), args...)
 	cmd.Env = append(slices.Concat(os.Environ(), s.parts.secure.env()), "DATABASE_URL="+s.parts.databaseURL, "REDIS_URL="+s.parts.redisURL, "KAFKA_BROKERS="+s.parts.kafkaBrokers)
-	return runCaptured(cmd, out)
+	return proc.RunCaptured(cmd, out)
 }
 
 // verify replays every wallet's history with the operator's command.
@@ -323,14 +324,14 @@ func (s *stack) stop() {
 	s.mu.Lock()
 	s.running = false
 	s.mu.Unlock()
-	stopAll(s.services)
+	proc.StopAll(s.services)
 	s.parts.stop()
 }
 
 // process finds a service or part by its name.
-func (s *stack) process(name string) *process {
+func (s *stack) process(name string) *proc.Process {
 	for _, p := range slices.Concat(s.services, s.parts.processes) {
-		if p.name == name {
+		if p.Name == name {
 			return p
 		}
 	}
@@ -338,9 +339,9 @@ func (s *stack) process(name string) *process {
 }
 
 // replicas are the processes of a service, or a server.
-func (s *stack) replicas(name string) (replicas []*process) {
+func (s *stack) replicas(name string) (replicas []*proc.Process) {
 	for _, p := range slices.Concat(s.services, s.parts.processes) {
-		if p.name == name || strings.HasPrefix(p.name, name+"-") {
+		if p.Name == name || strings.HasPrefix(p.Name, name+"-") {
 			replicas = append(replicas, p)
 		}
 	}
@@ -348,7 +349,7 @@ func (s *stack) replicas(name string) (replicas []*process) {
 }
 
 // broker is the process of a node.
-func (s *stack) broker(node int32) (*process, error) {
+func (s *stack) broker(node int32) (*proc.Process, error) {
 	if p := s.process(brokerName(int(node) - 1)); p != nil {
 		return p, nil
 	}
@@ -356,14 +357,16 @@ func (s *stack) broker(node int32) (*process, error) {
 }
 
 // postmaster is Postgres's own process, or 0: it detaches itself from its launcher, and is found by its data.
-func (s *stack) postmaster() int { return postmasterOf(filepath.Join(s.state.dir, "postgres", "data")) }
+func (s *stack) postmaster() int {
+	return proc.PostmasterOf(filepath.Join(s.state.Dir, "postgres", "data"))
+}
 
 // pids are those of all processes but Postgres, by name.
 func (s *stack) pids() map[string]int {
 	pids := map[string]int{}
 	for _, p := range slices.Concat(s.services, s.parts.processes) {
-		if p.name != "postgres" {
-			pids[p.name] = p.currentPID()
+		if p.Name != "postgres" {
+			pids[p.Name] = p.CurrentPID()
 		}
 	}
 	return pids
@@ -407,17 +410,17 @@ func (s *stack) describe() error {
 		KafkaBrokers: s.parts.kafkaBrokers, Topic: s.topic,
 	}
 	for _, p := range slices.Concat(s.services, s.parts.processes) {
-		pid := p.currentPID()
-		if p.name == "postgres" { // what was started is its launcher
+		pid := p.CurrentPID()
+		if p.Name == "postgres" { // what was started is its launcher
 			pid = s.postmaster()
 		}
-		d.Processes = append(d.Processes, processDescription{p.name, pid, p.adminURL, s.urls[p.name]})
+		d.Processes = append(d.Processes, processDescription{p.Name, pid, p.AdminURL, s.urls[p.Name]})
 	}
 	text, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.state.dir, "stack.json")
+	path := filepath.Join(s.state.Dir, "stack.json")
 	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
 		return err
 	}

@@ -12,13 +12,15 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // server is one of the Postgres servers. The process is only its launcher.
-type server struct{ *process }
+type server struct{ *proc.Process }
 
-func (p server) data() string { return filepath.Join(p.argv[2], "data") }
-func (p server) host() string { return net127 + p.argv[3] }
+func (p server) data() string { return filepath.Join(p.Argv[2], "data") }
+func (p server) host() string { return net127 + p.Argv[3] }
 
 const net127 = "127.0.0.1:"
 
@@ -30,13 +32,13 @@ func (p server) url() string {
 // follow starts a server as a standby of another one, on a copy of its data. It is made as pg_basebackup
 // does, which the embedded Postgres comes without.
 func (p server) follow(ctx context.Context, primary server) error {
-	if err := os.RemoveAll(p.argv[2]); err != nil {
+	if err := os.RemoveAll(p.Argv[2]); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(p.argv[2], 0o755); err != nil {
+	if err := os.MkdirAll(p.Argv[2], 0o755); err != nil {
 		return err
 	}
-	slot := strings.ReplaceAll(p.name, "-", "_")
+	slot := strings.ReplaceAll(p.Name, "-", "_")
 	conn, err := pgx.Connect(ctx, primary.url())
 	if err != nil {
 		return err
@@ -53,16 +55,16 @@ func (p server) follow(ctx context.Context, primary server) error {
 		}
 	}
 	// Files that change or vanish while they are copied are what the log mends.
-	_ = run(ctx, p.argv[2], "cp", "-a", primary.data(), p.data())
+	_ = proc.Run(ctx, p.Argv[2], "cp", "-a", primary.data(), p.data())
 	var label string
 	if err := conn.QueryRow(ctx, "SELECT labelfile FROM pg_backup_stop(false)").Scan(&label); err != nil {
 		return err
 	}
-	if err := run(ctx, p.data(), "sh", "-c", "rm -rf postmaster.pid postmaster.opts pg_wal/* pg_replslot/* recovery.signal"); err != nil {
+	if err := proc.Run(ctx, p.data(), "sh", "-c", "rm -rf postmaster.pid postmaster.opts pg_wal/* pg_replslot/* recovery.signal"); err != nil {
 		return err
 	}
 	settings := fmt.Sprintf("\nprimary_conninfo = 'host=127.0.0.1 port=%s user=postgres password=postgres application_name=%s'\nprimary_slot_name = '%s'\nsynchronous_standby_names = ''\n",
-		primary.argv[3], p.name, slot)
+		primary.Argv[3], p.Name, slot)
 	if err := p.write("backup_label", label, os.O_TRUNC); err != nil {
 		return err
 	}
@@ -72,7 +74,7 @@ func (p server) follow(ctx context.Context, primary server) error {
 	if err := p.write("postgresql.auto.conf", settings, os.O_APPEND); err != nil {
 		return err
 	}
-	return p.start(ctx)
+	return p.Start(ctx)
 }
 
 // write writes a file of the data as its owner would.
@@ -98,7 +100,7 @@ func (p server) write(name, text string, flag int) error {
 func (p server) waitFor(ctx context.Context, standbys []server) error {
 	names := make([]string, len(standbys))
 	for i, s := range standbys {
-		names[i] = `"` + s.name + `"`
+		names[i] = `"` + s.Name + `"`
 	}
 	setting := strings.Join(names, ", ")
 	if len(names) > 1 {
@@ -119,7 +121,7 @@ func (p server) waitFor(ctx context.Context, standbys []server) error {
 		err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')").Scan(&n)
 		return err == nil && n == len(standbys)
 	}
-	if !await(ctx, readyWithin, following) {
+	if !proc.Await(ctx, proc.ReadyWithin, following) {
 		return errors.New("the standbys do not follow")
 	}
 	return nil
@@ -131,7 +133,7 @@ func (p server) signalAll(signal syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	for _, pid := range append(childrenOf(pid), pid) {
+	for _, pid := range append(proc.ChildrenOf(pid), pid) {
 		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
 		}
@@ -155,13 +157,13 @@ func (p server) kill() error {
 	if err == nil {
 		err = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	p.signal(syscall.SIGKILL)
+	p.Signal(syscall.SIGKILL)
 	return err
 }
 
 // halt kills the server, which is not started again.
 func (p server) halt() error {
-	ended := p.release()
+	ended := p.Release()
 	err := p.kill()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		err = nil

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // servers are the primary and then its standbys.
@@ -21,12 +23,12 @@ func (s *stack) servers() (servers []server) {
 		return nil
 	}
 	for _, p := range s.parts.processes {
-		if p.name == "postgres" || strings.HasPrefix(p.name, "postgres-") {
+		if p.Name == "postgres" || strings.HasPrefix(p.Name, "postgres-") {
 			servers = append(servers, server{p})
 		}
 	}
-	slices.SortFunc(servers, func(a, b server) int { return strings.Compare(a.name, b.name) })
-	if i := slices.IndexFunc(servers, func(p server) bool { return p.name == s.promoted }); i > 0 {
+	slices.SortFunc(servers, func(a, b server) int { return strings.Compare(a.Name, b.Name) })
+	if i := slices.IndexFunc(servers, func(p server) bool { return p.Name == s.promoted }); i > 0 {
 		servers[0], servers[i] = servers[i], servers[0]
 	}
 	return servers
@@ -45,20 +47,20 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 			name = fmt.Sprintf("%s-%d", name, i+1)
 		}
 		started := time.Now()
-		port, err := freePort()
+		port, err := proc.FreePort()
 		if err != nil {
 			return err
 		}
-		p := server{&process{
-			name: name, about: "a standby of postgres", env: primary.env, log: s.state.log(name), endsWithParent: true,
-			argv:    []string{self(), "postgres", primary.argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
-			changed: func(what string) { s.changed(name, what) },
+		p := server{&proc.Process{
+			Name: name, About: "a standby of postgres", Env: primary.Env, Log: s.state.Log(name), EndsWithParent: true,
+			Argv:    []string{proc.Self(), "postgres", primary.Argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
+			Changed: func(what string) { s.changed(name, what) },
 		}}
-		p.ready = func(ctx context.Context) error { return pingPostgres(ctx, p.url()) }
+		p.Ready = func(ctx context.Context) error { return pingPostgres(ctx, p.url()) }
 		if err := p.follow(ctx, primary); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		s.parts.processes = append(s.parts.processes, p.process)
+		s.parts.processes = append(s.parts.processes, p.Process)
 		fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  a standby of postgres\n", name, time.Since(started).Seconds())
 	}
 	servers := s.servers()
@@ -119,7 +121,7 @@ func (s *stack) farthest(ctx context.Context) (first server, err error) {
 		}
 		defer conn.Close(context.WithoutCancel(ctx))
 		var at int64
-		for since := time.Now(); time.Since(since) < settled; pause(ctx, probeEvery) {
+		for since := time.Now(); time.Since(since) < settled; proc.Pause(ctx, proc.ProbeEvery) {
 			var now int64
 			if err := conn.QueryRow(ctx, "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint").Scan(&now); err != nil {
 				return first, err
@@ -138,7 +140,7 @@ func (s *stack) farthest(ctx context.Context) (first server, err error) {
 // failOver destroys the primary, if it is not gone yet, and promotes the standby that has most.
 func (s *stack) failOver(ctx context.Context) error {
 	primary := s.servers()[0]
-	if primary.currentPID() != 0 {
+	if primary.CurrentPID() != 0 {
 		if err := primary.halt(); err != nil {
 			return fmt.Errorf("destroy the primary: %w", err)
 		}
@@ -162,10 +164,10 @@ func (s *stack) failOver(ctx context.Context) error {
 		var recovering bool
 		return conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
 	}
-	if !await(ctx, readyWithin, promoted) {
+	if !proc.Await(ctx, proc.ReadyWithin, promoted) {
 		return errors.New("the standby is not promoted")
 	}
-	s.promoted = standby.name
+	s.promoted = standby.Name
 	return nil
 }
 
@@ -204,7 +206,7 @@ func crashPrimary(ctx context.Context, s *stack) error {
 	if err := syscall.Kill(int(conn.PgConn().PID()), syscall.SIGKILL); err != nil {
 		return err
 	}
-	if !await(ctx, readyWithin, func() bool { return pingPostgres(ctx, primary.url()) == nil }) {
+	if !proc.Await(ctx, proc.ReadyWithin, func() bool { return pingPostgres(ctx, primary.url()) == nil }) {
 		return errors.New("the primary does not start again")
 	}
 	return nil

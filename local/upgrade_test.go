@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // The programs of the last release serve the newest schema; they are replaced by those of today one by
@@ -21,7 +23,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	today := s.bin
 	last := lastRelease(t)
 	for _, p := range s.services {
-		p.replace(programOf(last, p))
+		p.Replace(programOf(last, p))
 		s.kill(p, syscall.SIGTERM)
 	}
 	l := s.load(s.openWallets(20))
@@ -29,7 +31,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	for _, bin := range []string{today, last} {
 		s.untilApplied(20 * time.Second)
 		for _, p := range s.services {
-			p.replace(programOf(bin, p))
+			p.Replace(programOf(bin, p))
 			s.roll(p, lag)
 		}
 	}
@@ -38,7 +40,9 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 }
 
 // programOf is a process's program in another folder.
-func programOf(bin string, p *process) string { return filepath.Join(bin, filepath.Base(p.argv[0])) }
+func programOf(bin string, p *proc.Process) string {
+	return filepath.Join(bin, filepath.Base(p.Argv[0]))
+}
 
 // lastRelease builds the programs of the commit that last_release names. A clone may lack the tags,
 // but has the history.
@@ -56,10 +60,10 @@ func lastRelease(t *testing.T) string {
 	archive := filepath.Join(source, "archive.tar")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	if err := run(ctx, root, "git", "archive", "--output", archive, strings.Fields(string(text))[0]); err != nil {
+	if err := proc.Run(ctx, root, "git", "archive", "--output", archive, strings.Fields(string(text))[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(ctx, source, "tar", "-xf", archive); err != nil {
+	if err := proc.Run(ctx, source, "tar", "-xf", archive); err != nil {
 		t.Fatal(err)
 	}
 	// With the same flags, so that what did not change since is not built again.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // usage is what a part of the system has consumed.
@@ -25,9 +27,9 @@ func measureUsage(pids map[string]int, postmaster int) map[string]usage {
 	if postmaster == 0 {
 		return used
 	}
-	for _, pid := range append(childrenOf(postmaster), postmaster) {
+	for _, pid := range append(proc.ChildrenOf(postmaster), postmaster) {
 		name := "postgres"
-		title := commandLine(pid)
+		title := proc.CommandLine(pid)
 		if bytes.HasPrefix(title, []byte("postgres: postgres ")) {
 			name = "generator" // the superuser's connections are those that watch
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
@@ -45,16 +47,16 @@ func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T)
 }
 
 func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
+	t.Cleanup(ownState.Close)
 	own := &parts{redisURL: required(t, "TEST_REDIS_URL"), kafka: "apache"}
 	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.processes) })
 	s := newSystemOn(t, own, nil)
 	if err := s.migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -69,9 +71,9 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	stopAll(own.processes)
+	proc.StopAll(own.processes)
 	for _, p := range s.services {
-		if err := p.begin(); err != nil {
+		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +85,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	s.untilApplied(20 * time.Second)
 
 	_ = s.conn.Close(t.Context())
-	stopAll(own.processes)
+	proc.StopAll(own.processes)
 	time.Sleep(5 * time.Second)
 	s.returnParts(own)
 	s.connect()
@@ -92,14 +94,14 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	for _, p := range s.services {
 		// A broker that returns may fence the worker's static membership, which ends it: what it cannot
 		// mend is mended by a new process, once.
-		if n := p.startCount(); n > 1 && !(n == 2 && p.name == "worker") {
-			t.Errorf("%s was started %d times: it ended instead of waiting", p.name, n)
+		if n := p.StartCount(); n > 1 && !(n == 2 && p.Name == "worker") {
+			t.Errorf("%s was started %d times: it ended instead of waiting", p.Name, n)
 		}
 		// The loss of two servers, twice, is a few lines and one for each partition; not one for each try.
 		const few = 12 + topicPartitions
-		if n := countLines(t, p.log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
-			t.Errorf("%s wrote %d warnings and errors", p.name, n)
-			t.Log(lastLines(p.log, 60))
+		if n := countLines(t, p.Log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
+			t.Errorf("%s wrote %d warnings and errors", p.Name, n)
+			t.Log(proc.LastLines(p.Log, 60))
 		}
 	}
 }
@@ -110,13 +112,13 @@ func (s *system) returnParts(own *parts) {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
 	for _, p := range own.processes {
-		if err := p.start(ctx); err != nil {
+		if err := p.Start(ctx); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 	for _, p := range s.services {
-		if err := p.awaitReady(ctx, false); err != nil {
-			s.t.Fatalf("%s: %v", p.name, err)
+		if err := p.AwaitReady(ctx, false); err != nil {
+			s.t.Fatalf("%s: %v", p.Name, err)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (s *system) cpu() (total time.Duration) {
 		s.t.Fatal(err)
 	}
 	for _, service := range s.services {
-		pids = append(pids, service.currentPID())
+		pids = append(pids, service.CurrentPID())
 	}
 	options, err := redis.ParseURL(s.parts.redisURL)
 	if err != nil {

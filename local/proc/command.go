@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"bytes"
@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// run runs a command to its end and returns what it wrote if it fails.
-func run(ctx context.Context, dir string, argv ...string) error {
-	cmd := commandIn(ctx, argv[0], argv[1:]...)
+// Run runs a command to its end and returns what it wrote if it fails.
+func Run(ctx context.Context, dir string, argv ...string) error {
+	cmd := CommandIn(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
-	return runCaptured(cmd, io.Discard)
+	return RunCaptured(cmd, io.Discard)
 }
 
-// commandIn is a command that gets no Ctrl-C from the terminal but ends with ctx, and with it all that
+// CommandIn is a command that gets no Ctrl-C from the terminal but ends with ctx, and with it all that
 // it has started.
-func commandIn(ctx context.Context, name string, args ...string) *exec.Cmd {
+func CommandIn(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -30,8 +30,8 @@ func commandIn(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// runCaptured runs a command to its end. What it wrote goes to out, and into the error.
-func runCaptured(cmd *exec.Cmd, out io.Writer) error {
+// RunCaptured runs a command to its end. What it wrote goes to out, and into the error.
+func RunCaptured(cmd *exec.Cmd, out io.Writer) error {
 	var written bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&written, out)
 	cmd.Stderr = cmd.Stdout
@@ -41,8 +41,8 @@ func runCaptured(cmd *exec.Cmd, out io.Writer) error {
 	return nil
 }
 
-// lastLines returns the end of a log file, for an error message.
-func lastLines(path string, count int) string {
+// LastLines returns the end of a log file, for an error message.
+func LastLines(path string, count int) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return ""

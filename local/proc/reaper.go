@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"bufio"
@@ -39,7 +39,7 @@ func (r *reaper) say(what string, group int) error {
 
 // start starts the reaper in a process group of its own, so that it survives a Ctrl-C.
 func (r *reaper) start() {
-	cmd := exec.Command(self(), "reaper")
+	cmd := exec.Command(Self(), "reaper")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if r.input, r.err = cmd.StdinPipe(); r.err == nil {
 		r.err = cmd.Start()

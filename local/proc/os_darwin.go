@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"os/exec"
@@ -15,14 +15,14 @@ func endWithParent(*syscall.SysProcAttr) {}
 
 const needsReaper = true
 
-// commandLine is empty for a process that has ended.
-func commandLine(pid int) []byte {
+// CommandLine is empty for a process that has ended.
+func CommandLine(pid int) []byte {
 	text, _ := exec.Command("ps", "-ww", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
 	return text
 }
 
-// childrenOf lists the processes that a process has started.
-func childrenOf(parent int) []int {
+// ChildrenOf lists the processes that a process has started.
+func ChildrenOf(parent int) []int {
 	var children []int
 	text, _ := exec.Command("pgrep", "-P", strconv.Itoa(parent)).Output()
 	for _, field := range strings.Fields(string(text)) {

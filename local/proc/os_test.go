@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func TestTheReaperEndsWhatIsLeftWhenItsInputEnds(t *testing.T) {
 		return cmd
 	}
 	left, forgotten := sleeper(), sleeper()
-	reaper := exec.Command(self(), "reaper")
+	reaper := exec.Command(Self(), "reaper")
 	reaper.Stdin = strings.NewReader(fmt.Sprintf("+%d\n+%d\n-%d\n", left.Process.Pid, forgotten.Process.Pid, forgotten.Process.Pid))
 	if output, err := reaper.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
@@ -48,12 +48,12 @@ func TestChildrenAreFoundByTheirParent(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if found := childrenOf(os.Getpid()); !slices.Contains(found, cmd.Process.Pid) {
+	if found := ChildrenOf(os.Getpid()); !slices.Contains(found, cmd.Process.Pid) {
 		t.Errorf("%d is not among %d", cmd.Process.Pid, found)
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	if found := childrenOf(os.Getpid()); slices.Contains(found, cmd.Process.Pid) {
+	if found := ChildrenOf(os.Getpid()); slices.Contains(found, cmd.Process.Pid) {
 		t.Errorf("%d is among %d after its end", cmd.Process.Pid, found)
 	}
 }

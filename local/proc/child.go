@@ -1,12 +1,12 @@
-package main
+package proc
 
 import (
 	"fmt"
 	"os"
 )
 
-// self is this program, for the servers that it runs as children.
-func self() string {
+// Self is this program, for the servers that it runs as children.
+func Self() string {
 	path, err := os.Executable()
 	if err != nil {
 		panic(err) // /proc is not there
@@ -14,12 +14,12 @@ func self() string {
 	return path
 }
 
-// roles are what self does when it is started as a child, by its first argument. The reaper is among
+// Roles are what self does when it is started as a child, by its first argument. The reaper is among
 // them in every program.
-type roles map[string]func(args []string) error
+type Roles map[string]func(args []string) error
 
-// serve plays one of them and ends the process, or returns if the arguments name none.
-func (r roles) serve(args []string) {
+// Serve plays one of them and ends the process, or returns if the arguments name none.
+func (r Roles) Serve(args []string) {
 	if len(args) == 0 {
 		return
 	}

@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"bytes"
@@ -17,15 +17,15 @@ import (
 
 const temporaryPrefix = "legendary-wallet-"
 
-// state is a folder that one local process holds: the data, sockets and logs of what it runs.
-type state struct {
-	dir       string
-	temporary bool
+// State is a folder that one local process holds: the data, sockets and logs of what it runs.
+type State struct {
+	Dir       string
+	Temporary bool
 	lock      *os.File
 }
 
-// keptState opens a state folder that lives on, unless another process holds it.
-func keptState(dir string) (*state, error) {
+// KeptState opens a state folder that lives on, unless another process holds it.
+func KeptState(dir string) (*State, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -36,13 +36,13 @@ func keptState(dir string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{dir: dir, lock: lock}
+	s := &State{Dir: dir, lock: lock}
 	return s, s.prepare()
 }
 
-// temporaryState makes a state folder that close removes. First it removes those whose process was
+// TemporaryState makes a state folder that close removes. First it removes those whose process was
 // killed before it could.
-func temporaryState() (*state, error) {
+func TemporaryState() (*State, error) {
 	left, _ := filepath.Glob(filepath.Join(os.TempDir(), temporaryPrefix+"*"))
 	for _, dir := range left {
 		removeOrphan(dir)
@@ -60,24 +60,24 @@ func temporaryState() (*state, error) {
 	if err := os.Rename(made, dir); err != nil {
 		return nil, err
 	}
-	s := &state{dir: dir, temporary: true, lock: lock}
+	s := &State{Dir: dir, Temporary: true, lock: lock}
 	return s, s.prepare()
 }
 
-func (s *state) prepare() error {
+func (s *State) prepare() error {
 	// Postgres runs as another user when local is root, and must be able to enter.
-	if err := os.Chmod(s.dir, 0o755); err != nil {
+	if err := os.Chmod(s.Dir, 0o755); err != nil {
 		return err
 	}
-	return os.MkdirAll(filepath.Join(s.dir, "logs"), 0o755)
+	return os.MkdirAll(filepath.Join(s.Dir, "logs"), 0o755)
 }
 
-func (s *state) log(name string) string { return filepath.Join(s.dir, "logs", name+".log") }
+func (s *State) Log(name string) string { return filepath.Join(s.Dir, "logs", name+".log") }
 
-func (s *state) close() {
-	if s.temporary {
-		_ = stopPostmasters(s.dir)
-		_ = os.RemoveAll(s.dir)
+func (s *State) Close() {
+	if s.Temporary {
+		_ = stopPostmasters(s.Dir)
+		_ = os.RemoveAll(s.Dir)
 	}
 	_ = s.lock.Close()
 }
@@ -113,20 +113,20 @@ func lockFile(path string) (*os.File, error) {
 func stopPostmasters(dir string) error {
 	data, err := filepath.Glob(filepath.Join(dir, "postgres*", "data"))
 	for _, data := range data {
-		err = errors.Join(err, stopPostmaster(data))
+		err = errors.Join(err, StopPostmaster(data))
 	}
 	return err
 }
 
-// stopPostmaster stops the server that uses a data directory, if there is one: a postmaster outlives
+// StopPostmaster stops the server that uses a data directory, if there is one: a postmaster outlives
 // the process that started it.
-func stopPostmaster(data string) error {
-	pid := postmasterOf(data)
+func StopPostmaster(data string) error {
+	pid := PostmasterOf(data)
 	if pid == 0 {
 		return nil
 	}
 	_ = syscall.Kill(pid, syscall.SIGQUIT)
-	for deadline := time.Now().Add(stopWithin); isPostmaster(pid, data); time.Sleep(probeEvery) {
+	for deadline := time.Now().Add(stopWithin); isPostmaster(pid, data); time.Sleep(ProbeEvery) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the server of %s, process %d, does not stop", data, pid)
 		}
@@ -134,8 +134,8 @@ func stopPostmaster(data string) error {
 	return nil
 }
 
-// postmasterOf is the process that serves a data directory, or 0.
-func postmasterOf(data string) int {
+// PostmasterOf is the process that serves a data directory, or 0.
+func PostmasterOf(data string) int {
 	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
 	if err != nil {
 		return 0
@@ -149,11 +149,11 @@ func postmasterOf(data string) int {
 }
 
 // isPostmaster tells the server from a process that has got its number since.
-func isPostmaster(pid int, data string) bool { return bytes.Contains(commandLine(pid), []byte(data)) }
+func isPostmaster(pid int, data string) bool { return bytes.Contains(CommandLine(pid), []byte(data)) }
 
-// cacheDir is where downloads survive between runs. Root has one that the unprivileged user of
+// CacheDir is where downloads survive between runs. Root has one that the unprivileged user of
 // Postgres can reach, which root's home is not.
-func cacheDir() (string, error) {
+func CacheDir() (string, error) {
 	if os.Geteuid() == 0 {
 		return "/var/cache/legendary-wallet", nil
 	}
@@ -169,9 +169,9 @@ var (
 	portsOut = map[int]bool{}
 )
 
-// freePort returns a port that nothing listens on, below those that the kernel gives to outgoing
+// FreePort returns a port that nothing listens on, below those that the kernel gives to outgoing
 // connections: one of these could take the port before its server has started, or while it restarts.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	portsMu.Lock()
 	defer portsMu.Unlock()
 	for range 1000 {
@@ -179,7 +179,7 @@ func freePort() (int, error) {
 		if portsOut[port] {
 			continue
 		}
-		listener, err := net.Listen("tcp", address(port))
+		listener, err := net.Listen("tcp", Address(port))
 		if err != nil {
 			continue
 		}
@@ -190,4 +190,4 @@ func freePort() (int, error) {
 	return 0, errors.New("no free port between 20000 and 32000")
 }
 
-func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func Address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

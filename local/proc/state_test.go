@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"os"
@@ -9,48 +9,48 @@ import (
 
 func TestKeptStateHasOneHolder(t *testing.T) {
 	dir := t.TempDir()
-	held, err := keptState(dir)
+	held, err := KeptState(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keptState(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := KeptState(dir); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second holder got %v", err)
 	}
-	held.close()
-	again, err := keptState(dir)
+	held.Close()
+	again, err := KeptState(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again.close()
+	again.Close()
 }
 
 func TestTemporaryStateOfAKilledProcessIsRemovedByTheNext(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	orphan, err := temporaryState()
+	orphan, err := TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	living, err := temporaryState()
+	living, err := TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer living.close()
+	defer living.Close()
 	_ = orphan.lock.Close() // as when its process is killed
-	next, err := temporaryState()
+	next, err := TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	next.close()
+	next.Close()
 	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "*"))
-	if len(left) != 1 || left[0] != living.dir {
-		t.Errorf("left are %v, living is %s", left, living.dir)
+	if len(left) != 1 || left[0] != living.Dir {
+		t.Errorf("left are %v, living is %s", left, living.Dir)
 	}
 }
 
 func TestFreePortsDiffer(t *testing.T) {
 	seen := map[int]bool{}
 	for range 100 {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}

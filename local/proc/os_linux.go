@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"bytes"
@@ -18,18 +18,18 @@ func endWithParent(child *syscall.SysProcAttr) { child.Pdeathsig = syscall.SIGKI
 // needsReaper is false: the kernel ends local's children.
 const needsReaper = false
 
-// commandLine is empty for a process that has ended.
-func commandLine(pid int) []byte {
+// CommandLine is empty for a process that has ended.
+func CommandLine(pid int) []byte {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return text
 }
 
-// childrenOf lists the processes that a process has started.
-func childrenOf(parent int) []int {
+// ChildrenOf lists the processes that a process has started.
+func ChildrenOf(parent int) []int {
 	var children []int
 	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range paths {
-		fields := statFields(path)
+		fields := StatFields(path)
 		if len(fields) < 2 || fields[1] != strconv.Itoa(parent) {
 			continue
 		}
@@ -40,9 +40,9 @@ func childrenOf(parent int) []int {
 	return children
 }
 
-// statFields are the fields of /proc/PID/stat from the third on, the state. The second, the program's
+// StatFields are the fields of /proc/PID/stat from the third on, the state. The second, the program's
 // name, may contain anything. There are none for a process that has ended.
-func statFields(path string) []string {
+func StatFields(path string) []string {
 	stat, err := os.ReadFile(path)
 	if err != nil {
 		return nil
