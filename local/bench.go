@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // tooBusyPercent is more than an idle machine's background work.
@@ -103,7 +104,7 @@ type benchmark struct {
 	out              io.Writer
 
 	state *proc.State // of the run: its Postgres, Redis and Kafka
-	parts *parts
+	parts *servers.Backing
 	run   map[string]figures // what this run has measured so far, by scenario
 }
 
@@ -159,10 +160,10 @@ func (b *benchmark) withParts(ctx context.Context, run func() error) (err error)
 	}
 	defer b.state.Close()
 	b.parts = partsOf(b.config)
-	if err := b.parts.start(ctx, b.state, b.out, func(string, string) {}); err != nil {
+	if err := b.parts.Start(ctx, b.state, b.out, func(string, string) {}); err != nil {
 		return err
 	}
-	defer b.parts.stop()
+	defer b.parts.Stop()
 	b.run = map[string]figures{}
 	return run()
 }
@@ -203,7 +204,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err e
 		return nil, err
 	}
 	defer drop()
-	servers := &parts{databaseURL: url, redisURL: b.parts.redisURL, kafkaBrokers: b.parts.kafkaBrokers, brokers: b.parts.brokers, processes: b.parts.processes}
+	servers := &servers.Backing{DatabaseURL: url, RedisURL: b.parts.RedisURL, KafkaBrokers: b.parts.KafkaBrokers, Brokers: b.parts.Brokers, Processes: b.parts.Processes}
 	t.stack = newStackOn(b.state, servers, c, b.bin, io.Discard)
 	defer func() { proc.StopAll(t.stack.services) }()
 	if err := t.stack.start(ctx, c); err != nil {
@@ -226,7 +227,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err e
 
 // newDatabase names a database, which migrating creates.
 func (b *benchmark) newDatabase(ctx context.Context, name string) (url string, drop func(), err error) {
-	config, err := pgx.ParseConfig(b.parts.databaseURL)
+	config, err := pgx.ParseConfig(b.parts.DatabaseURL)
 	if err != nil {
 		return "", nil, err
 	}

@@ -146,7 +146,7 @@ func (t *bed) measure(ctx context.Context, l *load) (figures, []operation, error
 			every = watchEvery
 		}
 		var err error
-		if watch, err = watchApplied(ctx, t.stack.parts.databaseURL, l.wallets[:min(len(l.wallets), watched)], every, func(int64) {}); err != nil {
+		if watch, err = watchApplied(ctx, t.stack.parts.DatabaseURL, l.wallets[:min(len(l.wallets), watched)], every, func(int64) {}); err != nil {
 			return nil, nil, err
 		}
 		defer watch.end()
@@ -342,7 +342,7 @@ func (t *bed) stalls(ctx context.Context) (figures, error) {
 	}
 	l := t.load(wallets)
 	l.duration = t.benchmark.stallsWatched + t.warmUp
-	watch, err := watchApplied(ctx, t.stack.parts.databaseURL, wallets, watchEvery, func(int64) {})
+	watch, err := watchApplied(ctx, t.stack.parts.DatabaseURL, wallets, watchEvery, func(int64) {})
 	if err != nil {
 		return nil, err
 	}

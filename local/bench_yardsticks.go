@@ -129,7 +129,7 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 			return nil, err
 		}
 		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^BenchmarkLibrdkafka$", "-test.benchtime", fmt.Sprintf("%dx", messages))
-		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.parts.databaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.parts.kafkaBrokers)
+		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.parts.DatabaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.parts.KafkaBrokers)
 		text, err := cmd.CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", binary, err, text)

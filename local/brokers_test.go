@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // brokersMissedFor is what recovery may take: the controller misses a broker after 9 s, and the services
@@ -20,9 +21,9 @@ const brokersMissedFor = 40 * time.Second
 // publishing up until another leads, two that die until one is back; accepting goes on, no request is refused,
 // and every promise holds.
 func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
-	s := newSystemOnOwn(t, &parts{kafka: "apache", brokers: clusterBrokers}, config{apis: 2, relays: 2, workers: 2})
+	s := newSystemOnOwn(t, &servers.Backing{Kafka: "apache", Brokers: servers.ClusterBrokers}, config{apis: 2, relays: 2, workers: 2})
 	s.begin()
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.parts.kafkaBrokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.parts.KafkaBrokers, ",")...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	s.untilApplied(20 * time.Second)
 
 	// Any partition has messages under way all the time.
-	node, err := partitionLeader(t.Context(), client, s.topic, 0)
+	node, err := servers.PartitionLeader(t.Context(), client, s.topic, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	}
 	leader.KillStopped(t.Context())
 	t.Logf("%s led partition 0 and died: everything was published and applied again after %.1f s", leader.Name, s.untilCaughtUp(l).Seconds())
-	if err := awaitInSync(t.Context(), client, brokersMissedFor, s.topic, "__consumer_offsets"); err != nil {
+	if err := servers.AwaitInSync(t.Context(), client, brokersMissedFor, s.topic, "__consumer_offsets"); err != nil {
 		t.Fatal(err)
 	}
 

@@ -30,6 +30,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 var (
@@ -106,11 +107,11 @@ func newCacheTrial(t *testing.T, redisURL string) *cacheTrial {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.Close)
-	own := &parts{kafka: "kfake", redisURL: redisURL}
-	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
+	own := &servers.Backing{Kafka: "kfake", RedisURL: redisURL}
+	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { proc.StopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
 	if *cacheBin != "" {
 		s.bin = *cacheBin

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // config is the settings of a stack. The services' own settings reach them through the environment.
@@ -40,8 +42,8 @@ func parseConfig(getenv func(string) string) (config, error) {
 		return n
 	}
 	brokers, err := strconv.Atoi(text("BROKERS", "1"))
-	if err != nil || brokers != 1 && brokers != clusterBrokers {
-		mistakes = append(mistakes, fmt.Errorf("BROKERS=%s: want 1 or %d", getenv("BROKERS"), clusterBrokers))
+	if err != nil || brokers != 1 && brokers != servers.ClusterBrokers {
+		mistakes = append(mistakes, fmt.Errorf("BROKERS=%s: want 1 or %d", getenv("BROKERS"), servers.ClusterBrokers))
 	}
 	standbys, err := strconv.Atoi(text("STANDBYS", "0"))
 	if err != nil || standbys < 0 || standbys > 2 {

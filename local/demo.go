@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 const (
@@ -42,7 +43,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	began := time.Now()
 	s := newStack(state, c, bin, out)
 	if c.secure {
-		if s.parts.secure, err = newSecured(filepath.Join(state.Dir, "certificates")); err != nil {
+		if s.parts.Secure, err = servers.NewSecured(filepath.Join(state.Dir, "certificates")); err != nil {
 			return err
 		}
 	}
@@ -55,7 +56,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	opened := time.Since(began)
-	conn, err := pgx.Connect(ctx, s.parts.databaseURL)
+	conn, err := pgx.Connect(ctx, s.parts.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer)
 	}
 	var applied atomic.Int64
 	const before = 1 // the first operation
-	watch, err := watchApplied(ctx, s.parts.databaseURL, wallets, watchEvery, func(sum int64) { applied.Store(sum - before) })
+	watch, err := watchApplied(ctx, s.parts.DatabaseURL, wallets, watchEvery, func(sum int64) { applied.Store(sum - before) })
 	if err != nil {
 		return nil, err
 	}

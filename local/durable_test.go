@@ -175,7 +175,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 			time.Sleep(quiet)
 			standby := s.servers()[1]
 			// A standby that is only stopped would find in its socket what it has not read yet.
-			if err := standby.halt(); err != nil {
+			if err := standby.Halt(); err != nil {
 				t.Fatal(err)
 			}
 			before := e.acknowledged()
@@ -189,7 +189,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 				}
 			}
 			t.Logf("%d operations were acknowledged before the standby was killed, %d more while it was", before, e.acknowledged()-before)
-			if err := s.servers()[0].halt(); err != nil {
+			if err := s.servers()[0].Halt(); err != nil {
 				t.Fatal(err)
 			}
 			if err := standby.Start(t.Context()); err != nil {

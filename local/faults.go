@@ -214,7 +214,7 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 		if f.lying, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
 			return nil, err
 		}
-		f.stack.parts.kafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
+		f.stack.parts.KafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
 	}
 	f.planClock()
 	if f.standbys = c.standbys; f.standbys == 0 {
@@ -236,15 +236,15 @@ func (f *campaign) connect(ctx context.Context) (err error) {
 	f.footprints, f.patience = map[string]footprint{}, givenUp
 	// What a fault ends is its news, not that of the children's supervision.
 	f.stack.quiet()
-	options, err := redis.ParseURL(f.stack.parts.redisURL)
+	options, err := redis.ParseURL(f.stack.parts.RedisURL)
 	if err != nil {
 		return err
 	}
 	f.cache = redis.NewClient(options)
-	if f.log, err = followLog(strings.Split(f.stack.parts.kafkaBrokers, ","), f.stack.topic); err != nil {
+	if f.log, err = followLog(strings.Split(f.stack.parts.KafkaBrokers, ","), f.stack.topic); err != nil {
 		return err
 	}
-	f.pool, err = pgxpool.New(ctx, f.stack.parts.databaseURL)
+	f.pool, err = pgxpool.New(ctx, f.stack.parts.DatabaseURL)
 	return err
 }
 

@@ -15,12 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // brokerFaults are about Apache Kafka and the group of the workers.
 func (f *campaign) brokerFaults() []kind {
 	empty := kind{name: "Kafka's log removed, an empty broker in its place", throw: f.emptyBroker, within: ofSweep, losesLog: true}
-	if f.stack.parts.brokers == clusterBrokers {
+	if f.stack.parts.Brokers == servers.ClusterBrokers {
 		empty.notPossible = "what one broker loses, two others have"
 	}
 	return []kind{
@@ -49,7 +50,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 		return err
 	}
 	java := p.Argv[:len(p.Argv)-2] // what is run, and with which properties
-	if err := formatKafka(ctx, java, dir, uuid.New(), "--standalone"); err != nil {
+	if err := servers.FormatKafka(ctx, java, dir, uuid.New(), "--standalone"); err != nil {
 		return err
 	}
 	if err := p.Start(context.WithoutCancel(ctx)); err != nil {

@@ -27,7 +27,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operatio
 	if !proc.Await(ctx, min(time.Minute, f.patience), quiet) {
 		broken = append(broken, "something is pending long after the last operation")
 	}
-	for _, p := range slices.Concat(f.stack.services, f.stack.parts.processes) {
+	for _, p := range slices.Concat(f.stack.services, f.stack.parts.Processes) {
 		if err := p.AwaitReady(ctx, false); err != nil {
 			broken = append(broken, p.Name+" "+err.Error())
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // ofCluster is what recovery may take of a cluster that has lost brokers. The controller misses one after
@@ -22,7 +23,7 @@ const ofCluster = 10*time.Second + ofServer
 
 // clusterFaults take brokers away of which there are three.
 func (f *campaign) clusterFaults() []kind {
-	if f.stack.parts.brokers != clusterBrokers {
+	if f.stack.parts.Brokers != servers.ClusterBrokers {
 		return nil
 	}
 	return []kind{
@@ -91,7 +92,7 @@ func (f *campaign) rollingBrokers() kind {
 			if err := p.Restart(ctx, syscall.SIGTERM); err != nil {
 				return err
 			}
-			if err := awaitInSync(ctx, f.log.kafka(), ofCluster, f.stack.topic, "__consumer_offsets"); err != nil {
+			if err := servers.AwaitInSync(ctx, f.log.kafka(), ofCluster, f.stack.topic, "__consumer_offsets"); err != nil {
 				return err
 			}
 		}
@@ -116,7 +117,7 @@ func (f *campaign) hotPartition(ctx context.Context) (partition int32) {
 
 // leaderOf is the broker that leads a partition.
 func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) (*proc.Process, error) {
-	node, err := partitionLeader(ctx, f.log.kafka(), topic, partition)
+	node, err := servers.PartitionLeader(ctx, f.log.kafka(), topic, partition)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) 
 // controller is the broker whose controller is the active one.
 func (f *campaign) controller(ctx context.Context) (*proc.Process, error) {
 	// The log's client keeps to old versions, which do not know this request.
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.stack.parts.kafkaBrokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.stack.parts.KafkaBrokers, ",")...))
 	if err != nil {
 		return nil, err
 	}

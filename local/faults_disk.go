@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // smallDisk is a file system in memory for the tables that grow fastest. It is full as soon as it is
@@ -40,7 +41,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if f.disk.err != nil {
 		return nil
 	}
-	dir, err := postgresDir(f.stack.state)
+	dir, err := servers.PostgresDir(f.stack.state)
 	if err != nil {
 		return err
 	}
@@ -59,7 +60,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if f.disk.err != nil {
 		return nil
 	}
-	conn, err := pgx.Connect(ctx, f.stack.parts.databaseURL)
+	conn, err := pgx.Connect(ctx, f.stack.parts.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (f *campaign) planClock() {
 		f.clock = ""
 		return
 	}
-	f.stack.parts.postgresEnv = []string{
+	f.stack.parts.PostgresEnv = []string{
 		"LD_PRELOAD=" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + f.clock,
 		"FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // kind is one kind of fault.
@@ -68,7 +69,7 @@ func (f *campaign) kinds() []kind {
 		return f.lies()
 	}
 	ofEverything := ofServer
-	if f.stack.parts.brokers == clusterBrokers {
+	if f.stack.parts.Brokers == servers.ClusterBrokers {
 		ofEverything = ofCluster
 	}
 	return slices.Concat([]kind{
@@ -85,7 +86,7 @@ func (f *campaign) kinds() []kind {
 			return nil
 		}},
 		{name: "kill -9 of everything", within: ofEverything, throw: func(ctx context.Context) error {
-			for _, p := range slices.Concat(f.stack.services, f.stack.parts.processes) {
+			for _, p := range slices.Concat(f.stack.services, f.stack.parts.Processes) {
 				if p != f.stack.servers()[0].Process {
 					p.Signal(syscall.SIGKILL)
 				}
@@ -197,7 +198,7 @@ func (f *campaign) pick(name string) *proc.Process {
 
 // signalPostmaster reaches the server itself: its process is only its launcher.
 func (f *campaign) signalPostmaster(signal syscall.Signal) error {
-	pid, err := f.stack.servers()[0].postmaster()
+	pid, err := f.stack.servers()[0].Postmaster()
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (f *campaign) signalPostmaster(signal syscall.Signal) error {
 
 // killPostgres ends the server and then its launcher, which does not notice; the supervision starts
 // both on the same data.
-func (f *campaign) killPostgres(context.Context) error { return f.stack.servers()[0].kill() }
+func (f *campaign) killPostgres(context.Context) error { return f.stack.servers()[0].Kill() }
 
 func (f *campaign) rollingRestart(ctx context.Context) error {
 	for _, p := range f.stack.services {
@@ -335,7 +336,7 @@ func (f *campaign) stolenLock() kind {
 	return kind{
 		name: "the leader's lock stolen for 3 s", holds: 3 * time.Second, within: ofService,
 		throw: func(ctx context.Context) (err error) {
-			thief, err = stealLeadersLock(ctx, f.pool, f.stack.parts.databaseURL)
+			thief, err = stealLeadersLock(ctx, f.pool, f.stack.parts.DatabaseURL)
 			return err
 		},
 		heal: func(ctx context.Context) error { return thief.Close(ctx) },

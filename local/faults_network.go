@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // A door is the way from the processes of one service to one of the servers. It can be shut, and what
@@ -30,11 +31,11 @@ var doors = []door{
 // planKafkaDoors gives each service its own listener of each broker, which sends its clients to the
 // door: Kafka's clients connect to where the broker tells them.
 func (f *campaign) planKafkaDoors() error {
-	if f.stack.parts.kafka != "apache" {
+	if f.stack.parts.Kafka != "apache" {
 		return nil
 	}
-	f.stack.parts.kafkaListeners = make([][]listener, f.stack.parts.brokers)
-	for i := range f.stack.parts.kafkaListeners {
+	f.stack.parts.KafkaListeners = make([][]servers.Listener, f.stack.parts.Brokers)
+	for i := range f.stack.parts.KafkaListeners {
 		for _, service := range []string{"relay", "worker"} {
 			behind, err := proc.FreePort()
 			if err != nil {
@@ -44,7 +45,7 @@ func (f *campaign) planKafkaDoors() error {
 			if err != nil {
 				return err
 			}
-			f.stack.parts.kafkaListeners[i] = append(f.stack.parts.kafkaListeners[i], listener{strings.ToUpper(service), proc.Address(behind), proc.Address(before)})
+			f.stack.parts.KafkaListeners[i] = append(f.stack.parts.KafkaListeners[i], servers.Listener{Name: strings.ToUpper(service), Address: proc.Address(behind), Advertised: proc.Address(before)})
 		}
 	}
 	return nil
@@ -61,15 +62,15 @@ func (f *campaign) openDoors(context.Context) error {
 	}
 	for _, d := range doors {
 		const anywhere = "127.0.0.1:0"
-		var listeners []listener
+		var listeners []servers.Listener
 		switch d.server {
 		case "postgres":
-			listeners = []listener{{address: hostOf(f.stack.parts.databaseURL), advertised: anywhere}}
+			listeners = []servers.Listener{{Address: servers.HostOf(f.stack.parts.DatabaseURL), Advertised: anywhere}}
 		case "redis":
-			listeners = []listener{{address: hostOf(f.stack.parts.redisURL), advertised: anywhere}}
+			listeners = []servers.Listener{{Address: servers.HostOf(f.stack.parts.RedisURL), Advertised: anywhere}}
 		case "kafka":
-			for _, l := range slices.Concat(f.stack.parts.kafkaListeners...) {
-				if l.name == strings.ToUpper(d.service) {
+			for _, l := range slices.Concat(f.stack.parts.KafkaListeners...) {
+				if l.Name == strings.ToUpper(d.service) {
 					listeners = append(listeners, l)
 				}
 			}
@@ -79,7 +80,7 @@ func (f *campaign) openDoors(context.Context) error {
 		}
 		var doors []string
 		for i, l := range listeners {
-			proxy := toxiproxy.NewProxy(server, fmt.Sprintf("%s-%s-%d", d.service, d.server, i), l.advertised, l.address)
+			proxy := toxiproxy.NewProxy(server, fmt.Sprintf("%s-%s-%d", d.service, d.server, i), l.Advertised, l.Address)
 			if err := proxy.Start(); err != nil {
 				return fmt.Errorf("open the door from %s to %s: %w", d.service, d.server, err)
 			}

@@ -80,7 +80,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 		throw: func(ctx context.Context) error {
 			e = f.all(ctx)
 			for _, p := range f.stack.servers()[1:] {
-				if err := p.signalAll(syscall.SIGSTOP); err != nil {
+				if err := p.SignalAll(syscall.SIGSTOP); err != nil {
 					return err
 				}
 			}
@@ -93,7 +93,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 			stop()
 			err := <-looks
 			for _, p := range f.stack.servers()[1:] {
-				err = errors.Join(err, p.signalAll(syscall.SIGCONT))
+				err = errors.Join(err, p.SignalAll(syscall.SIGCONT))
 			}
 			return errors.Join(err, f.settle(ctx, e, name, ofService, false))
 		},
@@ -128,7 +128,7 @@ func (f *campaign) killedStandby() kind {
 		e := f.all(ctx)
 		proc.Pause(ctx, time.Second)
 		for _, p := range f.stack.servers()[1:] {
-			if err := p.kill(); err != nil {
+			if err := p.Kill(); err != nil {
 				return err
 			}
 		}
@@ -150,14 +150,14 @@ func (f *campaign) oneOfTwo() kind {
 			ctx, stop = context.WithCancel(ctx)
 			longest = make(chan time.Duration, 1)
 			go func() { longest <- e.longestPause(ctx) }()
-			return f.stack.servers()[1].signalAll(syscall.SIGSTOP)
+			return f.stack.servers()[1].SignalAll(syscall.SIGSTOP)
 		},
 		heal: func(ctx context.Context) error {
 			stop()
 			if longest := <-longest; longest > noPause && !f.unhurried {
 				f.watch.violate("with one of two standbys nothing was acknowledged for %.1f s", longest.Seconds())
 			}
-			return errors.Join(f.stack.servers()[1].signalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
+			return errors.Join(f.stack.servers()[1].SignalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
 		},
 	}
 }
@@ -171,7 +171,7 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 		proc.Pause(ctx, 2*time.Second)
 		servers := f.stack.servers()
 		for _, p := range servers[1:] {
-			if err := p.halt(); err != nil {
+			if err := p.Halt(); err != nil {
 				return err
 			}
 		}
@@ -183,7 +183,7 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 				}
 			}
 		}
-		if err := servers[0].halt(); err != nil {
+		if err := servers[0].Halt(); err != nil {
 			return err
 		}
 		for _, p := range servers[1:] {
@@ -215,7 +215,7 @@ func (f *campaign) leadToPrimary() error {
 		}
 		way.stop()
 		for _, proxy := range way {
-			proxy.Upstream = f.stack.servers()[0].host()
+			proxy.Upstream = f.stack.servers()[0].Host()
 		}
 		if err := way.start(); err != nil {
 			return err
@@ -229,13 +229,13 @@ func (f *campaign) replaceStandbys(ctx context.Context) error {
 	servers := f.stack.servers()
 	for _, p := range servers[1:] {
 		if p.CurrentPID() != 0 {
-			if err := p.halt(); err != nil {
+			if err := p.Halt(); err != nil {
 				return err
 			}
 		}
-		if err := p.follow(ctx, servers[0]); err != nil {
+		if err := p.Follow(ctx, servers[0]); err != nil {
 			return fmt.Errorf("%s as a standby: %w", p.Name, err)
 		}
 	}
-	return servers[0].waitFor(ctx, slices.Clone(servers[1:]))
+	return servers[0].WaitFor(ctx, slices.Clone(servers[1:]))
 }

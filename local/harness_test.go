@@ -22,6 +22,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // The end to end tests run the services as they are shipped, built once with failpoints and the race
@@ -111,13 +112,13 @@ func newSystem(t *testing.T, c config) *system {
 func sharedSystem(t *testing.T) *system {
 	t.Helper()
 	database := testdb.New(t)
-	p := &parts{databaseURL: database.URL, redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
+	p := &servers.Backing{DatabaseURL: database.URL, RedisURL: required(t, "TEST_REDIS_URL"), KafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
 	return newSystemOn(t, p, map[string]string{
 		"api": database.As(testdb.API), "relay": database.As(testdb.Relay), "worker": database.As(testdb.Worker),
 	})
 }
 
-func newSystemOn(t *testing.T, p *parts, login map[string]string) *system {
+func newSystemOn(t *testing.T, p *servers.Backing, login map[string]string) *system {
 	t.Helper()
 	state, err := proc.KeptState(t.TempDir())
 	if err != nil {
@@ -143,7 +144,7 @@ func newSystemOn(t *testing.T, p *parts, login map[string]string) *system {
 
 func (s *system) connect() {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // says reports whether each expectation, "reason …" or "degraded …", is in what r says,
@@ -39,7 +40,7 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 	s, own := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
 	wallet := s.openWallets(1)[0]
 	part := func(name string) *proc.Process {
-		return own.processes[slices.IndexFunc(own.processes, func(p *proc.Process) bool { return p.Name == name })]
+		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
 	}
 	take := func(name string) func() { return func() { part(name).Stop() } }
 	give := func(name string) func() {
@@ -162,7 +163,7 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 }
 
 // newOwnSystem runs on servers of its own, which a test may take away.
-func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) {
+func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, c, settings...)
 	s.begin()
@@ -170,24 +171,24 @@ func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) 
 }
 
 // newOwnSystemNotStarted gives a test the time to set what single processes are to be told.
-func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system, *parts) {
+func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
-	own := &parts{kafka: "kfake"}
+	own := &servers.Backing{Kafka: "kfake"}
 	return newSystemOnOwn(t, own, c, settings...), own
 }
 
 // newSystemOnOwn starts the given servers for one test.
-func newSystemOnOwn(t *testing.T, own *parts, c config, settings ...string) *system {
+func newSystemOnOwn(t *testing.T, own *servers.Backing, c config, settings ...string) *system {
 	t.Helper()
 	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.Close)
-	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
+	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { proc.StopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
 	s.env = append(s.env, settings...)
 	if err := s.migrate(t.Context()); err != nil {

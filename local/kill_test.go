@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 const killsOfEach = 20
@@ -178,7 +179,7 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.Close)
-	redis, url, err := redisPart(ownState, nil)
+	redis, url, err := servers.Redis(ownState, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

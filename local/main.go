@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 const usageText = `usage: local COMMAND
@@ -47,7 +48,7 @@ Others, such as FLUSH_MAX or RDKAFKA_LINGER_MS, reach the services.
 
 // children are what this program is when it is started by itself.
 var children = proc.Roles{
-	"postgres": servePostgres, "miniredis": serveMiniredis, "kfake": serveKfake, "nothing": serveNothing,
+	"postgres": servers.ServePostgres, "miniredis": servers.ServeMiniredis, "kfake": servers.ServeKfake, "nothing": serveNothing,
 }
 
 func main() {

@@ -22,7 +22,7 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	wallet := s.openWallets(1)[0]
 	first, second := s.deposit(s.apiURLs[0], wallet), s.deposit(s.apiURLs[0], wallet)
 
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.ConsumeTopics(s.topic))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.KafkaBrokers), kgo.ConsumeTopics(s.topic))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
@@ -132,7 +133,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 }
 
 // newObservedSystem has servers of its own, because they are taken away, and an api-2 with little room.
-func newObservedSystem(t *testing.T) (*system, *parts) {
+func newObservedSystem(t *testing.T) (*system, *servers.Backing) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, config{apis: 2, relays: 2, workers: 1}, "SWEEP_AFTER=3s")
 	small := s.process("api-2")
@@ -212,7 +213,7 @@ func (s *system) fire(f *faultsToSee, alerts ...string) {
 func (s *system) publishingFaults(f *faultsToSee) {
 	wallets := s.openWallets(4)
 	halted, forked, gap, swept := wallets[0], wallets[1], wallets[2], wallets[3]
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.KafkaBrokers), kgo.DefaultProduceTopic(s.topic))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -264,13 +265,13 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	f.heal("WalletRelayStopped")
 	s.mustCtl("relay", "park", fmt.Sprint(row), "--reason", "a test", "--yes")
 
-	pool, err := pgxpool.New(s.t.Context(), s.parts.databaseURL)
+	pool, err := pgxpool.New(s.t.Context(), s.parts.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer pool.Close()
 	f.make("WalletRelayNoLeader")
-	thief, err := stealLeadersLock(s.t.Context(), pool, s.parts.databaseURL)
+	thief, err := stealLeadersLock(s.t.Context(), pool, s.parts.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -284,7 +285,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 func (s *system) applyingFaults(f *faultsToSee) {
 	wallets := s.openWallets(2)
 	hot, broken := wallets[0], wallets[1]
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.KafkaBrokers), kgo.DefaultProduceTopic(s.topic))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -400,7 +401,7 @@ func (s *system) processFaults(f *faultsToSee) {
 		s.t.Error(err)
 	}
 
-	operator, err := walletcache.Open(s.parts.redisURL)
+	operator, err := walletcache.Open(s.parts.RedisURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -417,7 +418,7 @@ func (s *system) processFaults(f *faultsToSee) {
 }
 
 // lostParts takes Postgres, Redis and Kafka away and gives them back.
-func (s *system) lostParts(f *faultsToSee, own *parts) {
+func (s *system) lostParts(f *faultsToSee, own *servers.Backing) {
 	f.make("WalletStandbyMissing")
 	s.waitForStandbys("away")
 	s.fire(f, "WalletStandbyMissing")
@@ -427,7 +428,7 @@ func (s *system) lostParts(f *faultsToSee, own *parts) {
 	alerts := []string{"WalletPostgresLost", "WalletRedisLost", "WalletKafkaLost", "WalletCacheErrors"}
 	_ = s.conn.Close(s.t.Context())
 	f.make(alerts...)
-	proc.StopAll(own.processes)
+	proc.StopAll(own.Processes)
 	s.fire(f, alerts...)
 	f.heal(alerts...)
 	s.returnParts(own)
@@ -458,7 +459,7 @@ func (s *system) appliedUpTo(wallet uuid.UUID) (sequence int64) {
 // hold runs a statement and keeps its locks until it is let go.
 func (s *system) hold(sql string, args ...any) (release func()) {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
 	if err == nil {
 		_, err = conn.Exec(s.t.Context(), "BEGIN")
 	}

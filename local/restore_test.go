@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // The runbook's drills, deploy/RUNBOOK.md, as it says.
@@ -55,13 +56,13 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 	if err := os.Chmod(a.archive, 0o777); err != nil { // Postgres may be another user
 		t.Fatal(err)
 	}
-	p := &parts{redisURL: ownRedis(t, own), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
-	if err := p.start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
+	p := &servers.Backing{RedisURL: ownRedis(t, own), KafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
+	if err := p.Start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
-	a.primary = p.processes[0]
-	a.settings(t, p.databaseURL, "archive_mode = on", "archive_timeout = 1",
+	t.Cleanup(p.Stop)
+	a.primary = p.Processes[0]
+	a.settings(t, p.DatabaseURL, "archive_mode = on", "archive_timeout = 1",
 		fmt.Sprintf("archive_command = 'cp %%p %[1]s/.%%f && mv %[1]s/.%%f %[1]s/%%f'", a.archive))
 	a.primary.Stop()
 	if err := a.primary.Start(t.Context()); err != nil {
@@ -81,7 +82,7 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 	both := func(url string) string {
 		return strings.Replace(url, "/postgres?", ","+proc.Address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
 	}
-	p.databaseURL = both(p.databaseURL)
+	p.DatabaseURL = both(p.DatabaseURL)
 	for service, url := range a.login {
 		a.login[service] = both(url)
 	}
@@ -98,7 +99,7 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 // ownRedis is a cache that no other test fills.
 func ownRedis(t *testing.T, s *proc.State) string {
 	t.Helper()
-	p, url, err := redisPart(s, nil)
+	p, url, err := servers.Redis(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ func (a *archived) serve(port int, signalFile string, settings ...string) (url s
 	}
 	p := &proc.Process{
 		Name: "postgres-2", Argv: argv, Log: a.state.Log("postgres-2"), Changed: func(string) {},
-		Ready: func(ctx context.Context) error { return pingPostgres(ctx, url) },
+		Ready: func(ctx context.Context) error { return servers.PingPostgres(ctx, url) },
 	}
 	if err := p.Start(a.t.Context()); err != nil {
 		a.t.Fatal(err)
@@ -260,7 +261,7 @@ func (a *archived) accountFor(history []operation, lost map[uuid.UUID]bool, from
 
 func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	a, l := newArchived(t)
-	primary, err := url.Parse(a.parts.databaseURL)
+	primary, err := url.Parse(a.parts.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func (s *system) roll(p *proc.Process, lag func() time.Duration) {
 // that it returns tells the most since it was last called.
 func (s *system) watchLag() func() time.Duration {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // runWithParts runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
@@ -22,18 +23,18 @@ func runWithParts(ctx context.Context, kafka string, argv []string) (int, error)
 		return 1, err
 	}
 	defer s.Close()
-	p := &parts{
-		databaseURL:  os.Getenv("TEST_DATABASE_URL"),
-		redisURL:     os.Getenv("TEST_REDIS_URL"),
-		kafkaBrokers: os.Getenv("TEST_KAFKA_BROKERS"),
-		kafka:        kafka,
+	p := &servers.Backing{
+		DatabaseURL:  os.Getenv("TEST_DATABASE_URL"),
+		RedisURL:     os.Getenv("TEST_REDIS_URL"),
+		KafkaBrokers: os.Getenv("TEST_KAFKA_BROKERS"),
+		Kafka:        kafka,
 	}
-	if err := p.start(ctx, s, os.Stderr, func(name, what string) { fmt.Fprintln(os.Stderr, "local:", name, what) }); err != nil {
+	if err := p.Start(ctx, s, os.Stderr, func(name, what string) { fmt.Fprintln(os.Stderr, "local:", name, what) }); err != nil {
 		return 1, err
 	}
-	defer p.stop()
+	defer p.Stop()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+p.databaseURL, "TEST_REDIS_URL="+p.redisURL, "TEST_KAFKA_BROKERS="+p.kafkaBrokers)
+	cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+p.DatabaseURL, "TEST_REDIS_URL="+p.RedisURL, "TEST_KAFKA_BROKERS="+p.KafkaBrokers)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := proc.StartChild(cmd); err != nil {
@@ -90,7 +91,7 @@ func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
     curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
 
   Ctrl-C stops everything; the data stays.
-`, s.apiURLs[0], s.apiKey, s.parts.databaseURL, s.parts.redisURL, s.parts.kafkaBrokers, s.topic, filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
+`, s.apiURLs[0], s.apiKey, s.parts.DatabaseURL, s.parts.RedisURL, s.parts.KafkaBrokers, s.topic, filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
 	<-ctx.Done()
 	fmt.Fprintln(out, "\n  stopping")
 	return nil

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // secureSystem is a whole stack of its own that speaks TLS only and asks for passwords everywhere.
@@ -28,15 +29,15 @@ func secureSystem(t *testing.T, c config) *system {
 		t.Fatal(err)
 	}
 	t.Cleanup(own.Close)
-	secure, err := newSecured(filepath.Join(own.Dir, "certificates"))
+	secure, err := servers.NewSecured(filepath.Join(own.Dir, "certificates"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &parts{kafka: "apache", secure: secure}
-	if err := p.start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
+	p := &servers.Backing{Kafka: "apache", Secure: secure}
+	if err := p.Start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	s := newSystemOn(t, p, nil)
 	if err := s.migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 			t.Errorf("%s has logged nothing: this test sees nothing", service.Name)
 		}
 		// "local" is the services' password for Postgres.
-		for _, secret := range []string{s.parts.secure.password, ":local@", "password=local", s.apiKey, "postgres:postgres"} {
+		for _, secret := range []string{s.parts.Secure.Password, ":local@", "password=local", s.apiKey, "postgres:postgres"} {
 			if bytes.Contains(text, []byte(secret)) {
 				t.Errorf("%s logs the secret %q", service.Name, secret)
 			}
@@ -100,17 +101,17 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 // what it says of that tells no password.
 func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	secure, err := newSecured(t.TempDir())
+	secure, err := servers.NewSecured(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const secret = "recognisable-secret"
 	wallet := s.openWallets(1)[0]
 	s.deposit(s.apiURLs[0], wallet) // something to publish
-	database, redisURL := hostOf(s.parts.databaseURL), hostOf(s.parts.redisURL)
+	database, redisURL := servers.HostOf(s.parts.DatabaseURL), servers.HostOf(s.parts.RedisURL)
 	for i, test := range []struct{ service, setting string }{
 		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=disable"},
-		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=verify-full&sslrootcert=" + secure.ca},
+		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=verify-full&sslrootcert=" + secure.CA},
 		{"relay", "DATABASE_URL=postgres://relay:" + secret + "@" + database + "/none?sslmode=disable"},
 		{"worker", "DATABASE_URL=postgres://worker:" + secret + "@" + database + "/none?sslmode=disable"},
 		{"api", "REDIS_URL=rediss://default:" + secret + "@" + redisURL + "/0"},
@@ -124,7 +125,7 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		}
 		p.Log, p.Changed = filepath.Join(t.TempDir(), "log"), func(string) {}
 		if strings.HasPrefix(test.setting, "RDKAFKA") {
-			p.Env = append(p.Env, secure.env()...)
+			p.Env = append(p.Env, secure.Env()...)
 		}
 		p.Env = append(p.Env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.topic, "RELAY_NAME=wrong", test.setting)
 		if err := p.Begin(); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // stack is the whole system: the parts and the services.
@@ -28,7 +29,7 @@ type stack struct {
 	bin   string
 	topic string
 	out   io.Writer
-	parts *parts
+	parts *servers.Backing
 	// login is each service's own connection string.
 	login map[string]string
 	// env is set for every service, serviceEnv for all replicas of one.
@@ -62,15 +63,15 @@ func newStack(s *proc.State, c config, bin string, out io.Writer) *stack {
 }
 
 // newStackOn uses servers that others may use too.
-func newStackOn(s *proc.State, p *parts, c config, bin string, out io.Writer) *stack {
+func newStackOn(s *proc.State, p *servers.Backing, c config, bin string, out io.Writer) *stack {
 	return &stack{
 		state: s, bin: bin, topic: c.topic, out: out, parts: p, env: c.env,
 		urls: map[string]string{}, programs: map[string]string{},
 	}
 }
 
-func partsOf(c config) *parts {
-	return &parts{databaseURL: c.databaseURL, redisURL: c.redisURL, kafkaBrokers: c.kafkaBrokers, kafka: c.kafka, brokers: c.brokers}
+func partsOf(c config) *servers.Backing {
+	return &servers.Backing{DatabaseURL: c.databaseURL, RedisURL: c.redisURL, KafkaBrokers: c.kafkaBrokers, Kafka: c.kafka, Brokers: c.brokers}
 }
 
 // start brings everything up; what has started when it fails is stopped again.
@@ -83,7 +84,7 @@ func (s *stack) start(ctx context.Context, c config) (err error) {
 			}
 		}
 	}()
-	if err := s.parts.start(ctx, s.state, s.out, s.changed); err != nil {
+	if err := s.parts.Start(ctx, s.state, s.out, s.changed); err != nil {
 		return err
 	}
 	if err := call(ctx, s.hooks.serversReady); err != nil {
@@ -136,10 +137,10 @@ func (s *stack) migrate(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	if err := testdb.Migrate(s.parts.databaseURL, log); err != nil {
+	if err := testdb.Migrate(s.parts.DatabaseURL, log); err != nil {
 		return err
 	}
-	conn, err := pgx.Connect(ctx, s.parts.databaseURL)
+	conn, err := pgx.Connect(ctx, s.parts.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (s *stack) migrate(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("make the login of %s: %w", service, err)
 		}
-		u, err := url.Parse(s.parts.databaseURL)
+		u, err := url.Parse(s.parts.DatabaseURL)
 		if err != nil {
 			return err
 		}
@@ -165,7 +166,7 @@ func (s *stack) migrate(ctx context.Context) error {
 
 func (s *stack) createTopic(ctx context.Context) error {
 	create := []string{"topic", "create", s.topic, "--partitions", fmt.Sprint(topicPartitions)}
-	if s.parts.brokers == clusterBrokers {
+	if s.parts.Brokers == servers.ClusterBrokers {
 		create = append(create, "--replication-factor", "3", "--min-insync-replicas", "2")
 	}
 	return s.ctl(ctx, io.Discard, create...)
@@ -244,9 +245,9 @@ func (s *stack) service(service string, i int, httpAddr string) (*proc.Process, 
 	}
 	p.Ready = func(ctx context.Context) error { return ping(ctx, p.AdminURL+"/readyz") }
 	p.Env = append([]string{
-		"DATABASE_URL=" + s.login[service], "REDIS_URL=" + s.parts.redisURL, "KAFKA_BROKERS=" + s.parts.kafkaBrokers,
+		"DATABASE_URL=" + s.login[service], "REDIS_URL=" + s.parts.RedisURL, "KAFKA_BROKERS=" + s.parts.KafkaBrokers,
 		"TOPIC=" + s.topic, "ADMIN_ADDR=" + proc.Address(admin),
-	}, slices.Concat(s.parts.secure.env(), s.env)...)
+	}, slices.Concat(s.parts.Secure.Env(), s.env)...)
 	switch service {
 	case "api":
 		if i > 0 || httpAddr == "" {
@@ -305,7 +306,7 @@ func reachable(listen string) string {
 // ctl runs the operator's command on this stack.
 func (s *stack) ctl(ctx context.Context, out io.Writer, args ...string) error {
 	cmd := proc.CommandIn(ctx, filepath.Join(s.bin, "ctl"), args...)
-	cmd.Env = append(slices.Concat(os.Environ(), s.parts.secure.env()), "DATABASE_URL="+s.parts.databaseURL, "REDIS_URL="+s.parts.redisURL, "KAFKA_BROKERS="+s.parts.kafkaBrokers)
+	cmd.Env = append(slices.Concat(os.Environ(), s.parts.Secure.Env()), "DATABASE_URL="+s.parts.DatabaseURL, "REDIS_URL="+s.parts.RedisURL, "KAFKA_BROKERS="+s.parts.KafkaBrokers)
 	return proc.RunCaptured(cmd, out)
 }
 
@@ -316,7 +317,7 @@ func (s *stack) verify(ctx context.Context, out io.Writer) error {
 
 // kafkaOptions are those of a client of local's own.
 func (s *stack) kafkaOptions(more ...kgo.Opt) []kgo.Opt {
-	return s.parts.secure.kafkaOptions(s.parts.kafkaBrokers, more...)
+	return s.parts.Secure.KafkaOptions(s.parts.KafkaBrokers, more...)
 }
 
 // stop stops the services before what they work with, so that they drain.
@@ -325,12 +326,12 @@ func (s *stack) stop() {
 	s.running = false
 	s.mu.Unlock()
 	proc.StopAll(s.services)
-	s.parts.stop()
+	s.parts.Stop()
 }
 
 // process finds a service or part by its name.
 func (s *stack) process(name string) *proc.Process {
-	for _, p := range slices.Concat(s.services, s.parts.processes) {
+	for _, p := range slices.Concat(s.services, s.parts.Processes) {
 		if p.Name == name {
 			return p
 		}
@@ -340,7 +341,7 @@ func (s *stack) process(name string) *proc.Process {
 
 // replicas are the processes of a service, or a server.
 func (s *stack) replicas(name string) (replicas []*proc.Process) {
-	for _, p := range slices.Concat(s.services, s.parts.processes) {
+	for _, p := range slices.Concat(s.services, s.parts.Processes) {
 		if p.Name == name || strings.HasPrefix(p.Name, name+"-") {
 			replicas = append(replicas, p)
 		}
@@ -350,7 +351,7 @@ func (s *stack) replicas(name string) (replicas []*proc.Process) {
 
 // broker is the process of a node.
 func (s *stack) broker(node int32) (*proc.Process, error) {
-	if p := s.process(brokerName(int(node) - 1)); p != nil {
+	if p := s.process(servers.BrokerName(int(node) - 1)); p != nil {
 		return p, nil
 	}
 	return nil, fmt.Errorf("there is no broker %d", node)
@@ -364,7 +365,7 @@ func (s *stack) postmaster() int {
 // pids are those of all processes but Postgres, by name.
 func (s *stack) pids() map[string]int {
 	pids := map[string]int{}
-	for _, p := range slices.Concat(s.services, s.parts.processes) {
+	for _, p := range slices.Concat(s.services, s.parts.Processes) {
 		if p.Name != "postgres" {
 			pids[p.Name] = p.CurrentPID()
 		}
@@ -406,10 +407,10 @@ type processDescription struct {
 // describe writes stack.json, which appears whole or not at all.
 func (s *stack) describe() error {
 	d := description{
-		APIURL: s.apiURLs[0], APIKey: s.apiKey, DatabaseURL: s.parts.databaseURL, RedisURL: s.parts.redisURL,
-		KafkaBrokers: s.parts.kafkaBrokers, Topic: s.topic,
+		APIURL: s.apiURLs[0], APIKey: s.apiKey, DatabaseURL: s.parts.DatabaseURL, RedisURL: s.parts.RedisURL,
+		KafkaBrokers: s.parts.KafkaBrokers, Topic: s.topic,
 	}
-	for _, p := range slices.Concat(s.services, s.parts.processes) {
+	for _, p := range slices.Concat(s.services, s.parts.Processes) {
 		pid := p.CurrentPID()
 		if p.Name == "postgres" { // what was started is its launcher
 			pid = s.postmaster()

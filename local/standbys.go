@@ -15,23 +15,24 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 // servers are the primary and then its standbys.
-func (s *stack) servers() (servers []server) {
+func (s *stack) servers() (all []servers.Server) {
 	if s.parts == nil {
 		return nil
 	}
-	for _, p := range s.parts.processes {
+	for _, p := range s.parts.Processes {
 		if p.Name == "postgres" || strings.HasPrefix(p.Name, "postgres-") {
-			servers = append(servers, server{p})
+			all = append(all, servers.Server{Process: p})
 		}
 	}
-	slices.SortFunc(servers, func(a, b server) int { return strings.Compare(a.Name, b.Name) })
-	if i := slices.IndexFunc(servers, func(p server) bool { return p.Name == s.promoted }); i > 0 {
-		servers[0], servers[i] = servers[i], servers[0]
+	slices.SortFunc(all, func(a, b servers.Server) int { return strings.Compare(a.Name, b.Name) })
+	if i := slices.IndexFunc(all, func(p servers.Server) bool { return p.Name == s.promoted }); i > 0 {
+		all[0], all[i] = all[i], all[0]
 	}
-	return servers
+	return all
 }
 
 // startStandbys makes synchronous standbys of the primary: with two, commits wait for either. From here on
@@ -51,25 +52,25 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 		if err != nil {
 			return err
 		}
-		p := server{&proc.Process{
+		p := servers.Server{Process: &proc.Process{
 			Name: name, About: "a standby of postgres", Env: primary.Env, Log: s.state.Log(name), EndsWithParent: true,
 			Argv:    []string{proc.Self(), "postgres", primary.Argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
 			Changed: func(what string) { s.changed(name, what) },
 		}}
-		p.Ready = func(ctx context.Context) error { return pingPostgres(ctx, p.url()) }
-		if err := p.follow(ctx, primary); err != nil {
+		p.Ready = func(ctx context.Context) error { return servers.PingPostgres(ctx, p.URL()) }
+		if err := p.Follow(ctx, primary); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		s.parts.processes = append(s.parts.processes, p.Process)
+		s.parts.Processes = append(s.parts.Processes, p.Process)
 		fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  a standby of postgres\n", name, time.Since(started).Seconds())
 	}
 	servers := s.servers()
-	if err := servers[0].waitFor(ctx, servers[1:]); err != nil {
+	if err := servers[0].WaitFor(ctx, servers[1:]); err != nil {
 		return err
 	}
 	hosts := make([]string, len(servers))
 	for i, p := range servers {
-		hosts[i] = p.host()
+		hosts[i] = p.Host()
 	}
 	all := func(text string) (string, error) {
 		u, err := url.Parse(text)
@@ -80,7 +81,7 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 		return u.String() + "&target_session_attrs=read-write", nil
 	}
 	var err, loginErr error
-	s.parts.databaseURL, err = all(s.parts.databaseURL)
+	s.parts.DatabaseURL, err = all(s.parts.DatabaseURL)
 	for service, login := range s.login {
 		if s.login[service], loginErr = all(login); loginErr != nil {
 			err = loginErr
@@ -94,7 +95,7 @@ func (s *stack) forgetStandbys(ctx context.Context) error {
 	if len(s.servers()) == 0 {
 		return nil
 	}
-	conn, err := pgx.Connect(ctx, s.servers()[0].url())
+	conn, err := pgx.Connect(ctx, s.servers()[0].URL())
 	if err != nil {
 		return err
 	}
@@ -111,11 +112,11 @@ func (s *stack) forgetStandbys(ctx context.Context) error {
 }
 
 // farthest is the standby that has most of the log, once all have replayed what they have.
-func (s *stack) farthest(ctx context.Context) (first server, err error) {
+func (s *stack) farthest(ctx context.Context) (first servers.Server, err error) {
 	const settled = time.Second
 	var most int64
 	for _, p := range s.servers()[1:] {
-		conn, err := pgx.Connect(ctx, p.url())
+		conn, err := pgx.Connect(ctx, p.URL())
 		if err != nil {
 			return first, err
 		}
@@ -141,18 +142,18 @@ func (s *stack) farthest(ctx context.Context) (first server, err error) {
 func (s *stack) failOver(ctx context.Context) error {
 	primary := s.servers()[0]
 	if primary.CurrentPID() != 0 {
-		if err := primary.halt(); err != nil {
+		if err := primary.Halt(); err != nil {
 			return fmt.Errorf("destroy the primary: %w", err)
 		}
 	}
-	if err := os.RemoveAll(primary.data()); err != nil {
+	if err := os.RemoveAll(primary.Data()); err != nil {
 		return err
 	}
 	standby, err := s.farthest(ctx)
 	if err != nil {
 		return err
 	}
-	conn, err := pgx.Connect(ctx, standby.url())
+	conn, err := pgx.Connect(ctx, standby.URL())
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func terminateWaits(ctx context.Context, s *stack) error {
 }
 
 func (s *stack) onPrimary(ctx context.Context, statement string) error {
-	conn, err := pgx.Connect(ctx, s.servers()[0].url())
+	conn, err := pgx.Connect(ctx, s.servers()[0].URL())
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func (s *stack) onPrimary(ctx context.Context, statement string) error {
 // waited for a standby is visible afterwards.
 func crashPrimary(ctx context.Context, s *stack) error {
 	primary := s.servers()[0]
-	conn, err := pgx.Connect(ctx, primary.url())
+	conn, err := pgx.Connect(ctx, primary.URL())
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func crashPrimary(ctx context.Context, s *stack) error {
 	if err := syscall.Kill(int(conn.PgConn().PID()), syscall.SIGKILL); err != nil {
 		return err
 	}
-	if !proc.Await(ctx, proc.ReadyWithin, func() bool { return pingPostgres(ctx, primary.url()) == nil }) {
+	if !proc.Await(ctx, proc.ReadyWithin, func() bool { return servers.PingPostgres(ctx, primary.URL()) == nil }) {
 		return errors.New("the primary does not start again")
 	}
 	return nil

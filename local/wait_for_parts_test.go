@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
 func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
@@ -52,11 +53,11 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.Close)
-	own := &parts{redisURL: required(t, "TEST_REDIS_URL"), kafka: "apache"}
-	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
+	own := &servers.Backing{RedisURL: required(t, "TEST_REDIS_URL"), Kafka: "apache"}
+	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { proc.StopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
 	if err := s.migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -71,7 +72,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	proc.StopAll(own.processes)
+	proc.StopAll(own.Processes)
 	for _, p := range s.services {
 		if err := p.Begin(); err != nil {
 			t.Fatal(err)
@@ -85,7 +86,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	s.untilApplied(20 * time.Second)
 
 	_ = s.conn.Close(t.Context())
-	proc.StopAll(own.processes)
+	proc.StopAll(own.Processes)
 	time.Sleep(5 * time.Second)
 	s.returnParts(own)
 	s.connect()
@@ -107,11 +108,11 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 }
 
 // returnParts starts stopped parts again, and waits until the services work with them.
-func (s *system) returnParts(own *parts) {
+func (s *system) returnParts(own *servers.Backing) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
 	defer cancel()
-	for _, p := range own.processes {
+	for _, p := range own.Processes {
 		if err := p.Start(ctx); err != nil {
 			s.t.Fatal(err)
 		}

@@ -94,7 +94,7 @@ func (s *system) cpu() (total time.Duration) {
 	for _, service := range s.services {
 		pids = append(pids, service.CurrentPID())
 	}
-	options, err := redis.ParseURL(s.parts.redisURL)
+	options, err := redis.ParseURL(s.parts.RedisURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ type seenCommit struct {
 // watchCommits looks at a wallet every millisecond until the function that it returns is called.
 func (s *system) watchCommits(wallet uuid.UUID) (stop func() []seenCommit) {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// partitionLeader is the node that leads a partition.
-func partitionLeader(ctx context.Context, client *kgo.Client, topic string, partition int32) (int32, error) {
+// PartitionLeader is the node that leads a partition.
+func PartitionLeader(ctx context.Context, client *kgo.Client, topic string, partition int32) (int32, error) {
 	partitions, err := describePartitions(ctx, client, topic)
 	if err != nil {
 		return 0, err
@@ -26,8 +26,8 @@ func partitionLeader(ctx context.Context, client *kgo.Client, topic string, part
 	return 0, fmt.Errorf("partition %d of %s has no leader", partition, topic)
 }
 
-// awaitInSync waits until every partition of the topics is on all brokers of a cluster.
-func awaitInSync(ctx context.Context, client *kgo.Client, within time.Duration, topics ...string) (err error) {
+// AwaitInSync waits until every partition of the topics is on all brokers of a cluster.
+func AwaitInSync(ctx context.Context, client *kgo.Client, within time.Duration, topics ...string) (err error) {
 	inSync := func() bool {
 		for _, topic := range topics {
 			var partitions []kmsg.MetadataResponseTopicPartition
@@ -35,7 +35,7 @@ func awaitInSync(ctx context.Context, client *kgo.Client, within time.Duration, 
 				return false
 			}
 			for _, p := range partitions {
-				if len(p.ISR) < clusterBrokers {
+				if len(p.ISR) < ClusterBrokers {
 					err = fmt.Errorf("partition %d of %s is on brokers %d alone", p.Partition, topic, p.ISR)
 					return false
 				}

@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"crypto/ecdsa"
@@ -30,19 +30,19 @@ import (
 // settings that anyone can give them. A nil one adds nothing.
 type secured struct {
 	dir      string
-	ca       string // file
+	CA       string // file
 	tls      *tls.Config
-	password string // of Redis and Kafka
+	Password string // of Redis and Kafka
 }
 
 const secureUser = "wallet"
 
-// newSecured makes the authority and one certificate, for all servers of this machine.
-func newSecured(dir string) (*secured, error) {
+// NewSecured makes the authority and one certificate, for all servers of this machine.
+func NewSecured(dir string) (*secured, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &secured{dir: dir, ca: filepath.Join(dir, "ca.pem"), password: "secret-" + rand.Text()}
+	s := &secured{dir: dir, CA: filepath.Join(dir, "ca.pem"), Password: "secret-" + rand.Text()}
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "legendary-wallet local"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
@@ -95,7 +95,7 @@ func (s *secured) databaseURL(plain string) string {
 	if s == nil {
 		return plain
 	}
-	return strings.Replace(plain, "sslmode=disable", "sslmode=verify-full&sslrootcert="+url.QueryEscape(s.ca), 1)
+	return strings.Replace(plain, "sslmode=disable", "sslmode=verify-full&sslrootcert="+url.QueryEscape(s.CA), 1)
 }
 
 // postgresArguments tell the server where its certificate is. It has a key of its own file, which only
@@ -112,7 +112,7 @@ func (s *secured) redisURL(port int) string {
 	if s == nil {
 		return "redis://" + proc.Address(port) + "/0"
 	}
-	return fmt.Sprintf("rediss://default:%s@%s/0", s.password, proc.Address(port))
+	return fmt.Sprintf("rediss://default:%s@%s/0", s.Password, proc.Address(port))
 }
 
 // redisArguments make Redis listen on a port.
@@ -121,8 +121,8 @@ func (s *secured) redisArguments(port int) []string {
 		return []string{"--port", fmt.Sprint(port)}
 	}
 	return []string{
-		"--port", "0", "--tls-port", fmt.Sprint(port), "--tls-auth-clients", "no", "--requirepass", s.password,
-		"--tls-cert-file", s.file("server.crt"), "--tls-key-file", s.file("server.key"), "--tls-ca-cert-file", s.ca,
+		"--port", "0", "--tls-port", fmt.Sprint(port), "--tls-auth-clients", "no", "--requirepass", s.Password,
+		"--tls-cert-file", s.file("server.crt"), "--tls-key-file", s.file("server.key"), "--tls-ca-cert-file", s.CA,
 	}
 }
 
@@ -157,7 +157,7 @@ ssl.keystore.location=%[1]s
 ssl.truststore.type=PEM
 ssl.truststore.location=%[2]s
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username="%[3]s" password="%[4]s";
-`, s.file("server.pem"), s.ca, secureUser, s.password)
+`, s.file("server.pem"), s.CA, secureUser, s.Password)
 }
 
 // formatArguments give the broker its user.
@@ -165,27 +165,27 @@ func (s *secured) formatArguments() []string {
 	if s == nil {
 		return nil
 	}
-	return []string{"--add-scram", fmt.Sprintf("SCRAM-SHA-256=[name=%s,password=%s]", secureUser, s.password)}
+	return []string{"--add-scram", fmt.Sprintf("SCRAM-SHA-256=[name=%s,password=%s]", secureUser, s.Password)}
 }
 
-// kafkaOptions are those of a client of local's own.
-func (s *secured) kafkaOptions(brokers string, more ...kgo.Opt) []kgo.Opt {
+// KafkaOptions are those of a client of local's own.
+func (s *secured) KafkaOptions(brokers string, more ...kgo.Opt) []kgo.Opt {
 	options := append([]kgo.Opt{kgo.SeedBrokers(strings.Split(brokers, ",")...)}, more...)
 	if s != nil {
-		login := scram.Auth{User: secureUser, Pass: s.password}
+		login := scram.Auth{User: secureUser, Pass: s.Password}
 		options = append(options, kgo.DialTLSConfig(s.tls), kgo.SASL(login.AsSha256Mechanism()))
 	}
 	return options
 }
 
-// env are the services' settings.
-func (s *secured) env() []string {
+// Env are the services' settings.
+func (s *secured) Env() []string {
 	if s == nil {
 		return nil
 	}
 	return []string{
-		"SSL_CERT_FILE=" + s.ca,
-		"RDKAFKA_SECURITY_PROTOCOL=sasl_ssl", "RDKAFKA_SSL_CA_LOCATION=" + s.ca,
-		"RDKAFKA_SASL_MECHANISM=SCRAM-SHA-256", "RDKAFKA_SASL_USERNAME=" + secureUser, "RDKAFKA_SASL_PASSWORD=" + s.password,
+		"SSL_CERT_FILE=" + s.CA,
+		"RDKAFKA_SECURITY_PROTOCOL=sasl_ssl", "RDKAFKA_SSL_CA_LOCATION=" + s.CA,
+		"RDKAFKA_SASL_MECHANISM=SCRAM-SHA-256", "RDKAFKA_SASL_USERNAME=" + secureUser, "RDKAFKA_SASL_PASSWORD=" + s.Password,
 	}
 }

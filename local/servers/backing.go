@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -12,27 +12,27 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// parts are the three servers that the services work with. One whose address was given is used as it
+// Backing are the three servers that the services work with. One whose address was given is used as it
 // is; the others are children.
-type parts struct {
-	databaseURL  string
-	redisURL     string
-	kafkaBrokers string
-	// kafka is apache or kfake, for brokers that are started; of the latter there is always one.
-	kafka   string
-	brokers int
-	// kafkaListeners are further doors to Apache Kafka, by broker.
-	kafkaListeners [][]listener
-	// postgresEnv is for Postgres alone.
-	postgresEnv []string
-	// secure makes them speak TLS and ask for passwords; nil: they do not.
-	secure *secured
+type Backing struct {
+	DatabaseURL  string
+	RedisURL     string
+	KafkaBrokers string
+	// Kafka is apache or kfake, for brokers that are started; of the latter there is always one.
+	Kafka   string
+	Brokers int
+	// KafkaListeners are further doors to Apache Kafka, by broker.
+	KafkaListeners [][]Listener
+	// PostgresEnv is for Postgres alone.
+	PostgresEnv []string
+	// Secure makes them speak TLS and ask for passwords; nil: they do not.
+	Secure *secured
 
-	processes []*proc.Process
+	Processes []*proc.Process
 }
 
-// start starts the parts that have no address yet, all at once, and waits until they are ready.
-func (p *parts) start(ctx context.Context, s *proc.State, out io.Writer, changed func(name, what string)) error {
+// Start starts the parts that have no address yet, all at once, and waits until they are ready.
+func (p *Backing) Start(ctx context.Context, s *proc.State, out io.Writer, changed func(name, what string)) error {
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	makers, err := p.makers(starting, s)
@@ -50,7 +50,7 @@ func (p *parts) start(ctx context.Context, s *proc.State, out io.Writer, changed
 		case result := <-results:
 			waiting--
 			if result.err == nil {
-				p.processes = append(p.processes, result.process)
+				p.Processes = append(p.Processes, result.process)
 			} else if err == nil {
 				// The others only report that they were cancelled.
 				err = result.err
@@ -61,14 +61,14 @@ func (p *parts) start(ctx context.Context, s *proc.State, out io.Writer, changed
 		}
 	}
 	if err != nil {
-		p.stop()
+		p.Stop()
 		if ctx.Err() != nil {
 			return proc.ErrInterrupted
 		}
 		return err
 	}
 	// In whatever order they came: a seed of the fault campaign chooses the same ones again.
-	slices.SortFunc(p.processes, func(a, b *proc.Process) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(p.Processes, func(a, b *proc.Process) int { return strings.Compare(a.Name, b.Name) })
 	return nil
 }
 
@@ -76,27 +76,27 @@ func (p *parts) start(ctx context.Context, s *proc.State, out io.Writer, changed
 type maker func() (*proc.Process, error)
 
 // makers are those of the parts that have no address yet. They note where these will be.
-func (p *parts) makers(ctx context.Context, s *proc.State) (makers []maker, err error) {
-	if p.databaseURL == "" {
+func (p *Backing) makers(ctx context.Context, s *proc.State) (makers []maker, err error) {
+	if p.DatabaseURL == "" {
 		makers = append(makers, func() (process *proc.Process, err error) {
-			process, p.databaseURL, err = postgresPart(s, p.postgresEnv, p.secure)
+			process, p.DatabaseURL, err = Postgres(s, p.PostgresEnv, p.Secure)
 			return process, err
 		})
 	}
-	if p.redisURL == "" {
+	if p.RedisURL == "" {
 		makers = append(makers, func() (process *proc.Process, err error) {
-			process, p.redisURL, err = redisPart(s, p.secure)
+			process, p.RedisURL, err = Redis(s, p.Secure)
 			return process, err
 		})
 	}
-	if p.kafkaBrokers == "" {
-		nodes, err := kafkaNodes(max(1, p.brokers), p.kafkaListeners)
+	if p.KafkaBrokers == "" {
+		nodes, err := kafkaNodes(max(1, p.Brokers), p.KafkaListeners)
 		if err != nil {
 			return nil, err
 		}
-		p.kafkaBrokers = nodes.addresses()
+		p.KafkaBrokers = nodes.addresses()
 		for i := range nodes {
-			makers = append(makers, func() (*proc.Process, error) { return kafkaPart(ctx, s, p.kafka, nodes, i, p.secure) })
+			makers = append(makers, func() (*proc.Process, error) { return kafkaPart(ctx, s, p.Kafka, nodes, i, p.Secure) })
 		}
 	}
 	return makers, nil
@@ -122,13 +122,13 @@ func startOne(ctx context.Context, make maker, out io.Writer, changed func(name,
 	return started{process, nil}
 }
 
-func (p *parts) stop() {
-	proc.StopAll(p.processes)
-	p.processes = nil
+func (p *Backing) Stop() {
+	proc.StopAll(p.Processes)
+	p.Processes = nil
 }
 
-// hostOf is the host and port of a URL, or empty.
-func hostOf(address string) string {
+// HostOf is the host and port of a URL, or empty.
+func HostOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return ""

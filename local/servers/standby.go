@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -16,22 +16,22 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// server is one of the Postgres servers. The process is only its launcher.
-type server struct{ *proc.Process }
+// Server is one of the Postgres servers. The process is only its launcher.
+type Server struct{ *proc.Process }
 
-func (p server) data() string { return filepath.Join(p.Argv[2], "data") }
-func (p server) host() string { return net127 + p.Argv[3] }
+func (p Server) Data() string { return filepath.Join(p.Argv[2], "data") }
+func (p Server) Host() string { return net127 + p.Argv[3] }
 
 const net127 = "127.0.0.1:"
 
-// url names the server alone, for its superuser.
-func (p server) url() string {
-	return "postgres://postgres:postgres@" + p.host() + "/postgres?sslmode=disable"
+// URL names the server alone, for its superuser.
+func (p Server) URL() string {
+	return "postgres://postgres:postgres@" + p.Host() + "/postgres?sslmode=disable"
 }
 
-// follow starts a server as a standby of another one, on a copy of its data. It is made as pg_basebackup
+// Follow starts a server as a standby of another one, on a copy of its data. It is made as pg_basebackup
 // does, which the embedded Postgres comes without.
-func (p server) follow(ctx context.Context, primary server) error {
+func (p Server) Follow(ctx context.Context, primary Server) error {
 	if err := os.RemoveAll(p.Argv[2]); err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (p server) follow(ctx context.Context, primary server) error {
 		return err
 	}
 	slot := strings.ReplaceAll(p.Name, "-", "_")
-	conn, err := pgx.Connect(ctx, primary.url())
+	conn, err := pgx.Connect(ctx, primary.URL())
 	if err != nil {
 		return err
 	}
@@ -55,12 +55,12 @@ func (p server) follow(ctx context.Context, primary server) error {
 		}
 	}
 	// Files that change or vanish while they are copied are what the log mends.
-	_ = proc.Run(ctx, p.Argv[2], "cp", "-a", primary.data(), p.data())
+	_ = proc.Run(ctx, p.Argv[2], "cp", "-a", primary.Data(), p.Data())
 	var label string
 	if err := conn.QueryRow(ctx, "SELECT labelfile FROM pg_backup_stop(false)").Scan(&label); err != nil {
 		return err
 	}
-	if err := proc.Run(ctx, p.data(), "sh", "-c", "rm -rf postmaster.pid postmaster.opts pg_wal/* pg_replslot/* recovery.signal"); err != nil {
+	if err := proc.Run(ctx, p.Data(), "sh", "-c", "rm -rf postmaster.pid postmaster.opts pg_wal/* pg_replslot/* recovery.signal"); err != nil {
 		return err
 	}
 	settings := fmt.Sprintf("\nprimary_conninfo = 'host=127.0.0.1 port=%s user=postgres password=postgres application_name=%s'\nprimary_slot_name = '%s'\nsynchronous_standby_names = ''\n",
@@ -78,8 +78,8 @@ func (p server) follow(ctx context.Context, primary server) error {
 }
 
 // write writes a file of the data as its owner would.
-func (p server) write(name, text string, flag int) error {
-	path := filepath.Join(p.data(), name)
+func (p Server) write(name, text string, flag int) error {
+	path := filepath.Join(p.Data(), name)
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (p server) write(name, text string, flag int) error {
 	if _, err := file.WriteString(text); err != nil {
 		return err
 	}
-	owner, err := os.Stat(filepath.Join(p.data(), "PG_VERSION"))
+	owner, err := os.Stat(filepath.Join(p.Data(), "PG_VERSION"))
 	if err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func (p server) write(name, text string, flag int) error {
 	return os.Chown(path, int(stat.Uid), int(stat.Gid))
 }
 
-// waitFor makes commits wait for one of the standbys, from when they all follow.
-func (p server) waitFor(ctx context.Context, standbys []server) error {
+// WaitFor makes commits wait for one of the standbys, from when they all follow.
+func (p Server) WaitFor(ctx context.Context, standbys []Server) error {
 	names := make([]string, len(standbys))
 	for i, s := range standbys {
 		names[i] = `"` + s.Name + `"`
@@ -106,7 +106,7 @@ func (p server) waitFor(ctx context.Context, standbys []server) error {
 	if len(names) > 1 {
 		setting = "ANY 1 (" + setting + ")"
 	}
-	conn, err := pgx.Connect(ctx, p.url())
+	conn, err := pgx.Connect(ctx, p.URL())
 	if err != nil {
 		return err
 	}
@@ -127,9 +127,9 @@ func (p server) waitFor(ctx context.Context, standbys []server) error {
 	return nil
 }
 
-// signalAll reaches the postmaster and all that it has started: a stopped postmaster alone stops nothing.
-func (p server) signalAll(signal syscall.Signal) error {
-	pid, err := p.postmaster()
+// SignalAll reaches the postmaster and all that it has started: a stopped postmaster alone stops nothing.
+func (p Server) SignalAll(signal syscall.Signal) error {
+	pid, err := p.Postmaster()
 	if err != nil {
 		return err
 	}
@@ -141,8 +141,8 @@ func (p server) signalAll(signal syscall.Signal) error {
 	return nil
 }
 
-func (p server) postmaster() (int, error) {
-	text, err := os.ReadFile(filepath.Join(p.data(), "postmaster.pid"))
+func (p Server) Postmaster() (int, error) {
+	text, err := os.ReadFile(filepath.Join(p.Data(), "postmaster.pid"))
 	if err != nil {
 		return 0, err
 	}
@@ -150,10 +150,10 @@ func (p server) postmaster() (int, error) {
 	return strconv.Atoi(first)
 }
 
-// kill ends the server at once and its launcher, which does not notice; the supervision starts both on
+// Kill ends the server at once and its launcher, which does not notice; the supervision starts both on
 // the same data.
-func (p server) kill() error {
-	pid, err := p.postmaster()
+func (p Server) Kill() error {
+	pid, err := p.Postmaster()
 	if err == nil {
 		err = syscall.Kill(pid, syscall.SIGKILL)
 	}
@@ -161,10 +161,10 @@ func (p server) kill() error {
 	return err
 }
 
-// halt kills the server, which is not started again.
-func (p server) halt() error {
+// Halt kills the server, which is not started again.
+func (p Server) Halt() error {
 	ended := p.Release()
-	err := p.kill()
+	err := p.Kill()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		err = nil
 	}

@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -23,9 +23,9 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// clusterBrokers is how many brokers a cluster has here: with fewer none could be missed, and more would
+// ClusterBrokers is how many brokers a cluster has here: with fewer none could be missed, and more would
 // show nothing else. Each partition is on all of them, and acknowledged by two.
-const clusterBrokers = 3
+const ClusterBrokers = 3
 
 //go:embed kafka/pom.xml
 var kafkaPOM []byte
@@ -50,20 +50,20 @@ min.insync.replicas=%[11]d
 group.initial.rebalance.delay.ms=0
 `
 
-// listener is a further door to the broker. Those who come through it are told to come to advertised,
+// Listener is a further door to the broker. Those who come through it are told to come to advertised,
 // where a proxy may stand.
-type listener struct{ name, address, advertised string }
+type Listener struct{ Name, Address, Advertised string }
 
 // kafkaNode is where a node listens: as broker, and as controller.
 type kafkaNode struct {
 	broker, controller string
-	listeners          []listener
+	listeners          []Listener
 }
 
 // cluster is Kafka's nodes. One alone is a cluster too.
 type cluster []kafkaNode
 
-func kafkaNodes(count int, listeners [][]listener) (nodes cluster, err error) {
+func kafkaNodes(count int, listeners [][]Listener) (nodes cluster, err error) {
 	for i := range count {
 		broker, brokerErr := proc.FreePort()
 		controller, controllerErr := proc.FreePort()
@@ -100,8 +100,8 @@ func (c cluster) quorum() string {
 	return "controller.quorum.voters=" + strings.Join(voters, ",")
 }
 
-// brokerName is what the process of the i-th node is called.
-func brokerName(i int) string {
+// BrokerName is what the process of the i-th node is called.
+func BrokerName(i int) string {
 	if i == 0 {
 		return "kafka"
 	}
@@ -111,11 +111,11 @@ func brokerName(i int) string {
 // kafkaPart is one node of Apache Kafka, or kfake in a process of its own. Both keep their data in the
 // state folder.
 func kafkaPart(ctx context.Context, s *proc.State, kind string, nodes cluster, i int, secure *secured) (p *proc.Process, err error) {
-	broker, name := nodes[i].broker, brokerName(i)
+	broker, name := nodes[i].broker, BrokerName(i)
 	p = &proc.Process{
 		Name:  name,
 		Log:   s.Log(name),
-		Ready: func(ctx context.Context) error { return pingKafka(ctx, secure.kafkaOptions(broker)) },
+		Ready: func(ctx context.Context) error { return pingKafka(ctx, secure.KafkaOptions(broker)) },
 	}
 	dir := filepath.Join(s.Dir, kind)
 	if len(nodes) > 1 {
@@ -156,9 +156,9 @@ func apacheKafka(ctx context.Context, dir string, nodes cluster, i int, secure *
 	properties, data := filepath.Join(dir, "server.properties"), filepath.Join(dir, "data")
 	var listen, advertise, protocols string
 	for _, l := range nodes[i].listeners {
-		listen += fmt.Sprintf(",%s://%s", l.name, l.address)
-		advertise += fmt.Sprintf(",%s://%s", l.name, l.advertised)
-		protocols += fmt.Sprintf(",%s:PLAINTEXT", l.name)
+		listen += fmt.Sprintf(",%s://%s", l.Name, l.Address)
+		advertise += fmt.Sprintf(",%s://%s", l.Name, l.Advertised)
+		protocols += fmt.Sprintf(",%s:PLAINTEXT", l.Name)
 	}
 	// One broker has nobody to copy to; of three, one may be missing.
 	replicas := len(nodes)
@@ -174,7 +174,7 @@ func apacheKafka(ctx context.Context, dir string, nodes cluster, i int, secure *
 		if len(nodes) == 1 {
 			how = append(how, "--standalone")
 		}
-		if err := formatKafka(ctx, java, dir, nodes.id(dir), how...); err != nil {
+		if err := FormatKafka(ctx, java, dir, nodes.id(dir), how...); err != nil {
 			return nil, err
 		}
 	}
@@ -191,9 +191,9 @@ func (c cluster) id(dir string) uuid.UUID {
 	return uuid.NewSHA1(uuid.Nil, []byte(filepath.Dir(dir)))
 }
 
-// formatKafka makes an empty broker with the server.properties of a folder. java is the beginning of
+// FormatKafka makes an empty broker with the server.properties of a folder. java is the beginning of
 // the command that runs it.
-func formatKafka(ctx context.Context, java []string, dir string, id uuid.UUID, more ...string) error {
+func FormatKafka(ctx context.Context, java []string, dir string, id uuid.UUID, more ...string) error {
 	return proc.Run(ctx, dir, append(slices.Concat(java, []string{
 		"kafka.tools.StorageTool", "format",
 		// One in 64 ids begins with a hyphen, and would be taken for an option if it stood alone.
@@ -240,8 +240,8 @@ func kafkaJars(ctx context.Context) (string, error) {
 	return jars, nil
 }
 
-// serveKfake runs until it is killed.
-func serveKfake(args []string) error {
+// ServeKfake runs until it is killed.
+func ServeKfake(args []string) error {
 	if len(args) != 2 {
 		return errors.New("kfake: want a folder and a port")
 	}

@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// redisPart is redis-server where it is installed, else a stand-in in a process of its own. Neither
+// Redis is redis-server where it is installed, else a stand-in in a process of its own. Neither
 // keeps anything: Redis is a cache.
-func redisPart(s *proc.State, secure *secured) (*proc.Process, string, error) {
+func Redis(s *proc.State, secure *secured) (*proc.Process, string, error) {
 	port, err := proc.FreePort()
 	if err != nil {
 		return nil, "", err
@@ -47,9 +47,9 @@ func pingRedis(ctx context.Context, secure *secured, url string) error {
 	return client.Ping(ctx).Err()
 }
 
-// serveMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
+// ServeMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
 // less than the lease of the cache, which would else be over at once.
-func serveMiniredis(args []string) error {
+func ServeMiniredis(args []string) error {
 	if len(args) != 1 {
 		return errors.New("miniredis: want an address")
 	}

@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -30,13 +30,13 @@ var postgresSettings = map[string]string{
 	"max_wal_size":            "4GB",
 }
 
-// postgresPart is a Postgres 18 server whose data lies in the state folder.
-func postgresPart(s *proc.State, env []string, secure *secured) (*proc.Process, string, error) {
+// Postgres is a Postgres 18 server whose data lies in the state folder.
+func Postgres(s *proc.State, env []string, secure *secured) (*proc.Process, string, error) {
 	port, err := proc.FreePort()
 	if err != nil {
 		return nil, "", err
 	}
-	dir, err := postgresDir(s)
+	dir, err := PostgresDir(s)
 	if err != nil {
 		return nil, "", err
 	}
@@ -48,11 +48,11 @@ func postgresPart(s *proc.State, env []string, secure *secured) (*proc.Process, 
 		Env:            env,
 		Log:            s.Log("postgres"),
 		EndsWithParent: true,
-		Ready:          func(ctx context.Context) error { return pingPostgres(ctx, url) },
+		Ready:          func(ctx context.Context) error { return PingPostgres(ctx, url) },
 	}, url, nil
 }
 
-func pingPostgres(ctx context.Context, url string) error {
+func PingPostgres(ctx context.Context, url string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
@@ -60,9 +60,9 @@ func pingPostgres(ctx context.Context, url string) error {
 	return conn.Close(ctx)
 }
 
-// postgresDir is in the state folder, unless local is root and its Postgres, which is not, could not
+// PostgresDir is in the state folder, unless local is root and its Postgres, which is not, could not
 // get there: a clone in root's home.
-func postgresDir(s *proc.State) (string, error) {
+func PostgresDir(s *proc.State) (string, error) {
 	dir := filepath.Join(s.Dir, "postgres")
 	for parent := s.Dir; os.Geteuid() == 0 && parent != "/"; parent = filepath.Dir(parent) {
 		info, err := os.Stat(parent)
@@ -80,10 +80,10 @@ func postgresDir(s *proc.State) (string, error) {
 	return dir, nil
 }
 
-// servePostgres runs a server until SIGTERM, or until standard input ends, which it does with the
+// ServePostgres runs a server until SIGTERM, or until standard input ends, which it does with the
 // parent process. As root it first becomes another user: Postgres refuses to run as root. Dying in
 // between leaves the server running; the next to use or remove the folder stops it.
-func servePostgres(args []string) error {
+func ServePostgres(args []string) error {
 	if len(args) < 2 {
 		return errors.New("postgres: want a folder, a port and perhaps a folder of certificates")
 	}
