@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -264,12 +265,12 @@ func (b *benchmark) conditions(runs int) (report, error) {
 		WarmUp: b.warmUp.String(), Measured: b.measured.String(), Commit: commit(b.root),
 	}
 	var err error
-	if r.Kernel, err = kernel(); err != nil {
+	if r.Kernel, err = machine.Kernel(); err != nil {
 		return r, err
 	}
-	if r.FdatasyncP50Ms, err = measureFdatasync(); err != nil {
+	if r.FdatasyncP50Ms, err = machine.MeasureFdatasync(); err != nil {
 		return r, err
 	}
-	r.BusyBeforePercent, err = measureBusy(time.Second)
+	r.BusyBeforePercent, err = machine.MeasureBusy(time.Second)
 	return r, err
 }

@@ -125,7 +125,7 @@ func (t *bed) settle(ctx context.Context) error {
 		after := t.usage()
 		used := time.Duration(0)
 		for _, name := range []string{"relay", "worker", "postgres for relay", "postgres for worker"} {
-			used += after[name].cpu - before[name].cpu
+			used += after[name].CPU - before[name].CPU
 		}
 		if used < window/10 {
 			t.settledAfter = time.Since(began)

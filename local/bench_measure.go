@@ -15,6 +15,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -24,7 +25,7 @@ type figures map[string]float64
 // snapshot is the state of the system's counters at one moment.
 type snapshot struct {
 	at       time.Time
-	used     map[string]usage
+	used     map[string]machine.Usage
 	applied  int64
 	walBytes int64
 	commits  int64
@@ -49,11 +50,11 @@ func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
 }
 
 // usage is what all processes have used so far.
-func (t *bed) usage() map[string]usage {
+func (t *bed) usage() map[string]machine.Usage {
 	if t.stack == nil {
-		return measureUsage(map[string]int{t.idle.Name: t.idle.CurrentPID()}, proc.PostmasterOf(filepath.Join(t.benchmark.state.Dir, "postgres", "data")))
+		return machine.MeasureUsage(map[string]int{t.idle.Name: t.idle.CurrentPID()}, proc.PostmasterOf(filepath.Join(t.benchmark.state.Dir, "postgres", "data")))
 	}
-	return measureUsage(t.stack.pids(), t.stack.postmaster())
+	return machine.MeasureUsage(t.stack.pids(), t.stack.postmaster())
 }
 
 // readMetrics adds a service's metrics without labels to those of the others.
@@ -117,13 +118,13 @@ func (f figures) measureUse(begin, end snapshot, operations int) {
 	f["WAL B/op"] = float64(end.walBytes-begin.walBytes) * perOperation
 	f["CPU system µs/op"] = 0
 	for name, used := range end.used {
-		cost := float64((used.cpu - begin.used[name].cpu).Microseconds()) * perOperation
+		cost := float64((used.CPU - begin.used[name].CPU).Microseconds()) * perOperation
 		f["CPU "+name+" µs/op"] = cost
 		if name != "generator" {
 			f["CPU system µs/op"] += cost
 		}
-		if used.rssMiB > 0 {
-			f["RSS "+name+" MiB"] = used.rssMiB
+		if used.RSSMiB > 0 {
+			f["RSS "+name+" MiB"] = used.RSSMiB
 		}
 	}
 }

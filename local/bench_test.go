@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
 )
 
 func TestMeasuredIsWhatWasDueBetweenTheSnapshots(t *testing.T) {
@@ -24,8 +25,8 @@ func TestMeasuredIsWhatWasDueBetweenTheSnapshots(t *testing.T) {
 	}
 	f := figures{}
 	f.measureLoad(
-		snapshot{at: at(1), applied: 10, walBytes: 100, used: map[string]usage{"api": {cpu: time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 10, "wallet_api_flush_operations_count": 10}, commits: 100},
-		snapshot{at: at(3), applied: 14, walBytes: 300, used: map[string]usage{"api": {cpu: 3 * time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 13, "wallet_api_flush_operations_count": 11}, commits: 110, polls: 6},
+		snapshot{at: at(1), applied: 10, walBytes: 100, used: map[string]machine.Usage{"api": {CPU: time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 10, "wallet_api_flush_operations_count": 10}, commits: 100},
+		snapshot{at: at(3), applied: 14, walBytes: 300, used: map[string]machine.Usage{"api": {CPU: 3 * time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 13, "wallet_api_flush_operations_count": 11}, commits: 110, polls: 6},
 		history, &appliedWatch{steps: map[uuid.UUID][]appliedStep{}})
 	want := figures{"accepted/s": 1, "applied/s": 2, "WAL B/op": 100, "CPU api µs/op": 1000, "CPU system µs/op": 1000, "operations/flush": 3, "transactions/op": 2, "round trips/op": 2.5}
 	for name, value := range want {

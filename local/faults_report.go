@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
 )
 
 // faultsReport is what a campaign came to.
@@ -65,11 +67,11 @@ func (r *record) longest() float64 {
 
 // faultsConditions says what the times depend on.
 func faultsConditions(kafka string) string {
-	kernel, _ := kernel()
-	busy, _ := measureBusy(time.Second)
-	fdatasync, _ := measureFdatasync()
+	kernel, _ := machine.Kernel()
+	busy, _ := machine.MeasureBusy(time.Second)
+	fdatasync, _ := machine.MeasureFdatasync()
 	return fmt.Sprintf("%s, %d cores (%.0f %% busy with something else before), everything on this one machine at nice %d, fdatasync p50 %.2f ms, Kafka: %s",
-		kernel, runtime.NumCPU(), busy, niceness(), fdatasync, kafka)
+		kernel, runtime.NumCPU(), busy, machine.Niceness(), fdatasync, kafka)
 }
 
 func (r *faultsReport) summary() string {

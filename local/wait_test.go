@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
 )
 
 const (
@@ -108,7 +109,7 @@ func (s *system) cpu() (total time.Duration) {
 		pids = append(pids, pid)
 	}
 	for _, pid := range pids {
-		total += processUsage(pid).cpu
+		total += machine.ProcessUsage(pid).CPU
 	}
 	return total
 }

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel is the operating system's, with its release.
-func kernel() (string, error) {
+// Kernel is the operating system's, with its release.
+func Kernel() (string, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return "", fmt.Errorf("uname: %w", err)
@@ -18,8 +18,8 @@ func kernel() (string, error) {
 	return unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:]), nil
 }
 
-// measureFdatasync is the time that the disk takes to keep what a small transaction writes.
-func measureFdatasync() (p50Ms float64, err error) {
+// MeasureFdatasync is the time that the disk takes to keep what a small transaction writes.
+func MeasureFdatasync() (p50Ms float64, err error) {
 	file, err := os.CreateTemp("", "fdatasync-")
 	if err != nil {
 		return 0, err

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"fmt"
@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// processUsage returns nothing for a process that has ended. The memory is what it has now: ps does
+// ProcessUsage returns nothing for a process that has ended. The memory is what it has now: ps does
 // not know the most that it had.
-func processUsage(pid int) usage {
+func ProcessUsage(pid int) Usage {
 	text, err := exec.Command("ps", "-o", "time=,rss=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
-		return usage{}
+		return Usage{}
 	}
 	return parsePS(string(text))
 }
 
-// measureBusy tells how much of the machine something else takes. The first of top's two samples is
+// MeasureBusy tells how much of the machine something else takes. The first of top's two samples is
 // since the machine's start.
-func measureBusy(during time.Duration) (percent float64, err error) {
+func MeasureBusy(during time.Duration) (percent float64, err error) {
 	seconds := max(1, int(during.Seconds()))
 	text, err := exec.Command("top", "-l", "2", "-n", "0", "-s", strconv.Itoa(seconds)).Output()
 	if err != nil {
@@ -34,7 +34,7 @@ func measureBusy(during time.Duration) (percent float64, err error) {
 // Postgres does there with wal_sync_method=fsync_writethrough only.
 func fdatasync(file *os.File) error { return file.Sync() }
 
-func niceness() int {
+func Niceness() int {
 	nice, _ := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
 	return nice
 }

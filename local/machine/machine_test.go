@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestWhatPsAndTopSayOnMacOSIsRead(t *testing.T) {
-	for text, want := range map[string]usage{
+	for text, want := range map[string]Usage{
 		"   0:01.25  10240\n": {1250 * time.Millisecond, 10},
 		" 61:00.50 2097152\n": {61*time.Minute + 500*time.Millisecond, 2048},
 		"":                    {},
@@ -28,17 +28,17 @@ func TestWhatPsAndTopSayOnMacOSIsRead(t *testing.T) {
 }
 
 func TestUsageGrowsWithTheWorkThatAProcessDoes(t *testing.T) {
-	before := processUsage(os.Getpid())
+	before := ProcessUsage(os.Getpid())
 	const work = 200 * time.Millisecond
-	for began := time.Now(); processUsage(os.Getpid()).cpu-before.cpu < work; {
+	for began := time.Now(); ProcessUsage(os.Getpid()).CPU-before.CPU < work; {
 		if time.Since(began) > 20*time.Second {
 			t.Fatal("20 s of work are not seen")
 		}
 	}
-	if after := processUsage(os.Getpid()); after.rssMiB < 1 {
-		t.Errorf("this process is said to have %.1f MiB", after.rssMiB)
+	if after := ProcessUsage(os.Getpid()); after.RSSMiB < 1 {
+		t.Errorf("this process is said to have %.1f MiB", after.RSSMiB)
 	}
-	if ended := processUsage(1 << 30); ended != (usage{}) {
+	if ended := ProcessUsage(1 << 30); ended != (Usage{}) {
 		t.Errorf("a process that does not exist used %v", ended)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"fmt"
@@ -15,27 +15,27 @@ import (
 // ticksPerSecond is the unit of CPU times in /proc, the same on every Linux.
 const ticksPerSecond = 100
 
-// processUsage returns nothing for a process that has ended.
-func processUsage(pid int) usage {
+// ProcessUsage returns nothing for a process that has ended.
+func ProcessUsage(pid int) Usage {
 	folder := filepath.Join("/proc", strconv.Itoa(pid))
 	fields := proc.StatFields(filepath.Join(folder, "stat"))
 	if len(fields) < 13 {
-		return usage{}
+		return Usage{}
 	}
 	// utime and stime are the 14th and 15th of all.
 	user, _ := strconv.ParseInt(fields[11], 10, 64)
 	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	u := usage{cpu: time.Duration(user+system) * time.Second / ticksPerSecond}
+	u := Usage{CPU: time.Duration(user+system) * time.Second / ticksPerSecond}
 	status, _ := os.ReadFile(filepath.Join(folder, "status"))
 	if _, after, found := strings.Cut(string(status), "VmHWM:"); found {
 		kib, _ := strconv.ParseFloat(strings.Fields(after)[0], 64)
-		u.rssMiB = kib / 1024
+		u.RSSMiB = kib / 1024
 	}
 	return u
 }
 
-// measureBusy tells how much of the machine something else takes.
-func measureBusy(during time.Duration) (percent float64, err error) {
+// MeasureBusy tells how much of the machine something else takes.
+func MeasureBusy(during time.Duration) (percent float64, err error) {
 	read := func() (busy, total int64, err error) {
 		text, err := os.ReadFile("/proc/stat")
 		if err != nil {
@@ -59,8 +59,8 @@ func measureBusy(during time.Duration) (percent float64, err error) {
 
 func fdatasync(file *os.File) error { return syscall.Fdatasync(int(file.Fd())) }
 
-// niceness is this process's. The kernel's answer is 20 - nice.
-func niceness() int {
+// Niceness is this process's. The kernel's answer is 20 - nice.
+func Niceness() int {
 	priority, _ := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
 	return 20 - priority
 }

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"bytes"
@@ -10,19 +10,19 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// usage is what a part of the system has consumed.
-type usage struct {
-	cpu    time.Duration
-	rssMiB float64 // the most so far; on macOS the present
+// Usage is what a part of the system has consumed.
+type Usage struct {
+	CPU    time.Duration
+	RSSMiB float64 // the most so far; on macOS the present
 }
 
-// measureUsage returns what processes have used, by name, this one as the generator. Postgres's is
+// MeasureUsage returns what processes have used, by name, this one as the generator. Postgres's is
 // shared out between the services that its backends work for, and its own processes. What a backend used
 // that has ended is lost: the services keep their connections.
-func measureUsage(pids map[string]int, postmaster int) map[string]usage {
-	used := map[string]usage{"generator": processUsage(os.Getpid())}
+func MeasureUsage(pids map[string]int, postmaster int) map[string]Usage {
+	used := map[string]Usage{"generator": ProcessUsage(os.Getpid())}
 	for name, pid := range pids {
-		used[name] = processUsage(pid)
+		used[name] = ProcessUsage(pid)
 	}
 	if postmaster == 0 {
 		return used
@@ -39,20 +39,20 @@ func measureUsage(pids map[string]int, postmaster int) map[string]usage {
 			}
 		}
 		total := used[name]
-		total.cpu += processUsage(pid).cpu
+		total.CPU += ProcessUsage(pid).CPU
 		used[name] = total
 	}
 	return used
 }
 
 // parsePS reads what ps prints on macOS for "time=,rss=": minutes, seconds and hundredths, and KiB.
-func parsePS(text string) usage {
+func parsePS(text string) Usage {
 	var minutes int64
 	var seconds, kib float64
 	if _, err := fmt.Sscanf(strings.TrimSpace(text), "%d:%f %f", &minutes, &seconds, &kib); err != nil {
-		return usage{}
+		return Usage{}
 	}
-	return usage{cpu: time.Duration(minutes)*time.Minute + time.Duration(seconds*float64(time.Second)), rssMiB: kib / 1024}
+	return Usage{CPU: time.Duration(minutes)*time.Minute + time.Duration(seconds*float64(time.Second)), RSSMiB: kib / 1024}
 }
 
 // parseTop reads the last line of top on macOS like "CPU usage: 3.44% user, 5.17% sys, 91.37% idle".
