@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // outboxKept is how many rows an outbox keeps at most: those of older operations are deleted by now.
@@ -93,7 +95,7 @@ func (t *bed) store(ctx context.Context) (err error) {
 		return nil
 	}
 	const wallets = 1000
-	if t.ballast, err = openWallets(t.apis[0], t.apiKey, wallets); err != nil {
+	if t.ballast, err = load.OpenWallets(t.apis[0], t.apiKey, wallets); err != nil {
 		return err
 	}
 	for _, name := range []string{"relay", "worker"} {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
@@ -79,23 +80,23 @@ func readMetrics(ctx context.Context, url string, into map[string]float64) error
 }
 
 // measureLoad adds what a load came to between two snapshots.
-func (f figures) measureLoad(begin, end snapshot, history []operation, watch *appliedWatch) {
-	var due []operation
+func (f figures) measureLoad(begin, end snapshot, history []load.Operation, watch *load.AppliedWatch) {
+	var due []load.Operation
 	answered := 0
 	for _, op := range history {
-		if op.due.After(begin.at) && op.due.Before(end.at) && !op.answered.IsZero() {
+		if op.Due.After(begin.at) && op.Due.Before(end.at) && !op.Answered.IsZero() {
 			due = append(due, op)
 		}
-		if op.answered.After(begin.at) && op.answered.Before(end.at) {
+		if op.Answered.After(begin.at) && op.Answered.Before(end.at) {
 			answered++
 		}
 	}
-	accept, applied := latencies(due, watch)
+	accept, applied := load.Latencies(due, watch)
 	f.quantiles("accept", accept)
 	seconds := end.at.Sub(begin.at).Seconds()
 	f["accepted/s"] = float64(answered) / seconds
 	f.measureUse(begin, end, answered)
-	if watch.steps == nil {
+	if watch.Steps == nil {
 		return
 	}
 	f.quantiles("applied", applied)

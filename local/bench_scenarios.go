@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -101,7 +102,7 @@ func (sc scenario) estimate(b *benchmark) time.Duration {
 
 // loaded measures the scenario's load.
 func (t *bed) loaded(ctx context.Context) (figures, error) {
-	wallets, err := openWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
+	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
 	if err != nil {
 		return nil, err
 	}
@@ -125,65 +126,65 @@ func (t *bed) loaded(ctx context.Context) (figures, error) {
 }
 
 // load is the scenario's load on some wallets.
-func (t *bed) load(wallets []uuid.UUID) *load {
-	return &load{
-		apis: t.apis, apiKey: t.apiKey, wallets: wallets, connections: t.sc.connections, ratePerSecond: t.sc.ratePerSecond,
-		duration: t.warmUp + t.benchmark.measured, withoutKeys: t.sc.withoutKeys, withdrawUpTo: t.sc.withdrawUpTo, zipf: t.sc.zipf,
-		batch: t.sc.batch, resendPercent: t.sc.resendPercent, readPercent: t.sc.readPercent,
-		attempt: 15 * time.Second, patience: time.Minute,
+func (t *bed) load(wallets []uuid.UUID) *load.Load {
+	return &load.Load{
+		APIs: t.apis, APIKey: t.apiKey, Wallets: wallets, Connections: t.sc.connections, RatePerSecond: t.sc.ratePerSecond,
+		Duration: t.warmUp + t.benchmark.measured, WithoutKeys: t.sc.withoutKeys, WithdrawUpTo: t.sc.withdrawUpTo, Zipf: t.sc.zipf,
+		Batch: t.sc.batch, ResendPercent: t.sc.resendPercent, ReadPercent: t.sc.readPercent,
+		Attempt: 15 * time.Second, Patience: time.Minute,
 	}
 }
 
 // measure runs a load. What is measured begins after the warm-up, by when operations were due. It
 // returns when everything is applied.
-func (t *bed) measure(ctx context.Context, l *load) (figures, []operation, error) {
-	watch := &appliedWatch{}
+func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operation, error) {
+	watch := &load.AppliedWatch{}
 	if t.conn != nil {
 		// Watching all of many wallets would cost more than what it watches.
 		const watched = 50
 		every := t.sc.watchEvery
 		if every == 0 {
-			every = watchEvery
+			every = load.WatchEvery
 		}
 		var err error
-		if watch, err = watchApplied(ctx, t.stack.parts.DatabaseURL, l.wallets[:min(len(l.wallets), watched)], every, func(int64) {}); err != nil {
+		if watch, err = load.WatchApplied(ctx, t.stack.parts.DatabaseURL, l.Wallets[:min(len(l.Wallets), watched)], every, func(int64) {}); err != nil {
 			return nil, nil, err
 		}
-		defer watch.end()
+		defer watch.End()
 	}
-	sent := make(chan []operation, 1)
-	go func() { sent <- l.send(ctx) }()
+	sent := make(chan []load.Operation, 1)
+	go func() { sent <- l.Send(ctx) }()
 	begin, err := t.snapshotAfter(ctx, t.warmUp)
 	if err != nil {
 		return nil, nil, err
 	}
-	begin.polls = watch.polls.Load()
-	end, err := t.snapshotAfter(ctx, l.duration-t.warmUp)
+	begin.polls = watch.Polls.Load()
+	end, err := t.snapshotAfter(ctx, l.Duration-t.warmUp)
 	if err != nil {
 		return nil, nil, err
 	}
-	end.polls = watch.polls.Load()
+	end.polls = watch.Polls.Load()
 	history := <-sent
 	if t.conn != nil {
 		if _, err := awaitQuiet(ctx, t.conn, 2*time.Minute); err != nil {
 			return nil, nil, err
 		}
-		if err := watch.stop(); err != nil {
+		if err := watch.Stop(); err != nil {
 			return nil, nil, err
 		}
 	}
-	f := figures{"answers 503": float64(l.refused.Load())}
+	f := figures{"answers 503": float64(l.Refused.Load())}
 	f.measureLoad(begin, end, history, watch)
-	if len(l.reads) > 0 {
-		h := newHistogram()
-		for _, took := range l.reads {
-			observe(h, took)
+	if len(l.Reads) > 0 {
+		h := load.NewHistogram()
+		for _, took := range l.Reads {
+			load.Observe(h, took)
 		}
 		f.quantiles("read", h)
-		f["reads/s"] = float64(len(l.reads)) / l.duration.Seconds()
+		f["reads/s"] = float64(len(l.Reads)) / l.Duration.Seconds()
 	}
-	if n := l.failures.Load(); n > 0 {
-		return f, history, brokenError{fmt.Sprintf("%d operations were not accepted; the last: %s", n, *l.lastFail.Load())}
+	if n := l.Failures.Load(); n > 0 {
+		return f, history, brokenError{fmt.Sprintf("%d operations were not accepted; the last: %s", n, *l.LastFail.Load())}
 	}
 	return f, history, nil
 }
@@ -200,7 +201,7 @@ func (t *bed) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, 
 func (t *bed) log() topicLog { return topicLog{t.stack.kafkaOptions(), t.stack.topic, topicPartitions} }
 
 // promises checks them all.
-func (t *bed) promises(ctx context.Context, history []operation) error {
+func (t *bed) promises(ctx context.Context, history []load.Operation) error {
 	checked := subject{log: t.log(), audit: t.stack.verify, without: t.ballast}
 	promises, err := checked.checkPromises(ctx, t.conn, history)
 	if err != nil {
@@ -219,20 +220,20 @@ func (t *bed) promises(ctx context.Context, history []operation) error {
 // neighbours measures 1,000 wallets of one operation a second each, alone and beside one that is
 // flooded.
 func (t *bed) neighbours(ctx context.Context) (figures, error) {
-	wallets, err := openWallets(t.apis[0], t.apiKey, t.sc.wallets+1)
+	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, t.sc.wallets+1)
 	if err != nil {
 		return nil, err
 	}
 	quiet, flooded := wallets[1:], wallets[:1]
-	inTurn := func() *load { l := t.load(quiet); l.inTurn = true; return l }
+	inTurn := func() *load.Load { l := t.load(quiet); l.InTurn = true; return l }
 	alone, history, err := t.measure(ctx, inTurn())
 	if err != nil {
 		return alone, err
 	}
 	flood := t.load(flooded)
-	flood.ratePerSecond, flood.connections, flood.duration = t.sc.flood, 1000, time.Hour
-	flooding := make(chan []operation, 1)
-	go func() { flooding <- flood.send(ctx) }()
+	flood.RatePerSecond, flood.Connections, flood.Duration = t.sc.flood, 1000, time.Hour
+	flooding := make(chan []load.Operation, 1)
+	go func() { flooding <- flood.Send(ctx) }()
 	f, beside, err := t.besideFlood(ctx, inTurn(), flood)
 	history = append(append(history, beside...), <-flooding...)
 	if err != nil {
@@ -250,16 +251,16 @@ func (t *bed) neighbours(ctx context.Context) (figures, error) {
 }
 
 // besideFlood ends the flood with the load: what waits to be applied is applied then.
-func (t *bed) besideFlood(ctx context.Context, l, flood *load) (figures, []operation, error) {
-	ends := time.AfterFunc(l.duration, flood.end)
-	defer func() { ends.Stop(); flood.end() }()
+func (t *bed) besideFlood(ctx context.Context, l, flood *load.Load) (figures, []load.Operation, error) {
+	ends := time.AfterFunc(l.Duration, flood.End)
+	defer func() { ends.Stop(); flood.End() }()
 	return t.measure(ctx, l)
 }
 
 // drain measures how fast the relay publishes a backlog, without a worker, and then how fast the
 // worker applies it, without anything to publish. Starting is not counted.
 func (t *bed) drain(ctx context.Context) (figures, error) {
-	wallets, err := openWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
+	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
 	if err != nil {
 		return nil, err
 	}
@@ -289,9 +290,9 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 	if err != nil {
 		return f, err
 	}
-	history := make([]operation, len(stored))
+	history := make([]load.Operation, len(stored))
 	for i, row := range stored {
-		history[i] = operation{wallet: row.WalletID, id: row.ID, kind: string(row.Type), amount: row.Amount, sequence: row.Seq, answered: time.Now()}
+		history[i] = load.Operation{Wallet: row.WalletID, ID: row.ID, Kind: string(row.Type), Amount: row.Amount, Sequence: row.Seq, Answered: time.Now()}
 	}
 	return f, t.promises(ctx, history)
 }
@@ -336,26 +337,26 @@ func (t *bed) drained(ctx context.Context, f figures, p *proc.Process, name, uni
 // about checkpoints in Postgres's log show whether those are to blame.
 func (t *bed) stalls(ctx context.Context) (figures, error) {
 	const stallFrom = 200 * time.Millisecond
-	wallets, err := openWallets(t.apis[0], t.apiKey, 1)
+	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, 1)
 	if err != nil {
 		return nil, err
 	}
 	l := t.load(wallets)
-	l.duration = t.benchmark.stallsWatched + t.warmUp
-	watch, err := watchApplied(ctx, t.stack.parts.DatabaseURL, wallets, watchEvery, func(int64) {})
+	l.Duration = t.benchmark.stallsWatched + t.warmUp
+	watch, err := load.WatchApplied(ctx, t.stack.parts.DatabaseURL, wallets, load.WatchEvery, func(int64) {})
 	if err != nil {
 		return nil, err
 	}
 	f, history, err := t.measure(ctx, l)
-	if stopErr := watch.stop(); err != nil || stopErr != nil {
+	if stopErr := watch.Stop(); err != nil || stopErr != nil {
 		return f, errors.Join(err, stopErr)
 	}
 	var accepted, applied []time.Time
 	for _, op := range history {
-		accepted = append(accepted, op.answered)
+		accepted = append(accepted, op.Answered)
 	}
-	for _, step := range watch.steps[wallets[0]] {
-		applied = append(applied, step.at)
+	for _, step := range watch.Steps[wallets[0]] {
+		applied = append(applied, step.At)
 	}
 	for what, times := range map[string][]time.Time{"accepted": accepted, "applied": applied} {
 		slices.SortFunc(times, time.Time.Compare)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -62,7 +63,7 @@ func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
 		return nil, err
 	}
 	defer t.idle.Stop()
-	h := newHistogram()
+	h := load.NewHistogram()
 	for began := time.Now(); time.Since(began) < 2*time.Second; {
 		sent := time.Now()
 		response, err := http.Post(t.apis[0], "application/json", strings.NewReader(`{"walletId":"01a20d5d-ed73-7e8d-bc6e-41743501eb7e","operationType":"DEPOSIT","amount":1000}`))
@@ -71,7 +72,7 @@ func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
 		}
 		_, _ = io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
-		observe(h, time.Since(sent))
+		load.Observe(h, time.Since(sent))
 	}
 	f := figures{"accepted/s": float64(h.TotalCount()) / 2}
 	f.quantiles("accept", h)

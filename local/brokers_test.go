@@ -47,9 +47,9 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	}
 
 	gone := []*proc.Process{s.process("kafka"), s.process("kafka-3")}
-	before, outcomes := l.accepted.Load(), s.outcomes()
+	before, outcomes := l.Accepted.Load(), s.outcomes()
 	proc.KillAll(gone)
-	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.accepted.Load()-before > 4000 })
+	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.Accepted.Load()-before > 4000 })
 	if n := s.outcomes() - outcomes; n > 1500 {
 		t.Errorf("%d operations were applied with two brokers gone: was something acknowledged by one broker alone?", n)
 	}
@@ -63,9 +63,9 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 // untilCaughtUp waits until what was accepted up to now is applied, and no more than a second's operations wait.
 func (s *system) untilCaughtUp(l *runningLoad) time.Duration {
 	s.t.Helper()
-	accepted := l.accepted.Load()
+	accepted := l.Accepted.Load()
 	return s.until("what was accepted is applied", brokersMissedFor, func() bool {
 		applied := s.outcomes()
-		return applied >= accepted && l.accepted.Load()-applied < loadPerSecond
+		return applied >= accepted && l.Accepted.Load()-applied < loadPerSecond
 	})
 }

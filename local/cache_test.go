@@ -29,6 +29,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -158,13 +159,13 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 		readers.Go(func() { c.readAlong(ctx, urls, watch, loaded) })
 	}
 	if loaded {
-		l := &load{
-			apis: urls, apiKey: c.apiKey, wallets: c.wallets, connections: 20, ratePerSecond: 150, duration: time.Hour,
-			attempt: 12 * time.Second, patience: time.Minute,
+		l := &load.Load{
+			APIs: urls, APIKey: c.apiKey, Wallets: c.wallets, Connections: 20, RatePerSecond: 150, Duration: time.Hour,
+			Attempt: 12 * time.Second, Patience: time.Minute,
 		}
 		done := make(chan struct{})
-		go func() { defer close(done); l.send(ctx) }()
-		defer func() { l.end(); <-done }()
+		go func() { defer close(done); l.Send(ctx) }()
+		defer func() { l.End(); <-done }()
 	} else {
 		readers.Go(func() { c.depositAlong(ctx, urls, watch) })
 	}
@@ -244,21 +245,21 @@ func (w *versionWatch) took(d time.Duration) {
 
 // readAlong is a reader who chooses an api at random.
 func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versionWatch, often bool) {
-	clients := map[string]*client{}
+	clients := map[string]*load.Client{}
 	for _, url := range urls {
-		clients[url] = &client{addr: strings.TrimPrefix(url, "http://"), apiKey: c.apiKey, timeout: 10 * time.Second}
-		defer clients[url].close()
+		clients[url] = &load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.apiKey, Timeout: 10 * time.Second}
+		defer clients[url].Close()
 	}
 	for ctx.Err() == nil {
 		url, wallet := urls[rand.IntN(len(urls))], c.wallets[rand.IntN(len(c.wallets))]
 		before, began := watch.highest(wallet), time.Now()
-		r, err := clients[url].do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
+		r, err := clients[url].Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 		var w struct{ Version int64 }
-		if err == nil && r.status == http.StatusOK && json.Unmarshal(r.body, &w) == nil {
+		if err == nil && r.Status == http.StatusOK && json.Unmarshal(r.Body, &w) == nil {
 			watch.tell(wallet, before, w.Version, url)
 			watch.took(time.Since(began))
 		} else if ctx.Err() == nil {
-			c.t.Errorf("a wallet cannot be read: %v %d %s", err, r.status, r.body)
+			c.t.Errorf("a wallet cannot be read: %v %d %s", err, r.Status, r.Body)
 			return
 		}
 		if often {
@@ -273,17 +274,17 @@ func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versio
 func (c *cacheTrial) depositAlong(ctx context.Context, urls []string, watch *versionWatch) {
 	for ctx.Err() == nil {
 		url, wallet := urls[rand.IntN(len(urls))], c.wallets[rand.IntN(len(c.wallets))]
-		cl := client{addr: strings.TrimPrefix(url, "http://"), apiKey: c.apiKey, timeout: 10 * time.Second, prefer: "wait=2"}
+		cl := load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.apiKey, Timeout: 10 * time.Second, Prefer: "wait=2"}
 		before := watch.highest(wallet)
-		r, err := cl.do(http.MethodPost, "/api/v1/wallet", "", []byte(deposit(wallet)))
+		r, err := cl.Do(http.MethodPost, "/api/v1/wallet", "", []byte(deposit(wallet)))
 		var o struct {
 			Status   string
 			Sequence int64
 		}
-		if err == nil && json.Unmarshal(r.body, &o) == nil && o.Status == "PROCESSED" {
+		if err == nil && json.Unmarshal(r.Body, &o) == nil && o.Status == "PROCESSED" {
 			watch.tell(wallet, min(before, o.Sequence), o.Sequence, url)
 		}
-		cl.close()
+		cl.Close()
 		proc.Pause(ctx, time.Duration(50+rand.IntN(200))*time.Millisecond)
 	}
 }

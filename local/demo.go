@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/term"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -51,7 +52,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	defer s.stop()
-	wallets, err := openWallets(s.apiURLs[0], s.apiKey, 1)
+	wallets, err := load.OpenWallets(s.apiURLs[0], s.apiKey, 1)
 	if err != nil {
 		return err
 	}
@@ -61,8 +62,8 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	first := &load{apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: time.Second, patience: time.Minute}
-	history := first.send(ctx)
+	first := &load.Load{APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
+	history := first.Send(ctx)
 	if _, err := awaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
 		return proc.ErrInterrupted
 	} else if err != nil {
@@ -87,30 +88,30 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 }
 
 // demoLoad sends the operations and prints how long they took.
-func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer) ([]operation, error) {
-	l := &load{
-		apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 200,
-		ratePerSecond: demoRatePerSecond, duration: demoDuration, resendPercent: 2,
-		attempt: 12 * time.Second, patience: time.Minute,
+func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer) ([]load.Operation, error) {
+	l := &load.Load{
+		APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 200,
+		RatePerSecond: demoRatePerSecond, Duration: demoDuration, ResendPercent: 2,
+		Attempt: 12 * time.Second, Patience: time.Minute,
 	}
 	var applied atomic.Int64
 	const before = 1 // the first operation
-	watch, err := watchApplied(ctx, s.parts.DatabaseURL, wallets, watchEvery, func(sum int64) { applied.Store(sum - before) })
+	watch, err := load.WatchApplied(ctx, s.parts.DatabaseURL, wallets, load.WatchEvery, func(sum int64) { applied.Store(sum - before) })
 	if err != nil {
 		return nil, err
 	}
 	progressCtx, endProgress := context.WithCancel(ctx)
 	progressEnded := make(chan struct{})
 	go func() { showProgress(progressCtx, out, l, &applied); close(progressEnded) }()
-	history := l.send(ctx)
-	sending := time.Since(l.start)
+	history := l.Send(ctx)
+	sending := time.Since(l.Start)
 	deadline := time.Now().Add(30 * time.Second)
-	for ctx.Err() == nil && applied.Load() < l.accepted.Load() && time.Now().Before(deadline) {
-		time.Sleep(watchEvery)
+	for ctx.Err() == nil && applied.Load() < l.Accepted.Load() && time.Now().Before(deadline) {
+		time.Sleep(load.WatchEvery)
 	}
 	endProgress()
 	<-progressEnded
-	if err := watch.stop(); err != nil {
+	if err := watch.Stop(); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
@@ -118,25 +119,25 @@ func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer)
 	}
 	resent := 0
 	for _, op := range history {
-		if op.attempts > 1 {
+		if op.Attempts > 1 {
 			resent++
 		}
 	}
 	fmt.Fprintf(out, "\n  %d operations accepted in %.1f s, %.0f/s; %d of them sent again with the same key; %d errors\n\n",
-		l.accepted.Load(), sending.Seconds(), float64(l.accepted.Load())/sending.Seconds(), resent, l.failures.Load())
-	accept, appliedTimes := latencies(history, watch)
+		l.Accepted.Load(), sending.Seconds(), float64(l.Accepted.Load())/sending.Seconds(), resent, l.Failures.Load())
+	accept, appliedTimes := load.Latencies(history, watch)
 	fmt.Fprintf(out, "  %-20s %8s %8s %8s\n", "from when it was due", "p50", "p99", "max")
-	fmt.Fprintln(out, percentiles("until accepted", accept))
-	fmt.Fprintln(out, percentiles("until applied", appliedTimes))
+	fmt.Fprintln(out, load.Percentiles("until accepted", accept))
+	fmt.Fprintln(out, load.Percentiles("until applied", appliedTimes))
 	fmt.Fprintln(out)
-	if l.failures.Load() > 0 {
-		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.failures.Load(), *l.lastFail.Load())
+	if l.Failures.Load() > 0 {
+		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.Failures.Load(), *l.LastFail.Load())
 	}
 	return history, nil
 }
 
 // showProgress draws a bar on a terminal, and writes a line a second elsewhere.
-func showProgress(ctx context.Context, out io.Writer, l *load, applied *atomic.Int64) {
+func showProgress(ctx context.Context, out io.Writer, l *load.Load, applied *atomic.Int64) {
 	terminal := isTerminal(out)
 	every := time.Second
 	if terminal {
@@ -144,7 +145,7 @@ func showProgress(ctx context.Context, out io.Writer, l *load, applied *atomic.I
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	total := int64(l.duration.Seconds()) * int64(l.ratePerSecond)
+	total := int64(l.Duration.Seconds()) * int64(l.RatePerSecond)
 	for {
 		ended := false
 		select {
@@ -152,7 +153,7 @@ func showProgress(ctx context.Context, out io.Writer, l *load, applied *atomic.I
 		case <-ctx.Done():
 			ended = true
 		}
-		counts := fmt.Sprintf("%6d sent %6d accepted %6d applied", l.sent.Load(), l.accepted.Load(), applied.Load())
+		counts := fmt.Sprintf("%6d sent %6d accepted %6d applied", l.Sent.Load(), l.Accepted.Load(), applied.Load())
 		switch {
 		case terminal:
 			const width = 30

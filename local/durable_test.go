@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // waitForStandbys makes commits wait for the standbys that a setting names; none: no longer.
@@ -30,13 +32,13 @@ func (s *system) waitForStandbys(names string) {
 
 // ask sends a request with an idempotency key, as one client that waits for long.
 func (s *system) ask(path, key, body string) (status int, text string) {
-	c := client{addr: strings.TrimPrefix(s.apiURLs[0], "http://"), apiKey: s.apiKey, timeout: 20 * time.Second}
-	defer c.close()
-	r, err := c.do(http.MethodPost, path, key, []byte(body))
+	c := load.Client{Addr: strings.TrimPrefix(s.apiURLs[0], "http://"), APIKey: s.apiKey, Timeout: 20 * time.Second}
+	defer c.Close()
+	r, err := c.Do(http.MethodPost, path, key, []byte(body))
 	if err != nil {
 		return 0, err.Error()
 	}
-	return r.status, string(r.body)
+	return r.Status, string(r.Body)
 }
 
 // waitingCommits counts the backends that wait for a standby.
@@ -86,7 +88,7 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	}
 	t.Logf("%d commits wait", s.waitingCommits())
 	var stored int
-	if err := s.conn.QueryRow(t.Context(), "SELECT count(*) FROM operations WHERE id <> $1", before.id).Scan(&stored); err != nil {
+	if err := s.conn.QueryRow(t.Context(), "SELECT count(*) FROM operations WHERE id <> $1", before.ID).Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if stored > 0 {
@@ -169,7 +171,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newReplicatedSystem(t, config{apis: 2, relays: 1, workers: 1, standbys: 1})
-			e := sendEverything(t.Context(), s.apiURLs, s.apiKey, s.openWallets(20), 1000)
+			e := load.SendEverything(t.Context(), s.apiURLs, s.apiKey, s.openWallets(20), 1000)
 			s.untilApplied(20 * time.Second)
 			const quiet = 2 * time.Second
 			time.Sleep(quiet)
@@ -178,7 +180,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 			if err := standby.Halt(); err != nil {
 				t.Fatal(err)
 			}
-			before := e.acknowledged()
+			before := e.Acknowledged()
 			s.untilTold("synchronous_standby_names")
 			for range 2 {
 				time.Sleep(c.away / 2)
@@ -188,7 +190,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%d operations were acknowledged before the standby was killed, %d more while it was", before, e.acknowledged()-before)
+			t.Logf("%d operations were acknowledged before the standby was killed, %d more while it was", before, e.Acknowledged()-before)
 			if err := s.servers()[0].Halt(); err != nil {
 				t.Fatal(err)
 			}
@@ -203,12 +205,12 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 			s.untilApplied(40 * time.Second)
 			t.Logf("applying again %s after the promotion", time.Since(promoted).Round(10*time.Millisecond))
 			time.Sleep(quiet)
-			history := e.finish()
-			lost, err := e.lost(t.Context(), s.conn, history, c.reads)
+			history := e.Finish()
+			lost, err := e.Lost(t.Context(), s.conn, history, c.reads)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%d operations and %d wallets were acknowledged, %d are lost", e.acknowledged(), len(e.created), len(lost))
+			t.Logf("%d operations and %d wallets were acknowledged, %d are lost", e.Acknowledged(), len(e.Created), len(lost))
 			if len(lost) > 0 {
 				t.Errorf("%d are lost, such as: %s", len(lost), lost[0])
 			}

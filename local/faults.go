@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -64,9 +65,9 @@ type campaign struct {
 	hot      uuid.UUID
 	wallets  []uuid.UUID // of this round, the hot one first
 	position relayPosition
-	offsets  map[int32]int64 // the group's at the beginning of the round
-	told     []operation     // what a fault's own clients know
-	load     *load
+	offsets  map[int32]int64  // the group's at the beginning of the round
+	told     []load.Operation // what a fault's own clients know
+	load     *load.Load
 	watch    *watch
 	takeover atomic.Int64 // nanoseconds until another relay led, if the fault was about that
 }
@@ -391,16 +392,16 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 	if !proc.Await(ctx, givenUp, prepared) {
 		return r, err
 	}
-	l := &load{
-		apis: f.stack.apiURLs, apiKey: f.stack.apiKey, wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
-		connections: 100, ratePerSecond: faultsRatePerSecond, duration: time.Hour, resendPercent: 2,
-		attempt: 5 * time.Second, patience: time.Minute,
+	l := &load.Load{
+		APIs: f.stack.apiURLs, APIKey: f.stack.apiKey, Wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
+		Connections: 100, RatePerSecond: faultsRatePerSecond, Duration: time.Hour, ResendPercent: 2,
+		Attempt: 5 * time.Second, Patience: time.Minute,
 	}
 	f.load = l
-	history := make(chan []operation, 1)
+	history := make(chan []load.Operation, 1)
 	began := time.Now()
-	go func() { history <- l.send(ctx) }()
-	defer l.end()
+	go func() { history <- l.Send(ctx) }()
+	defer l.End()
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	f.watch = f.startWatch(ctx)
@@ -419,10 +420,10 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 		}
 		r.thrown = append(r.thrown, t)
 	}
-	l.end()
+	l.End()
 	stopReading()
 	told := <-history
-	r.loaded, r.accepted, r.unanswered = time.Since(began), l.accepted.Load(), l.failures.Load()
+	r.loaded, r.accepted, r.unanswered = time.Since(began), l.Accepted.Load(), l.Failures.Load()
 	for i := range r.thrown {
 		r.thrown[i].accept = worstAccept(told, r.thrown[i].began, r.thrown[i].ended)
 	}
@@ -437,7 +438,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 
 // prepareRound opens the wallets of a round and notes where everything stands.
 func (f *campaign) prepareRound(ctx context.Context) (err error) {
-	if f.wallets, err = openWallets(f.stack.apiURLs[0], f.stack.apiKey, 1+faultsOtherWallets); err != nil {
+	if f.wallets, err = load.OpenWallets(f.stack.apiURLs[0], f.stack.apiKey, 1+faultsOtherWallets); err != nil {
 		return err
 	}
 	f.hot, f.told = f.wallets[0], nil
@@ -452,11 +453,11 @@ func (f *campaign) prepareRound(ctx context.Context) (err error) {
 
 // awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
 func (f *campaign) awaitCached(ctx context.Context) (err error) {
-	c := client{addr: strings.TrimPrefix(f.stack.apiURLs[0], "http://"), apiKey: f.stack.apiKey, timeout: 5 * time.Second}
-	defer c.close()
+	c := load.Client{Addr: strings.TrimPrefix(f.stack.apiURLs[0], "http://"), APIKey: f.stack.apiKey, Timeout: 5 * time.Second}
+	defer c.Close()
 	found := false
 	if !proc.Await(ctx, 20*time.Second, func() bool {
-		if _, err = c.do(http.MethodGet, "/api/v1/wallets/"+f.hot.String(), "", nil); err == nil {
+		if _, err = c.Do(http.MethodGet, "/api/v1/wallets/"+f.hot.String(), "", nil); err == nil {
 			_, found, err = walletcache.Get(ctx, f.cache, f.hot)
 		}
 		return found && err == nil
@@ -507,11 +508,11 @@ func (f *campaign) throw(ctx context.Context, k kind) (t thrown, err error) {
 
 // worstAccept is the longest that a client waited for an operation that was due in between, or was
 // just under way.
-func worstAccept(told []operation, from, to time.Time) (worst time.Duration) {
+func worstAccept(told []load.Operation, from, to time.Time) (worst time.Duration) {
 	const underWay = 50 * time.Millisecond
 	for _, op := range told {
-		if !op.answered.IsZero() && op.due.After(from.Add(-underWay)) && op.due.Before(to) {
-			worst = max(worst, op.answered.Sub(op.due))
+		if !op.Answered.IsZero() && op.Due.After(from.Add(-underWay)) && op.Due.Before(to) {
+			worst = max(worst, op.Answered.Sub(op.Due))
 		}
 	}
 	return worst

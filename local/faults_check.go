@@ -10,12 +10,13 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // checkRound holds what the clients were told, the tables, the log and the cache against each other,
 // for the round's wallets.
-func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []operation) (broken []string, err error) {
+func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Operation) (broken []string, err error) {
 	ended := time.Now()
 	quiet := func() bool {
 		if p := f.watch.latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {

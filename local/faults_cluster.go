@@ -67,12 +67,12 @@ func (f *campaign) twoBrokersGone() kind {
 			brokers := f.stack.replicas("kafka")
 			stays := f.random.IntN(len(brokers))
 			gone = slices.Delete(brokers, stays, stays+1)
-			accepted = f.load.accepted.Load()
+			accepted = f.load.Accepted.Load()
 			proc.KillAll(gone)
 			return nil
 		},
 		heal: func(ctx context.Context) error {
-			if took := f.load.accepted.Load() - accepted; took < 10*faultsRatePerSecond/2 {
+			if took := f.load.Accepted.Load() - accepted; took < 10*faultsRatePerSecond/2 {
 				f.watch.violate("with two of three brokers gone %d operations were accepted in 10 s", took)
 			}
 			if waited := f.watch.latest().oldest; waited < 5*time.Second {
@@ -87,7 +87,7 @@ func (f *campaign) twoBrokersGone() kind {
 // are on all brokers again. No request may fail.
 func (f *campaign) rollingBrokers() kind {
 	return kind{name: "rolling restart of all brokers", within: ofCluster, throw: func(ctx context.Context) error {
-		refused, failures := f.load.refused.Load(), f.load.failures.Load()
+		refused, failures := f.load.Refused.Load(), f.load.Failures.Load()
 		for _, p := range f.stack.replicas("kafka") {
 			if err := p.Restart(ctx, syscall.SIGTERM); err != nil {
 				return err
@@ -96,7 +96,7 @@ func (f *campaign) rollingBrokers() kind {
 				return err
 			}
 		}
-		if refused, failures = f.load.refused.Load()-refused, f.load.failures.Load()-failures; refused+failures > 0 {
+		if refused, failures = f.load.Refused.Load()-refused, f.load.Failures.Load()-failures; refused+failures > 0 {
 			f.watch.violate("while brokers were restarted %d requests were refused and %d operations not acknowledged", refused, failures)
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // historyPatience is what finding an order of a wallet's operations may take. It takes milliseconds
@@ -39,7 +40,7 @@ var sequences = porcupine.Model{
 // checkHistory looks for an order in which the wallets could have given the sequences that the
 // clients were told. An operation that was never answered may have got its sequence, which only
 // Postgres knows, at any time after it was sent; if it is not stored, it has none.
-func checkHistory(told []operation, stored []walletdb.StoredOperationsRow) promise {
+func checkHistory(told []load.Operation, stored []walletdb.StoredOperationsRow) promise {
 	p := promise{says: fmt.Sprintf("the histories of the clients, %d operations, have an order that explains them", len(told))}
 	sequence := make(map[uuid.UUID]int64, len(stored))
 	for _, row := range stored {
@@ -47,9 +48,9 @@ func checkHistory(told []operation, stored []walletdb.StoredOperationsRow) promi
 	}
 	var history []porcupine.Operation
 	for _, op := range told {
-		o := porcupine.Operation{Input: op.wallet, Call: op.sentAt.UnixNano(), Output: op.sequence, Return: op.answered.UnixNano()}
-		if op.answered.IsZero() {
-			seq, found := sequence[op.id]
+		o := porcupine.Operation{Input: op.Wallet, Call: op.SentAt.UnixNano(), Output: op.Sequence, Return: op.Answered.UnixNano()}
+		if op.Answered.IsZero() {
+			seq, found := sequence[op.ID]
 			if !found {
 				continue
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -382,15 +383,15 @@ func (f *campaign) deletedRecords() kind {
 		name: "records deleted before the workers read them", holds: time.Second, within: ofSweep, losesLog: true,
 		throw: func(ctx context.Context) error {
 			signal(syscall.SIGSTOP)
-			quiet, err := openWallets(f.stack.apiURLs[0], f.stack.apiKey, 5)
+			quiet, err := load.OpenWallets(f.stack.apiURLs[0], f.stack.apiKey, 5)
 			if err != nil {
 				return err
 			}
-			l := &load{
-				apis: f.stack.apiURLs, apiKey: f.stack.apiKey, wallets: quiet, connections: 1, ratePerSecond: 20, duration: time.Second,
-				attempt: 5 * time.Second, patience: time.Minute,
+			l := &load.Load{
+				APIs: f.stack.apiURLs, APIKey: f.stack.apiKey, Wallets: quiet, Connections: 1, RatePerSecond: 20, Duration: time.Second,
+				Attempt: 5 * time.Second, Patience: time.Minute,
 			}
-			f.wallets, f.told = append(f.wallets, quiet...), l.send(ctx)
+			f.wallets, f.told = append(f.wallets, quiet...), l.Send(ctx)
 			return nil
 		},
 		heal: func(ctx context.Context) error {

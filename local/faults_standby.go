@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -48,21 +49,21 @@ func (f *campaign) standbyFaults() []kind {
 }
 
 // all is everything that is asked for during one fault. What it was told is part of the round's.
-func (f *campaign) all(ctx context.Context) *everything {
-	return sendEverything(context.WithoutCancel(ctx), f.stack.apiURLs, f.stack.apiKey, f.wallets, everythingPerSecond)
+func (f *campaign) all(ctx context.Context) *load.Everything {
+	return load.SendEverything(context.WithoutCancel(ctx), f.stack.apiURLs, f.stack.apiKey, f.wallets, everythingPerSecond)
 }
 
 // settle waits until something is acknowledged again, ends the load, and looks for what is lost.
-func (f *campaign) settle(ctx context.Context, e *everything, name string, within time.Duration, readsToo bool) error {
-	began, before := time.Now(), e.acknowledged()
-	if !proc.Await(ctx, f.patience, func() bool { return e.acknowledged() > before }) {
+func (f *campaign) settle(ctx context.Context, e *load.Everything, name string, within time.Duration, readsToo bool) error {
+	began, before := time.Now(), e.Acknowledged()
+	if !proc.Await(ctx, f.patience, func() bool { return e.Acknowledged() > before }) {
 		f.watch.violate("%s: nothing was acknowledged any more", name)
 	} else if took := time.Since(began); took > within && !f.unhurried {
 		f.watch.violate("%s: something was acknowledged again after %.1f s, not within %s", name, took.Seconds(), within)
 	}
-	history := e.finish()
+	history := e.Finish()
 	f.told = append(f.told, history...)
-	lost, err := e.lost(ctx, f.pool, history, readsToo)
+	lost, err := e.Lost(ctx, f.pool, history, readsToo)
 	for _, text := range lost {
 		f.watch.violate("%s: %s", name, text)
 	}
@@ -72,7 +73,7 @@ func (f *campaign) settle(ctx context.Context, e *everything, name string, withi
 // missing stops all standbys for a while, in which waits for them may be cut short. Clients are refused,
 // every service says why, and their connections do not pile up.
 func (f *campaign) missing(name string, holds time.Duration, cut func(context.Context, *stack) error) kind {
-	var e *everything
+	var e *load.Everything
 	var looks chan error
 	var stop context.CancelFunc
 	return kind{
@@ -139,7 +140,7 @@ func (f *campaign) killedStandby() kind {
 // oneOfTwo stops one of two standbys: the other one is enough.
 func (f *campaign) oneOfTwo() kind {
 	const name = "one of two standbys stopped for 10 s"
-	var e *everything
+	var e *load.Everything
 	var longest chan time.Duration
 	var stop context.CancelFunc
 	return kind{
@@ -149,7 +150,7 @@ func (f *campaign) oneOfTwo() kind {
 			proc.Pause(ctx, time.Second)
 			ctx, stop = context.WithCancel(ctx)
 			longest = make(chan time.Duration, 1)
-			go func() { longest <- e.longestPause(ctx) }()
+			go func() { longest <- e.LongestPause(ctx) }()
 			return f.stack.servers()[1].SignalAll(syscall.SIGSTOP)
 		},
 		heal: func(ctx context.Context) error {

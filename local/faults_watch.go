@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -374,15 +375,15 @@ func askFootprint(ctx context.Context, p *proc.Process) (now footprint, err erro
 // readWallets is a reader who goes from one api to the next, and never sees a wallet go back.
 func (f *campaign) readWallets(ctx context.Context, w *watch, wallets []uuid.UUID) {
 	seen := map[uuid.UUID]int64{}
-	c := client{apiKey: f.stack.apiKey, timeout: 2 * time.Second}
-	defer c.close()
+	c := load.Client{APIKey: f.stack.apiKey, Timeout: 2 * time.Second}
+	defer c.Close()
 	for n := 0; ctx.Err() == nil; n++ {
-		c.addr = strings.TrimPrefix(f.stack.apiURLs[n%len(f.stack.apiURLs)], "http://")
-		c.close()
+		c.Addr = strings.TrimPrefix(f.stack.apiURLs[n%len(f.stack.apiURLs)], "http://")
+		c.Close()
 		id := wallets[n/len(f.stack.apiURLs)%len(wallets)]
-		r, err := c.do(http.MethodGet, "/api/v1/wallets/"+id.String(), "", nil)
+		r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+id.String(), "", nil)
 		var wallet struct{ Version int64 }
-		if err == nil && r.status == http.StatusOK && json.Unmarshal(r.body, &wallet) == nil {
+		if err == nil && r.Status == http.StatusOK && json.Unmarshal(r.Body, &wallet) == nil {
 			if excused, _ := w.excused(); wallet.Version < seen[id] && !excused {
 				w.violate("a reader was told version %d of wallet %s after %d", wallet.Version, id, seen[id])
 			}

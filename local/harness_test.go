@@ -21,6 +21,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -184,7 +185,7 @@ func (s *system) begin() {
 
 func (s *system) openWallets(count int) []uuid.UUID {
 	s.t.Helper()
-	wallets, err := openWallets(s.apiURLs[0], s.apiKey, count)
+	wallets, err := load.OpenWallets(s.apiURLs[0], s.apiKey, count)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -200,24 +201,24 @@ func (s *system) load(wallets []uuid.UUID, apis ...string) *runningLoad {
 		apis = s.apiURLs
 	}
 	l := &runningLoad{
-		load: &load{
-			apis: apis, apiKey: s.apiKey, wallets: wallets, connections: 200, ratePerSecond: loadPerSecond, duration: time.Hour,
-			resendPercent: 2, attempt: 12 * time.Second, patience: time.Minute,
+		Load: &load.Load{
+			APIs: apis, APIKey: s.apiKey, Wallets: wallets, Connections: 200, RatePerSecond: loadPerSecond, Duration: time.Hour,
+			ResendPercent: 2, Attempt: 12 * time.Second, Patience: time.Minute,
 		},
-		history: make(chan []operation, 1),
+		history: make(chan []load.Operation, 1),
 	}
-	go func() { l.history <- l.send(s.t.Context()) }()
+	go func() { l.history <- l.Send(s.t.Context()) }()
 	return l
 }
 
 type runningLoad struct {
-	*load
-	history chan []operation
+	*load.Load
+	history chan []load.Operation
 }
 
 // finish ends the load and returns what its clients know.
-func (l *runningLoad) finish() []operation {
-	l.end()
+func (l *runningLoad) finish() []load.Operation {
+	l.End()
 	return <-l.history
 }
 
@@ -225,13 +226,13 @@ func (l *runningLoad) finish() []operation {
 func (s *system) keep(l *runningLoad) {
 	s.t.Helper()
 	history := l.finish()
-	if n := l.failures.Load(); n > 0 {
-		s.t.Errorf("%d operations were not acknowledged; the last: %s", n, *l.lastFail.Load())
+	if n := l.Failures.Load(); n > 0 {
+		s.t.Errorf("%d operations were not acknowledged; the last: %s", n, *l.LastFail.Load())
 	}
 	s.keepPromises(history)
 }
 
-func (s *system) keepPromises(history []operation) {
+func (s *system) keepPromises(history []load.Operation) {
 	s.t.Helper()
 	checked := subject{log: topicLog{s.kafkaOptions(), s.topic, topicPartitions}, audit: s.verify, otherTimes: s.otherTimes}
 	promises, err := checked.checkPromises(s.t.Context(), s.conn, history)
@@ -296,11 +297,11 @@ func deposit(wallet uuid.UUID) string {
 }
 
 // deposit sends one operation and returns its sequence.
-func (s *system) deposit(api string, wallet uuid.UUID) operation {
+func (s *system) deposit(api string, wallet uuid.UUID) load.Operation {
 	s.t.Helper()
-	l := &load{apis: []string{api}, apiKey: s.apiKey, wallets: []uuid.UUID{wallet}, connections: 1, ratePerSecond: 1, duration: time.Second, attempt: 12 * time.Second, patience: 30 * time.Second}
-	history := l.send(s.t.Context())
-	if len(history) != 1 || history[0].answered.IsZero() {
+	l := &load.Load{APIs: []string{api}, APIKey: s.apiKey, Wallets: []uuid.UUID{wallet}, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: 12 * time.Second, Patience: 30 * time.Second}
+	history := l.Send(s.t.Context())
+	if len(history) != 1 || history[0].Answered.IsZero() {
 		s.t.Fatalf("a lone operation was not acknowledged: %+v", history)
 	}
 	return history[0]
@@ -309,15 +310,15 @@ func (s *system) deposit(api string, wallet uuid.UUID) operation {
 // balance is what the api says a wallet holds, and at which version.
 func (s *system) balance(wallet uuid.UUID) (balance, version int64) {
 	s.t.Helper()
-	c := client{addr: strings.TrimPrefix(s.apiURLs[0], "http://"), apiKey: s.apiKey, timeout: 10 * time.Second}
-	defer c.close()
-	r, err := c.do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
+	c := load.Client{Addr: strings.TrimPrefix(s.apiURLs[0], "http://"), APIKey: s.apiKey, Timeout: 10 * time.Second}
+	defer c.Close()
+	r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	var w struct{ Balance, Version int64 }
-	if err := json.Unmarshal(r.body, &w); err != nil || r.status != http.StatusOK {
-		s.t.Fatalf("read wallet: %d %s %v", r.status, r.body, err)
+	if err := json.Unmarshal(r.Body, &w); err != nil || r.Status != http.StatusOK {
+		s.t.Fatalf("read wallet: %d %s %v", r.Status, r.Body, err)
 	}
 	return w.Balance, w.Version
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -79,8 +80,8 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	if lag := time.Since(began); lag > 5*time.Second {
 		t.Errorf("the lag was back to zero after %s", lag)
 	}
-	if l.failures.Load() > 0 {
-		t.Errorf("%d operations were not accepted", l.failures.Load())
+	if l.Failures.Load() > 0 {
+		t.Errorf("%d operations were not accepted", l.Failures.Load())
 	}
 	if pause := longestSilence(history); pause > time.Second {
 		t.Errorf("nothing was accepted for %s", pause)
@@ -89,10 +90,10 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 }
 
 // longestSilence is the longest time between two acknowledgements.
-func longestSilence(history []operation) time.Duration {
+func longestSilence(history []load.Operation) time.Duration {
 	var times []time.Time
 	for _, op := range history {
-		times = append(times, op.answered)
+		times = append(times, op.Answered)
 	}
 	slices.SortFunc(times, time.Time.Compare)
 	longest := time.Duration(0)
@@ -133,9 +134,9 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 		api.Signal(syscall.SIGCONT)
 		return false
 	})
-	var histories []operation
+	var histories []load.Operation
 	began := time.Now()
-	freed := make(chan operation)
+	freed := make(chan load.Operation)
 	go func() { freed <- s.deposit(s.apiURLs[1], stuck) }()
 	for waiting := true; waiting; {
 		select {
@@ -145,7 +146,7 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 		default:
 			op := s.deposit(s.apiURLs[1], other)
 			histories = append(histories, op)
-			if took := op.answered.Sub(op.sentAt); took > time.Second {
+			if took := op.Answered.Sub(op.SentAt); took > time.Second {
 				t.Errorf("another wallet's operation took %s", took)
 			}
 		}
@@ -191,7 +192,7 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 	t.Setenv("TEST_REDIS_URL", url)
 	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
 	wallet := s.openWallets(1)[0]
-	var history []operation
+	var history []load.Operation
 	agree := func(when string) {
 		t.Helper()
 		history = append(history, s.deposit(s.apiURLs[0], wallet))

@@ -8,6 +8,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // What api and relay bring to Kafka is what worker/message.schema.json promises to any consumer.
@@ -27,7 +29,7 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	for _, sent := range []operation{first, second} {
+	for _, sent := range []load.Operation{first, second} {
 		var records []*kgo.Record
 		s.until("a record is there", 20*time.Second, func() bool {
 			// A poll may return without one, as while the topic's leader is not known yet.
@@ -44,8 +46,8 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 		if err := schema.Validate(value); err != nil {
 			t.Errorf("%s: %v", record.Value, err)
 		}
-		if id := value.(map[string]any)["operationId"]; id != sent.id.String() {
-			t.Errorf("%s is not the operation %s", record.Value, sent.id)
+		if id := value.(map[string]any)["operationId"]; id != sent.ID.String() {
+			t.Errorf("%s is not the operation %s", record.Value, sent.ID)
 		}
 		if string(record.Key) != wallet.String() {
 			t.Errorf("key %s, want %s", record.Key, wallet)

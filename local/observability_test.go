@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -245,7 +246,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	s.deposit(s.apiURLs[0], forked)
 	tell(forked, 1, uuid.New())
 	s.deposit(s.apiURLs[0], gap)
-	tell(gap, 2, s.deposit(s.apiURLs[0], gap).id)
+	tell(gap, 2, s.deposit(s.apiURLs[0], gap).ID)
 	s.deposit(s.apiURLs[0], swept)
 	f.heal("WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
 	s.fire(f, "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept", "WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
@@ -331,10 +332,10 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 	f.make("WalletQueueNearlyFull")
 	held := s.hold("SELECT FROM wallet_sequences WHERE wallet_id = ANY ($1) FOR UPDATE", busy)
 	l := &runningLoad{
-		load:    &load{apis: []string{api}, apiKey: s.apiKey, wallets: busy, connections: 44, duration: time.Hour, attempt: 12 * time.Second, patience: time.Minute},
-		history: make(chan []operation, 1),
+		Load:    &load.Load{APIs: []string{api}, APIKey: s.apiKey, Wallets: busy, Connections: 44, Duration: time.Hour, Attempt: 12 * time.Second, Patience: time.Minute},
+		history: make(chan []load.Operation, 1),
 	}
-	go func() { l.history <- l.send(s.t.Context()) }()
+	go func() { l.history <- l.Send(s.t.Context()) }()
 	s.fire(f, "WalletQueueNearlyFull", "WalletOverloaded")
 	f.heal("WalletQueueNearlyFull", "WalletOverloaded")
 	held()

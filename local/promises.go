@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // promise is one thing that must hold, and what speaks against it.
@@ -48,7 +49,7 @@ type subject struct {
 
 // checkPromises compares what clients were told, what the database holds and what Kafka's log says,
 // once everything is quiet.
-func (s subject) checkPromises(ctx context.Context, conn *pgx.Conn, history []operation) ([]promise, error) {
+func (s subject) checkPromises(ctx context.Context, conn *pgx.Conn, history []load.Operation) ([]promise, error) {
 	totals, err := awaitQuiet(ctx, conn, 30*time.Second)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func (l *lines) Write(text []byte) (int, error) {
 
 // checkClients compares every acknowledged operation with the one stored, and every stored one with
 // what was sent.
-func checkClients(history []operation, stored []walletdb.StoredOperationsRow) promise {
+func checkClients(history []load.Operation, stored []walletdb.StoredOperationsRow) promise {
 	byID := make(map[uuid.UUID]walletdb.StoredOperationsRow, len(stored))
 	for _, row := range stored {
 		byID[row.ID] = row
@@ -116,21 +117,21 @@ func checkClients(history []operation, stored []walletdb.StoredOperationsRow) pr
 	var acknowledged, unknown int
 	p := promise{}
 	for _, op := range history {
-		row, found := byID[op.id]
-		if op.wrong != "" {
-			p.broken = append(p.broken, op.wrong)
+		row, found := byID[op.ID]
+		if op.Wrong != "" {
+			p.broken = append(p.broken, op.Wrong)
 		}
-		if op.answered.IsZero() && !found {
+		if op.Answered.IsZero() && !found {
 			unknown++
 			continue
 		}
-		if !op.answered.IsZero() {
+		if !op.Answered.IsZero() {
 			acknowledged++
 		}
-		if row.WalletID != op.wallet || string(row.Type) != op.kind || row.Amount != op.amount || !op.answered.IsZero() && row.Seq != op.sequence {
-			p.broken = append(p.broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.kind, op.amount, op.wallet, op.sequence, op.id, row))
+		if row.WalletID != op.Wallet || string(row.Type) != op.Kind || row.Amount != op.Amount || !op.Answered.IsZero() && row.Seq != op.Sequence {
+			p.broken = append(p.broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.Kind, op.Amount, op.Wallet, op.Sequence, op.ID, row))
 		}
-		delete(byID, op.id)
+		delete(byID, op.ID)
 	}
 	for id, row := range byID {
 		p.broken = append(p.broken, fmt.Sprintf("operation %s was sent by nobody, or acknowledged twice: %+v", id, row))
@@ -145,27 +146,27 @@ func checkClients(history []operation, stored []walletdb.StoredOperationsRow) pr
 // checkOrder looks for an operation that was acknowledged before another one of its wallet was sent,
 // and yet has the larger sequence. One that is stored but was never acknowledged may have been
 // accepted at any time after it was sent.
-func checkOrder(history []operation, stored []walletdb.StoredOperationsRow) promise {
+func checkOrder(history []load.Operation, stored []walletdb.StoredOperationsRow) promise {
 	p := promise{says: "an operation acknowledged before another one was sent comes before it"}
-	byID := make(map[uuid.UUID]operation, len(history))
+	byID := make(map[uuid.UUID]load.Operation, len(history))
 	for _, op := range history {
-		byID[op.id] = op
+		byID[op.ID] = op
 	}
 	// stored is in order of wallet and sequence. Going back in it, earliest is the first
 	// acknowledgement among the later operations of the wallet.
-	var earliest operation
+	var earliest load.Operation
 	for i := len(stored) - 1; i >= 0; i-- {
 		op, found := byID[stored[i].ID]
-		if earliest.wallet != stored[i].WalletID {
-			earliest = operation{wallet: stored[i].WalletID}
+		if earliest.Wallet != stored[i].WalletID {
+			earliest = load.Operation{Wallet: stored[i].WalletID}
 		}
 		if !found {
 			continue
 		}
-		if !earliest.answered.IsZero() && earliest.answered.Before(op.sentAt) {
-			p.broken = append(p.broken, fmt.Sprintf("sequence %d was acknowledged %s before sequence %d was sent", earliest.sequence, op.sentAt.Sub(earliest.answered), stored[i].Seq))
+		if !earliest.Answered.IsZero() && earliest.Answered.Before(op.SentAt) {
+			p.broken = append(p.broken, fmt.Sprintf("sequence %d was acknowledged %s before sequence %d was sent", earliest.Sequence, op.SentAt.Sub(earliest.Answered), stored[i].Seq))
 		}
-		if !op.answered.IsZero() && (earliest.answered.IsZero() || op.answered.Before(earliest.answered)) {
+		if !op.Answered.IsZero() && (earliest.Answered.IsZero() || op.Answered.Before(earliest.Answered)) {
 			earliest = op
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // The checks decide whether everything else is right, so each is shown what it must not let pass.
@@ -19,12 +20,12 @@ var (
 )
 
 // accepted is two operations of one wallet, the second sent after the first was acknowledged.
-func accepted() ([]operation, []walletdb.StoredOperationsRow, []message) {
+func accepted() ([]load.Operation, []walletdb.StoredOperationsRow, []message) {
 	began := time.Now()
 	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
-	history := []operation{
-		{wallet: wallet, id: first, kind: "DEPOSIT", amount: 5, sentAt: at(0), answered: at(10), sequence: 1},
-		{wallet: wallet, id: second, kind: "WITHDRAW", amount: 3, sentAt: at(20), answered: at(30), sequence: 2},
+	history := []load.Operation{
+		{Wallet: wallet, ID: first, Kind: "DEPOSIT", Amount: 5, SentAt: at(0), Answered: at(10), Sequence: 1},
+		{Wallet: wallet, ID: second, Kind: "WITHDRAW", Amount: 3, SentAt: at(20), Answered: at(30), Sequence: 2},
 	}
 	stored := []walletdb.StoredOperationsRow{
 		{WalletID: wallet, Seq: 1, ID: first, Type: "DEPOSIT", Amount: 5},
@@ -39,44 +40,44 @@ func accepted() ([]operation, []walletdb.StoredOperationsRow, []message) {
 
 func TestClientsHistoriesAreHeldAgainstWhatIsStored(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(history []operation, stored []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow)
+		change func(history []load.Operation, stored []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow)
 		broken string
 	}{
-		"as sent": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+		"as sent": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
 			return h, s
 		}, ""},
-		"never answered, not stored": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
-			h[1].answered, h[1].sequence = time.Time{}, 0
+		"never answered, not stored": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
+			h[1].Answered, h[1].Sequence = time.Time{}, 0
 			return h, s[:1]
 		}, ""},
-		"never answered, stored": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
-			h[1].answered, h[1].sequence = time.Time{}, 0
+		"never answered, stored": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
+			h[1].Answered, h[1].Sequence = time.Time{}, 0
 			return h, s
 		}, ""},
-		"acknowledged, not stored": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+		"acknowledged, not stored": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
 			return h, s[:1]
 		}, "a client sent WITHDRAW"},
-		"another amount": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+		"another amount": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
 			s[0].Amount = 6
 			return h, s
 		}, "a client sent DEPOSIT 5"},
-		"another type": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+		"another type": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
 			s[0].Type = "WITHDRAW"
 			return h, s
 		}, "a client sent DEPOSIT"},
-		"another sequence than told": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
-			h[0].sequence = 2
+		"another sequence than told": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
+			h[0].Sequence = 2
 			return h, s
 		}, "was told sequence 2"},
-		"another wallet": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+		"another wallet": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
 			s[0].WalletID = second
 			return h, s
 		}, "a client sent"},
-		"stored, never sent": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
+		"stored, never sent": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
 			return h[:1], s
 		}, "sent by nobody"},
-		"a repetition answered otherwise": {func(h []operation, s []walletdb.StoredOperationsRow) ([]operation, []walletdb.StoredOperationsRow) {
-			h[0].wrong = "sent again was answered as another"
+		"a repetition answered otherwise": {func(h []load.Operation, s []walletdb.StoredOperationsRow) ([]load.Operation, []walletdb.StoredOperationsRow) {
+			h[0].Wrong = "sent again was answered as another"
 			return h, s
 		}, "sent again"},
 	} {
@@ -91,15 +92,15 @@ func TestOrderOfAcknowledgedBeforeSentIsChecked(t *testing.T) {
 	history, stored, _ := accepted()
 	expectBroken(t, checkOrder(history, stored), "")
 
-	history[1].sentAt = history[0].answered.Add(-time.Millisecond)
+	history[1].SentAt = history[0].Answered.Add(-time.Millisecond)
 	stored[0].ID, stored[1].ID = stored[1].ID, stored[0].ID
-	history[0].sequence, history[1].sequence = 2, 1
+	history[0].Sequence, history[1].Sequence = 2, 1
 	expectBroken(t, checkOrder(history, stored), "") // they overlapped: either order is right
 
-	history[1].sentAt = history[0].answered.Add(time.Millisecond)
+	history[1].SentAt = history[0].Answered.Add(time.Millisecond)
 	expectBroken(t, checkOrder(history, stored), "before sequence 1 was sent")
 
-	history[1].answered = time.Time{}
+	history[1].Answered = time.Time{}
 	expectBroken(t, checkOrder(history, stored), "before sequence 1 was sent") // stored, never acknowledged
 
 	stored[0].WalletID = second
@@ -177,20 +178,20 @@ func expectBroken(t *testing.T, p promise, want string) {
 
 func TestHistoriesHaveAnOrderThatExplainsThem(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(history []operation)
+		change func(history []load.Operation)
 		stored int
 		broken string
 	}{
-		"one after the other":           {func([]operation) {}, 2, ""},
-		"one before the other":          {func(h []operation) { h[0].sequence, h[1].sequence = 2, 1 }, 2, "no order"},
-		"at once, either way round":     {func(h []operation) { h[0].sequence, h[1].sequence = 2, 1; h[1].sentAt = h[0].sentAt }, 2, ""},
-		"twice the same":                {func(h []operation) { h[1].sequence = 1 }, 2, "no order"},
-		"one left out":                  {func(h []operation) { h[1].sequence = 3 }, 2, "no order"},
-		"not answered, and not stored":  {func(h []operation) { h[1].answered, h[1].sequence = time.Time{}, 0 }, 1, ""},
-		"not answered, stored behind":   {func(h []operation) { h[1].answered, h[1].sequence = time.Time{}, 0 }, 2, ""},
-		"not answered, stored too soon": {func(h []operation) { h[0].sequence = 2; h[1].answered, h[1].id = time.Time{}, first }, 1, "no order"},
-		"not answered, took effect first": {func(h []operation) {
-			h[0].answered, h[0].sequence = time.Time{}, 0
+		"one after the other":           {func([]load.Operation) {}, 2, ""},
+		"one before the other":          {func(h []load.Operation) { h[0].Sequence, h[1].Sequence = 2, 1 }, 2, "no order"},
+		"at once, either way round":     {func(h []load.Operation) { h[0].Sequence, h[1].Sequence = 2, 1; h[1].SentAt = h[0].SentAt }, 2, ""},
+		"twice the same":                {func(h []load.Operation) { h[1].Sequence = 1 }, 2, "no order"},
+		"one left out":                  {func(h []load.Operation) { h[1].Sequence = 3 }, 2, "no order"},
+		"not answered, and not stored":  {func(h []load.Operation) { h[1].Answered, h[1].Sequence = time.Time{}, 0 }, 1, ""},
+		"not answered, stored behind":   {func(h []load.Operation) { h[1].Answered, h[1].Sequence = time.Time{}, 0 }, 2, ""},
+		"not answered, stored too soon": {func(h []load.Operation) { h[0].Sequence = 2; h[1].Answered, h[1].ID = time.Time{}, first }, 1, "no order"},
+		"not answered, took effect first": {func(h []load.Operation) {
+			h[0].Answered, h[0].Sequence = time.Time{}, 0
 		}, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

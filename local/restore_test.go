@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -215,7 +216,7 @@ func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
 
 // accountFor compares what clients know with what is stored: every acknowledged operation is stored
 // and finished, or it was accepted in the moments that are lost; and nothing that is listed is stored.
-func (a *archived) accountFor(history []operation, lost map[uuid.UUID]bool, from time.Time) {
+func (a *archived) accountFor(history []load.Operation, lost map[uuid.UUID]bool, from time.Time) {
 	a.t.Helper()
 	if _, err := awaitQuiet(a.t.Context(), a.conn, 30*time.Second); err != nil {
 		a.t.Fatal(err)
@@ -234,15 +235,15 @@ func (a *archived) accountFor(history []operation, lost map[uuid.UUID]bool, from
 	}
 	gone, silent := 0, 0
 	for _, op := range history {
-		if op.answered.IsZero() || stored[op.id] {
+		if op.Answered.IsZero() || stored[op.ID] {
 			continue
 		}
 		gone++
-		if !lost[op.id] {
+		if !lost[op.ID] {
 			silent++
 		}
-		if op.answered.Before(from) {
-			a.t.Errorf("operation %s, acknowledged %s before anything was lost, is not stored", op.id, from.Sub(op.answered))
+		if op.Answered.Before(from) {
+			a.t.Errorf("operation %s, acknowledged %s before anything was lost, is not stored", op.ID, from.Sub(op.Answered))
 		}
 	}
 	for id := range lost {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -34,7 +35,7 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 		s.roll(p, lag)
 	}
 	s.keepWithoutRetries(l)
-	t.Logf("%d operations accepted", l.accepted.Load())
+	t.Logf("%d operations accepted", l.Accepted.Load())
 }
 
 // balancedLoad is a load whose clients send each operation once, to an api that is ready: they do as a
@@ -50,13 +51,13 @@ func (s *system) balancedLoad(wallets []uuid.UUID) *runningLoad {
 		}
 	}()
 	l := &runningLoad{
-		load: &load{
-			apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 200, ratePerSecond: 1000, duration: time.Hour,
-			attempt: 12 * time.Second, route: b.route,
+		Load: &load.Load{
+			APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 200, RatePerSecond: 1000, Duration: time.Hour,
+			Attempt: 12 * time.Second, Route: b.route,
 		},
-		history: make(chan []operation, 1),
+		history: make(chan []load.Operation, 1),
 	}
-	go func() { l.history <- l.send(s.t.Context()) }()
+	go func() { l.history <- l.Send(s.t.Context()) }()
 	return l
 }
 
@@ -144,7 +145,7 @@ func (s *system) watchLag() func() time.Duration {
 func (s *system) keepWithoutRetries(l *runningLoad) {
 	s.t.Helper()
 	s.keep(l)
-	if n := l.refused.Load(); n > 0 {
+	if n := l.Refused.Load(); n > 0 {
 		s.t.Errorf("%d requests were refused", n)
 	}
 }

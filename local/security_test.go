@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -134,9 +135,9 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		t.Cleanup(p.Stop)
 		s.until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
 			if test.service == "api" { // it notices the loss of Redis when it wants to read
-				c := client{addr: strings.TrimPrefix(s.apiURLs[len(s.apiURLs)-1], "http://"), apiKey: s.apiKey, timeout: time.Second}
-				_, _ = c.do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
-				c.close()
+				c := load.Client{Addr: strings.TrimPrefix(s.apiURLs[len(s.apiURLs)-1], "http://"), APIKey: s.apiKey, Timeout: time.Second}
+				_, _ = c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
+				c.Close()
 			}
 			return countLines(t, p.Log, `"WARN"`, `"ERROR"`) > 0
 		})

@@ -36,7 +36,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 		}
 	}
 	s.keep(l)
-	t.Logf("%d operations accepted", l.accepted.Load())
+	t.Logf("%d operations accepted", l.Accepted.Load())
 }
 
 // programOf is a process's program in another folder.

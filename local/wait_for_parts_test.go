@@ -25,10 +25,10 @@ func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T)
 		}
 		time.Sleep(time.Second)
 		op := s.deposit(s.apiURLs[0], wallet)
-		for s.outcomes() < op.sequence {
+		for s.outcomes() < op.Sequence {
 			time.Sleep(time.Millisecond)
 		}
-		return time.Since(op.sentAt)
+		return time.Since(op.SentAt)
 	}
 	// Other packages' tests share the machine, so there are several rounds, and in each the middle
 	// one counts.

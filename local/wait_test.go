@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 )
 
@@ -35,13 +36,13 @@ func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 		rate, during, prefer = 1000, *waitTime, "wait=5"
 	}
 	wallets := s.openWallets(1)
-	send := func(prefer string) (history []operation, cpu time.Duration) {
-		l := &load{
-			apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 500, ratePerSecond: rate, duration: during,
-			prefer: prefer, attempt: 40 * time.Second,
+	send := func(prefer string) (history []load.Operation, cpu time.Duration) {
+		l := &load.Load{
+			APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 500, RatePerSecond: rate, Duration: during,
+			Prefer: prefer, Attempt: 40 * time.Second,
 		}
 		before := s.cpu()
-		history = l.send(t.Context())
+		history = l.Send(t.Context())
 		return history, s.cpu() - before
 	}
 	send(prefer) // everything is warm
@@ -60,14 +61,14 @@ func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	commits := watch()
 	var late []time.Duration
 	for _, op := range history {
-		if op.answered.IsZero() {
+		if op.Answered.IsZero() {
 			t.Fatalf("an operation was not acknowledged: %+v", op)
 		}
-		i := slices.IndexFunc(commits, func(c seenCommit) bool { return c.seq >= op.sequence })
+		i := slices.IndexFunc(commits, func(c seenCommit) bool { return c.seq >= op.Sequence })
 		if i < 0 {
-			t.Fatalf("sequence %d was answered before it was applied", op.sequence)
+			t.Fatalf("sequence %d was answered before it was applied", op.Sequence)
 		}
-		late = append(late, op.answered.Sub(commits[i].after))
+		late = append(late, op.Answered.Sub(commits[i].after))
 	}
 	slices.Sort(late)
 	p50, p99 := late[len(late)/2], late[len(late)*99/100]

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"testing"
@@ -9,10 +9,10 @@ import (
 
 func TestLatencyCountsFromWhenAnOperationWasDue(t *testing.T) {
 	wallet, due := uuid.New(), time.Now()
-	op := operation{wallet: wallet, sequence: 2, due: due, sentAt: due.Add(30 * time.Millisecond), answered: due.Add(40 * time.Millisecond)}
-	unanswered := operation{wallet: wallet, due: due}
-	watch := &appliedWatch{steps: map[uuid.UUID][]appliedStep{wallet: {{due.Add(50 * time.Millisecond), 1}, {due.Add(60 * time.Millisecond), 3}}}}
-	accept, applied := latencies([]operation{op, unanswered}, watch)
+	op := Operation{Wallet: wallet, Sequence: 2, Due: due, SentAt: due.Add(30 * time.Millisecond), Answered: due.Add(40 * time.Millisecond)}
+	unanswered := Operation{Wallet: wallet, Due: due}
+	watch := &AppliedWatch{Steps: map[uuid.UUID][]AppliedStep{wallet: {{due.Add(50 * time.Millisecond), 1}, {due.Add(60 * time.Millisecond), 3}}}}
+	accept, applied := Latencies([]Operation{op, unanswered}, watch)
 	if accept.TotalCount() != 1 || accept.Max() < 40_000 || accept.Max() > 40_100 {
 		t.Errorf("accepted: %d of them, the longest after %d µs", accept.TotalCount(), accept.Max())
 	}

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// client speaks HTTP/1.1 over one connection that it keeps. It does what a load generator needs and
+// Client speaks HTTP/1.1 over one connection that it keeps. It does what a load generator needs and
 // no more, so that on a shared machine little of what is measured is the measuring.
-type client struct {
-	addr    string
-	apiKey  string
-	prefer  string        // the header Prefer; empty: none
-	timeout time.Duration // of one request
+type Client struct {
+	Addr    string
+	APIKey  string
+	Prefer  string        // the header Prefer; empty: none
+	Timeout time.Duration // of one request
 
 	conn    net.Conn
 	reader  *bufio.Reader
@@ -28,15 +28,15 @@ type client struct {
 
 // response is valid until the client's next request.
 type response struct {
-	status int
-	body   []byte
+	Status int
+	Body   []byte
 }
 
-// do sends a request and reads its answer. After an error the next request opens a new connection;
+// Do sends a request and reads its answer. After an error the next request opens a new connection;
 // whether the server has acted on this one is not known.
-func (c *client) do(method, path, idempotencyKey string, body []byte) (response, error) {
+func (c *Client) Do(method, path, idempotencyKey string, body []byte) (response, error) {
 	if c.conn == nil {
-		conn, err := net.DialTimeout("tcp", c.addr, c.timeout)
+		conn, err := net.DialTimeout("tcp", c.Addr, c.Timeout)
 		if err != nil {
 			return response{}, err
 		}
@@ -44,13 +44,13 @@ func (c *client) do(method, path, idempotencyKey string, body []byte) (response,
 	}
 	c.request = append(c.request[:0], method...)
 	c.request = append(append(append(c.request, ' '), path...), " HTTP/1.1\r\nHost: "...)
-	c.request = append(append(append(c.request, c.addr...), "\r\nAuthorization: Bearer "...), c.apiKey...)
+	c.request = append(append(append(c.request, c.Addr...), "\r\nAuthorization: Bearer "...), c.APIKey...)
 	c.request = append(c.request, "\r\n"...)
 	if idempotencyKey != "" {
 		c.request = append(append(append(c.request, "Idempotency-Key: "...), idempotencyKey...), "\r\n"...)
 	}
-	if c.prefer != "" {
-		c.request = append(append(append(c.request, "Prefer: "...), c.prefer...), "\r\n"...)
+	if c.Prefer != "" {
+		c.request = append(append(append(c.request, "Prefer: "...), c.Prefer...), "\r\n"...)
 	}
 	if body != nil {
 		c.request = append(c.request, "Content-Type: application/json\r\nContent-Length: "...)
@@ -59,13 +59,13 @@ func (c *client) do(method, path, idempotencyKey string, body []byte) (response,
 	c.request = append(append(c.request, "\r\n"...), body...)
 	r, err := c.exchange()
 	if err != nil {
-		c.close()
+		c.Close()
 	}
 	return r, err
 }
 
-func (c *client) exchange() (response, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+func (c *Client) exchange() (response, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(c.Timeout)); err != nil {
 		return response{}, err
 	}
 	if _, err := c.conn.Write(c.request); err != nil {
@@ -106,12 +106,12 @@ func (c *client) exchange() (response, error) {
 		return response{}, err
 	}
 	if last {
-		c.close()
+		c.Close()
 	}
 	return response{status, c.body}, nil
 }
 
-func (c *client) readBody(length int, chunked bool) error {
+func (c *Client) readBody(length int, chunked bool) error {
 	if chunked {
 		body := bytes.NewBuffer(c.body[:0])
 		_, err := body.ReadFrom(httputil.NewChunkedReader(c.reader))
@@ -133,7 +133,7 @@ func (c *client) readBody(length int, chunked bool) error {
 	return err
 }
 
-func (c *client) close() {
+func (c *Client) Close() {
 	if c.conn != nil {
 		_ = c.conn.Close()
 		c.conn = nil
