@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
@@ -166,7 +167,7 @@ func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operat
 	end.polls = watch.Polls.Load()
 	history := <-sent
 	if t.conn != nil {
-		if _, err := awaitQuiet(ctx, t.conn, 2*time.Minute); err != nil {
+		if _, err := check.AwaitQuiet(ctx, t.conn, 2*time.Minute); err != nil {
 			return nil, nil, err
 		}
 		if err := watch.Stop(); err != nil {
@@ -198,18 +199,20 @@ func (t *bed) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, 
 	return t.snapshot(ctx)
 }
 
-func (t *bed) log() topicLog { return topicLog{t.stack.kafkaOptions(), t.stack.topic, topicPartitions} }
+func (t *bed) log() check.TopicLog {
+	return check.TopicLog{Options: t.stack.kafkaOptions(), Topic: t.stack.topic, Partitions: topicPartitions}
+}
 
 // promises checks them all.
 func (t *bed) promises(ctx context.Context, history []load.Operation) error {
-	checked := subject{log: t.log(), audit: t.stack.verify, without: t.ballast}
-	promises, err := checked.checkPromises(ctx, t.conn, history)
+	checked := check.Subject{Log: t.log(), Audit: t.stack.verify, Without: t.ballast}
+	promises, err := checked.Check(ctx, t.conn, history)
 	if err != nil {
 		return err
 	}
 	var broken brokenError
 	for _, p := range promises {
-		broken = append(broken, p.broken[:min(5, len(p.broken))]...)
+		broken = append(broken, p.Broken[:min(5, len(p.Broken))]...)
 	}
 	if broken == nil {
 		return nil
@@ -270,7 +273,7 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 	if err := fill(ctx, t.conn, t.stack.topic, wallets, t.sc.rows, false); err != nil {
 		return nil, err
 	}
-	length, closeLog, err := t.log().length()
+	length, closeLog, err := t.log().Length()
 	if err != nil {
 		return nil, err
 	}

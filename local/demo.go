@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/term"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -64,7 +65,7 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	defer conn.Close(context.WithoutCancel(ctx))
 	first := &load.Load{APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
 	history := first.Send(ctx)
-	if _, err := awaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
+	if _, err := check.AwaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
 		return proc.ErrInterrupted
 	} else if err != nil {
 		return err
@@ -76,15 +77,15 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	history = append(history, loaded...)
-	checked := subject{log: topicLog{s.kafkaOptions(), s.topic, topicPartitions}, audit: s.verify}
-	promises, err := checked.checkPromises(ctx, conn, history)
+	checked := check.Subject{Log: check.TopicLog{Options: s.kafkaOptions(), Topic: s.topic, Partitions: topicPartitions}, Audit: s.verify}
+	promises, err := checked.Check(ctx, conn, history)
 	if ctx.Err() != nil {
 		return proc.ErrInterrupted
 	}
 	if err != nil {
 		return err
 	}
-	return printPromises(out, promises)
+	return check.Print(out, promises)
 }
 
 // demoLoad sends the operations and prints how long they took.

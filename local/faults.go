@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
@@ -326,10 +327,10 @@ func (f *campaign) run(ctx context.Context, kinds []kind, o faultsOptions, repor
 		failure = proc.ErrInterrupted
 	} else if failure != nil {
 		fmt.Fprintln(out, "\n  the campaign ended in the middle of a round: there is no last audit")
-	} else if audit := checkAudit(ctx, f.stack.verify); len(audit.broken) > 0 {
+	} else if audit := check.Audit(ctx, f.stack.verify); len(audit.Broken) > 0 {
 		fmt.Fprintln(out, "\n  ctl verify of everything:")
-		printViolations(out, audit.broken)
-		report.Broken = append(report.Broken, audit.broken...)
+		printViolations(out, audit.Broken)
+		report.Broken = append(report.Broken, audit.Broken...)
 	}
 	report.Violations = len(report.Broken)
 	report.print(out)

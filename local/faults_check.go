@@ -10,6 +10,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
@@ -45,20 +46,20 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Ope
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	promises := []promise{checkTotals(totals), checkClients(told, stored), checkOrder(told, stored), checkHistory(told, stored)}
+	promises := []check.Invariant{check.Totals(totals), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
 	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.losesLog }) {
-		var log promise
+		var log check.Invariant
 		proc.Await(ctx, min(15*time.Second, f.patience), func() bool {
-			log = checkLog(f.log.of(f.wallets), stored)
-			return len(log.broken) == 0
+			log = check.Log(f.log.of(f.wallets), stored)
+			return len(log.Broken) == 0
 		})
 		promises = append(promises, log)
 	}
 	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.movesClock }) {
-		promises = append(promises, checkTimes(stored))
+		promises = append(promises, check.Times(stored))
 	}
 	for _, p := range promises {
-		broken = append(broken, p.broken...)
+		broken = append(broken, p.Broken...)
 	}
 	chains, err := f.brokenChains(ctx)
 	if err != nil {

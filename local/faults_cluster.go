@@ -108,7 +108,7 @@ func (f *campaign) hotPartition(ctx context.Context) (partition int32) {
 	proc.Await(ctx, 10*time.Second, func() bool {
 		log := f.log.of(f.wallets[:1])
 		if len(log) > 0 {
-			partition = log[0].partition
+			partition = log[0].Partition
 		}
 		return len(log) > 0
 	})

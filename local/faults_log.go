@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 )
 
 // logReader collects Kafka's log as it grows.
@@ -18,7 +20,7 @@ type logReader struct {
 
 	mu     sync.Mutex
 	client *kgo.Client
-	log    []message
+	log    []check.Message
 }
 
 func followLog(brokers []string, topic string) (*logReader, error) {
@@ -62,7 +64,7 @@ func (r *logReader) follow(client *kgo.Client) {
 		}
 		r.mu.Lock()
 		for record := range fetches.RecordsAll() {
-			if m, err := parseMessage(record); err == nil {
+			if m, err := check.ParseMessage(record); err == nil {
 				r.log = append(r.log, m)
 			}
 		}
@@ -71,7 +73,7 @@ func (r *logReader) follow(client *kgo.Client) {
 }
 
 // of returns the messages of some wallets, in the order of their partitions.
-func (r *logReader) of(wallets []uuid.UUID) (log []message) {
+func (r *logReader) of(wallets []uuid.UUID) (log []check.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.log {

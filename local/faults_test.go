@@ -17,6 +17,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 )
 
 // quietRound is a round after which a wallet holds 7: 10 in, 50 not out, 3 out.
@@ -79,7 +80,7 @@ func (f *campaign) complaints(ctx context.Context, t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(checkTotals(totals).broken) + len(chains)
+	return len(check.Totals(totals).Broken) + len(chains)
 }
 
 func TestARoundsAuditSeesEachTampering(t *testing.T) {
@@ -176,12 +177,12 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 
 func TestWhatIsBelowTheOffsetsIsKnownByWallet(t *testing.T) {
 	wallet, other := uuid.New(), uuid.New()
-	r := &logReader{log: []message{
-		{WalletID: wallet, Sequence: 1, partition: 0, offset: 10},
-		{WalletID: wallet, Sequence: 2, partition: 0, offset: 11},
-		{WalletID: wallet, Sequence: 1, partition: 0, offset: 12},
-		{WalletID: wallet, Sequence: 3, partition: 0, offset: 13},
-		{WalletID: other, Sequence: 7, partition: 1, offset: 10},
+	r := &logReader{log: []check.Message{
+		{WalletID: wallet, Sequence: 1, Partition: 0, Offset: 10},
+		{WalletID: wallet, Sequence: 2, Partition: 0, Offset: 11},
+		{WalletID: wallet, Sequence: 1, Partition: 0, Offset: 12},
+		{WalletID: wallet, Sequence: 3, Partition: 0, Offset: 13},
+		{WalletID: other, Sequence: 7, Partition: 1, Offset: 10},
 	}}
 	passed := r.passed(map[int32]int64{0: 13, 1: 10})
 	if passed[wallet] != 2 || passed[other] != 0 {

@@ -277,7 +277,7 @@ func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
 	defer r.mu.Unlock()
 	highest := map[uuid.UUID]int64{}
 	for _, m := range r.log {
-		if m.offset < offsets[m.partition] {
+		if m.Offset < offsets[m.Partition] {
 			highest[m.WalletID] = max(highest[m.WalletID], m.Sequence)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -234,13 +235,13 @@ func (s *system) keep(l *runningLoad) {
 
 func (s *system) keepPromises(history []load.Operation) {
 	s.t.Helper()
-	checked := subject{log: topicLog{s.kafkaOptions(), s.topic, topicPartitions}, audit: s.verify, otherTimes: s.otherTimes}
-	promises, err := checked.checkPromises(s.t.Context(), s.conn, history)
+	checked := check.Subject{Log: check.TopicLog{Options: s.kafkaOptions(), Topic: s.topic, Partitions: topicPartitions}, Audit: s.verify, OtherTimes: s.otherTimes}
+	promises, err := checked.Check(s.t.Context(), s.conn, history)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	var report strings.Builder
-	if err := printPromises(&report, promises); err != nil {
+	if err := check.Print(&report, promises); err != nil {
 		s.t.Errorf("\n%s", report.String())
 	}
 }

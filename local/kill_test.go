@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -74,7 +75,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	}
 	history := l.finish()
 	began := time.Now()
-	if _, err := awaitQuiet(t.Context(), s.conn, 20*time.Second); err != nil {
+	if _, err := check.AwaitQuiet(t.Context(), s.conn, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if lag := time.Since(began); lag > 5*time.Second {

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -218,7 +219,7 @@ func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
 // and finished, or it was accepted in the moments that are lost; and nothing that is listed is stored.
 func (a *archived) accountFor(history []load.Operation, lost map[uuid.UUID]bool, from time.Time) {
 	a.t.Helper()
-	if _, err := awaitQuiet(a.t.Context(), a.conn, 30*time.Second); err != nil {
+	if _, err := check.AwaitQuiet(a.t.Context(), a.conn, 30*time.Second); err != nil {
 		a.t.Fatal(err)
 	}
 	stored := map[uuid.UUID]bool{}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -20,7 +21,7 @@ func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T)
 	wallet := s.openWallets(1)[0]
 	s.deposit(s.apiURLs[0], wallet)
 	lone := func() time.Duration {
-		if _, err := awaitQuiet(t.Context(), s.conn, 10*time.Second); err != nil {
+		if _, err := check.AwaitQuiet(t.Context(), s.conn, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"strings"
@@ -20,7 +20,7 @@ var (
 )
 
 // accepted is two operations of one wallet, the second sent after the first was acknowledged.
-func accepted() ([]load.Operation, []walletdb.StoredOperationsRow, []message) {
+func accepted() ([]load.Operation, []walletdb.StoredOperationsRow, []Message) {
 	began := time.Now()
 	at := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
 	history := []load.Operation{
@@ -31,7 +31,7 @@ func accepted() ([]load.Operation, []walletdb.StoredOperationsRow, []message) {
 		{WalletID: wallet, Seq: 1, ID: first, Type: "DEPOSIT", Amount: 5},
 		{WalletID: wallet, Seq: 2, ID: second, Type: "WITHDRAW", Amount: 3},
 	}
-	log := []message{
+	log := []Message{
 		{WalletID: wallet, Sequence: 1, OperationID: first, Type: "DEPOSIT", Amount: 5},
 		{WalletID: wallet, Sequence: 2, OperationID: second, Type: "WITHDRAW", Amount: 3},
 	}
@@ -83,49 +83,49 @@ func TestClientsHistoriesAreHeldAgainstWhatIsStored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			history, stored, _ := accepted()
-			expectBroken(t, checkClients(c.change(history, stored)), c.broken)
+			expectBroken(t, Clients(c.change(history, stored)), c.broken)
 		})
 	}
 }
 
 func TestOrderOfAcknowledgedBeforeSentIsChecked(t *testing.T) {
 	history, stored, _ := accepted()
-	expectBroken(t, checkOrder(history, stored), "")
+	expectBroken(t, Order(history, stored), "")
 
 	history[1].SentAt = history[0].Answered.Add(-time.Millisecond)
 	stored[0].ID, stored[1].ID = stored[1].ID, stored[0].ID
 	history[0].Sequence, history[1].Sequence = 2, 1
-	expectBroken(t, checkOrder(history, stored), "") // they overlapped: either order is right
+	expectBroken(t, Order(history, stored), "") // they overlapped: either order is right
 
 	history[1].SentAt = history[0].Answered.Add(time.Millisecond)
-	expectBroken(t, checkOrder(history, stored), "before sequence 1 was sent")
+	expectBroken(t, Order(history, stored), "before sequence 1 was sent")
 
 	history[1].Answered = time.Time{}
-	expectBroken(t, checkOrder(history, stored), "before sequence 1 was sent") // stored, never acknowledged
+	expectBroken(t, Order(history, stored), "before sequence 1 was sent") // stored, never acknowledged
 
 	stored[0].WalletID = second
-	expectBroken(t, checkOrder(history, stored), "") // another wallet
+	expectBroken(t, Order(history, stored), "") // another wallet
 }
 
 func TestLogIsHeldAgainstWhatIsStored(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(log []message) []message
+		change func(log []Message) []Message
 		broken string
 	}{
-		"in order":          {func(l []message) []message { return l }, ""},
-		"repeated":          {func(l []message) []message { return append(l, l[0], l[1]) }, ""},
-		"swapped":           {func(l []message) []message { return []message{l[1], l[0]} }, "sequence 2 follows 0"},
-		"gap":               {func(l []message) []message { return l[1:] }, "sequence 2 follows 0"},
-		"end missing":       {func(l []message) []message { return l[:1] }, "is not in the log"},
-		"nothing":           {func([]message) []message { return nil }, "is not in the log"},
-		"other content":     {func(l []message) []message { l[0].Amount++; return l }, "the log says"},
-		"another time":      {func(l []message) []message { l[0].AcceptedAt = time.Now(); return l }, "the log says"},
-		"another operation": {func(l []message) []message { l[0].OperationID = second; return l }, "the log says"},
-		"two partitions":    {func(l []message) []message { l[1].partition = 1; return l }, "in partitions 0 and 1"},
+		"in order":          {func(l []Message) []Message { return l }, ""},
+		"repeated":          {func(l []Message) []Message { return append(l, l[0], l[1]) }, ""},
+		"swapped":           {func(l []Message) []Message { return []Message{l[1], l[0]} }, "sequence 2 follows 0"},
+		"gap":               {func(l []Message) []Message { return l[1:] }, "sequence 2 follows 0"},
+		"end missing":       {func(l []Message) []Message { return l[:1] }, "is not in the log"},
+		"nothing":           {func([]Message) []Message { return nil }, "is not in the log"},
+		"other content":     {func(l []Message) []Message { l[0].Amount++; return l }, "the log says"},
+		"another time":      {func(l []Message) []Message { l[0].AcceptedAt = time.Now(); return l }, "the log says"},
+		"another operation": {func(l []Message) []Message { l[0].OperationID = second; return l }, "the log says"},
+		"two partitions":    {func(l []Message) []Message { l[1].Partition = 1; return l }, "in partitions 0 and 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, stored, log := accepted()
-			expectBroken(t, checkLog(c.change(log), stored), c.broken)
+			expectBroken(t, Log(c.change(log), stored), c.broken)
 		})
 	}
 }
@@ -145,13 +145,13 @@ func TestTimesThatGoBackAreReported(t *testing.T) {
 		"accepted before":   {[]walletdb.StoredOperationsRow{row(first, 5, at(6)), row(first, 4, at(6))}, "was accepted 1s before"},
 		"applied before":    {[]walletdb.StoredOperationsRow{row(first, 5, at(8)), row(first, 6, at(6))}, "was applied 2s before"},
 	} {
-		t.Run(name, func(t *testing.T) { expectBroken(t, checkTimes(c.stored), c.broken) })
+		t.Run(name, func(t *testing.T) { expectBroken(t, Times(c.stored), c.broken) })
 	}
 }
 
 func TestTotalsThatDifferAreReported(t *testing.T) {
 	right := walletdb.TotalsRow{Operations: 2, Outcomes: 2, LastSeq: 2, AppliedSeq: 2, Balance: 2, Processed: 2}
-	expectBroken(t, checkTotals(right), "")
+	expectBroken(t, Totals(right), "")
 	for name, change := range map[string]func(*walletdb.TotalsRow){
 		"operations": func(r *walletdb.TotalsRow) { r.Operations++ },
 		"outcomes":   func(r *walletdb.TotalsRow) { r.Outcomes-- },
@@ -161,16 +161,16 @@ func TestTotalsThatDifferAreReported(t *testing.T) {
 	} {
 		wrong := right
 		change(&wrong)
-		if len(checkTotals(wrong).broken) == 0 {
+		if len(Totals(wrong).Broken) == 0 {
 			t.Errorf("%s: not reported", name)
 		}
 	}
 }
 
 // expectBroken wants exactly what is named, or nothing, to speak against a promise.
-func expectBroken(t *testing.T, p promise, want string) {
+func expectBroken(t *testing.T, p Invariant, want string) {
 	t.Helper()
-	got := strings.Join(p.broken, "\n")
+	got := strings.Join(p.Broken, "\n")
 	if (want == "") != (got == "") || !strings.Contains(got, want) {
 		t.Errorf("broken: %q, want %q", got, want)
 	}
@@ -197,7 +197,7 @@ func TestHistoriesHaveAnOrderThatExplainsThem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			history, stored, _ := accepted()
 			c.change(history)
-			expectBroken(t, checkHistory(history, stored[:c.stored]), c.broken)
+			expectBroken(t, History(history, stored[:c.stored]), c.broken)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"fmt"
@@ -37,11 +37,11 @@ var sequences = porcupine.Model{
 	},
 }
 
-// checkHistory looks for an order in which the wallets could have given the sequences that the
+// History looks for an order in which the wallets could have given the sequences that the
 // clients were told. An operation that was never answered may have got its sequence, which only
 // Postgres knows, at any time after it was sent; if it is not stored, it has none.
-func checkHistory(told []load.Operation, stored []walletdb.StoredOperationsRow) promise {
-	p := promise{says: fmt.Sprintf("the histories of the clients, %d operations, have an order that explains them", len(told))}
+func History(told []load.Operation, stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{says: fmt.Sprintf("the histories of the clients, %d operations, have an order that explains them", len(told))}
 	sequence := make(map[uuid.UUID]int64, len(stored))
 	for _, row := range stored {
 		sequence[row.ID] = row.Seq
@@ -61,9 +61,9 @@ func checkHistory(told []load.Operation, stored []walletdb.StoredOperationsRow) 
 	switch result := porcupine.CheckOperationsTimeout(sequences, history, historyPatience); result {
 	case porcupine.Ok:
 	case porcupine.Illegal:
-		p.broken = append(p.broken, "no order of the clients' operations explains the sequences that they were told")
+		p.Broken = append(p.Broken, "no order of the clients' operations explains the sequences that they were told")
 	default:
-		p.broken = append(p.broken, fmt.Sprintf("no order of the clients' operations was found within %s", historyPatience))
+		p.Broken = append(p.Broken, fmt.Sprintf("no order of the clients' operations was found within %s", historyPatience))
 	}
 	return p
 }

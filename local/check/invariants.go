@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -15,14 +15,14 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
-// promise is one thing that must hold, and what speaks against it.
-type promise struct {
+// Invariant is one thing that must hold, and what speaks against it.
+type Invariant struct {
 	says   string
-	broken []string
+	Broken []string
 }
 
-// awaitQuiet waits until everything accepted is applied.
-func awaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
+// AwaitQuiet waits until everything accepted is applied.
+func AwaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
 	deadline := time.Now().Add(within)
 	for {
 		totals, err := walletdb.New(conn).Totals(ctx)
@@ -37,64 +37,64 @@ func awaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (wall
 	}
 }
 
-// subject is the system that is checked.
-type subject struct {
-	log   topicLog
-	audit func(context.Context, io.Writer) error // ctl verify
-	// otherTimes is for programs of the last release, whose times need not follow the sequence.
-	otherTimes bool
-	// without are wallets that were not the clients', and are not in the log.
-	without []uuid.UUID
+// Subject is the system that is checked.
+type Subject struct {
+	Log   TopicLog
+	Audit func(context.Context, io.Writer) error // ctl verify
+	// OtherTimes is for programs of the last release, whose times need not follow the sequence.
+	OtherTimes bool
+	// Without are wallets that were not the clients', and are not in the log.
+	Without []uuid.UUID
 }
 
-// checkPromises compares what clients were told, what the database holds and what Kafka's log says,
+// Check compares what clients were told, what the database holds and what Kafka's log says,
 // once everything is quiet.
-func (s subject) checkPromises(ctx context.Context, conn *pgx.Conn, history []load.Operation) ([]promise, error) {
-	totals, err := awaitQuiet(ctx, conn, 30*time.Second)
+func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Operation) ([]Invariant, error) {
+	totals, err := AwaitQuiet(ctx, conn, 30*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := walletdb.New(conn).StoredOperations(ctx, s.without)
+	stored, err := walletdb.New(conn).StoredOperations(ctx, s.Without)
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	log, err := s.log.read(ctx)
+	log, err := s.Log.read(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read topic %s: %w", s.log.topic, err)
+		return nil, fmt.Errorf("read topic %s: %w", s.Log.Topic, err)
 	}
-	promises := []promise{
-		checkTotals(totals),
-		checkAudit(ctx, s.audit),
-		checkClients(history, stored),
-		checkOrder(history, stored),
-		checkLog(log, stored),
+	promises := []Invariant{
+		Totals(totals),
+		Audit(ctx, s.Audit),
+		Clients(history, stored),
+		Order(history, stored),
+		Log(log, stored),
 	}
-	if !s.otherTimes {
-		promises = append(promises, checkTimes(stored))
+	if !s.OtherTimes {
+		promises = append(promises, Times(stored))
 	}
 	return promises, nil
 }
 
-// checkTotals holds the counters and sums of all wallets against each other.
-func checkTotals(t walletdb.TotalsRow) promise {
-	p := promise{says: fmt.Sprintf("operations %d = outcomes %d = last sequences %d = applied %d; balance %d = deposits - withdrawals; %d failed",
+// Totals holds the counters and sums of all wallets against each other.
+func Totals(t walletdb.TotalsRow) Invariant {
+	p := Invariant{says: fmt.Sprintf("operations %d = outcomes %d = last sequences %d = applied %d; balance %d = deposits - withdrawals; %d failed",
 		t.Operations, t.Outcomes, t.LastSeq, t.AppliedSeq, t.Balance, t.Failed)}
 	if t.Operations != t.Outcomes || t.Operations != t.LastSeq || t.Operations != t.AppliedSeq {
-		p.broken = append(p.broken, "the counts differ")
+		p.Broken = append(p.Broken, "the counts differ")
 	}
 	if t.Balance != t.Processed {
-		p.broken = append(p.broken, fmt.Sprintf("balances are %d, processed operations come to %d", t.Balance, t.Processed))
+		p.Broken = append(p.Broken, fmt.Sprintf("balances are %d, processed operations come to %d", t.Balance, t.Processed))
 	}
 	return p
 }
 
-// checkAudit replays every wallet's history with the operator's command: sequences dense, none pending,
+// Audit replays every wallet's history with the operator's command: sequences dense, none pending,
 // each outcome as the rules say, balances an unbroken chain, cache and outbox in agreement.
-func checkAudit(ctx context.Context, audit func(context.Context, io.Writer) error) promise {
-	p := promise{says: "every wallet replayed: sequences dense, none pending, each balance follows from the one before, never negative"}
+func Audit(ctx context.Context, audit func(context.Context, io.Writer) error) Invariant {
+	p := Invariant{says: "every wallet replayed: sequences dense, none pending, each balance follows from the one before, never negative"}
 	var out lines
 	if err := audit(ctx, &out); err != nil {
-		p.broken = append(out, err.Error())
+		p.Broken = append(out, err.Error())
 	}
 	return p
 }
@@ -107,19 +107,19 @@ func (l *lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// checkClients compares every acknowledged operation with the one stored, and every stored one with
+// Clients compares every acknowledged operation with the one stored, and every stored one with
 // what was sent.
-func checkClients(history []load.Operation, stored []walletdb.StoredOperationsRow) promise {
+func Clients(history []load.Operation, stored []walletdb.StoredOperationsRow) Invariant {
 	byID := make(map[uuid.UUID]walletdb.StoredOperationsRow, len(stored))
 	for _, row := range stored {
 		byID[row.ID] = row
 	}
 	var acknowledged, unknown int
-	p := promise{}
+	p := Invariant{}
 	for _, op := range history {
 		row, found := byID[op.ID]
 		if op.Wrong != "" {
-			p.broken = append(p.broken, op.Wrong)
+			p.Broken = append(p.Broken, op.Wrong)
 		}
 		if op.Answered.IsZero() && !found {
 			unknown++
@@ -129,12 +129,12 @@ func checkClients(history []load.Operation, stored []walletdb.StoredOperationsRo
 			acknowledged++
 		}
 		if row.WalletID != op.Wallet || string(row.Type) != op.Kind || row.Amount != op.Amount || !op.Answered.IsZero() && row.Seq != op.Sequence {
-			p.broken = append(p.broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.Kind, op.Amount, op.Wallet, op.Sequence, op.ID, row))
+			p.Broken = append(p.Broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.Kind, op.Amount, op.Wallet, op.Sequence, op.ID, row))
 		}
 		delete(byID, op.ID)
 	}
 	for id, row := range byID {
-		p.broken = append(p.broken, fmt.Sprintf("operation %s was sent by nobody, or acknowledged twice: %+v", id, row))
+		p.Broken = append(p.Broken, fmt.Sprintf("operation %s was sent by nobody, or acknowledged twice: %+v", id, row))
 	}
 	p.says = fmt.Sprintf("%d acknowledged operations exist once, as they were sent; nothing else does", acknowledged)
 	if unknown > 0 {
@@ -143,11 +143,11 @@ func checkClients(history []load.Operation, stored []walletdb.StoredOperationsRo
 	return p
 }
 
-// checkOrder looks for an operation that was acknowledged before another one of its wallet was sent,
+// Order looks for an operation that was acknowledged before another one of its wallet was sent,
 // and yet has the larger sequence. One that is stored but was never acknowledged may have been
 // accepted at any time after it was sent.
-func checkOrder(history []load.Operation, stored []walletdb.StoredOperationsRow) promise {
-	p := promise{says: "an operation acknowledged before another one was sent comes before it"}
+func Order(history []load.Operation, stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{says: "an operation acknowledged before another one was sent comes before it"}
 	byID := make(map[uuid.UUID]load.Operation, len(history))
 	for _, op := range history {
 		byID[op.ID] = op
@@ -164,7 +164,7 @@ func checkOrder(history []load.Operation, stored []walletdb.StoredOperationsRow)
 			continue
 		}
 		if !earliest.Answered.IsZero() && earliest.Answered.Before(op.SentAt) {
-			p.broken = append(p.broken, fmt.Sprintf("sequence %d was acknowledged %s before sequence %d was sent", earliest.Sequence, op.SentAt.Sub(earliest.Answered), stored[i].Seq))
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d was acknowledged %s before sequence %d was sent", earliest.Sequence, op.SentAt.Sub(earliest.Answered), stored[i].Seq))
 		}
 		if !op.Answered.IsZero() && (earliest.Answered.IsZero() || op.Answered.Before(earliest.Answered)) {
 			earliest = op
@@ -173,29 +173,29 @@ func checkOrder(history []load.Operation, stored []walletdb.StoredOperationsRow)
 	return p
 }
 
-// checkTimes looks for operations that were accepted or applied at an earlier time than the one before.
-func checkTimes(stored []walletdb.StoredOperationsRow) promise {
-	p := promise{says: "no operation has an earlier time than the one before, of acceptance or of application"}
+// Times looks for operations that were accepted or applied at an earlier time than the one before.
+func Times(stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{says: "no operation has an earlier time than the one before, of acceptance or of application"}
 	var last walletdb.StoredOperationsRow
 	for _, row := range stored {
 		if row.WalletID != last.WalletID {
 			last = walletdb.StoredOperationsRow{WalletID: row.WalletID}
 		}
 		if by := last.CreatedAt.Sub(row.CreatedAt); by > 0 {
-			p.broken = append(p.broken, fmt.Sprintf("sequence %d of wallet %s was accepted %s before the one before", row.Seq, row.WalletID, by))
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d of wallet %s was accepted %s before the one before", row.Seq, row.WalletID, by))
 		}
 		if row.AppliedAt != nil && last.AppliedAt != nil && row.AppliedAt.Before(*last.AppliedAt) {
-			p.broken = append(p.broken, fmt.Sprintf("sequence %d of wallet %s was applied %s before the one before", row.Seq, row.WalletID, last.AppliedAt.Sub(*row.AppliedAt)))
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d of wallet %s was applied %s before the one before", row.Seq, row.WalletID, last.AppliedAt.Sub(*row.AppliedAt)))
 		}
 		last = row
 	}
 	return p
 }
 
-// checkLog holds Kafka's log against the operations: a wallet's first occurrences are its operations
+// Log holds Kafka's log against the operations: a wallet's first occurrences are its operations
 // in order, all in one partition. Repetitions are allowed.
-func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
-	p := promise{}
+func Log(log []Message, stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{}
 	type key struct {
 		wallet uuid.UUID
 		seq    int64
@@ -210,46 +210,46 @@ func checkLog(log []message, stored []walletdb.StoredOperationsRow) promise {
 	for _, m := range log {
 		row := operations[key{m.WalletID, m.Sequence}]
 		if row.ID != m.OperationID || string(row.Type) != m.Type || row.Amount != m.Amount || !row.CreatedAt.Equal(m.AcceptedAt) {
-			p.broken = append(p.broken, fmt.Sprintf("the log says %+v, stored is %+v", m, row))
+			p.Broken = append(p.Broken, fmt.Sprintf("the log says %+v, stored is %+v", m, row))
 		}
-		if partition, seen := partitions[m.WalletID]; seen && partition != m.partition {
-			p.broken = append(p.broken, fmt.Sprintf("wallet %s is in partitions %d and %d", m.WalletID, partition, m.partition))
+		if partition, seen := partitions[m.WalletID]; seen && partition != m.Partition {
+			p.Broken = append(p.Broken, fmt.Sprintf("wallet %s is in partitions %d and %d", m.WalletID, partition, m.Partition))
 		}
-		partitions[m.WalletID] = m.partition
+		partitions[m.WalletID] = m.Partition
 		switch {
 		case m.Sequence <= last[m.WalletID]:
 			repeated++
 		case m.Sequence == last[m.WalletID]+1:
 			last[m.WalletID]++
 		default:
-			p.broken = append(p.broken, fmt.Sprintf("wallet %s: sequence %d follows %d in the log", m.WalletID, m.Sequence, last[m.WalletID]))
+			p.Broken = append(p.Broken, fmt.Sprintf("wallet %s: sequence %d follows %d in the log", m.WalletID, m.Sequence, last[m.WalletID]))
 			last[m.WalletID] = m.Sequence
 		}
 	}
 	for _, row := range stored {
 		if row.Seq > last[row.WalletID] {
-			p.broken = append(p.broken, fmt.Sprintf("sequence %d of wallet %s is not in the log", row.Seq, row.WalletID))
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d of wallet %s is not in the log", row.Seq, row.WalletID))
 		}
 	}
 	p.says = fmt.Sprintf("the log has them all in order, each wallet in one partition, %d repeated", repeated)
 	return p
 }
 
-// printPromises returns an error if one is broken.
-func printPromises(out io.Writer, promises []promise) error {
+// Print returns an error if one is broken.
+func Print(out io.Writer, promises []Invariant) error {
 	const shown = 5
 	kept := true
 	for _, p := range promises {
-		if len(p.broken) == 0 {
+		if len(p.Broken) == 0 {
 			fmt.Fprintf(out, "  ✓ %s\n", p.says)
 			continue
 		}
 		kept = false
 		fmt.Fprintf(out, "  ✗ %s\n", p.says)
-		for _, line := range p.broken[:min(shown, len(p.broken))] {
+		for _, line := range p.Broken[:min(shown, len(p.Broken))] {
 			fmt.Fprintf(out, "      %s\n", strings.TrimSpace(line))
 		}
-		if more := len(p.broken) - shown; more > 0 {
+		if more := len(p.Broken) - shown; more > 0 {
 			fmt.Fprintf(out, "      and %d more\n", more)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// message is an operation in Kafka's log.
-type message struct {
+// Message is an operation in Kafka's log.
+type Message struct {
 	WalletID    uuid.UUID `json:"walletId"`
 	Sequence    int64     `json:"sequence"`
 	OperationID uuid.UUID `json:"operationId"`
@@ -23,28 +23,28 @@ type message struct {
 	Amount      int64     `json:"amount"`
 	AcceptedAt  time.Time `json:"acceptedAt"`
 
-	partition int32
-	offset    int64
+	Partition int32
+	Offset    int64
 }
 
-// parseMessage is about what is no operation too, as an error.
-func parseMessage(record *kgo.Record) (message, error) {
-	m := message{partition: record.Partition, offset: record.Offset}
+// ParseMessage is about what is no operation too, as an error.
+func ParseMessage(record *kgo.Record) (Message, error) {
+	m := Message{Partition: record.Partition, Offset: record.Offset}
 	return m, json.Unmarshal(record.Value, &m)
 }
 
-// topicLog is where the log is, for clients of its own.
-type topicLog struct {
-	options    []kgo.Opt
-	topic      string
-	partitions int
+// TopicLog is where the log is, for clients of its own.
+type TopicLog struct {
+	Options    []kgo.Opt
+	Topic      string
+	Partitions int
 }
 
 // read reads the topic from its beginning to its end, which must stand still.
-func (l topicLog) read(ctx context.Context) ([]message, error) {
+func (l TopicLog) read(ctx context.Context) ([]Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	client, err := kgo.NewClient(append(slices.Clone(l.options), kgo.ConsumeTopics(l.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	client, err := kgo.NewClient(append(slices.Clone(l.Options), kgo.ConsumeTopics(l.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		return nil, err
 	}
@@ -53,14 +53,14 @@ func (l topicLog) read(ctx context.Context) ([]message, error) {
 	if err != nil {
 		return nil, err
 	}
-	var log []message
+	var log []Message
 	for int64(len(log)) < left {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			return nil, err
 		}
 		for record := range fetches.RecordsAll() {
-			m, err := parseMessage(record)
+			m, err := ParseMessage(record)
 			if err != nil {
 				return nil, fmt.Errorf("partition %d, offset %d: %w", record.Partition, record.Offset, err)
 			}
@@ -68,13 +68,13 @@ func (l topicLog) read(ctx context.Context) ([]message, error) {
 		}
 	}
 	// Within a partition the order is the log's; across partitions it does not matter.
-	sort.SliceStable(log, func(i, j int) bool { return log[i].partition < log[j].partition })
+	sort.SliceStable(log, func(i, j int) bool { return log[i].Partition < log[j].Partition })
 	return log, nil
 }
 
-// length returns a function that counts the messages in the log.
-func (l topicLog) length() (length func(context.Context) (int64, error), closeClient func(), err error) {
-	client, err := kgo.NewClient(l.options...)
+// Length returns a function that counts the messages in the log.
+func (l TopicLog) Length() (length func(context.Context) (int64, error), closeClient func(), err error) {
+	client, err := kgo.NewClient(l.Options...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,11 +82,11 @@ func (l topicLog) length() (length func(context.Context) (int64, error), closeCl
 }
 
 // lengthBy adds up the ends of the topic's partitions.
-func (l topicLog) lengthBy(ctx context.Context, client *kgo.Client) (int64, error) {
+func (l TopicLog) lengthBy(ctx context.Context, client *kgo.Client) (int64, error) {
 	request := kmsg.NewPtrListOffsetsRequest()
 	requested := kmsg.NewListOffsetsRequestTopic()
-	requested.Topic = l.topic
-	for partition := range int32(l.partitions) {
+	requested.Topic = l.Topic
+	for partition := range int32(l.Partitions) {
 		p := kmsg.NewListOffsetsRequestTopicPartition()
 		p.Partition, p.Timestamp = partition, -1 // the end
 		requested.Partitions = append(requested.Partitions, p)
