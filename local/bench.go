@@ -20,6 +20,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // tooBusyPercent is more than an idle machine's background work.
@@ -27,7 +28,7 @@ const tooBusyPercent = 15
 
 // bench measures scenarios and yardsticks, prints a table, and writes what it is asked to. It reports
 // nothing of a database that does not write to its disk.
-func bench(ctx context.Context, c config, args []string, out io.Writer) error {
+func bench(ctx context.Context, c stack.Config, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "run the scenarios whose names match this `regexp`, which also finds those that run by name alone")
 	measured := flags.Duration("time", 6*time.Second, "how long each is measured")
@@ -64,12 +65,12 @@ func bench(ctx context.Context, c config, args []string, out io.Writer) error {
 	if *list {
 		return nil
 	}
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		return err
 	}
 	b.root, b.bin = root, filepath.Join(root, "bin")
-	if err := build(ctx, root, b.bin, out); err != nil {
+	if err := stack.Build(ctx, root, b.bin, out); err != nil {
 		return err
 	}
 	r, err := b.conditions(*runs)
@@ -98,7 +99,7 @@ func bench(ctx context.Context, c config, args []string, out io.Writer) error {
 }
 
 type benchmark struct {
-	config           config
+	config           stack.Config
 	root, bin        string
 	warmUp, measured time.Duration
 	stallsWatched    time.Duration
@@ -160,7 +161,7 @@ func (b *benchmark) withParts(ctx context.Context, run func() error) (err error)
 		return err
 	}
 	defer b.state.Close()
-	b.parts = partsOf(b.config)
+	b.parts = stack.BackingOf(b.config)
 	if err := b.parts.Start(ctx, b.state, b.out, func(string, string) {}); err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ func (e brokenError) Error() string { return strings.Join(e, "; ") }
 // bed is where one scenario runs: the services, started for it, with a new database and a new topic.
 type bed struct {
 	benchmark *benchmark
-	stack     *stack        // nil for a yardstick
+	stack     *stack.Stack  // nil for a yardstick
 	idle      *proc.Process // does nothing, and is measured instead
 	apis      []string      // where the load goes
 	apiKey    string
@@ -198,20 +199,20 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err e
 		return sc.run(t, ctx)
 	}
 	c := b.config
-	c.topic = "bench-" + uuid.NewString()[:8]
-	c.env = append([]string{"KAFKA_GROUP=" + c.topic}, sc.env...)
-	url, drop, err := b.newDatabase(ctx, strings.ReplaceAll(c.topic, "-", "_"))
+	c.Topic = "bench-" + uuid.NewString()[:8]
+	c.Env = append([]string{"KAFKA_GROUP=" + c.Topic}, sc.env...)
+	url, drop, err := b.newDatabase(ctx, strings.ReplaceAll(c.Topic, "-", "_"))
 	if err != nil {
 		return nil, err
 	}
 	defer drop()
 	servers := &servers.Backing{DatabaseURL: url, RedisURL: b.parts.RedisURL, KafkaBrokers: b.parts.KafkaBrokers, Brokers: b.parts.Brokers, Processes: b.parts.Processes}
-	t.stack = newStackOn(b.state, servers, c, b.bin, io.Discard)
-	defer func() { proc.StopAll(t.stack.services) }()
-	if err := t.stack.start(ctx, c); err != nil {
+	t.stack = stack.NewOn(b.state, servers, c, b.bin, io.Discard)
+	defer func() { proc.StopAll(t.stack.Services) }()
+	if err := t.stack.Start(ctx, c); err != nil {
 		return nil, err
 	}
-	t.apis, t.apiKey = t.stack.apiURLs, t.stack.apiKey
+	t.apis, t.apiKey = t.stack.APIURLs, t.stack.APIKey
 	if t.conn, err = pgx.Connect(ctx, url); err != nil {
 		return nil, err
 	}
@@ -261,7 +262,7 @@ func requireDurable(ctx context.Context, conn *pgx.Conn) error {
 // conditions are what the figures depend on.
 func (b *benchmark) conditions(runs int) (report, error) {
 	r := report{
-		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.kafka, Runs: runs,
+		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.Kafka, Runs: runs,
 		WarmUp: b.warmUp.String(), Measured: b.measured.String(), Commit: commit(b.root),
 	}
 	var err error

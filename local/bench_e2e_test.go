@@ -6,11 +6,13 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 	b := &benchmark{
-		config:   config{databaseURL: required(t, "TEST_DATABASE_URL"), redisURL: required(t, "TEST_REDIS_URL"), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS"), apis: 1, relays: 1, workers: 1},
+		config:   stack.Config{DatabaseURL: required(t, "TEST_DATABASE_URL"), RedisURL: required(t, "TEST_REDIS_URL"), KafkaBrokers: required(t, "TEST_KAFKA_BROKERS"), APIs: 1, Relays: 1, Workers: 1},
 		bin:      testBinaries(t),
 		warmUp:   200 * time.Millisecond,
 		measured: time.Second,

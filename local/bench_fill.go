@@ -99,13 +99,13 @@ func (t *bed) store(ctx context.Context) (err error) {
 		return err
 	}
 	for _, name := range []string{"relay", "worker"} {
-		t.stack.process(name).Stop()
+		t.stack.Process(name).Stop()
 	}
-	if err := fill(ctx, t.conn, t.stack.topic, t.ballast, t.sc.stored, true); err != nil {
+	if err := fill(ctx, t.conn, t.stack.Topic, t.ballast, t.sc.stored, true); err != nil {
 		return err
 	}
 	for _, name := range []string{"relay", "worker"} {
-		if err := t.stack.process(name).Start(ctx); err != nil {
+		if err := t.stack.Process(name).Start(ctx); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,7 @@ func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
 	if t.conn == nil {
 		return shot, ctx.Err()
 	}
-	for _, p := range t.stack.services {
+	for _, p := range t.stack.Services {
 		if err := readMetrics(ctx, p.AdminURL+"/metrics", shot.metrics); err != nil && p.CurrentPID() != 0 {
 			return shot, err
 		}
@@ -55,7 +55,7 @@ func (t *bed) usage() map[string]machine.Usage {
 	if t.stack == nil {
 		return machine.MeasureUsage(map[string]int{t.idle.Name: t.idle.CurrentPID()}, proc.PostmasterOf(filepath.Join(t.benchmark.state.Dir, "postgres", "data")))
 	}
-	return machine.MeasureUsage(t.stack.pids(), t.stack.postmaster())
+	return machine.MeasureUsage(t.stack.PIDs(), t.stack.Postmaster())
 }
 
 // readMetrics adds a service's metrics without labels to those of the others.

@@ -17,6 +17,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // A scenario is one load on services of its own, with a database of its own.
@@ -148,7 +149,7 @@ func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operat
 			every = load.WatchEvery
 		}
 		var err error
-		if watch, err = load.WatchApplied(ctx, t.stack.parts.DatabaseURL, l.Wallets[:min(len(l.Wallets), watched)], every, func(int64) {}); err != nil {
+		if watch, err = load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, l.Wallets[:min(len(l.Wallets), watched)], every, func(int64) {}); err != nil {
 			return nil, nil, err
 		}
 		defer watch.End()
@@ -200,12 +201,12 @@ func (t *bed) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, 
 }
 
 func (t *bed) log() check.TopicLog {
-	return check.TopicLog{Options: t.stack.kafkaOptions(), Topic: t.stack.topic, Partitions: topicPartitions}
+	return check.TopicLog{Options: t.stack.KafkaOptions(), Topic: t.stack.Topic, Partitions: stack.TopicPartitions}
 }
 
 // promises checks them all.
 func (t *bed) promises(ctx context.Context, history []load.Operation) error {
-	checked := check.Subject{Log: t.log(), Audit: t.stack.verify, Without: t.ballast}
+	checked := check.Subject{Log: t.log(), Audit: t.stack.Verify, Without: t.ballast}
 	promises, err := checked.Check(ctx, t.conn, history)
 	if err != nil {
 		return err
@@ -267,10 +268,10 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	relay, worker := t.stack.process("relay"), t.stack.process("worker")
+	relay, worker := t.stack.Process("relay"), t.stack.Process("worker")
 	relay.Stop()
 	worker.Stop()
-	if err := fill(ctx, t.conn, t.stack.topic, wallets, t.sc.rows, false); err != nil {
+	if err := fill(ctx, t.conn, t.stack.Topic, wallets, t.sc.rows, false); err != nil {
 		return nil, err
 	}
 	length, closeLog, err := t.log().Length()
@@ -346,7 +347,7 @@ func (t *bed) stalls(ctx context.Context) (figures, error) {
 	}
 	l := t.load(wallets)
 	l.Duration = t.benchmark.stallsWatched + t.warmUp
-	watch, err := load.WatchApplied(ctx, t.stack.parts.DatabaseURL, wallets, load.WatchEvery, func(int64) {})
+	watch, err := load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, wallets, load.WatchEvery, func(int64) {})
 	if err != nil {
 		return nil, err
 	}

@@ -150,7 +150,7 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 // comparePipeline adds how the system compares to its database pipeline alone, with as many wallets and
 // flushes as large.
 func (t *bed) comparePipeline(ctx context.Context, f figures, wallets int) error {
-	proc.StopAll(t.stack.services)
+	proc.StopAll(t.stack.Services)
 	size := max(1, int(math.Round(f["operations/flush"])))
 	alone, err := t.pipelineAlone(ctx, wallets, size)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // brokersMissedFor is what recovery may take: the controller misses a broker after 9 s, and the services
@@ -21,9 +22,9 @@ const brokersMissedFor = 40 * time.Second
 // publishing up until another leads, two that die until one is back; accepting goes on, no request is refused,
 // and every promise holds.
 func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
-	s := newSystemOnOwn(t, &servers.Backing{Kafka: "apache", Brokers: servers.ClusterBrokers}, config{apis: 2, relays: 2, workers: 2})
+	s := newSystemOnOwn(t, &servers.Backing{Kafka: "apache", Brokers: servers.ClusterBrokers}, stack.Config{APIs: 2, Relays: 2, Workers: 2})
 	s.begin()
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.parts.KafkaBrokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.Backing.KafkaBrokers, ",")...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,21 +33,21 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	s.untilApplied(20 * time.Second)
 
 	// Any partition has messages under way all the time.
-	node, err := servers.PartitionLeader(t.Context(), client, s.topic, 0)
+	node, err := servers.PartitionLeader(t.Context(), client, s.Topic, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leader, err := s.broker(node)
+	leader, err := s.Broker(node)
 	if err != nil {
 		t.Fatal(err)
 	}
 	leader.KillStopped(t.Context())
 	t.Logf("%s led partition 0 and died: everything was published and applied again after %.1f s", leader.Name, s.untilCaughtUp(l).Seconds())
-	if err := servers.AwaitInSync(t.Context(), client, brokersMissedFor, s.topic, "__consumer_offsets"); err != nil {
+	if err := servers.AwaitInSync(t.Context(), client, brokersMissedFor, s.Topic, "__consumer_offsets"); err != nil {
 		t.Fatal(err)
 	}
 
-	gone := []*proc.Process{s.process("kafka"), s.process("kafka-3")}
+	gone := []*proc.Process{s.Process("kafka"), s.Process("kafka-3")}
 	before, outcomes := l.Accepted.Load(), s.outcomes()
 	proc.KillAll(gone)
 	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.Accepted.Load()-before > 4000 })

@@ -32,6 +32,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 var (
@@ -115,12 +116,12 @@ func newCacheTrial(t *testing.T, redisURL string) *cacheTrial {
 	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
 	if *cacheBin != "" {
-		s.bin = *cacheBin
+		s.Bin = *cacheBin
 	}
-	if err := s.migrate(t.Context()); err != nil {
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.prepare(config{apis: 3, relays: 1, workers: 1})
+	s.prepare(stack.Config{APIs: 3, Relays: 1, Workers: 1})
 	s.begin()
 	return &cacheTrial{system: s, url: redisURL, random: rand.New(rand.NewPCG(rand.Uint64(), 0)), wallets: s.openWallets(3)}
 }
@@ -150,7 +151,7 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 	watch := newVersionWatch()
 	ctx, stop := context.WithCancel(c.t.Context())
 	var readers sync.WaitGroup
-	urls := c.apiURLs[:apis]
+	urls := c.APIURLs[:apis]
 	reading := 8
 	if !loaded {
 		reading = 1
@@ -160,7 +161,7 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 	}
 	if loaded {
 		l := &load.Load{
-			APIs: urls, APIKey: c.apiKey, Wallets: c.wallets, Connections: 20, RatePerSecond: 150, Duration: time.Hour,
+			APIs: urls, APIKey: c.APIKey, Wallets: c.wallets, Connections: 20, RatePerSecond: 150, Duration: time.Hour,
 			Attempt: 12 * time.Second, Patience: time.Minute,
 		}
 		done := make(chan struct{})
@@ -174,7 +175,7 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 
 	do("before", f.before)
 	proc.Pause(ctx, 500*time.Millisecond) // some versions
-	w := c.process("worker")
+	w := c.Process("worker")
 	if !worker {
 		w.Stop()
 	}
@@ -247,7 +248,7 @@ func (w *versionWatch) took(d time.Duration) {
 func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versionWatch, often bool) {
 	clients := map[string]*load.Client{}
 	for _, url := range urls {
-		clients[url] = &load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.apiKey, Timeout: 10 * time.Second}
+		clients[url] = &load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.APIKey, Timeout: 10 * time.Second}
 		defer clients[url].Close()
 	}
 	for ctx.Err() == nil {
@@ -274,7 +275,7 @@ func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versio
 func (c *cacheTrial) depositAlong(ctx context.Context, urls []string, watch *versionWatch) {
 	for ctx.Err() == nil {
 		url, wallet := urls[rand.IntN(len(urls))], c.wallets[rand.IntN(len(c.wallets))]
-		cl := load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.apiKey, Timeout: 10 * time.Second, Prefer: "wait=2"}
+		cl := load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.APIKey, Timeout: 10 * time.Second, Prefer: "wait=2"}
 		before := watch.highest(wallet)
 		r, err := cl.Do(http.MethodPost, "/api/v1/wallet", "", []byte(deposit(wallet)))
 		var o struct {
@@ -295,14 +296,14 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 		return 0
 	}
 	silent := map[string]string{}
-	for _, p := range c.services {
+	for _, p := range c.Services {
 		if !strings.HasPrefix(p.Name, "relay") && (worker || !strings.HasPrefix(p.Name, "worker")) {
 			silent[p.Name] = "nothing"
 		}
 	}
 	proc.Await(ctx, toldWithin, func() bool {
-		for _, p := range c.services {
-			r, err := askReady(ctx, p)
+		for _, p := range c.Services {
+			r, err := stack.AskReady(ctx, p)
 			if said := strings.Join(r.Degraded, "; "); err == nil && strings.Contains(said, f.told) {
 				delete(silent, p.Name)
 			}
@@ -311,7 +312,7 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 	})
 	var report struct{ Problems []string }
 	var out bytes.Buffer
-	if err := c.ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || !strings.Contains(strings.Join(report.Problems, "\n"), "redis") {
+	if err := c.Ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || !strings.Contains(strings.Join(report.Problems, "\n"), "redis") {
 		silent["ctl status"] = out.String()
 	}
 	if len(silent) > 0 && *cacheBin == "" {
@@ -322,15 +323,15 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 
 // complaint says what is not as it should be once Redis is well.
 func (c *cacheTrial) complaint(ctx context.Context) string {
-	for _, p := range c.services {
-		r, err := askReady(ctx, p)
+	for _, p := range c.Services {
+		r, err := stack.AskReady(ctx, p)
 		if err != nil || !r.Ready || len(r.Degraded) > 0 {
 			return fmt.Sprintf("%s says %+v, %v", p.Name, r, err)
 		}
 	}
 	var out bytes.Buffer
 	var report struct{ Cache string }
-	if err := c.ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || report.Cache != "ok" {
+	if err := c.Ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || report.Cache != "ok" {
 		return "ctl status: " + out.String()
 	}
 	return ""

@@ -18,6 +18,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const (
@@ -27,14 +28,14 @@ const (
 
 // demo runs the whole system in temporary state, sends operations to one wallet and checks every
 // promise.
-func demo(ctx context.Context, c config, out io.Writer) error {
-	root, err := workspace()
+func demo(ctx context.Context, c stack.Config, out io.Writer) error {
+	root, err := stack.Workspace()
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "Legendary Wallet: one wallet takes %d operations a second for %.0f s, then every promise is checked.\n\n", demoRatePerSecond, demoDuration.Seconds())
 	bin := filepath.Join(root, "bin")
-	if err := build(ctx, root, bin, out); err != nil {
+	if err := stack.Build(ctx, root, bin, out); err != nil {
 		return err
 	}
 	state, err := proc.TemporaryState()
@@ -43,27 +44,27 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 	}
 	defer state.Close()
 	began := time.Now()
-	s := newStack(state, c, bin, out)
-	if c.secure {
-		if s.parts.Secure, err = servers.NewSecured(filepath.Join(state.Dir, "certificates")); err != nil {
+	s := stack.New(state, c, bin, out)
+	if c.Secure {
+		if s.Backing.Secure, err = servers.NewSecured(filepath.Join(state.Dir, "certificates")); err != nil {
 			return err
 		}
 	}
-	if err := s.start(ctx, c); err != nil {
+	if err := s.Start(ctx, c); err != nil {
 		return err
 	}
-	defer s.stop()
-	wallets, err := load.OpenWallets(s.apiURLs[0], s.apiKey, 1)
+	defer s.Stop()
+	wallets, err := load.OpenWallets(s.APIURLs[0], s.APIKey, 1)
 	if err != nil {
 		return err
 	}
 	opened := time.Since(began)
-	conn, err := pgx.Connect(ctx, s.parts.DatabaseURL)
+	conn, err := pgx.Connect(ctx, s.Backing.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	first := &load.Load{APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
+	first := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
 	history := first.Send(ctx)
 	if _, err := check.AwaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
 		return proc.ErrInterrupted
@@ -71,13 +72,13 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "\n  %s opened wallet %s after %.1f s; its first operation was applied after %.1f s\n\n",
-		s.apiURLs[0], wallets[0], opened.Seconds(), time.Since(began).Seconds())
+		s.APIURLs[0], wallets[0], opened.Seconds(), time.Since(began).Seconds())
 	loaded, err := demoLoad(ctx, s, wallets, out)
 	if err != nil {
 		return err
 	}
 	history = append(history, loaded...)
-	checked := check.Subject{Log: check.TopicLog{Options: s.kafkaOptions(), Topic: s.topic, Partitions: topicPartitions}, Audit: s.verify}
+	checked := check.Subject{Log: check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions}, Audit: s.Verify}
 	promises, err := checked.Check(ctx, conn, history)
 	if ctx.Err() != nil {
 		return proc.ErrInterrupted
@@ -89,15 +90,15 @@ func demo(ctx context.Context, c config, out io.Writer) error {
 }
 
 // demoLoad sends the operations and prints how long they took.
-func demoLoad(ctx context.Context, s *stack, wallets []uuid.UUID, out io.Writer) ([]load.Operation, error) {
+func demoLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.Writer) ([]load.Operation, error) {
 	l := &load.Load{
-		APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 200,
+		APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 200,
 		RatePerSecond: demoRatePerSecond, Duration: demoDuration, ResendPercent: 2,
 		Attempt: 12 * time.Second, Patience: time.Minute,
 	}
 	var applied atomic.Int64
 	const before = 1 // the first operation
-	watch, err := load.WatchApplied(ctx, s.parts.DatabaseURL, wallets, load.WatchEvery, func(sum int64) { applied.Store(sum - before) })
+	watch, err := load.WatchApplied(ctx, s.Backing.DatabaseURL, wallets, load.WatchEvery, func(sum int64) { applied.Store(sum - before) })
 	if err != nil {
 		return nil, err
 	}

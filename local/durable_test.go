@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // waitForStandbys makes commits wait for the standbys that a setting names; none: no longer.
@@ -32,7 +33,7 @@ func (s *system) waitForStandbys(names string) {
 
 // ask sends a request with an idempotency key, as one client that waits for long.
 func (s *system) ask(path, key, body string) (status int, text string) {
-	c := load.Client{Addr: strings.TrimPrefix(s.apiURLs[0], "http://"), APIKey: s.apiKey, Timeout: 20 * time.Second}
+	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 20 * time.Second}
 	defer c.Close()
 	r, err := c.Do(http.MethodPost, path, key, []byte(body))
 	if err != nil {
@@ -53,9 +54,9 @@ func (s *system) waitingCommits() (waiting int) {
 // TestNothingIsAcknowledgedWithoutItsStandby asks for everything that can be acknowledged, each twice
 // with the same key, while the only standby is away, and once more after its wait was cancelled.
 func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
-	s, _ := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s, _ := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.openWallets(3)
-	before := s.deposit(s.apiURLs[0], wallets[2])
+	before := s.deposit(s.APIURLs[0], wallets[2])
 	s.until("it is applied", 10*time.Second, func() bool { return s.outcomes() == 1 })
 	s.waitForStandbys("away")
 
@@ -96,7 +97,7 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	}
 
 	// What somebody makes visible all the same is no more acknowledged.
-	if err := cancelWaits(t.Context(), s.stack); err != nil {
+	if err := stack.CancelWaits(t.Context(), s.Stack); err != nil {
 		t.Fatal(err)
 	}
 	for kind, request := range requests {
@@ -141,14 +142,14 @@ func acknowledges(status int, text string) bool {
 }
 
 // newReplicatedSystem has servers of its own, and synchronous standbys.
-func newReplicatedSystem(t *testing.T, c config) *system {
+func newReplicatedSystem(t *testing.T, c stack.Config) *system {
 	t.Helper()
-	s, _ := newOwnSystemNotStarted(t, config{})
-	s.services = nil
-	if err := s.startStandbys(t.Context(), c.standbys); err != nil {
+	s, _ := newOwnSystemNotStarted(t, stack.Config{})
+	s.Services = nil
+	if err := s.StartStandbys(t.Context(), c.Standbys); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.startServices(t.Context(), c); err != nil {
+	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	s.connect()
@@ -161,21 +162,21 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		away  time.Duration
-		cut   func(ctx context.Context, s *stack) error // how waits for the standby end early
-		reads bool                                      // count
+		cut   func(ctx context.Context, s *stack.Stack) error // how waits for the standby end early
+		reads bool                                            // count
 	}{
 		{"while nobody cuts the waits short", 17 * time.Second, nil, true},
-		{"after an operator has cancelled the waits", 8 * time.Second, cancelWaits, false},
-		{"after an operator has terminated the backends that wait", 8 * time.Second, terminateWaits, false},
-		{"after the primary has crashed and started again", 8 * time.Second, crashPrimary, true},
+		{"after an operator has cancelled the waits", 8 * time.Second, stack.CancelWaits, false},
+		{"after an operator has terminated the backends that wait", 8 * time.Second, stack.TerminateWaits, false},
+		{"after the primary has crashed and started again", 8 * time.Second, stack.CrashPrimary, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newReplicatedSystem(t, config{apis: 2, relays: 1, workers: 1, standbys: 1})
-			e := load.SendEverything(t.Context(), s.apiURLs, s.apiKey, s.openWallets(20), 1000)
+			s := newReplicatedSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1, Standbys: 1})
+			e := load.SendEverything(t.Context(), s.APIURLs, s.APIKey, s.openWallets(20), 1000)
 			s.untilApplied(20 * time.Second)
 			const quiet = 2 * time.Second
 			time.Sleep(quiet)
-			standby := s.servers()[1]
+			standby := s.PostgresServers()[1]
 			// A standby that is only stopped would find in its socket what it has not read yet.
 			if err := standby.Halt(); err != nil {
 				t.Fatal(err)
@@ -185,19 +186,19 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 			for range 2 {
 				time.Sleep(c.away / 2)
 				if c.cut != nil {
-					if err := c.cut(t.Context(), s.stack); err != nil {
+					if err := c.cut(t.Context(), s.Stack); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
 			t.Logf("%d operations were acknowledged before the standby was killed, %d more while it was", before, e.Acknowledged()-before)
-			if err := s.servers()[0].Halt(); err != nil {
+			if err := s.PostgresServers()[0].Halt(); err != nil {
 				t.Fatal(err)
 			}
 			if err := standby.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.failOver(t.Context()); err != nil {
+			if err := s.FailOver(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			promoted := time.Now()
@@ -222,9 +223,9 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 // untilTold waits until every service tells of something, and is ready all the same.
 func (s *system) untilTold(what string) {
 	s.t.Helper()
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		s.until(p.Name+" tells "+what, 15*time.Second, func() bool {
-			r, err := askReady(s.t.Context(), p)
+			r, err := stack.AskReady(s.t.Context(), p)
 			return err == nil && r.Ready && strings.Contains(strings.Join(r.Degraded, ""), what)
 		})
 	}

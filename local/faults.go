@@ -25,6 +25,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const (
@@ -46,7 +47,7 @@ const (
 // it holds everything that the clients were told, Postgres, Kafka's log and Redis against each other.
 // A watch sees all along what would be over by then.
 type campaign struct {
-	stack  *stack
+	stack  *stack.Stack
 	group  string // of the workers
 	random *rand.Rand
 	pool   *pgxpool.Pool
@@ -121,16 +122,16 @@ func (o faultsOptions) rest() string {
 }
 
 // faults runs a campaign for a while and returns an error if a promise was broken.
-func faults(ctx context.Context, c config, args []string, out io.Writer) error {
+func faults(ctx context.Context, c stack.Config, args []string, out io.Writer) error {
 	options, err := parseFaultsOptions(args)
 	if err != nil {
 		return err
 	}
-	if c.databaseURL != "" || c.redisURL != "" || c.kafkaBrokers != "" {
+	if c.DatabaseURL != "" || c.RedisURL != "" || c.KafkaBrokers != "" {
 		return errors.New("faults kills the servers it works with, and so starts its own: unset DATABASE_URL, REDIS_URL and KAFKA_BROKERS")
 	}
-	c.apis, c.relays, c.workers = max(2, c.apis), max(2, c.relays), max(2, c.workers)
-	root, err := workspace()
+	c.APIs, c.Relays, c.Workers = max(2, c.APIs), max(2, c.Relays), max(2, c.Workers)
+	root, err := stack.Workspace()
 	if err != nil {
 		return err
 	}
@@ -138,9 +139,9 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 		return mutate(ctx, c, options, root, out)
 	}
 	fmt.Fprintf(out, "Legendary Wallet: faults for %s under %d operations a second. SEED=%d throws them in this order again.\n\n", options.duration, faultsRatePerSecond, options.seed)
-	kafka, file := c.kafka, c.kafka
-	if c.brokers > 1 {
-		kafka, file = fmt.Sprintf("%s BROKERS=%d", c.kafka, c.brokers), fmt.Sprintf("%s-of-%d", c.kafka, c.brokers)
+	kafka, file := c.Kafka, c.Kafka
+	if c.Brokers > 1 {
+		kafka, file = fmt.Sprintf("%s BROKERS=%d", c.Kafka, c.Brokers), fmt.Sprintf("%s-of-%d", c.Kafka, c.Brokers)
 	}
 	conditions := faultsConditions(kafka)
 	fmt.Fprintf(out, "  %s\n", conditions)
@@ -171,7 +172,7 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 	err = f.run(ctx, kinds, options, report, out)
 	if err != nil && ctx.Err() == nil {
 		kept := filepath.Join(root, ".local", fmt.Sprintf("faults-%d-%d", options.seed, os.Getpid()))
-		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.stack.state.Dir, "logs"))); copyErr == nil {
+		if copyErr := os.CopyFS(kept, os.DirFS(filepath.Join(f.stack.State.Dir, "logs"))); copyErr == nil {
 			fmt.Fprintf(out, "\n  The logs of all processes are in %s.\n", kept)
 		}
 	}
@@ -189,13 +190,13 @@ func faults(ctx context.Context, c config, args []string, out io.Writer) error {
 
 // startCampaign builds the programs, starts a stack with doors between its parts, and all that a
 // campaign needs around it.
-func startCampaign(ctx context.Context, c config, root string, seed uint64, out io.Writer) (f *campaign, err error) {
+func startCampaign(ctx context.Context, c stack.Config, root string, seed uint64, out io.Writer) (f *campaign, err error) {
 	state, err := proc.TemporaryState()
 	if err != nil {
 		return nil, err
 	}
 	bin := filepath.Join(state.Dir, "bin")
-	f = &campaign{stack: newStack(state, c, bin, out), group: "wallet-worker", random: rand.New(rand.NewPCG(seed, 0))}
+	f = &campaign{stack: stack.New(state, c, bin, out), group: "wallet-worker", random: rand.New(rand.NewPCG(seed, 0))}
 	begun := f // an error returns none
 	defer func() {
 		if err != nil {
@@ -208,18 +209,18 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		return nil, err
 	}
-	if err := build(ctx, root, bin, out, "-tags", "failpoints"); err != nil {
+	if err := stack.Build(ctx, root, bin, out, "-tags", "failpoints"); err != nil {
 		return nil, err
 	}
-	if c.kafka == "kfake" {
+	if c.Kafka == "kfake" {
 		const brokers = 3 // so that leaders can move
 		if f.lying, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
 			return nil, err
 		}
-		f.stack.parts.KafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
+		f.stack.Backing.KafkaBrokers = strings.Join(f.lying.ListenAddrs(), ",")
 	}
 	f.planClock()
-	if f.standbys = c.standbys; f.standbys == 0 {
+	if f.standbys = c.Standbys; f.standbys == 0 {
 		f.planSmallDisk()
 	} else {
 		f.disk = &smallDisk{err: errors.New("a standby would share it: STANDBYS=0")}
@@ -227,8 +228,8 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 	if err := f.planKafkaDoors(); err != nil {
 		return nil, err
 	}
-	f.stack.hooks = hooks{serversReady: f.openDoors, prepared: f.moveToSmallDisk}
-	if err := f.stack.start(ctx, c); err != nil {
+	f.stack.Hooks = stack.Hooks{ServersReady: f.openDoors, Prepared: f.moveToSmallDisk}
+	if err := f.stack.Start(ctx, c); err != nil {
 		return nil, err
 	}
 	return f, f.connect(ctx)
@@ -237,16 +238,16 @@ func startCampaign(ctx context.Context, c config, root string, seed uint64, out 
 func (f *campaign) connect(ctx context.Context) (err error) {
 	f.footprints, f.patience = map[string]footprint{}, givenUp
 	// What a fault ends is its news, not that of the children's supervision.
-	f.stack.quiet()
-	options, err := redis.ParseURL(f.stack.parts.RedisURL)
+	f.stack.Quiet()
+	options, err := redis.ParseURL(f.stack.Backing.RedisURL)
 	if err != nil {
 		return err
 	}
 	f.cache = redis.NewClient(options)
-	if f.log, err = followLog(strings.Split(f.stack.parts.KafkaBrokers, ","), f.stack.topic); err != nil {
+	if f.log, err = followLog(strings.Split(f.stack.Backing.KafkaBrokers, ","), f.stack.Topic); err != nil {
 		return err
 	}
-	f.pool, err = pgxpool.New(ctx, f.stack.parts.DatabaseURL)
+	f.pool, err = pgxpool.New(ctx, f.stack.Backing.DatabaseURL)
 	return err
 }
 
@@ -264,12 +265,12 @@ func (f *campaign) disconnect() {
 
 func (f *campaign) close() {
 	f.disconnect()
-	f.stack.stop()
+	f.stack.Stop()
 	f.closeDoors()
 	if f.lying != nil {
 		f.lying.Close()
 	}
-	f.stack.state.Close()
+	f.stack.State.Close()
 }
 
 // run throws the kinds in a random order, all of them before any comes again, prints a line for each
@@ -327,7 +328,7 @@ func (f *campaign) run(ctx context.Context, kinds []kind, o faultsOptions, repor
 		failure = proc.ErrInterrupted
 	} else if failure != nil {
 		fmt.Fprintln(out, "\n  the campaign ended in the middle of a round: there is no last audit")
-	} else if audit := check.Audit(ctx, f.stack.verify); len(audit.Broken) > 0 {
+	} else if audit := check.Audit(ctx, f.stack.Verify); len(audit.Broken) > 0 {
 		fmt.Fprintln(out, "\n  ctl verify of everything:")
 		printViolations(out, audit.Broken)
 		report.Broken = append(report.Broken, audit.Broken...)
@@ -394,7 +395,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 		return r, err
 	}
 	l := &load.Load{
-		APIs: f.stack.apiURLs, APIKey: f.stack.apiKey, Wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
+		APIs: f.stack.APIURLs, APIKey: f.stack.APIKey, Wallets: append(slices.Repeat(f.wallets[:1], faultsOtherWallets), f.wallets[1:]...),
 		Connections: 100, RatePerSecond: faultsRatePerSecond, Duration: time.Hour, ResendPercent: 2,
 		Attempt: 5 * time.Second, Patience: time.Minute,
 	}
@@ -439,7 +440,7 @@ func (f *campaign) round(ctx context.Context, kinds []kind) (r round, err error)
 
 // prepareRound opens the wallets of a round and notes where everything stands.
 func (f *campaign) prepareRound(ctx context.Context) (err error) {
-	if f.wallets, err = load.OpenWallets(f.stack.apiURLs[0], f.stack.apiKey, 1+faultsOtherWallets); err != nil {
+	if f.wallets, err = load.OpenWallets(f.stack.APIURLs[0], f.stack.APIKey, 1+faultsOtherWallets); err != nil {
 		return err
 	}
 	f.hot, f.told = f.wallets[0], nil
@@ -454,7 +455,7 @@ func (f *campaign) prepareRound(ctx context.Context) (err error) {
 
 // awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
 func (f *campaign) awaitCached(ctx context.Context) (err error) {
-	c := load.Client{Addr: strings.TrimPrefix(f.stack.apiURLs[0], "http://"), APIKey: f.stack.apiKey, Timeout: 5 * time.Second}
+	c := load.Client{Addr: strings.TrimPrefix(f.stack.APIURLs[0], "http://"), APIKey: f.stack.APIKey, Timeout: 5 * time.Second}
 	defer c.Close()
 	found := false
 	if !proc.Await(ctx, 20*time.Second, func() bool {

@@ -16,12 +16,13 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // brokerFaults are about Apache Kafka and the group of the workers.
 func (f *campaign) brokerFaults() []kind {
 	empty := kind{name: "Kafka's log removed, an empty broker in its place", throw: f.emptyBroker, within: ofSweep, losesLog: true}
-	if f.stack.parts.Brokers == servers.ClusterBrokers {
+	if f.stack.Backing.Brokers == servers.ClusterBrokers {
 		empty.notPossible = "what one broker loses, two others have"
 	}
 	return []kind{
@@ -42,10 +43,10 @@ func (f *campaign) brokerFaults() []kind {
 
 // emptyBroker takes away all that Kafka has acknowledged, as an operator may who has lost a disk.
 func (f *campaign) emptyBroker(ctx context.Context) error {
-	p := f.stack.process("kafka")
+	p := f.stack.Process("kafka")
 	p.Signal(syscall.SIGKILL) // and not in order
 	p.Stop()
-	dir := filepath.Join(f.stack.state.Dir, "apache")
+	dir := filepath.Join(f.stack.State.Dir, "apache")
 	if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 	if err := p.Start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	if err := f.stack.createTopic(context.WithoutCancel(ctx)); err != nil {
+	if err := f.stack.CreateTopic(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	return f.log.reopen()
@@ -66,7 +67,7 @@ func (f *campaign) emptyBroker(ctx context.Context) error {
 // committed.
 func (f *campaign) emptyGroup(name string, change func(context.Context) error) kind {
 	signal := func(signal syscall.Signal) {
-		for _, p := range f.stack.replicas("worker") {
+		for _, p := range f.stack.Replicas("worker") {
 			p.Signal(signal)
 		}
 	}
@@ -106,7 +107,7 @@ func (f *campaign) rollBackOffsets(ctx context.Context) error {
 	request := kmsg.NewPtrOffsetCommitRequest()
 	request.Group = f.group
 	topic := kmsg.NewOffsetCommitRequestTopic()
-	topic.Topic = f.stack.topic
+	topic.Topic = f.stack.Topic
 	for partition, offset := range f.offsets {
 		p := kmsg.NewOffsetCommitRequestTopicPartition()
 		p.Partition, p.Offset = partition, max(0, offset)
@@ -131,11 +132,11 @@ func (f *campaign) twin() kind {
 	return kind{
 		name: "two workers with one group.instance.id for 4 s", holds: 4 * time.Second, within: ofSession,
 		throw: func(context.Context) (err error) {
-			twin, err = f.stack.service("worker", 0, "")
+			twin, err = f.stack.Service("worker", 0, "")
 			if err != nil {
 				return err
 			}
-			twin.Name, twin.Log = "worker-twin", f.stack.state.Log("worker-twin")
+			twin.Name, twin.Log = "worker-twin", f.stack.State.Log("worker-twin")
 			twin.Changed = func(string) {}
 			return twin.Begin()
 		},
@@ -148,7 +149,7 @@ func (f *campaign) scaleWorkers(ctx context.Context) error {
 	const moment = 2 * time.Second
 	var more []*proc.Process
 	for i := range 2 {
-		p, err := f.stack.service("worker", 2+i, "")
+		p, err := f.stack.Service("worker", 2+i, "")
 		if err != nil {
 			return err
 		}
@@ -160,23 +161,23 @@ func (f *campaign) scaleWorkers(ctx context.Context) error {
 		more = append(more, p)
 	}
 	proc.Pause(ctx, moment)
-	leaving := append(more, f.stack.process("worker-2"))
+	leaving := append(more, f.stack.Process("worker-2"))
 	proc.StopAll(leaving)
 	proc.Pause(ctx, moment)
-	return f.stack.process("worker-2").Start(context.WithoutCancel(ctx))
+	return f.stack.Process("worker-2").Start(context.WithoutCancel(ctx))
 }
 
 // addPartition gives the topic one more partition than it was registered with.
 func (f *campaign) addPartition(ctx context.Context) error {
 	metadata := kmsg.NewPtrMetadataRequest()
-	metadata.Topics = append(metadata.Topics, kmsg.MetadataRequestTopic{Topic: &f.stack.topic})
+	metadata.Topics = append(metadata.Topics, kmsg.MetadataRequestTopic{Topic: &f.stack.Topic})
 	known, err := metadata.RequestWith(ctx, f.log.kafka())
 	if err != nil {
 		return err
 	}
 	request := kmsg.NewPtrCreatePartitionsRequest()
 	topic := kmsg.NewCreatePartitionsRequestTopic()
-	topic.Topic, topic.Count = f.stack.topic, int32(len(known.Topics[0].Partitions)+1)
+	topic.Topic, topic.Count = f.stack.Topic, int32(len(known.Topics[0].Partitions)+1)
 	request.Topics = append(request.Topics, topic)
 	request.TimeoutMillis = 5000
 	response, err := request.RequestWith(ctx, f.log.kafka())
@@ -200,7 +201,7 @@ func (f *campaign) lies() []kind {
 	}
 	one := func(name string, err *kerr.Error, count int) kind {
 		return kind{name: name, within: ofService, throw: func(context.Context) error {
-			f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(1), Err: err, Count: count})
+			f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.Topic, Partitions: f.somePartitions(1), Err: err, Count: count})
 			return nil
 		}}
 	}
@@ -241,10 +242,10 @@ func (f *campaign) lies() []kind {
 		one("one batch out of sequence", kerr.OutOfOrderSequenceNumber, 1),
 		one("the producer is not known", kerr.UnknownProducerID, 1),
 		produce("some partitions without their leader for 2 s", func() lie {
-			return lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(3), Err: kerr.NotLeaderForPartition, Count: -1}
+			return lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.Topic, Partitions: f.somePartitions(3), Err: kerr.NotLeaderForPartition, Count: -1}
 		}),
 		{name: "a partition without its leader, and kill -9 of the relay", within: ofService, throw: func(ctx context.Context) error {
-			told := f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.topic, Partitions: f.somePartitions(1), Err: kerr.NotLeaderForPartition, Count: -1})
+			told := f.lying.Fault(lie{Keys: []kmsg.Key{kmsg.Produce}, Topic: f.stack.Topic, Partitions: f.somePartitions(1), Err: kerr.NotLeaderForPartition, Count: -1})
 			defer told.Remove()
 			proc.Pause(ctx, 500*time.Millisecond)
 			f.pick("relay").Signal(syscall.SIGKILL)
@@ -270,7 +271,7 @@ func (f *campaign) lies() []kind {
 
 // somePartitions chooses from those that the relay writes to.
 func (f *campaign) somePartitions(count int) (chosen []int32) {
-	for _, p := range f.random.Perm(topicPartitions)[:count] {
+	for _, p := range f.random.Perm(stack.TopicPartitions)[:count] {
 		chosen = append(chosen, int32(p))
 	}
 	return chosen

@@ -13,6 +13,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // checkRound holds what the clients were told, the tables, the log and the cache against each other,
@@ -29,7 +30,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Ope
 	if !proc.Await(ctx, min(time.Minute, f.patience), quiet) {
 		broken = append(broken, "something is pending long after the last operation")
 	}
-	for _, p := range slices.Concat(f.stack.services, f.stack.parts.Processes) {
+	for _, p := range slices.Concat(f.stack.Services, f.stack.Backing.Processes) {
 		if err := p.AwaitReady(ctx, false); err != nil {
 			broken = append(broken, p.Name+" "+err.Error())
 		}
@@ -82,8 +83,8 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Ope
 
 // unwell is what processes still tell of in their /readyz.
 func (f *campaign) unwell(ctx context.Context) (complaints []string) {
-	for _, p := range f.stack.services {
-		r, err := askReady(ctx, p)
+	for _, p := range f.stack.Services {
+		r, err := stack.AskReady(ctx, p)
 		if err != nil {
 			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.Name, err))
 		} else if !r.Ready || len(r.Degraded) > 0 {

@@ -23,12 +23,12 @@ const ofCluster = 10*time.Second + ofServer
 
 // clusterFaults take brokers away of which there are three.
 func (f *campaign) clusterFaults() []kind {
-	if f.stack.parts.Brokers != servers.ClusterBrokers {
+	if f.stack.Backing.Brokers != servers.ClusterBrokers {
 		return nil
 	}
 	return []kind{
 		{name: "the leader of the hot wallet's partition killed under a publish batch", within: ofCluster, throw: func(ctx context.Context) error {
-			leader, err := f.leaderOf(ctx, f.stack.topic, f.hotPartition(ctx))
+			leader, err := f.leaderOf(ctx, f.stack.Topic, f.hotPartition(ctx))
 			if err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ func (f *campaign) twoBrokersGone() kind {
 	return kind{
 		name: "two of three brokers gone for 10 s", holds: 10 * time.Second, within: ofCluster,
 		throw: func(context.Context) error {
-			brokers := f.stack.replicas("kafka")
+			brokers := f.stack.Replicas("kafka")
 			stays := f.random.IntN(len(brokers))
 			gone = slices.Delete(brokers, stays, stays+1)
 			accepted = f.load.Accepted.Load()
@@ -88,11 +88,11 @@ func (f *campaign) twoBrokersGone() kind {
 func (f *campaign) rollingBrokers() kind {
 	return kind{name: "rolling restart of all brokers", within: ofCluster, throw: func(ctx context.Context) error {
 		refused, failures := f.load.Refused.Load(), f.load.Failures.Load()
-		for _, p := range f.stack.replicas("kafka") {
+		for _, p := range f.stack.Replicas("kafka") {
 			if err := p.Restart(ctx, syscall.SIGTERM); err != nil {
 				return err
 			}
-			if err := servers.AwaitInSync(ctx, f.log.kafka(), ofCluster, f.stack.topic, "__consumer_offsets"); err != nil {
+			if err := servers.AwaitInSync(ctx, f.log.kafka(), ofCluster, f.stack.Topic, "__consumer_offsets"); err != nil {
 				return err
 			}
 		}
@@ -121,13 +121,13 @@ func (f *campaign) leaderOf(ctx context.Context, topic string, partition int32) 
 	if err != nil {
 		return nil, err
 	}
-	return f.stack.broker(node)
+	return f.stack.Broker(node)
 }
 
 // controller is the broker whose controller is the active one.
 func (f *campaign) controller(ctx context.Context) (*proc.Process, error) {
 	// The log's client keeps to old versions, which do not know this request.
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.stack.parts.KafkaBrokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(f.stack.Backing.KafkaBrokers, ",")...))
 	if err != nil {
 		return nil, err
 	}
@@ -147,5 +147,5 @@ func (f *campaign) controller(ctx context.Context) (*proc.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the active controller: %w", err)
 	}
-	return f.stack.broker(response.Topics[0].Partitions[0].LeaderID)
+	return f.stack.Broker(response.Topics[0].Partitions[0].LeaderID)
 }

@@ -41,7 +41,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if f.disk.err != nil {
 		return nil
 	}
-	dir, err := servers.PostgresDir(f.stack.state)
+	dir, err := servers.PostgresDir(f.stack.State)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (f *campaign) moveToSmallDisk(ctx context.Context) error {
 	if f.disk.err != nil {
 		return nil
 	}
-	conn, err := pgx.Connect(ctx, f.stack.parts.DatabaseURL)
+	conn, err := pgx.Connect(ctx, f.stack.Backing.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -102,12 +102,12 @@ func (f *campaign) planClock() {
 	if len(libraries) == 0 {
 		return
 	}
-	f.clock = filepath.Join(f.stack.state.Dir, "clock")
+	f.clock = filepath.Join(f.stack.State.Dir, "clock")
 	if err := f.setClock("+0"); err != nil {
 		f.clock = ""
 		return
 	}
-	f.stack.parts.PostgresEnv = []string{
+	f.stack.Backing.PostgresEnv = []string{
 		"LD_PRELOAD=" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + f.clock,
 		"FAKETIME_CACHE_DURATION=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
 	}

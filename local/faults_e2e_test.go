@@ -8,13 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // The faults of the shared Postgres, Redis and Kafka are left to `make faults`.
 func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	const seed = 1
-	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
-	f := &campaign{stack: s.stack, group: s.topic, random: rand.New(rand.NewPCG(seed, 0))}
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})
+	f := &campaign{stack: s.Stack, group: s.Topic, random: rand.New(rand.NewPCG(seed, 0))}
 	if err := f.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // kind is one kind of fault.
@@ -70,7 +71,7 @@ func (f *campaign) kinds() []kind {
 		return f.lies()
 	}
 	ofEverything := ofServer
-	if f.stack.parts.Brokers == servers.ClusterBrokers {
+	if f.stack.Backing.Brokers == servers.ClusterBrokers {
 		ofEverything = ofCluster
 	}
 	return slices.Concat([]kind{
@@ -81,14 +82,14 @@ func (f *campaign) kinds() []kind {
 		f.signal("kill -9 of redis", syscall.SIGKILL, ofService, "redis"),
 		{name: "kill -9 of postgres", throw: f.killPostgres, within: ofServer},
 		{name: "kill -9 of all services", within: ofSession, throw: func(context.Context) error {
-			for _, p := range f.stack.services {
+			for _, p := range f.stack.Services {
 				p.Signal(syscall.SIGKILL)
 			}
 			return nil
 		}},
 		{name: "kill -9 of everything", within: ofEverything, throw: func(ctx context.Context) error {
-			for _, p := range slices.Concat(f.stack.services, f.stack.parts.Processes) {
-				if p != f.stack.servers()[0].Process {
+			for _, p := range slices.Concat(f.stack.Services, f.stack.Backing.Processes) {
+				if p != f.stack.PostgresServers()[0].Process {
 					p.Signal(syscall.SIGKILL)
 				}
 			}
@@ -162,12 +163,12 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 		watch := f.watch
 		watch.done.Go(func() {
 			led := func() bool {
-				return slices.ContainsFunc(f.stack.replicas("relay"), func(p *proc.Process) bool {
+				return slices.ContainsFunc(f.stack.Replicas("relay"), func(p *proc.Process) bool {
 					pid := p.CurrentPID()
 					if pid == old {
 						return false
 					}
-					r, err := askReady(ctx, p)
+					r, err := stack.AskReady(ctx, p)
 					return err == nil && r.Role == "leader"
 				})
 			}
@@ -187,8 +188,8 @@ func (f *campaign) dethroned(k kind, within time.Duration) kind {
 
 // pick chooses one of the replicas; of the relays, the one that leads.
 func (f *campaign) pick(name string) *proc.Process {
-	replicas := f.stack.replicas(name)
-	leads := func(p *proc.Process) bool { return role(p) == "leader" }
+	replicas := f.stack.Replicas(name)
+	leads := func(p *proc.Process) bool { return stack.Role(p) == "leader" }
 	if name == "relay" && proc.Await(context.Background(), 5*time.Second, func() bool { return slices.ContainsFunc(replicas, leads) }) {
 		if i := slices.IndexFunc(replicas, leads); i >= 0 {
 			return replicas[i]
@@ -199,7 +200,7 @@ func (f *campaign) pick(name string) *proc.Process {
 
 // signalPostmaster reaches the server itself: its process is only its launcher.
 func (f *campaign) signalPostmaster(signal syscall.Signal) error {
-	pid, err := f.stack.servers()[0].Postmaster()
+	pid, err := f.stack.PostgresServers()[0].Postmaster()
 	if err != nil {
 		return err
 	}
@@ -208,10 +209,10 @@ func (f *campaign) signalPostmaster(signal syscall.Signal) error {
 
 // killPostgres ends the server and then its launcher, which does not notice; the supervision starts
 // both on the same data.
-func (f *campaign) killPostgres(context.Context) error { return f.stack.servers()[0].Kill() }
+func (f *campaign) killPostgres(context.Context) error { return f.stack.PostgresServers()[0].Kill() }
 
 func (f *campaign) rollingRestart(ctx context.Context) error {
-	for _, p := range f.stack.services {
+	for _, p := range f.stack.Services {
 		if err := p.Restart(ctx, syscall.SIGTERM); err != nil {
 			return err
 		}
@@ -337,7 +338,7 @@ func (f *campaign) stolenLock() kind {
 	return kind{
 		name: "the leader's lock stolen for 3 s", holds: 3 * time.Second, within: ofService,
 		throw: func(ctx context.Context) (err error) {
-			thief, err = stealLeadersLock(ctx, f.pool, f.stack.parts.DatabaseURL)
+			thief, err = stealLeadersLock(ctx, f.pool, f.stack.Backing.DatabaseURL)
 			return err
 		},
 		heal: func(ctx context.Context) error { return thief.Close(ctx) },
@@ -375,7 +376,7 @@ func stealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 // the sweep can find.
 func (f *campaign) deletedRecords() kind {
 	signal := func(signal syscall.Signal) {
-		for _, p := range f.stack.replicas("worker") {
+		for _, p := range f.stack.Replicas("worker") {
 			p.Signal(signal)
 		}
 	}
@@ -383,12 +384,12 @@ func (f *campaign) deletedRecords() kind {
 		name: "records deleted before the workers read them", holds: time.Second, within: ofSweep, losesLog: true,
 		throw: func(ctx context.Context) error {
 			signal(syscall.SIGSTOP)
-			quiet, err := load.OpenWallets(f.stack.apiURLs[0], f.stack.apiKey, 5)
+			quiet, err := load.OpenWallets(f.stack.APIURLs[0], f.stack.APIKey, 5)
 			if err != nil {
 				return err
 			}
 			l := &load.Load{
-				APIs: f.stack.apiURLs, APIKey: f.stack.apiKey, Wallets: quiet, Connections: 1, RatePerSecond: 20, Duration: time.Second,
+				APIs: f.stack.APIURLs, APIKey: f.stack.APIKey, Wallets: quiet, Connections: 1, RatePerSecond: 20, Duration: time.Second,
 				Attempt: 5 * time.Second, Patience: time.Minute,
 			}
 			f.wallets, f.told = append(f.wallets, quiet...), l.Send(ctx)
@@ -405,8 +406,8 @@ func (f *campaign) deletedRecords() kind {
 func (f *campaign) deleteRecords(ctx context.Context, below map[int32]int64) error {
 	request := kmsg.NewPtrDeleteRecordsRequest()
 	topic := kmsg.NewDeleteRecordsRequestTopic()
-	topic.Topic = f.stack.topic
-	for partition := range int32(topicPartitions) {
+	topic.Topic = f.stack.Topic
+	for partition := range int32(stack.TopicPartitions) {
 		p := kmsg.NewDeleteRecordsRequestTopicPartition()
 		p.Partition, p.Offset = partition, -1 // up to the end
 		if offset, given := below[partition]; given {
@@ -432,7 +433,7 @@ func (f *campaign) deleteRecords(ctx context.Context, below map[int32]int64) err
 // sendPoison writes what no relay writes: nothing, nonsense, and an operation of a wallet that does
 // not exist.
 func (f *campaign) sendPoison(ctx context.Context) error {
-	for partition := range int32(topicPartitions) {
+	for partition := range int32(stack.TopicPartitions) {
 		unknown := fmt.Sprintf(`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1}`, uuid.New(), partition, uuid.New())
 		for _, value := range []string{"", "\x00\xff{", `{"walletId":17}`, unknown} {
 			if err := f.log.kafka().ProduceSync(ctx, &kgo.Record{Value: []byte(value), Key: []byte(uuid.NewString())}).FirstErr(); err != nil {
@@ -474,7 +475,7 @@ func (f *campaign) dieAt(ctx context.Context, which, point string) error {
 		if proc.Await(ctx, time.Second+time.Duration(rand.IntN(250))*time.Millisecond, dead) {
 			return nil
 		}
-		for _, other := range f.stack.replicas(which) {
+		for _, other := range f.stack.Replicas(which) {
 			if other != p {
 				other.Signal(syscall.SIGKILL)
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // A mutation takes one of the system's rules out of a service. The campaign has to find out, by the
@@ -148,7 +149,7 @@ type caught struct {
 const mutationPatience = 2 * time.Minute
 
 // mutate runs a campaign on each mutation, and returns an error if one is not found.
-func mutate(ctx context.Context, c config, o faultsOptions, root string, out io.Writer) error {
+func mutate(ctx context.Context, c stack.Config, o faultsOptions, root string, out io.Writer) error {
 	report := &faultsReport{
 		Date: time.Now().UTC(), Command: "make faults ARGS=-mutations", Seed: o.seed,
 		Conditions: faultsConditions("apache, and kfake for what needs a broker that lies"),
@@ -165,8 +166,8 @@ func mutate(ctx context.Context, c config, o faultsOptions, root string, out io.
 		if len(chosen) == 0 {
 			continue
 		}
-		if c.kafka, c.standbys = kafka, 0; kafka == "standby" {
-			c.kafka, c.standbys = "apache", 1
+		if c.Kafka, c.Standbys = kafka, 0; kafka == "standby" {
+			c.Kafka, c.Standbys = "apache", 1
 		}
 		found, err := mutateOn(ctx, c, chosen, root, o.seed, out)
 		report.Mutations = append(report.Mutations, found...)
@@ -192,7 +193,7 @@ func mutate(ctx context.Context, c config, o faultsOptions, root string, out io.
 	return nil
 }
 
-func mutateOn(ctx context.Context, c config, mutations []mutation, root string, seed uint64, out io.Writer) (found []caught, err error) {
+func mutateOn(ctx context.Context, c stack.Config, mutations []mutation, root string, seed uint64, out io.Writer) (found []caught, err error) {
 	f, err := startCampaign(ctx, c, root, seed, out)
 	if err != nil {
 		return nil, err
@@ -203,11 +204,11 @@ func mutateOn(ctx context.Context, c config, mutations []mutation, root string, 
 	for _, m := range mutations {
 		fmt.Fprintf(out, "\n  without %s\n", m.rule)
 		f.random = rand.New(rand.NewPCG(seed, 0))
-		mutant := filepath.Join(f.stack.bin, m.service+"-mutant")
+		mutant := filepath.Join(f.stack.Bin, m.service+"-mutant")
 		if err := buildMutant(ctx, root, mutant, m); err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
-		if err := f.stack.replace(ctx, m.service, mutant); err != nil {
+		if err := f.stack.Replace(ctx, m.service, mutant); err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
 		c, err := f.findOut(ctx, m, out)
@@ -215,7 +216,7 @@ func mutateOn(ctx context.Context, c config, mutations []mutation, root string, 
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
 		found = append(found, c)
-		if err := f.stack.replace(ctx, m.service, filepath.Join(f.stack.bin, m.service)); err != nil {
+		if err := f.stack.Replace(ctx, m.service, filepath.Join(f.stack.Bin, m.service)); err != nil {
 			return found, fmt.Errorf("after %s: %w", m.rule, err)
 		}
 	}

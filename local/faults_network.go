@@ -31,11 +31,11 @@ var doors = []door{
 // planKafkaDoors gives each service its own listener of each broker, which sends its clients to the
 // door: Kafka's clients connect to where the broker tells them.
 func (f *campaign) planKafkaDoors() error {
-	if f.stack.parts.Kafka != "apache" {
+	if f.stack.Backing.Kafka != "apache" {
 		return nil
 	}
-	f.stack.parts.KafkaListeners = make([][]servers.Listener, f.stack.parts.Brokers)
-	for i := range f.stack.parts.KafkaListeners {
+	f.stack.Backing.KafkaListeners = make([][]servers.Listener, f.stack.Backing.Brokers)
+	for i := range f.stack.Backing.KafkaListeners {
 		for _, service := range []string{"relay", "worker"} {
 			behind, err := proc.FreePort()
 			if err != nil {
@@ -45,7 +45,7 @@ func (f *campaign) planKafkaDoors() error {
 			if err != nil {
 				return err
 			}
-			f.stack.parts.KafkaListeners[i] = append(f.stack.parts.KafkaListeners[i], servers.Listener{Name: strings.ToUpper(service), Address: proc.Address(behind), Advertised: proc.Address(before)})
+			f.stack.Backing.KafkaListeners[i] = append(f.stack.Backing.KafkaListeners[i], servers.Listener{Name: strings.ToUpper(service), Address: proc.Address(behind), Advertised: proc.Address(before)})
 		}
 	}
 	return nil
@@ -55,21 +55,21 @@ func (f *campaign) planKafkaDoors() error {
 func (f *campaign) openDoors(context.Context) error {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	f.doors = map[door]way{}
-	f.stack.serviceEnv = map[string][]string{}
+	f.stack.ServiceEnv = map[string][]string{}
 	if f.lying != nil {
 		// Several batches of a partition in one wave: what happens to one must not harm the next.
-		f.stack.serviceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
+		f.stack.ServiceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
 	}
 	for _, d := range doors {
 		const anywhere = "127.0.0.1:0"
 		var listeners []servers.Listener
 		switch d.server {
 		case "postgres":
-			listeners = []servers.Listener{{Address: servers.HostOf(f.stack.parts.DatabaseURL), Advertised: anywhere}}
+			listeners = []servers.Listener{{Address: servers.HostOf(f.stack.Backing.DatabaseURL), Advertised: anywhere}}
 		case "redis":
-			listeners = []servers.Listener{{Address: servers.HostOf(f.stack.parts.RedisURL), Advertised: anywhere}}
+			listeners = []servers.Listener{{Address: servers.HostOf(f.stack.Backing.RedisURL), Advertised: anywhere}}
 		case "kafka":
-			for _, l := range slices.Concat(f.stack.parts.KafkaListeners...) {
+			for _, l := range slices.Concat(f.stack.Backing.KafkaListeners...) {
 				if l.Name == strings.ToUpper(d.service) {
 					listeners = append(listeners, l)
 				}
@@ -97,7 +97,7 @@ func (f *campaign) openDoors(context.Context) error {
 		case "kafka":
 			setting = "KAFKA_BROKERS=" + strings.Join(doors, ",")
 		}
-		f.stack.serviceEnv[d.service] = append(f.stack.serviceEnv[d.service], setting)
+		f.stack.ServiceEnv[d.service] = append(f.stack.ServiceEnv[d.service], setting)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (f *campaign) restartRedisFromDump(ctx context.Context) error {
 		return err
 	}
 	// Later starts are from nothing again.
-	defer os.Remove(filepath.Join(f.stack.state.Dir, "dump.rdb"))
+	defer os.Remove(filepath.Join(f.stack.State.Dir, "dump.rdb"))
 	proc.Pause(ctx, time.Second)
-	return f.stack.process("redis").Restart(ctx, syscall.SIGKILL)
+	return f.stack.Process("redis").Restart(ctx, syscall.SIGKILL)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const (
@@ -28,14 +29,14 @@ func (f *campaign) standbyFaults() []kind {
 	kinds := []kind{
 		f.missing("standby stopped for 20 s", 20*time.Second, nil),
 		f.missing(fmt.Sprintf("standby stopped for %s", f.away), f.away, nil),
-		f.missing("standby stopped, and the commits that wait cancelled", short, cancelWaits),
-		f.missing("standby stopped, and the backends that wait terminated", short, terminateWaits),
-		f.missing("standby stopped, and the primary crashed while commits wait", short, crashPrimary),
+		f.missing("standby stopped, and the commits that wait cancelled", short, stack.CancelWaits),
+		f.missing("standby stopped, and the backends that wait terminated", short, stack.TerminateWaits),
+		f.missing("standby stopped, and the primary crashed while commits wait", short, stack.CrashPrimary),
 		f.killedStandby(),
 		f.promoted("standby killed, the primary destroyed, the standby promoted", longerThanAnyTimeout, nil, true),
-		f.promoted("the same after the commits that wait were cancelled", short, cancelWaits, false),
-		f.promoted("the same after the backends that wait were terminated", short, terminateWaits, false),
-		f.promoted("the same after the primary crashed while commits waited", short, crashPrimary, true),
+		f.promoted("the same after the commits that wait were cancelled", short, stack.CancelWaits, false),
+		f.promoted("the same after the backends that wait were terminated", short, stack.TerminateWaits, false),
+		f.promoted("the same after the primary crashed while commits waited", short, stack.CrashPrimary, true),
 		f.oneOfTwo(),
 	}
 	for i := range kinds {
@@ -50,7 +51,7 @@ func (f *campaign) standbyFaults() []kind {
 
 // all is everything that is asked for during one fault. What it was told is part of the round's.
 func (f *campaign) all(ctx context.Context) *load.Everything {
-	return load.SendEverything(context.WithoutCancel(ctx), f.stack.apiURLs, f.stack.apiKey, f.wallets, everythingPerSecond)
+	return load.SendEverything(context.WithoutCancel(ctx), f.stack.APIURLs, f.stack.APIKey, f.wallets, everythingPerSecond)
 }
 
 // settle waits until something is acknowledged again, ends the load, and looks for what is lost.
@@ -72,7 +73,7 @@ func (f *campaign) settle(ctx context.Context, e *load.Everything, name string, 
 
 // missing stops all standbys for a while, in which waits for them may be cut short. Clients are refused,
 // every service says why, and their connections do not pile up.
-func (f *campaign) missing(name string, holds time.Duration, cut func(context.Context, *stack) error) kind {
+func (f *campaign) missing(name string, holds time.Duration, cut func(context.Context, *stack.Stack) error) kind {
 	var e *load.Everything
 	var looks chan error
 	var stop context.CancelFunc
@@ -80,7 +81,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 		name: name, holds: holds, within: ofService,
 		throw: func(ctx context.Context) error {
 			e = f.all(ctx)
-			for _, p := range f.stack.servers()[1:] {
+			for _, p := range f.stack.PostgresServers()[1:] {
 				if err := p.SignalAll(syscall.SIGSTOP); err != nil {
 					return err
 				}
@@ -93,7 +94,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 		heal: func(ctx context.Context) error {
 			stop()
 			err := <-looks
-			for _, p := range f.stack.servers()[1:] {
+			for _, p := range f.stack.PostgresServers()[1:] {
 				err = errors.Join(err, p.SignalAll(syscall.SIGCONT))
 			}
 			return errors.Join(err, f.settle(ctx, e, name, ofService, false))
@@ -102,7 +103,7 @@ func (f *campaign) missing(name string, holds time.Duration, cut func(context.Co
 }
 
 // whileMissing cuts waits short in the middle of a time and near its end, and counts connections.
-func (f *campaign) whileMissing(ctx context.Context, holds time.Duration, cut func(context.Context, *stack) error) error {
+func (f *campaign) whileMissing(ctx context.Context, holds time.Duration, cut func(context.Context, *stack.Stack) error) error {
 	began, cuts, most := time.Now(), 0, 0
 	for ; ctx.Err() == nil; proc.Pause(ctx, 250*time.Millisecond) {
 		var now int
@@ -128,7 +129,7 @@ func (f *campaign) killedStandby() kind {
 	return kind{name: name, within: ofServer, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
 		proc.Pause(ctx, time.Second)
-		for _, p := range f.stack.servers()[1:] {
+		for _, p := range f.stack.PostgresServers()[1:] {
 			if err := p.Kill(); err != nil {
 				return err
 			}
@@ -151,14 +152,14 @@ func (f *campaign) oneOfTwo() kind {
 			ctx, stop = context.WithCancel(ctx)
 			longest = make(chan time.Duration, 1)
 			go func() { longest <- e.LongestPause(ctx) }()
-			return f.stack.servers()[1].SignalAll(syscall.SIGSTOP)
+			return f.stack.PostgresServers()[1].SignalAll(syscall.SIGSTOP)
 		},
 		heal: func(ctx context.Context) error {
 			stop()
 			if longest := <-longest; longest > noPause && !f.unhurried {
 				f.watch.violate("with one of two standbys nothing was acknowledged for %.1f s", longest.Seconds())
 			}
-			return errors.Join(f.stack.servers()[1].SignalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
+			return errors.Join(f.stack.PostgresServers()[1].SignalAll(syscall.SIGCONT), f.settle(ctx, e, name, ofService, true))
 		},
 	}
 }
@@ -166,11 +167,11 @@ func (f *campaign) oneOfTwo() kind {
 // promoted loses the standbys, and then the primary for good. The standby that has most is promoted, and
 // not one acknowledged operation may be missing from it; nor one that was read, unless an operator has cut
 // waits short. The others are made anew, as its standbys.
-func (f *campaign) promoted(name string, away time.Duration, cut func(context.Context, *stack) error, readsToo bool) kind {
+func (f *campaign) promoted(name string, away time.Duration, cut func(context.Context, *stack.Stack) error, readsToo bool) kind {
 	return kind{name: name, within: ofServer, goesBack: cut != nil, throw: func(ctx context.Context) error {
 		e := f.all(ctx)
 		proc.Pause(ctx, 2*time.Second)
-		servers := f.stack.servers()
+		servers := f.stack.PostgresServers()
 		for _, p := range servers[1:] {
 			if err := p.Halt(); err != nil {
 				return err
@@ -192,14 +193,14 @@ func (f *campaign) promoted(name string, away time.Duration, cut func(context.Co
 				return err
 			}
 		}
-		if err := f.stack.failOver(ctx); err != nil {
+		if err := f.stack.FailOver(ctx); err != nil {
 			return err
 		}
 		if err := f.leadToPrimary(); err != nil {
 			return err
 		}
 		if !readsToo { // the cache may have what was read
-			if err := f.stack.ctl(ctx, io.Discard, "cache", "renew", "--reason", "failover", "--yes"); err != nil {
+			if err := f.stack.Ctl(ctx, io.Discard, "cache", "renew", "--reason", "failover", "--yes"); err != nil {
 				return err
 			}
 		}
@@ -216,7 +217,7 @@ func (f *campaign) leadToPrimary() error {
 		}
 		way.stop()
 		for _, proxy := range way {
-			proxy.Upstream = f.stack.servers()[0].Host()
+			proxy.Upstream = f.stack.PostgresServers()[0].Host()
 		}
 		if err := way.start(); err != nil {
 			return err
@@ -227,7 +228,7 @@ func (f *campaign) leadToPrimary() error {
 
 // replaceStandbys makes all servers but the primary its standbys.
 func (f *campaign) replaceStandbys(ctx context.Context) error {
-	servers := f.stack.servers()
+	servers := f.stack.PostgresServers()
 	for _, p := range servers[1:] {
 		if p.CurrentPID() != 0 {
 			if err := p.Halt(); err != nil {

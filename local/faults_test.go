@@ -18,6 +18,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // quietRound is a round after which a wallet holds 7: 10 in, 50 not out, 3 out.
@@ -38,7 +39,7 @@ func quietRound(t *testing.T) *campaign {
 	ignore := func(error) {}
 	go walletcache.NewGuard(cache, 5*time.Second, ignore, ignore).Run(t.Context())
 	wallet := uuid.New()
-	f := &campaign{stack: &stack{}, pool: pool, cache: cache, hot: wallet, wallets: []uuid.UUID{wallet}}
+	f := &campaign{stack: &stack.Stack{}, pool: pool, cache: cache, hot: wallet, wallets: []uuid.UUID{wallet}}
 	f.change(t, `INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'USD', 7, 3)`)
 	f.change(t, `INSERT INTO wallet_sequences (wallet_id, last_seq) VALUES ($1, 3)`)
 	f.change(t, `INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES
@@ -221,7 +222,7 @@ func TestAReportIsForPeopleAndForPrograms(t *testing.T) {
 
 // A find that no longer matches would take nothing away.
 func TestMutationsOfTheCampaignMatchTheCode(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}

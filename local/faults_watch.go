@@ -22,6 +22,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // What a process may need once everything is quiet. Leaks show over a campaign's hundreds of rounds.
@@ -248,8 +249,8 @@ func (f *campaign) committedOffsets(ctx context.Context) (map[int32]int64, error
 	group := kmsg.NewOffsetFetchRequestGroup()
 	group.Group = f.group
 	topic := kmsg.NewOffsetFetchRequestGroupTopic()
-	topic.Topic = f.stack.topic
-	for partition := range int32(topicPartitions) {
+	topic.Topic = f.stack.Topic
+	for partition := range int32(stack.TopicPartitions) {
 		topic.Partitions = append(topic.Partitions, partition)
 	}
 	group.Topics = append(group.Topics, topic)
@@ -287,8 +288,8 @@ func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
 // lookAtReadiness notes what the processes say, and sees that an api stays ready whatever it has lost:
 // else all would be taken out at once.
 func (w *watch) lookAtReadiness(ctx context.Context) {
-	for _, p := range w.campaign.stack.services {
-		r, err := askReady(ctx, p)
+	for _, p := range w.campaign.stack.Services {
+		r, err := stack.AskReady(ctx, p)
 		if err != nil {
 			continue
 		}
@@ -312,7 +313,7 @@ func (w *watch) told(k kind) {
 	if k.toldBy == "" {
 		return
 	}
-	for _, p := range w.campaign.stack.replicas(k.toldBy) {
+	for _, p := range w.campaign.stack.Replicas(k.toldBy) {
 		w.mu.Lock()
 		said := strings.Join(w.said[p.Name], "; ")
 		w.mu.Unlock()
@@ -330,7 +331,7 @@ type footprint struct {
 
 // checkFootprints looks at every process once a round is quiet.
 func (f *campaign) checkFootprints(ctx context.Context) (broken []string) {
-	for _, p := range f.stack.services {
+	for _, p := range f.stack.Services {
 		now, err := askFootprint(ctx, p)
 		if err != nil {
 			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.Name, err))
@@ -375,12 +376,12 @@ func askFootprint(ctx context.Context, p *proc.Process) (now footprint, err erro
 // readWallets is a reader who goes from one api to the next, and never sees a wallet go back.
 func (f *campaign) readWallets(ctx context.Context, w *watch, wallets []uuid.UUID) {
 	seen := map[uuid.UUID]int64{}
-	c := load.Client{APIKey: f.stack.apiKey, Timeout: 2 * time.Second}
+	c := load.Client{APIKey: f.stack.APIKey, Timeout: 2 * time.Second}
 	defer c.Close()
 	for n := 0; ctx.Err() == nil; n++ {
-		c.Addr = strings.TrimPrefix(f.stack.apiURLs[n%len(f.stack.apiURLs)], "http://")
+		c.Addr = strings.TrimPrefix(f.stack.APIURLs[n%len(f.stack.APIURLs)], "http://")
 		c.Close()
-		id := wallets[n/len(f.stack.apiURLs)%len(wallets)]
+		id := wallets[n/len(f.stack.APIURLs)%len(wallets)]
 		r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+id.String(), "", nil)
 		var wallet struct{ Version int64 }
 		if err == nil && r.Status == http.StatusOK && json.Unmarshal(r.Body, &wallet) == nil {

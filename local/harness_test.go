@@ -25,6 +25,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // The end to end tests run the services as they are shipped, built once with failpoints and the race
@@ -56,7 +57,7 @@ func testBinaries(t *testing.T) string {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
 		var root string
-		if root, errBuild = workspace(); errBuild != nil {
+		if root, errBuild = stack.Workspace(); errBuild != nil {
 			return
 		}
 		if built, errBuild = proc.TemporaryState(); errBuild != nil {
@@ -66,7 +67,7 @@ func testBinaries(t *testing.T) string {
 		if *waitTime > 0 {
 			flags = nil // what is measured is what is shipped
 		}
-		errBuild = build(ctx, root, built.Dir, os.Stderr, flags...)
+		errBuild = stack.Build(ctx, root, built.Dir, os.Stderr, flags...)
 	})
 	if errBuild != nil {
 		t.Fatal(errBuild)
@@ -85,7 +86,7 @@ func required(t *testing.T, name string) string {
 
 // system is a stack with what a test needs around it.
 type system struct {
-	*stack
+	*stack.Stack
 	t    *testing.T
 	conn *pgx.Conn
 
@@ -94,16 +95,16 @@ type system struct {
 }
 
 // newSystem runs the given replicas on the shared parts, with a database and a topic of its own.
-func newSystem(t *testing.T, c config) *system {
+func newSystem(t *testing.T, c stack.Config) *system {
 	t.Helper()
 	s := sharedSystem(t)
-	if err := s.createTopic(t.Context()); err != nil {
+	if err := s.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createKey(t.Context()); err != nil {
+	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.startServices(t.Context(), c); err != nil {
+	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	s.connect()
@@ -127,12 +128,12 @@ func newSystemOn(t *testing.T, p *servers.Backing, login map[string]string) *sys
 		t.Fatal(err)
 	}
 	topic := "e2e-" + uuid.NewString()
-	s := &system{t: t, stack: newStackOn(state, p, config{topic: topic, env: []string{"KAFKA_GROUP=" + topic}}, testBinaries(t), io.Discard)}
-	s.login = login
+	s := &system{t: t, Stack: stack.NewOn(state, p, stack.Config{Topic: topic, Env: []string{"KAFKA_GROUP=" + topic}}, testBinaries(t), io.Discard)}
+	s.Login = login
 	t.Cleanup(func() {
-		s.stop()
+		s.Stop()
 		state.Close()
-		for _, service := range s.services {
+		for _, service := range s.Services {
 			if log, _ := os.ReadFile(service.Log); bytes.Contains(log, []byte("DATA RACE")) {
 				t.Errorf("data race:\n%s", log)
 			}
@@ -146,7 +147,7 @@ func newSystemOn(t *testing.T, p *servers.Backing, login map[string]string) *sys
 
 func (s *system) connect() {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.Backing.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -155,15 +156,15 @@ func (s *system) connect() {
 }
 
 // prepare makes what the services need, and the services, but does not start them.
-func (s *system) prepare(c config) {
+func (s *system) prepare(c stack.Config) {
 	s.t.Helper()
-	if err := s.createTopic(s.t.Context()); err != nil {
+	if err := s.CreateTopic(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.createKey(s.t.Context()); err != nil {
+	if err := s.CreateKey(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.makeServices(c); err != nil {
+	if err := s.MakeServices(c); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -171,12 +172,12 @@ func (s *system) prepare(c config) {
 // begin starts the services and waits until they are ready.
 func (s *system) begin() {
 	s.t.Helper()
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		if err := p.Begin(); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		if err := p.AwaitReady(s.t.Context(), true); err != nil {
 			s.t.Fatalf("%s: %v\n%s", p.Name, err, proc.LastLines(p.Log, 15))
 		}
@@ -186,7 +187,7 @@ func (s *system) begin() {
 
 func (s *system) openWallets(count int) []uuid.UUID {
 	s.t.Helper()
-	wallets, err := load.OpenWallets(s.apiURLs[0], s.apiKey, count)
+	wallets, err := load.OpenWallets(s.APIURLs[0], s.APIKey, count)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -199,11 +200,11 @@ const loadPerSecond = 1000
 // answer. Without apis it uses all.
 func (s *system) load(wallets []uuid.UUID, apis ...string) *runningLoad {
 	if len(apis) == 0 {
-		apis = s.apiURLs
+		apis = s.APIURLs
 	}
 	l := &runningLoad{
 		Load: &load.Load{
-			APIs: apis, APIKey: s.apiKey, Wallets: wallets, Connections: 200, RatePerSecond: loadPerSecond, Duration: time.Hour,
+			APIs: apis, APIKey: s.APIKey, Wallets: wallets, Connections: 200, RatePerSecond: loadPerSecond, Duration: time.Hour,
 			ResendPercent: 2, Attempt: 12 * time.Second, Patience: time.Minute,
 		},
 		history: make(chan []load.Operation, 1),
@@ -235,7 +236,7 @@ func (s *system) keep(l *runningLoad) {
 
 func (s *system) keepPromises(history []load.Operation) {
 	s.t.Helper()
-	checked := check.Subject{Log: check.TopicLog{Options: s.kafkaOptions(), Topic: s.topic, Partitions: topicPartitions}, Audit: s.verify, OtherTimes: s.otherTimes}
+	checked := check.Subject{Log: check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions}, Audit: s.Verify, OtherTimes: s.otherTimes}
 	promises, err := checked.Check(s.t.Context(), s.conn, history)
 	if err != nil {
 		s.t.Fatal(err)
@@ -300,7 +301,7 @@ func deposit(wallet uuid.UUID) string {
 // deposit sends one operation and returns its sequence.
 func (s *system) deposit(api string, wallet uuid.UUID) load.Operation {
 	s.t.Helper()
-	l := &load.Load{APIs: []string{api}, APIKey: s.apiKey, Wallets: []uuid.UUID{wallet}, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: 12 * time.Second, Patience: 30 * time.Second}
+	l := &load.Load{APIs: []string{api}, APIKey: s.APIKey, Wallets: []uuid.UUID{wallet}, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: 12 * time.Second, Patience: 30 * time.Second}
 	history := l.Send(s.t.Context())
 	if len(history) != 1 || history[0].Answered.IsZero() {
 		s.t.Fatalf("a lone operation was not acknowledged: %+v", history)
@@ -311,7 +312,7 @@ func (s *system) deposit(api string, wallet uuid.UUID) load.Operation {
 // balance is what the api says a wallet holds, and at which version.
 func (s *system) balance(wallet uuid.UUID) (balance, version int64) {
 	s.t.Helper()
-	c := load.Client{Addr: strings.TrimPrefix(s.apiURLs[0], "http://"), APIKey: s.apiKey, Timeout: 10 * time.Second}
+	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 10 * time.Second}
 	defer c.Close()
 	r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 	if err != nil {

@@ -15,11 +15,12 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // says reports whether each expectation, "reason …" or "degraded …", is in what r says,
 // and that is all there is to its being ready or not.
-func (r readyz) says(expected []string) bool {
+func says(r stack.Readiness, expected []string) bool {
 	ready := true
 	for _, expectation := range expected {
 		kind, text, _ := strings.Cut(expectation, " ")
@@ -37,7 +38,7 @@ func (r readyz) says(expected []string) bool {
 // Readiness falls where a process cannot do its work, and not where all replicas would fall for what
 // they share; what is away is named either way. Liveness never falls.
 func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
-	s, own := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.openWallets(1)[0]
 	part := func(name string) *proc.Process {
 		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
@@ -51,11 +52,11 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		}
 	}
 	restart := func() {
-		for _, p := range s.services {
+		for _, p := range s.Services {
 			s.kill(p, syscall.SIGKILL)
 		}
 	}
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		},
 		{
 			name: "kafka is away, and an operation waits to be published",
-			make: func() { take("kafka")(); s.deposit(s.apiURLs[0], wallet) }, heal: give("kafka"),
+			make: func() { take("kafka")(); s.deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
 			relay: []string{"reason the position does not move", "degraded kafka"}, worker: []string{"degraded kafka: "},
 		},
 		{
@@ -104,16 +105,16 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		say := func(when string, expected map[string][]string) {
 			t.Helper()
 			for _, name := range []string{"api", "relay", "worker"} {
-				p := s.process(name)
-				var now readyz
+				p := s.Process(name)
+				var now stack.Readiness
 				if !proc.Await(t.Context(), 40*time.Second, func() (holds bool) {
 					var err error
-					now, err = askReady(t.Context(), p)
-					return err == nil && now.says(expected[name])
+					now, err = stack.AskReady(t.Context(), p)
+					return err == nil && says(now, expected[name])
 				}) {
 					t.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
 				}
-				if err := ping(t.Context(), p.AdminURL+"/livez"); err != nil {
+				if err := stack.Ping(t.Context(), p.AdminURL+"/livez"); err != nil {
 					t.Errorf("%s: %s: %v", fault.name, when, err)
 				}
 			}
@@ -131,8 +132,8 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 
 func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	s := sharedSystem(t)
-	s.prepare(config{apis: 1, relays: 1, workers: 1})
-	api := s.process("api")
+	s.prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	api := s.Process("api")
 	api.Env = append(api.Env, "DRAIN_DELAY=3s")
 	s.begin()
 	wallet := s.openWallets(1)[0]
@@ -140,13 +141,13 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	pid := api.CurrentPID()
 	api.Signal(syscall.SIGTERM)
 	s.until("the api is not ready", 2*time.Second, func() bool {
-		now, err := askReady(t.Context(), api)
-		return err == nil && now.says([]string{"reason draining"})
+		now, err := stack.AskReady(t.Context(), api)
+		return err == nil && says(now, []string{"reason draining"})
 	})
 	accepted := 0
 	for ; time.Since(told) < 2500*time.Millisecond; accepted++ { // each one on a connection of its own
 		http.DefaultClient.CloseIdleConnections()
-		if status, body := s.post("/api/v1/wallet", s.apiURLs[0], deposit(wallet)); status != http.StatusAccepted {
+		if status, body := s.post("/api/v1/wallet", s.APIURLs[0], deposit(wallet)); status != http.StatusAccepted {
 			t.Fatalf("while it drains: %d %s", status, body)
 		}
 	}
@@ -163,7 +164,7 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 }
 
 // newOwnSystem runs on servers of its own, which a test may take away.
-func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *servers.Backing) {
+func newOwnSystem(t *testing.T, c stack.Config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, c, settings...)
 	s.begin()
@@ -171,14 +172,14 @@ func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *servers
 }
 
 // newOwnSystemNotStarted gives a test the time to set what single processes are to be told.
-func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system, *servers.Backing) {
+func newOwnSystemNotStarted(t *testing.T, c stack.Config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
 	own := &servers.Backing{Kafka: "kfake"}
 	return newSystemOnOwn(t, own, c, settings...), own
 }
 
 // newSystemOnOwn starts the given servers for one test.
-func newSystemOnOwn(t *testing.T, own *servers.Backing, c config, settings ...string) *system {
+func newSystemOnOwn(t *testing.T, own *servers.Backing, c stack.Config, settings ...string) *system {
 	t.Helper()
 	ownState, err := proc.TemporaryState()
 	if err != nil {
@@ -190,8 +191,8 @@ func newSystemOnOwn(t *testing.T, own *servers.Backing, c config, settings ...st
 	}
 	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
-	s.env = append(s.env, settings...)
-	if err := s.migrate(t.Context()); err != nil {
+	s.Env = append(s.Env, settings...)
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.prepare(c)

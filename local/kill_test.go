@@ -15,6 +15,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const killsOfEach = 20
@@ -22,17 +23,17 @@ const killsOfEach = 20
 func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 	for name, wallets := range map[string]int{"one wallet": 1, "many wallets": 300} {
 		t.Run(name, func(t *testing.T) {
-			s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+			s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 			l := s.load(s.openWallets(wallets))
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
 			for range killsOfEach {
-				for _, i := range random.Perm(len(s.services)) {
+				for _, i := range random.Perm(len(s.Services)) {
 					// Each kill hits a system in which operations get all the way, at a moment of its own.
 					s.untilApplied(20 * time.Second)
 					time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond))))
-					s.kill(s.services[i], syscall.SIGKILL)
+					s.kill(s.Services[i], syscall.SIGKILL)
 				}
 			}
 			s.keep(l)
@@ -42,14 +43,14 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 }
 
 func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	l := s.load(s.openWallets(20))
 	for service, points := range map[string][]string{
 		"api":    {"accept-before-commit", "accept-after-commit"},
 		"relay":  {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
 		"worker": {"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis"},
 	} {
-		p := s.process(service)
+		p := s.Process(service)
 		for _, point := range points {
 			s.untilApplied(20 * time.Second)
 			p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
@@ -63,10 +64,10 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 }
 
 func TestRelayRestartsAloneUnderLoad(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.openWallets(1)
 	l := s.load(wallets)
-	relay := s.process("relay")
+	relay := s.Process("relay")
 	for range 3 {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 			s.untilApplied(20 * time.Second)
@@ -105,28 +106,28 @@ func longestSilence(history []load.Operation) time.Duration {
 }
 
 func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 2, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 2, Workers: 1})
 	l := s.load(s.openWallets(5))
 	s.untilApplied(20 * time.Second)
-	leader, standby := s.process("relay"), s.process("relay-2")
-	if role(leader) != "leader" {
+	leader, standby := s.Process("relay"), s.Process("relay-2")
+	if stack.Role(leader) != "leader" {
 		leader, standby = standby, leader
 	}
 	leader.Signal(syscall.SIGSTOP)
-	s.until("the standby leads", 10*time.Second, func() bool { return role(standby) == "leader" })
+	s.until("the standby leads", 10*time.Second, func() bool { return stack.Role(standby) == "leader" })
 	t.Logf("applied again %s after the standby led", s.untilApplied(5*time.Second))
 	leader.Signal(syscall.SIGCONT)
-	s.until("the stopped one stands by", 20*time.Second, func() bool { return role(leader) == "standby" })
+	s.until("the stopped one stands by", 20*time.Second, func() bool { return stack.Role(leader) == "standby" })
 	s.untilApplied(5 * time.Second)
 	s.keep(l)
 }
 
 func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
-	s := newSystem(t, config{apis: 2, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1})
 	wallets := s.openWallets(2)
 	stuck, other := wallets[0], wallets[1]
-	l := s.load([]uuid.UUID{stuck}, s.apiURLs[0])
-	api := s.process("api")
+	l := s.load([]uuid.UUID{stuck}, s.APIURLs[0])
+	api := s.Process("api")
 	s.until("the api is stopped inside a transaction", 60*time.Second, func() bool {
 		api.Signal(syscall.SIGSTOP)
 		if s.lockedForLong(stuck) {
@@ -138,14 +139,14 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 	var histories []load.Operation
 	began := time.Now()
 	freed := make(chan load.Operation)
-	go func() { freed <- s.deposit(s.apiURLs[1], stuck) }()
+	go func() { freed <- s.deposit(s.APIURLs[1], stuck) }()
 	for waiting := true; waiting; {
 		select {
 		case op := <-freed:
 			histories = append(histories, op)
 			waiting = false
 		default:
-			op := s.deposit(s.apiURLs[1], other)
+			op := s.deposit(s.APIURLs[1], other)
 			histories = append(histories, op)
 			if took := op.Answered.Sub(op.SentAt); took > time.Second {
 				t.Errorf("another wallet's operation took %s", took)
@@ -191,12 +192,12 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 	}
 	t.Cleanup(redis.Stop)
 	t.Setenv("TEST_REDIS_URL", url)
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.openWallets(1)[0]
 	var history []load.Operation
 	agree := func(when string) {
 		t.Helper()
-		history = append(history, s.deposit(s.apiURLs[0], wallet))
+		history = append(history, s.deposit(s.APIURLs[0], wallet))
 		s.until("the balance is read "+when, 5*time.Second, func() bool {
 			_, version := s.balance(wallet)
 			return version == int64(len(history))

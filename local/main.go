@@ -16,6 +16,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const usageText = `usage: local COMMAND
@@ -66,7 +67,7 @@ func main() {
 
 // runCommand returns the exit code: 2 for a wrong command line.
 func runCommand(ctx context.Context, args []string) (int, error) {
-	c, err := parseConfig(os.Getenv)
+	c, err := stack.ParseConfig(os.Getenv)
 	if err != nil {
 		return 2, err
 	}
@@ -80,7 +81,7 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	case len(args) >= 1 && args[0] == "faults":
 		return 0, faults(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
-		return runWithParts(ctx, c.kafka, args[2:])
+		return runWithParts(ctx, c.Kafka, args[2:])
 	}
 	fmt.Fprint(os.Stderr, usageText)
 	return 2, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // What api and relay bring to Kafka is what worker/message.schema.json promises to any consumer.
@@ -20,11 +21,11 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.openWallets(1)[0]
-	first, second := s.deposit(s.apiURLs[0], wallet), s.deposit(s.apiURLs[0], wallet)
+	first, second := s.deposit(s.APIURLs[0], wallet), s.deposit(s.APIURLs[0], wallet)
 
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.KafkaBrokers), kgo.ConsumeTopics(s.topic))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.ConsumeTopics(s.Topic))
 	if err != nil {
 		t.Fatal(err)
 	}

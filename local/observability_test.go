@@ -27,10 +27,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +137,8 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 // newObservedSystem has servers of its own, because they are taken away, and an api-2 with little room.
 func newObservedSystem(t *testing.T) (*system, *servers.Backing) {
 	t.Helper()
-	s, own := newOwnSystemNotStarted(t, config{apis: 2, relays: 2, workers: 1}, "SWEEP_AFTER=3s")
-	small := s.process("api-2")
+	s, own := newOwnSystemNotStarted(t, stack.Config{APIs: 2, Relays: 2, Workers: 1}, "SWEEP_AFTER=3s")
+	small := s.Process("api-2")
 	small.Env = append(small.Env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
 	s.begin()
 	return s, own
@@ -147,8 +148,8 @@ func newObservedSystem(t *testing.T) (*system, *servers.Backing) {
 func (s *system) warmUp() {
 	s.t.Helper()
 	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet)
-	if status, _ := s.post("/api/v1/wallet", s.apiURLs[0], fmt.Sprintf(`{"walletId":"%s","operationType":"WITHDRAW","amount":9007199254740991}`, wallet)); status != http.StatusAccepted {
+	s.deposit(s.APIURLs[0], wallet)
+	if status, _ := s.post("/api/v1/wallet", s.APIURLs[0], fmt.Sprintf(`{"walletId":"%s","operationType":"WITHDRAW","amount":9007199254740991}`, wallet)); status != http.StatusAccepted {
 		s.t.Fatalf("withdraw: status %d", status)
 	}
 	s.until("both are applied", 20*time.Second, func() bool { return s.appliedUpTo(wallet) == 2 })
@@ -214,7 +215,7 @@ func (s *system) fire(f *faultsToSee, alerts ...string) {
 func (s *system) publishingFaults(f *faultsToSee) {
 	wallets := s.openWallets(4)
 	halted, forked, gap, swept := wallets[0], wallets[1], wallets[2], wallets[3]
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.KafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.DefaultProduceTopic(s.Topic))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -228,26 +229,26 @@ func (s *system) publishingFaults(f *faultsToSee) {
 
 	f.make("WalletRelayPaused", "WalletOutboxWaits", "WalletAppliedLate")
 	s.mustCtl("relay", "pause", "--reason", "a test", "--yes")
-	leader := s.process("relay")
-	if role(leader) != "leader" {
-		leader = s.process("relay-2")
+	leader := s.Process("relay")
+	if stack.Role(leader) != "leader" {
+		leader = s.Process("relay-2")
 	}
 	s.until("the relay pauses", 20*time.Second, func() bool {
-		now, err := askReady(s.t.Context(), leader)
+		now, err := stack.AskReady(s.t.Context(), leader)
 		return err == nil && len(now.Degraded) > 0
 	})
 
 	f.make("WalletHalted", "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
 	for range 3 {
-		s.deposit(s.apiURLs[0], halted)
+		s.deposit(s.APIURLs[0], halted)
 	}
 	s.exec("CREATE TABLE lost AS SELECT * FROM operations WHERE wallet_id = $1::uuid AND seq = 2", halted)
 	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 2", halted)
-	s.deposit(s.apiURLs[0], forked)
+	s.deposit(s.APIURLs[0], forked)
 	tell(forked, 1, uuid.New())
-	s.deposit(s.apiURLs[0], gap)
-	tell(gap, 2, s.deposit(s.apiURLs[0], gap).ID)
-	s.deposit(s.apiURLs[0], swept)
+	s.deposit(s.APIURLs[0], gap)
+	tell(gap, 2, s.deposit(s.APIURLs[0], gap).ID)
+	s.deposit(s.APIURLs[0], swept)
 	f.heal("WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
 	s.fire(f, "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept", "WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
 
@@ -266,13 +267,13 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	f.heal("WalletRelayStopped")
 	s.mustCtl("relay", "park", fmt.Sprint(row), "--reason", "a test", "--yes")
 
-	pool, err := pgxpool.New(s.t.Context(), s.parts.DatabaseURL)
+	pool, err := pgxpool.New(s.t.Context(), s.Backing.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer pool.Close()
 	f.make("WalletRelayNoLeader")
-	thief, err := stealLeadersLock(s.t.Context(), pool, s.parts.DatabaseURL)
+	thief, err := stealLeadersLock(s.t.Context(), pool, s.Backing.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -286,7 +287,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 func (s *system) applyingFaults(f *faultsToSee) {
 	wallets := s.openWallets(2)
 	hot, broken := wallets[0], wallets[1]
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.KafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.DefaultProduceTopic(s.Topic))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -297,17 +298,17 @@ func (s *system) applyingFaults(f *faultsToSee) {
 	}
 	f.heal("WalletUnparseableMessages")
 
-	s.deposit(s.apiURLs[0], broken)
+	s.deposit(s.APIURLs[0], broken)
 	s.until("the wallet is applied", 20*time.Second, func() bool { return s.appliedUpTo(broken) == 1 })
 	f.make("WalletDatabaseErrorsUnknown")
 	s.exec("UPDATE wallets SET applied_seq = 0 WHERE id = $1", broken) // its outcome is there already
-	s.deposit(s.apiURLs[0], broken)
+	s.deposit(s.APIURLs[0], broken)
 
 	f.make("WalletWorkerBehind", "WalletWorkerStandsStill")
 	held := s.hold("SELECT FROM wallets WHERE id = $1 FOR UPDATE", hot)
 	item := fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1},`, hot)
 	for range 6 {
-		if status, body := s.post("/api/v1/wallet/batch", s.apiURLs[0], `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 1000), ",")+`]}`); status != http.StatusOK {
+		if status, body := s.post("/api/v1/wallet/batch", s.APIURLs[0], `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 1000), ",")+`]}`); status != http.StatusOK {
 			s.t.Fatalf("batch: %d %.200s", status, body)
 		}
 	}
@@ -319,7 +320,7 @@ func (s *system) applyingFaults(f *faultsToSee) {
 }
 
 func (s *system) acceptingFaults(f *faultsToSee) {
-	wallets, api := s.openWallets(4), s.apiURLs[1]
+	wallets, api := s.openWallets(4), s.APIURLs[1]
 	busy, slow, unanswered := wallets[:2], wallets[2], wallets[3]
 
 	f.make("WalletOverloaded")
@@ -332,7 +333,7 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 	f.make("WalletQueueNearlyFull")
 	held := s.hold("SELECT FROM wallet_sequences WHERE wallet_id = ANY ($1) FOR UPDATE", busy)
 	l := &runningLoad{
-		Load:    &load.Load{APIs: []string{api}, APIKey: s.apiKey, Wallets: busy, Connections: 44, Duration: time.Hour, Attempt: 12 * time.Second, Patience: time.Minute},
+		Load:    &load.Load{APIs: []string{api}, APIKey: s.APIKey, Wallets: busy, Connections: 44, Duration: time.Hour, Attempt: 12 * time.Second, Patience: time.Minute},
 		history: make(chan []load.Operation, 1),
 	}
 	go func() { l.history <- l.Send(s.t.Context()) }()
@@ -368,7 +369,7 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 
 	f.make("WalletInternalErrors")
 	s.exec("REVOKE SELECT ON operation_states FROM wallet_api")
-	status, body = s.get(fmt.Sprintf("/api/v1/wallets/%s/operations/%s", slow, uuid.New()), s.apiURLs[0])
+	status, body = s.get(fmt.Sprintf("/api/v1/wallets/%s/operations/%s", slow, uuid.New()), s.APIURLs[0])
 	s.exec("GRANT SELECT ON operation_states TO wallet_api")
 	if status != http.StatusInternalServerError {
 		s.t.Fatalf("a read without the right to it: %d %s", status, body)
@@ -383,7 +384,7 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 }
 
 func (s *system) processFaults(f *faultsToSee) {
-	standby := s.process("relay-2")
+	standby := s.Process("relay-2")
 	f.make("WalletServiceDown")
 	standby.Stop()
 	s.fire(f, "WalletServiceDown")
@@ -402,7 +403,7 @@ func (s *system) processFaults(f *faultsToSee) {
 		s.t.Error(err)
 	}
 
-	operator, err := walletcache.Open(s.parts.RedisURL)
+	operator, err := walletcache.Open(s.Backing.RedisURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -437,7 +438,7 @@ func (s *system) lostParts(f *faultsToSee, own *servers.Backing) {
 
 func (s *system) mustCtl(args ...string) {
 	s.t.Helper()
-	if err := s.ctl(s.t.Context(), io.Discard, args...); err != nil {
+	if err := s.Ctl(s.t.Context(), io.Discard, args...); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -460,7 +461,7 @@ func (s *system) appliedUpTo(wallet uuid.UUID) (sequence int64) {
 // hold runs a statement and keeps its locks until it is let go.
 func (s *system) hold(sql string, args ...any) (release func()) {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.Backing.DatabaseURL)
 	if err == nil {
 		_, err = conn.Exec(s.t.Context(), "BEGIN")
 	}
@@ -492,7 +493,7 @@ func (s *system) send(method, url string, body io.Reader) (status int, answer st
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+s.apiKey)
+	request.Header.Set("Authorization", "Bearer "+s.APIKey)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

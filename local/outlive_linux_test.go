@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 func TestNothingOutlivesLocal(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // hurry divides every `for:` of the alert rules in tests; nothing else of them is changed.
@@ -39,7 +40,7 @@ type rule struct {
 // shipped reads a file of deploy/.
 func shipped(t *testing.T, path string) []byte {
 	t.Helper()
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func panelQueries(t *testing.T) map[string]string {
 // exposes reports whether a service, or Prometheus itself, has a metric of this name.
 func (s *system) exposes(name string) bool {
 	s.t.Helper()
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		response, err := http.Get(p.AdminURL + "/metrics")
 		if err != nil {
 			s.t.Fatal(err)
@@ -163,7 +164,7 @@ func (s *system) watch() *watched {
 	}
 	write("alerts.yml", hurried(s.t, string(shipped(s.t, "prometheus/alerts.yml"))))
 	targets := map[string][]string{}
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		job, _, _ := strings.Cut(p.Name, "-")
 		targets[job] = append(targets[job], strings.TrimPrefix(p.AdminURL, "http://"))
 	}
@@ -173,12 +174,12 @@ func (s *system) watch() *watched {
 	}
 	write("prometheus.yml", "global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 500ms }\nrule_files: [alerts.yml]\nscrape_configs:\n"+jobs.String())
 	server := &proc.Process{
-		Name: "prometheus", Log: s.state.Log("prometheus"), Changed: func(string) {},
+		Name: "prometheus", Log: s.State.Log("prometheus"), Changed: func(string) {},
 		Argv: []string{
 			program, "--config.file=" + filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path=" + filepath.Join(dir, "data"),
 			"--web.listen-address=" + proc.Address(port), "--log.level=warn",
 		},
-		Ready: func(ctx context.Context) error { return ping(ctx, w.url+"/-/ready") },
+		Ready: func(ctx context.Context) error { return stack.Ping(ctx, w.url+"/-/ready") },
 	}
 	if err := server.Start(s.t.Context()); err != nil {
 		s.t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // The runbook's drills, deploy/RUNBOOK.md, as it says.
@@ -71,13 +72,13 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 		t.Fatal(err)
 	}
 	a.system = newSystemOn(t, p, nil)
-	if err := a.migrate(t.Context()); err != nil {
+	if err := a.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.createTopic(t.Context()); err != nil {
+	if err := a.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.createKey(t.Context()); err != nil {
+	if err := a.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// From here on everyone knows both servers, and uses the one that takes writes.
@@ -85,10 +86,10 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 		return strings.Replace(url, "/postgres?", ","+proc.Address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
 	}
 	p.DatabaseURL = both(p.DatabaseURL)
-	for service, url := range a.login {
-		a.login[service] = both(url)
+	for service, url := range a.Login {
+		a.Login[service] = both(url)
 	}
-	if err := a.startServices(t.Context(), config{apis: 1, relays: 1, workers: 1}); err != nil {
+	if err := a.StartServices(t.Context(), stack.Config{APIs: 1, Relays: 1, Workers: 1}); err != nil {
 		t.Fatal(err)
 	}
 	a.connect()
@@ -197,13 +198,13 @@ func (a *archived) serve(port int, signalFile string, settings ...string) (url s
 func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
 	a.t.Helper()
 	for _, command := range []string{"cache renew --reason drill --yes", "relay rebase --reason drill --yes"} {
-		if err := a.ctl(a.t.Context(), io.Discard, strings.Fields(command)...); err != nil {
+		if err := a.Ctl(a.t.Context(), io.Discard, strings.Fields(command)...); err != nil {
 			a.t.Fatal(err)
 		}
 	}
 	var listed bytes.Buffer
-	a.t.Setenv("TOPIC", a.topic)
-	if err := a.ctl(a.t.Context(), &listed, "relay", "lost", "--since", since.UTC().Format(time.RFC3339)); err != nil {
+	a.t.Setenv("TOPIC", a.Topic)
+	if err := a.Ctl(a.t.Context(), &listed, "relay", "lost", "--since", since.UTC().Format(time.RFC3339)); err != nil {
 		a.t.Fatal(err)
 	}
 	lost = map[uuid.UUID]bool{}
@@ -255,7 +256,7 @@ func (a *archived) accountFor(history []load.Operation, lost map[uuid.UUID]bool,
 	if len(lost) == 0 {
 		a.t.Error("nothing was lost: this test sees nothing")
 	}
-	if err := a.ctl(a.t.Context(), io.Discard, "verify"); err != nil {
+	if err := a.Ctl(a.t.Context(), io.Discard, "verify"); err != nil {
 		a.t.Error(err)
 	}
 	a.t.Logf("%d operations were acknowledged, %d of them are lost: %d listed from Kafka, %d never published", len(history), gone, len(lost), silent)
@@ -263,7 +264,7 @@ func (a *archived) accountFor(history []load.Operation, lost map[uuid.UUID]bool,
 
 func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	a, l := newArchived(t)
-	primary, err := url.Parse(a.parts.DatabaseURL)
+	primary, err := url.Parse(a.Backing.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +329,7 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 		err := a.conn.QueryRow(t.Context(), "SELECT last_archived_time > clock_timestamp() - interval '1 second' FROM pg_stat_archiver").Scan(&archived)
 		return err == nil && archived
 	})
-	proc.StopAll(a.services)
+	proc.StopAll(a.Services)
 	a.primary.Stop()
 	restoredURL := a.serve(a.second, "recovery.signal", fmt.Sprintf("restore_command = 'cp %s/%%f %%p'", a.archive),
 		fmt.Sprintf("recovery_target_time = '%s'", point.UTC().Format("2006-01-02 15:04:05.000000+00")), "recovery_target_action = 'promote'")
@@ -343,12 +344,12 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 	})
 	a.connect()
 	lost := a.putRight(point.Add(-time.Minute))
-	for _, p := range a.services {
+	for _, p := range a.Services {
 		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wallets := a.openWallets(1)
-	a.deposit(a.apiURLs[0], wallets[0])
+	a.deposit(a.APIURLs[0], wallets[0])
 	a.accountFor(history, lost, point)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const (
@@ -27,11 +28,11 @@ const (
 // clients retry nothing.
 func TestARollingRestartFailsNoRequest(t *testing.T) {
 	t.Setenv("DRAIN_DELAY", drainDelay)
-	s := newSystem(t, config{apis: 2, relays: 2, workers: 3})
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 3})
 	l := s.balancedLoad(s.openWallets(20))
 	lag := s.watchLag()
 	s.untilApplied(20 * time.Second)
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		s.roll(p, lag)
 	}
 	s.keepWithoutRetries(l)
@@ -42,7 +43,7 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 // load balancer does that asks /readyz.
 func (s *system) balancedLoad(wallets []uuid.UUID) *runningLoad {
 	s.t.Helper()
-	b := &balancer{system: s, ready: make([]atomic.Bool, len(s.apiURLs))}
+	b := &balancer{system: s, ready: make([]atomic.Bool, len(s.APIURLs))}
 	b.ask(s.t.Context())
 	go func() {
 		for s.t.Context().Err() == nil {
@@ -52,7 +53,7 @@ func (s *system) balancedLoad(wallets []uuid.UUID) *runningLoad {
 	}()
 	l := &runningLoad{
 		Load: &load.Load{
-			APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 200, RatePerSecond: 1000, Duration: time.Hour,
+			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 200, RatePerSecond: 1000, Duration: time.Hour,
 			Attempt: 12 * time.Second, Route: b.route,
 		},
 		history: make(chan []load.Operation, 1),
@@ -69,9 +70,9 @@ type balancer struct {
 
 func (b *balancer) ask(ctx context.Context) {
 	apis := 0
-	for _, p := range b.services {
+	for _, p := range b.Services {
 		if strings.HasPrefix(p.Name, "api") {
-			b.ready[apis].Store(ping(ctx, p.AdminURL+"/readyz") == nil)
+			b.ready[apis].Store(stack.Ping(ctx, p.AdminURL+"/readyz") == nil)
 			apis++
 		}
 	}
@@ -109,7 +110,7 @@ func (s *system) roll(p *proc.Process, lag func() time.Duration) {
 // that it returns tells the most since it was last called.
 func (s *system) watchLag() func() time.Duration {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.Backing.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}

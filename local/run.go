@@ -12,6 +12,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // runWithParts runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
@@ -54,8 +55,8 @@ func runWithParts(ctx context.Context, kafka string, argv []string) (int, error)
 }
 
 // runUntilStopped keeps the stack in the foreground.
-func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
-	root, err := workspace()
+func runUntilStopped(ctx context.Context, c stack.Config, out io.Writer) error {
+	root, err := stack.Workspace()
 	if err != nil {
 		return err
 	}
@@ -65,14 +66,14 @@ func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
 	}
 	defer state.Close()
 	bin := filepath.Join(root, "bin")
-	if err := build(ctx, root, bin, out); err != nil {
+	if err := stack.Build(ctx, root, bin, out); err != nil {
 		return err
 	}
-	s := newStack(state, c, bin, out)
-	if err := s.start(ctx, c); err != nil {
+	s := stack.New(state, c, bin, out)
+	if err := s.Start(ctx, c); err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	fmt.Fprintf(out, `
   API       %[1]s
   key       %[2]s
@@ -91,7 +92,7 @@ func runUntilStopped(ctx context.Context, c config, out io.Writer) error {
     curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
 
   Ctrl-C stops everything; the data stays.
-`, s.apiURLs[0], s.apiKey, s.parts.DatabaseURL, s.parts.RedisURL, s.parts.KafkaBrokers, s.topic, filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
+`, s.APIURLs[0], s.APIKey, s.Backing.DatabaseURL, s.Backing.RedisURL, s.Backing.KafkaBrokers, s.Topic, filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
 	<-ctx.Done()
 	fmt.Fprintln(out, "\n  stopping")
 	return nil

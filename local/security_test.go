@@ -20,10 +20,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // secureSystem is a whole stack of its own that speaks TLS only and asks for passwords everywhere.
-func secureSystem(t *testing.T, c config) *system {
+func secureSystem(t *testing.T, c stack.Config) *system {
 	t.Helper()
 	own, err := proc.TemporaryState()
 	if err != nil {
@@ -40,16 +41,16 @@ func secureSystem(t *testing.T, c config) *system {
 	}
 	t.Cleanup(p.Stop)
 	s := newSystemOn(t, p, nil)
-	if err := s.migrate(t.Context()); err != nil {
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createTopic(t.Context()); err != nil {
+	if err := s.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createKey(t.Context()); err != nil {
+	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.startServices(t.Context(), c); err != nil {
+	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	s.connect()
@@ -59,7 +60,7 @@ func secureSystem(t *testing.T, c config) *system {
 // Everything runs over TLS and with passwords, by settings alone; and no log has a password in it,
 // although each server was lost on the way.
 func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
-	s := secureSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := secureSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	l := s.load(s.openWallets(10))
 	s.untilApplied(20 * time.Second)
 
@@ -70,7 +71,7 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 		t.Errorf("%d sessions without TLS, %d with, %v", plain, encrypted, err)
 	}
 	for _, name := range []string{"redis", "kafka"} {
-		p := s.process(name)
+		p := s.Process(name)
 		p.Signal(syscall.SIGSTOP)
 		time.Sleep(300 * time.Millisecond) // as long as connections fail in the middle of their work
 		p.Signal(syscall.SIGCONT)
@@ -81,7 +82,7 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 	}
 	s.untilApplied(30 * time.Second)
 	s.keep(l)
-	for _, service := range s.services {
+	for _, service := range s.Services {
 		text, err := os.ReadFile(service.Log)
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +91,7 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 			t.Errorf("%s has logged nothing: this test sees nothing", service.Name)
 		}
 		// "local" is the services' password for Postgres.
-		for _, secret := range []string{s.parts.Secure.Password, ":local@", "password=local", s.apiKey, "postgres:postgres"} {
+		for _, secret := range []string{s.Backing.Secure.Password, ":local@", "password=local", s.APIKey, "postgres:postgres"} {
 			if bytes.Contains(text, []byte(secret)) {
 				t.Errorf("%s logs the secret %q", service.Name, secret)
 			}
@@ -101,15 +102,15 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 // A server with another authority's certificate, and a wrong password, are refused by each service; and
 // what it says of that tells no password.
 func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	secure, err := servers.NewSecured(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const secret = "recognisable-secret"
 	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet) // something to publish
-	database, redisURL := servers.HostOf(s.parts.DatabaseURL), servers.HostOf(s.parts.RedisURL)
+	s.deposit(s.APIURLs[0], wallet) // something to publish
+	database, redisURL := servers.HostOf(s.Backing.DatabaseURL), servers.HostOf(s.Backing.RedisURL)
 	for i, test := range []struct{ service, setting string }{
 		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=disable"},
 		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=verify-full&sslrootcert=" + secure.CA},
@@ -120,7 +121,7 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		{"relay", "RDKAFKA_SASL_PASSWORD=" + secret},
 		{"worker", "RDKAFKA_SASL_PASSWORD=" + secret},
 	} {
-		p, err := s.service(test.service, 10+i, "")
+		p, err := s.Service(test.service, 10+i, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,14 +129,14 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		if strings.HasPrefix(test.setting, "RDKAFKA") {
 			p.Env = append(p.Env, secure.Env()...)
 		}
-		p.Env = append(p.Env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.topic, "RELAY_NAME=wrong", test.setting)
+		p.Env = append(p.Env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.Topic, "RELAY_NAME=wrong", test.setting)
 		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(p.Stop)
 		s.until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
 			if test.service == "api" { // it notices the loss of Redis when it wants to read
-				c := load.Client{Addr: strings.TrimPrefix(s.apiURLs[len(s.apiURLs)-1], "http://"), APIKey: s.apiKey, Timeout: time.Second}
+				c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[len(s.APIURLs)-1], "http://"), APIKey: s.APIKey, Timeout: time.Second}
 				_, _ = c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 				c.Close()
 			}
@@ -151,9 +152,9 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 // Clients that send next to nothing, 200 of each kind, hold a connection and no more, for a limited time, and no other
 // client notices.
 func TestSlowClientsHarmNobody(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.openWallets(1)[0]
-	addr := strings.TrimPrefix(s.apiURLs[0], "http://")
+	addr := strings.TrimPrefix(s.APIURLs[0], "http://")
 	const each = 200
 	slow := func(name, begins, drip string, within time.Duration) {
 		t.Run(name, func(t *testing.T) {
@@ -170,13 +171,13 @@ func TestSlowClientsHarmNobody(t *testing.T) {
 		})
 	}
 	slow("headers", "POST /api/v1/wallet HTTP/1.1\r\nHost: api\r\n", "X-A: b\r\n", 10*time.Second)
-	slow("body", fmt.Sprintf("POST /api/v1/wallet HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{", s.apiKey), " ", 25*time.Second)
+	slow("body", fmt.Sprintf("POST /api/v1/wallet HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{", s.APIKey), " ", 25*time.Second)
 	slow("nothing", "", "", 10*time.Second)
 	t.Run("others", func(t *testing.T) {
 		t.Parallel()
 		for range 20 {
 			began := time.Now()
-			s.deposit(s.apiURLs[0], wallet)
+			s.deposit(s.APIURLs[0], wallet)
 			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("a lone operation took %s", took)
 			}

@@ -16,6 +16,8 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // One operation's trace begins with its client's and leads through all three processes to Redis. What
@@ -23,8 +25,8 @@ import (
 func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) {
 	spans := collectSpans(t)
 	s := sharedSystem(t)
-	s.env = append(s.env, "OTEL_EXPORTER_OTLP_ENDPOINT="+spans.url, "OTEL_BSP_SCHEDULE_DELAY=100")
-	s.prepare(config{apis: 1, relays: 1, workers: 1})
+	s.Env = append(s.Env, "OTEL_EXPORTER_OTLP_ENDPOINT="+spans.url, "OTEL_BSP_SCHEDULE_DELAY=100")
+	s.prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	s.begin()
 	wallet := s.openWallets(1)[0]
 	const many = 20
@@ -70,12 +72,12 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 
 // depositIn accepts an operation within a client's trace.
 func (s *system) depositIn(traceID, flags string, wallet uuid.UUID) {
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.apiURLs[0]+"/api/v1/wallet", strings.NewReader(deposit(wallet)))
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.APIURLs[0]+"/api/v1/wallet", strings.NewReader(deposit(wallet)))
 	if err != nil {
 		s.t.Error(err)
 		return
 	}
-	request.Header.Set("Authorization", "Bearer "+s.apiKey)
+	request.Header.Set("Authorization", "Bearer "+s.APIKey)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Traceparent", fmt.Sprintf("00-%s-%s-%s", traceID, clientSpan, flags))
 	response, err := http.DefaultClient.Do(request)

@@ -13,16 +13,17 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // The programs of the last release serve the newest schema; they are replaced by those of today one by
 // one under load, and after that taken back one by one.
 func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
-	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})
 	s.otherTimes = true
-	today := s.bin
+	today := s.Bin
 	last := lastRelease(t)
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		p.Replace(programOf(last, p))
 		s.kill(p, syscall.SIGTERM)
 	}
@@ -30,7 +31,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	lag := s.watchLag()
 	for _, bin := range []string{today, last} {
 		s.untilApplied(20 * time.Second)
-		for _, p := range s.services {
+		for _, p := range s.Services {
 			p.Replace(programOf(bin, p))
 			s.roll(p, lag)
 		}
@@ -52,7 +53,7 @@ func lastRelease(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func lastRelease(t *testing.T) string {
 		t.Fatal(err)
 	}
 	// With the same flags, so that what did not change since is not built again.
-	if err := build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
+	if err := stack.Build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
 		t.Fatal(err)
 	}
 	return bin

@@ -14,18 +14,19 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet)
+	s.deposit(s.APIURLs[0], wallet)
 	lone := func() time.Duration {
 		if _, err := check.AwaitQuiet(t.Context(), s.conn, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		op := s.deposit(s.apiURLs[0], wallet)
+		op := s.deposit(s.APIURLs[0], wallet)
 		for s.outcomes() < op.Sequence {
 			time.Sleep(time.Millisecond)
 		}
@@ -60,21 +61,21 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	}
 	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
-	if err := s.migrate(t.Context()); err != nil {
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createTopic(t.Context()); err != nil {
+	if err := s.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createKey(t.Context()); err != nil {
+	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.makeServices(config{apis: 1, relays: 1, workers: 1}); err != nil {
+	if err := s.MakeServices(stack.Config{APIs: 1, Relays: 1, Workers: 1}); err != nil {
 		t.Fatal(err)
 	}
 
 	proc.StopAll(own.Processes)
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
@@ -93,14 +94,14 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	s.connect()
 	s.untilApplied(30 * time.Second)
 	s.keep(l)
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		// A broker that returns may fence the worker's static membership, which ends it: what it cannot
 		// mend is mended by a new process, once.
 		if n := p.StartCount(); n > 1 && !(n == 2 && p.Name == "worker") {
 			t.Errorf("%s was started %d times: it ended instead of waiting", p.Name, n)
 		}
 		// The loss of two servers, twice, is a few lines and one for each partition; not one for each try.
-		const few = 12 + topicPartitions
+		const few = 12 + stack.TopicPartitions
 		if n := countLines(t, p.Log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
 			t.Errorf("%s wrote %d warnings and errors", p.Name, n)
 			t.Log(proc.LastLines(p.Log, 60))
@@ -118,7 +119,7 @@ func (s *system) returnParts(own *servers.Backing) {
 			s.t.Fatal(err)
 		}
 	}
-	for _, p := range s.services {
+	for _, p := range s.Services {
 		if err := p.AwaitReady(ctx, false); err != nil {
 			s.t.Fatalf("%s: %v", p.Name, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const (
@@ -31,14 +32,14 @@ const (
 // measured is only shown: other tests run meanwhile, and the race detector.
 func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	rate, during, prefer := 100, 2*time.Second, "wait=30"
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	if *waitTime > 0 {
 		rate, during, prefer = 1000, *waitTime, "wait=5"
 	}
 	wallets := s.openWallets(1)
 	send := func(prefer string) (history []load.Operation, cpu time.Duration) {
 		l := &load.Load{
-			APIs: s.apiURLs, APIKey: s.apiKey, Wallets: wallets, Connections: 500, RatePerSecond: rate, Duration: during,
+			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 500, RatePerSecond: rate, Duration: during,
 			Prefer: prefer, Attempt: 40 * time.Second,
 		}
 		before := s.cpu()
@@ -93,10 +94,10 @@ func (s *system) cpu() (total time.Duration) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, service := range s.services {
+	for _, service := range s.Services {
 		pids = append(pids, service.CurrentPID())
 	}
-	options, err := redis.ParseURL(s.parts.RedisURL)
+	options, err := redis.ParseURL(s.Backing.RedisURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ type seenCommit struct {
 // watchCommits looks at a wallet every millisecond until the function that it returns is called.
 func (s *system) watchCommits(wallet uuid.UUID) (stop func() []seenCommit) {
 	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.DatabaseURL)
+	conn, err := pgx.Connect(s.t.Context(), s.Backing.DatabaseURL)
 	if err != nil {
 		s.t.Fatal(err)
 	}

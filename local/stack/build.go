@@ -1,4 +1,4 @@
-package main
+package stack
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 // programs are what a stack runs.
 var programs = []string{"api", "relay", "worker", "ctl"}
 
-// workspace is the folder of go.work, at or above the current one.
-func workspace() (string, error) {
+// Workspace is the folder of go.work, at or above the current one.
+func Workspace() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -33,8 +33,8 @@ func workspace() (string, error) {
 	}
 }
 
-// build builds the programs into a folder and says that it goes on while it does.
-func build(ctx context.Context, root, bin string, out io.Writer, flags ...string) error {
+// Build builds the programs into a folder and says that it goes on while it does.
+func Build(ctx context.Context, root, bin string, out io.Writer, flags ...string) error {
 	for tool, packages := range map[string]string{"go": "golang", "gcc": "gcc libc6-dev"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("building needs %s on PATH (Debian: apt-get install %s; macOS: xcode-select --install)", tool, packages)

@@ -1,4 +1,4 @@
-package main
+package stack
 
 import (
 	"context"
@@ -11,14 +11,14 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// readyz is what a process says of itself.
-type readyz struct {
+// Readiness is what a process says of itself.
+type Readiness struct {
 	Ready             bool
 	Role              string
 	Degraded, Reasons []string
 }
 
-func askReady(ctx context.Context, p *proc.Process) (r readyz, err error) {
+func AskReady(ctx context.Context, p *proc.Process) (r Readiness, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.AdminURL+"/readyz", nil)
@@ -37,17 +37,17 @@ func askReady(ctx context.Context, p *proc.Process) (r readyz, err error) {
 	return r, err
 }
 
-// role is what a relay says of itself.
-func role(p *proc.Process) string {
-	r, err := askReady(context.Background(), p)
+// Role is what a relay says of itself.
+func Role(p *proc.Process) string {
+	r, err := AskReady(context.Background(), p)
 	if err != nil {
 		return ""
 	}
 	return r.Role
 }
 
-// ping returns nil if the URL answers 200.
-func ping(ctx context.Context, url string) error {
+// Ping returns nil if the URL answers 200.
+func Ping(ctx context.Context, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package stack
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 
 func TestMistakesInSettingsAreReportedAtOnce(t *testing.T) {
 	env := map[string]string{"KAFKA": "rabbit", "API": "0", "WORKER": "many"}
-	_, err := parseConfig(func(name string) string { return env[name] })
+	_, err := ParseConfig(func(name string) string { return env[name] })
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -32,7 +32,7 @@ func TestThreeBrokersAreApacheKafkasAndStartedHere(t *testing.T) {
 		{map[string]string{"BROKERS": "3"}, true}, // kfake is one
 		{map[string]string{"BROKERS": "3", "KAFKA": "apache", "KAFKA_BROKERS": "127.0.0.1:9092"}, true},
 	} {
-		_, err := parseConfig(func(name string) string { return c.env[name] })
+		_, err := ParseConfig(func(name string) string { return c.env[name] })
 		if c.wrong != (err != nil) || err != nil && !strings.Contains(err.Error(), "BROKERS=") {
 			t.Errorf("%v: %v", c.env, err)
 		}

@@ -1,4 +1,4 @@
-package main
+package stack
 
 import (
 	"context"
@@ -18,12 +18,12 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
-// servers are the primary and then its standbys.
-func (s *stack) servers() (all []servers.Server) {
-	if s.parts == nil {
+// PostgresServers are the primary and then its standbys.
+func (s *Stack) PostgresServers() (all []servers.Server) {
+	if s.Backing == nil {
 		return nil
 	}
-	for _, p := range s.parts.Processes {
+	for _, p := range s.Backing.Processes {
 		if p.Name == "postgres" || strings.HasPrefix(p.Name, "postgres-") {
 			all = append(all, servers.Server{Process: p})
 		}
@@ -35,13 +35,13 @@ func (s *stack) servers() (all []servers.Server) {
 	return all
 }
 
-// startStandbys makes synchronous standbys of the primary: with two, commits wait for either. From here on
+// StartStandbys makes synchronous standbys of the primary: with two, commits wait for either. From here on
 // everyone knows all servers, and uses the one that takes writes.
-func (s *stack) startStandbys(ctx context.Context, count int) error {
+func (s *Stack) StartStandbys(ctx context.Context, count int) error {
 	if count == 0 {
 		return nil
 	}
-	primary := s.servers()[0]
+	primary := s.PostgresServers()[0]
 	for i := range count {
 		name := "postgres-standby"
 		if i > 0 {
@@ -53,7 +53,7 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 			return err
 		}
 		p := servers.Server{Process: &proc.Process{
-			Name: name, About: "a standby of postgres", Env: primary.Env, Log: s.state.Log(name), EndsWithParent: true,
+			Name: name, About: "a standby of postgres", Env: primary.Env, Log: s.State.Log(name), EndsWithParent: true,
 			Argv:    []string{proc.Self(), "postgres", primary.Argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
 			Changed: func(what string) { s.changed(name, what) },
 		}}
@@ -61,10 +61,10 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 		if err := p.Follow(ctx, primary); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		s.parts.Processes = append(s.parts.Processes, p.Process)
+		s.Backing.Processes = append(s.Backing.Processes, p.Process)
 		fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  a standby of postgres\n", name, time.Since(started).Seconds())
 	}
-	servers := s.servers()
+	servers := s.PostgresServers()
 	if err := servers[0].WaitFor(ctx, servers[1:]); err != nil {
 		return err
 	}
@@ -81,9 +81,9 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 		return u.String() + "&target_session_attrs=read-write", nil
 	}
 	var err, loginErr error
-	s.parts.DatabaseURL, err = all(s.parts.DatabaseURL)
-	for service, login := range s.login {
-		if s.login[service], loginErr = all(login); loginErr != nil {
+	s.Backing.DatabaseURL, err = all(s.Backing.DatabaseURL)
+	for service, login := range s.Login {
+		if s.Login[service], loginErr = all(login); loginErr != nil {
 			err = loginErr
 		}
 	}
@@ -91,11 +91,11 @@ func (s *stack) startStandbys(ctx context.Context, count int) error {
 }
 
 // forgetStandbys lets a Postgres whose data was kept go on without the standbys of the last time.
-func (s *stack) forgetStandbys(ctx context.Context) error {
-	if len(s.servers()) == 0 {
+func (s *Stack) forgetStandbys(ctx context.Context) error {
+	if len(s.PostgresServers()) == 0 {
 		return nil
 	}
-	conn, err := pgx.Connect(ctx, s.servers()[0].URL())
+	conn, err := pgx.Connect(ctx, s.PostgresServers()[0].URL())
 	if err != nil {
 		return err
 	}
@@ -112,10 +112,10 @@ func (s *stack) forgetStandbys(ctx context.Context) error {
 }
 
 // farthest is the standby that has most of the log, once all have replayed what they have.
-func (s *stack) farthest(ctx context.Context) (first servers.Server, err error) {
+func (s *Stack) farthest(ctx context.Context) (first servers.Server, err error) {
 	const settled = time.Second
 	var most int64
-	for _, p := range s.servers()[1:] {
+	for _, p := range s.PostgresServers()[1:] {
 		conn, err := pgx.Connect(ctx, p.URL())
 		if err != nil {
 			return first, err
@@ -138,9 +138,9 @@ func (s *stack) farthest(ctx context.Context) (first servers.Server, err error) 
 	return first, nil
 }
 
-// failOver destroys the primary, if it is not gone yet, and promotes the standby that has most.
-func (s *stack) failOver(ctx context.Context) error {
-	primary := s.servers()[0]
+// FailOver destroys the primary, if it is not gone yet, and promotes the standby that has most.
+func (s *Stack) FailOver(ctx context.Context) error {
+	primary := s.PostgresServers()[0]
 	if primary.CurrentPID() != 0 {
 		if err := primary.Halt(); err != nil {
 			return fmt.Errorf("destroy the primary: %w", err)
@@ -175,18 +175,18 @@ func (s *stack) failOver(ctx context.Context) error {
 // waiting are the backends of the services that wait for a standby.
 const waiting = " FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename LIKE 'local_%'"
 
-// cancelWaits is what an operator does who does not know better: the commits are then on one disk, for
+// CancelWaits is what an operator does who does not know better: the commits are then on one disk, for
 // everybody to see.
-func cancelWaits(ctx context.Context, s *stack) error {
+func CancelWaits(ctx context.Context, s *Stack) error {
 	return s.onPrimary(ctx, "SELECT pg_cancel_backend(pid)"+waiting)
 }
 
-func terminateWaits(ctx context.Context, s *stack) error {
+func TerminateWaits(ctx context.Context, s *Stack) error {
 	return s.onPrimary(ctx, "SELECT pg_terminate_backend(pid)"+waiting)
 }
 
-func (s *stack) onPrimary(ctx context.Context, statement string) error {
-	conn, err := pgx.Connect(ctx, s.servers()[0].URL())
+func (s *Stack) onPrimary(ctx context.Context, statement string) error {
+	conn, err := pgx.Connect(ctx, s.PostgresServers()[0].URL())
 	if err != nil {
 		return err
 	}
@@ -195,10 +195,10 @@ func (s *stack) onPrimary(ctx context.Context, statement string) error {
 	return err
 }
 
-// crashPrimary kills one backend: the postmaster then ends all others, and recovers from its log. What
+// CrashPrimary kills one backend: the postmaster then ends all others, and recovers from its log. What
 // waited for a standby is visible afterwards.
-func crashPrimary(ctx context.Context, s *stack) error {
-	primary := s.servers()[0]
+func CrashPrimary(ctx context.Context, s *Stack) error {
+	primary := s.PostgresServers()[0]
 	conn, err := pgx.Connect(ctx, primary.URL())
 	if err != nil {
 		return err
