@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/legendary-wallet/legendary-wallet/local/demo"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -73,7 +74,7 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	}
 	switch {
 	case len(args) == 1 && args[0] == "demo":
-		return 0, demo(ctx, c, os.Stdout)
+		return 0, demo.Run(ctx, c, os.Stdout)
 	case len(args) == 1 && args[0] == "run":
 		return 0, runUntilStopped(ctx, c, os.Stdout)
 	case len(args) >= 1 && args[0] == "bench":

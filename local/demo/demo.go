@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -26,9 +26,9 @@ const (
 	demoDuration      = 10 * time.Second
 )
 
-// demo runs the whole system in temporary state, sends operations to one wallet and checks every
+// Run runs the whole system in temporary state, sends operations to one wallet and checks every
 // promise.
-func demo(ctx context.Context, c stack.Config, out io.Writer) error {
+func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 	root, err := stack.Workspace()
 	if err != nil {
 		return err
