@@ -138,7 +138,7 @@ func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *
 					return fmt.Errorf("%s: %w", sc.name, err)
 				}
 				b.run[sc.name] = f
-				f.compare(sc, b.run)
+				compare(f, sc, b.run)
 				measured[i] = append(measured[i], f)
 				fmt.Fprintln(b.out, f.line(sc.name, err != nil))
 			}
@@ -243,20 +243,6 @@ func (b *benchmark) newDatabase(ctx context.Context, name string) (url string, d
 		defer conn.Close(ctx)
 		_, _ = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 	}, nil
-}
-
-// requireDurable refuses a database that answers before its disk has.
-func requireDurable(ctx context.Context, conn *pgx.Conn) error {
-	for _, name := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
-		var value string
-		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(&value); err != nil {
-			return err
-		}
-		if value != "on" {
-			return fmt.Errorf("Postgres runs with %s=%s: what that measures is not this system", name, value)
-		}
-	}
-	return nil
 }
 
 // conditions are what the figures depend on.

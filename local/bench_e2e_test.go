@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 	b := &benchmark{
-		config:   stack.Config{DatabaseURL: required(t, "TEST_DATABASE_URL"), RedisURL: required(t, "TEST_REDIS_URL"), KafkaBrokers: required(t, "TEST_KAFKA_BROKERS"), APIs: 1, Relays: 1, Workers: 1},
-		bin:      testBinaries(t),
+		config:   stack.Config{DatabaseURL: stacktest.Required(t, "TEST_DATABASE_URL"), RedisURL: stacktest.Required(t, "TEST_REDIS_URL"), KafkaBrokers: stacktest.Required(t, "TEST_KAFKA_BROKERS"), APIs: 1, Relays: 1, Workers: 1},
+		bin:      stacktest.Binaries(t),
 		warmUp:   200 * time.Millisecond,
 		measured: time.Second,
 		out:      t.Output(),

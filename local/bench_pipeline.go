@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,7 +21,9 @@ import (
 const (
 	pipelineWarmUp   = time.Second
 	pipelineMeasured = 4 * time.Second
-	pipelineTopic    = "wallet-operations"
+	// pipelineLasts is about what a measurement takes.
+	pipelineLasts = pipelineWarmUp + pipelineMeasured + 2*time.Second
+	pipelineTopic = "wallet-operations"
 )
 
 // pipeline is what the services ask of the database and nothing else: one connection accepts batches,
@@ -38,22 +39,20 @@ type pipeline struct {
 	upTo map[uuid.UUID]int64 // what was read and is not applied
 }
 
-// pipelineAlone measures it on a database of its own.
-func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (figures, error) {
-	url, drop, err := t.benchmark.newDatabase(ctx, "pipeline_"+strings.ReplaceAll(uuid.NewString(), "-", ""))
-	if err != nil {
-		return nil, err
-	}
-	defer drop()
+// rates are operations a second.
+type rates struct{ accepted, applied float64 }
+
+// measurePipeline measures it on a database that migrating creates, and leaves it there.
+func measurePipeline(ctx context.Context, url string, wallets, batch int) (r rates, err error) {
 	if err := testdb.Migrate(url, io.Discard); err != nil {
-		return nil, err
+		return r, err
 	}
 	p := &pipeline{batch: batch, upTo: map[uuid.UUID]int64{}, wallets: make([]uuid.UUID, wallets)}
 	for i := range p.wallets {
 		p.wallets[i] = uuid.New()
 	}
 	if err := p.openWallets(ctx, url); err != nil {
-		return nil, err
+		return r, err
 	}
 	running, cancel := context.WithCancel(ctx)
 	const connections = 3
@@ -64,11 +63,11 @@ func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (figures, e
 	for _, loop := range [connections]func(context.Context, *pgx.Conn) error{p.accept, p.relay, p.apply} {
 		config, err := db.Config(url)
 		if err != nil {
-			return nil, err
+			return r, err
 		}
 		conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 		if err != nil {
-			return nil, err
+			return r, err
 		}
 		loops.Go(func() {
 			defer conn.Close(context.WithoutCancel(ctx))
@@ -77,13 +76,11 @@ func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (figures, e
 	}
 	begin, err := p.after(ctx, ended, pipelineWarmUp)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	end, err := p.after(ctx, ended, pipelineMeasured)
-	return figures{
-		"accepted/s": float64(end.accepted-begin.accepted) / end.at.Sub(begin.at).Seconds(),
-		"applied/s":  float64(end.applied-begin.applied) / end.at.Sub(begin.at).Seconds(),
-	}, err
+	seconds := end.at.Sub(begin.at).Seconds()
+	return rates{float64(end.accepted-begin.accepted) / seconds, float64(end.applied-begin.applied) / seconds}, err
 }
 
 func (p *pipeline) openWallets(ctx context.Context, url string) error {
@@ -123,62 +120,77 @@ func (p *pipeline) accept(ctx context.Context, conn *pgx.Conn) error {
 		for i := range wallets {
 			wallets[i] = p.wallets[rand.IntN(len(p.wallets))]
 		}
-		var at time.Time
-		var rows []walletdb.WalletSequence
-		err := db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
-			if err := q.Begin(ctx); err != nil {
-				return err
-			}
-			if rows, err = q.LockSequences(ctx, wallets); err != nil {
-				return err
-			}
-			at, err = q.ReadClock(ctx)
-			return err
-		})
+		last, at, err := lockSequences(ctx, conn, wallets)
 		if err != nil {
 			return fmt.Errorf("lock sequences: %w", err)
 		}
-		last := map[uuid.UUID]int64{}
-		for _, row := range rows {
-			last[row.WalletID] = row.LastSeq
-		}
-		operations, outbox := walletdb.InsertOperationsParams{}, walletdb.InsertOutboxParams{Topic: pipelineTopic, Headers: `{"version":"1"}`}
-		for _, wallet := range wallets {
-			last[wallet]++
-			id := uuid.New()
-			operations.WalletIds = append(operations.WalletIds, wallet)
-			operations.Seqs = append(operations.Seqs, last[wallet])
-			operations.Ids = append(operations.Ids, id)
-			operations.Types = append(operations.Types, "DEPOSIT")
-			operations.Amounts = append(operations.Amounts, 1)
-			operations.Refs = append(operations.Refs, "")
-			operations.CreatedAts = append(operations.CreatedAts, at)
-			outbox.Keys = append(outbox.Keys, wallet.String())
-			outbox.Payloads = append(outbox.Payloads, fmt.Appendf(nil,
-				`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"2026-01-01T00:00:00.000000Z"}`, wallet, last[wallet], id))
-		}
-		advance := walletdb.AdvanceSequencesParams{}
-		for wallet, seq := range last {
-			advance.WalletIds, advance.LastSeqs, advance.LastAts = append(advance.WalletIds, wallet), append(advance.LastSeqs, seq), append(advance.LastAts, at)
-		}
-		err = db.Trip(ctx, conn, func(q *walletdb.Queries) error {
-			if err := q.InsertOperations(ctx, operations); err != nil {
-				return err
-			}
-			if err := q.InsertOutbox(ctx, outbox); err != nil {
-				return err
-			}
-			if err := q.AdvanceSequences(ctx, advance); err != nil {
-				return err
-			}
-			return q.Commit(ctx)
-		})
-		if err != nil {
+		operations, outbox := deposits(wallets, last, at)
+		if err := insert(ctx, conn, operations, outbox, last, at); err != nil {
 			return fmt.Errorf("insert: %w", err)
 		}
 		p.accepted.Add(int64(p.batch))
 	}
 	return nil
+}
+
+// lockSequences begins a transaction and returns the wallets' last sequences and the time.
+func lockSequences(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID) (last map[uuid.UUID]int64, at time.Time, err error) {
+	var rows []walletdb.WalletSequence
+	err = db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
+		if err := q.Begin(ctx); err != nil {
+			return err
+		}
+		if rows, err = q.LockSequences(ctx, wallets); err != nil {
+			return err
+		}
+		at, err = q.ReadClock(ctx)
+		return err
+	})
+	last = map[uuid.UUID]int64{}
+	for _, row := range rows {
+		last[row.WalletID] = row.LastSeq
+	}
+	return last, at, err
+}
+
+// deposits are one operation for each wallet, with its outbox row. They advance last.
+func deposits(wallets []uuid.UUID, last map[uuid.UUID]int64, at time.Time) (operations walletdb.InsertOperationsParams, outbox walletdb.InsertOutboxParams) {
+	outbox.Topic, outbox.Headers = pipelineTopic, `{"version":"1"}`
+	for _, wallet := range wallets {
+		last[wallet]++
+		id := uuid.New()
+		operations.WalletIds = append(operations.WalletIds, wallet)
+		operations.Seqs = append(operations.Seqs, last[wallet])
+		operations.Ids = append(operations.Ids, id)
+		operations.Types = append(operations.Types, "DEPOSIT")
+		operations.Amounts = append(operations.Amounts, 1)
+		operations.Refs = append(operations.Refs, "")
+		operations.CreatedAts = append(operations.CreatedAts, at)
+		outbox.Keys = append(outbox.Keys, wallet.String())
+		outbox.Payloads = append(outbox.Payloads, fmt.Appendf(nil,
+			`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"2026-01-01T00:00:00.000000Z"}`, wallet, last[wallet], id))
+	}
+	return operations, outbox
+}
+
+// insert stores a batch and commits it.
+func insert(ctx context.Context, conn *pgx.Conn, operations walletdb.InsertOperationsParams, outbox walletdb.InsertOutboxParams, last map[uuid.UUID]int64, at time.Time) error {
+	advance := walletdb.AdvanceSequencesParams{}
+	for wallet, seq := range last {
+		advance.WalletIds, advance.LastSeqs, advance.LastAts = append(advance.WalletIds, wallet), append(advance.LastSeqs, seq), append(advance.LastAts, at)
+	}
+	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+		if err := q.InsertOperations(ctx, operations); err != nil {
+			return err
+		}
+		if err := q.InsertOutbox(ctx, outbox); err != nil {
+			return err
+		}
+		if err := q.AdvanceSequences(ctx, advance); err != nil {
+			return err
+		}
+		return q.Commit(ctx)
+	})
 }
 
 // relay reads what became visible, every 20 ms.

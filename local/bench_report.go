@@ -87,6 +87,10 @@ const (
 	latency              // with the slower of the disk and the do-nothing server
 )
 
+// peersNothing is the scenario that tells how fast the machine is: unlike the load generator it does not
+// change with this repository.
+const peersNothing = "nothing, by net/http, c=1"
+
 // The machine that the limits were set on.
 const (
 	peersFdatasyncMs = 0.142

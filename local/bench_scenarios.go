@@ -97,7 +97,7 @@ func (sc scenario) estimate(b *benchmark) time.Duration {
 		total += 7 * time.Second
 	}
 	if sc.pipeline {
-		total += pipelineWarmUp + pipelineMeasured + 2*time.Second
+		total += pipelineLasts
 	}
 	return total
 }
@@ -176,7 +176,7 @@ func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operat
 		}
 	}
 	f := figures{"answers 503": float64(l.Refused.Load())}
-	f.measureLoad(begin, end, history, watch)
+	measureLoad(f, begin, end, history, watch)
 	if len(l.Reads) > 0 {
 		h := load.NewHistogram()
 		for _, took := range l.Reads {
@@ -327,7 +327,7 @@ func (t *bed) drained(ctx context.Context, f figures, p *proc.Process, name, uni
 	rows := int64(t.sc.rows) - first
 	f[name+" "+unit+"/s"] = float64(rows) / end.at.Sub(begin.at).Seconds()
 	use := figures{}
-	use.measureUse(begin, end, int(rows))
+	measureUse(use, begin, end, int(rows))
 	for figure, value := range use {
 		if rest, found := strings.CutPrefix(figure, "CPU "); found {
 			f[name+" CPU "+strings.ReplaceAll(rest, "/op", "/"+map[string]string{"rows": "row", "operations": "op"}[unit])] = value

@@ -12,6 +12,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // brokersMissedFor is what recovery may take: the controller misses a broker after 9 s, and the services
@@ -23,14 +24,14 @@ const brokersMissedFor = 40 * time.Second
 // and every promise holds.
 func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	s := newSystemOnOwn(t, &servers.Backing{Kafka: "apache", Brokers: servers.ClusterBrokers}, stack.Config{APIs: 2, Relays: 2, Workers: 2})
-	s.begin()
+	s.Begin()
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(s.Backing.KafkaBrokers, ",")...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	l := s.load(s.openWallets(20))
-	s.untilApplied(20 * time.Second)
+	l := s.Load(s.OpenWallets(20))
+	s.UntilApplied(20 * time.Second)
 
 	// Any partition has messages under way all the time.
 	node, err := servers.PartitionLeader(t.Context(), client, s.Topic, 0)
@@ -48,10 +49,10 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 	}
 
 	gone := []*proc.Process{s.Process("kafka"), s.Process("kafka-3")}
-	before, outcomes := l.Accepted.Load(), s.outcomes()
+	before, outcomes := l.Accepted.Load(), s.Outcomes()
 	proc.KillAll(gone)
-	s.until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.Accepted.Load()-before > 4000 })
-	if n := s.outcomes() - outcomes; n > 1500 {
+	s.Until("operations are accepted with two brokers gone", 20*time.Second, func() bool { return l.Accepted.Load()-before > 4000 })
+	if n := s.Outcomes() - outcomes; n > 1500 {
 		t.Errorf("%d operations were applied with two brokers gone: was something acknowledged by one broker alone?", n)
 	}
 	if err := proc.StartAll(t.Context(), gone); err != nil {
@@ -62,11 +63,11 @@ func TestThreeBrokersAreMissedForAMoment(t *testing.T) {
 }
 
 // untilCaughtUp waits until what was accepted up to now is applied, and no more than a second's operations wait.
-func (s *system) untilCaughtUp(l *runningLoad) time.Duration {
-	s.t.Helper()
+func (s *system) untilCaughtUp(l *stacktest.RunningLoad) time.Duration {
+	s.T.Helper()
 	accepted := l.Accepted.Load()
-	return s.until("what was accepted is applied", brokersMissedFor, func() bool {
-		applied := s.outcomes()
-		return applied >= accepted && l.Accepted.Load()-applied < loadPerSecond
+	return s.Until("what was accepted is applied", brokersMissedFor, func() bool {
+		applied := s.Outcomes()
+		return applied >= accepted && l.Accepted.Load()-applied < stacktest.LoadPerSecond
 	})
 }

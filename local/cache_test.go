@@ -121,9 +121,9 @@ func newCacheTrial(t *testing.T, redisURL string) *cacheTrial {
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.prepare(stack.Config{APIs: 3, Relays: 1, Workers: 1})
-	s.begin()
-	return &cacheTrial{system: s, url: redisURL, random: rand.New(rand.NewPCG(rand.Uint64(), 0)), wallets: s.openWallets(3)}
+	s.Prepare(stack.Config{APIs: 3, Relays: 1, Workers: 1})
+	s.Begin()
+	return &cacheTrial{system: s, url: redisURL, random: rand.New(rand.NewPCG(rand.Uint64(), 0)), wallets: s.OpenWallets(3)}
 }
 
 type cacheRound struct {
@@ -136,20 +136,20 @@ type cacheRound struct {
 
 // round throws a fault once, with two or three apis, with or without a worker, idle or under load.
 func (c *cacheTrial) round(f redisFault) (r cacheRound) {
-	c.t.Helper()
+	c.T.Helper()
 	apis, worker, loaded := 2+c.random.IntN(2), c.random.IntN(4) > 0, c.random.IntN(2) > 0
 	what := fmt.Sprintf("%s, %d apis, worker %t, load %t", f.name, apis, worker, loaded)
 	do := func(step string, action func(context.Context) error) {
-		c.t.Helper()
+		c.T.Helper()
 		if action == nil {
 			return
 		}
-		if err := action(c.t.Context()); err != nil {
-			c.t.Fatalf("%s: %s: %v", what, step, err)
+		if err := action(c.T.Context()); err != nil {
+			c.T.Fatalf("%s: %s: %v", what, step, err)
 		}
 	}
 	watch := newVersionWatch()
-	ctx, stop := context.WithCancel(c.t.Context())
+	ctx, stop := context.WithCancel(c.T.Context())
 	var readers sync.WaitGroup
 	urls := c.APIURLs[:apis]
 	reading := 8
@@ -189,23 +189,23 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 	if !worker {
 		proc.Pause(ctx, time.Duration(c.random.IntN(1000))*time.Millisecond)
 		if err := w.Begin(); err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 	}
 	var complaint string
 	if !proc.Await(ctx, wellWithin, func() bool { complaint = c.complaint(ctx); return complaint == "" }) {
-		c.t.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
+		c.T.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
 	}
 	r.well = time.Since(healed)
 	if !proc.Await(ctx, wellWithin, func() bool { complaint = c.uncached(ctx); return complaint == "" }) {
-		c.t.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
+		c.T.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
 	}
 	r.cached = time.Since(healed)
 	proc.Pause(ctx, 300*time.Millisecond)
 	end()
 	r.reads, r.decreases, r.longest = watch.reads.Load(), watch.decreases.Load(), time.Duration(watch.longest.Load())
 	if r.decreases > 0 {
-		c.t.Logf("%s: %d decreases, such as %s", what, r.decreases, watch.example.Load())
+		c.T.Logf("%s: %d decreases, such as %s", what, r.decreases, watch.example.Load())
 	}
 	return r
 }
@@ -260,7 +260,7 @@ func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versio
 			watch.tell(wallet, before, w.Version, url)
 			watch.took(time.Since(began))
 		} else if ctx.Err() == nil {
-			c.t.Errorf("a wallet cannot be read: %v %d %s", err, r.Status, r.Body)
+			c.T.Errorf("a wallet cannot be read: %v %d %s", err, r.Status, r.Body)
 			return
 		}
 		if often {
@@ -316,7 +316,7 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 		silent["ctl status"] = out.String()
 	}
 	if len(silent) > 0 && *cacheBin == "" {
-		c.t.Errorf("%s: not told of %q: %v", what, f.told, silent)
+		c.T.Errorf("%s: not told of %q: %v", what, f.told, silent)
 	}
 	return len(silent)
 }

@@ -19,15 +19,15 @@ import (
 
 // waitForStandbys makes commits wait for the standbys that a setting names; none: no longer.
 func (s *system) waitForStandbys(names string) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + names + "'", "SELECT pg_reload_conf()"} {
-		if _, err := s.conn.Exec(s.t.Context(), statement); err != nil {
-			s.t.Fatal(err)
+		if _, err := s.Conn.Exec(s.T.Context(), statement); err != nil {
+			s.T.Fatal(err)
 		}
 	}
-	s.until("the setting is in force", 5*time.Second, func() bool {
+	s.Until("the setting is in force", 5*time.Second, func() bool {
 		var now string
-		return s.conn.QueryRow(s.t.Context(), "SHOW synchronous_standby_names").Scan(&now) == nil && now == names
+		return s.Conn.QueryRow(s.T.Context(), "SHOW synchronous_standby_names").Scan(&now) == nil && now == names
 	})
 }
 
@@ -44,9 +44,9 @@ func (s *system) ask(path, key, body string) (status int, text string) {
 
 // waitingCommits counts the backends that wait for a standby.
 func (s *system) waitingCommits() (waiting int) {
-	s.t.Helper()
-	if err := s.conn.QueryRow(s.t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&waiting); err != nil {
-		s.t.Fatal(err)
+	s.T.Helper()
+	if err := s.Conn.QueryRow(s.T.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&waiting); err != nil {
+		s.T.Fatal(err)
 	}
 	return waiting
 }
@@ -55,9 +55,9 @@ func (s *system) waitingCommits() (waiting int) {
 // with the same key, while the only standby is away, and once more after its wait was cancelled.
 func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	s, _ := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallets := s.openWallets(3)
-	before := s.deposit(s.APIURLs[0], wallets[2])
-	s.until("it is applied", 10*time.Second, func() bool { return s.outcomes() == 1 })
+	wallets := s.OpenWallets(3)
+	before := s.Deposit(s.APIURLs[0], wallets[2])
+	s.Until("it is applied", 10*time.Second, func() bool { return s.Outcomes() == 1 })
 	s.waitForStandbys("away")
 
 	requests := map[string]struct{ path, body string }{
@@ -89,7 +89,7 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	}
 	t.Logf("%d commits wait", s.waitingCommits())
 	var stored int
-	if err := s.conn.QueryRow(t.Context(), "SELECT count(*) FROM operations WHERE id <> $1", before.ID).Scan(&stored); err != nil {
+	if err := s.Conn.QueryRow(t.Context(), "SELECT count(*) FROM operations WHERE id <> $1", before.ID).Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if stored > 0 {
@@ -108,13 +108,13 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 
 	s.waitForStandbys("")
 	for kind, request := range requests {
-		s.until(kind+" is acknowledged", 15*time.Second, func() bool {
+		s.Until(kind+" is acknowledged", 15*time.Second, func() bool {
 			return acknowledges(s.ask(request.path, "key-"+kind, request.body))
 		})
 	}
-	s.until("everything is applied", 15*time.Second, func() bool { return s.outcomes() == 4 })
+	s.Until("everything is applied", 15*time.Second, func() bool { return s.Outcomes() == 4 })
 	var sum int64
-	if err := s.conn.QueryRow(t.Context(), "SELECT sum(balance) FROM wallets WHERE id = ANY ($1)", wallets[:2]).Scan(&sum); err != nil {
+	if err := s.Conn.QueryRow(t.Context(), "SELECT sum(balance) FROM wallets WHERE id = ANY ($1)", wallets[:2]).Scan(&sum); err != nil {
 		t.Fatal(err)
 	}
 	if sum != 16 {
@@ -152,7 +152,7 @@ func newReplicatedSystem(t *testing.T, c stack.Config) *system {
 	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	s.connect()
+	s.Connect()
 	return s
 }
 
@@ -172,8 +172,8 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newReplicatedSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1, Standbys: 1})
-			e := load.SendEverything(t.Context(), s.APIURLs, s.APIKey, s.openWallets(20), 1000)
-			s.untilApplied(20 * time.Second)
+			e := load.SendEverything(t.Context(), s.APIURLs, s.APIKey, s.OpenWallets(20), 1000)
+			s.UntilApplied(20 * time.Second)
 			const quiet = 2 * time.Second
 			time.Sleep(quiet)
 			standby := s.PostgresServers()[1]
@@ -202,12 +202,12 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 				t.Fatal(err)
 			}
 			promoted := time.Now()
-			s.connect()
-			s.untilApplied(40 * time.Second)
+			s.Connect()
+			s.UntilApplied(40 * time.Second)
 			t.Logf("applying again %s after the promotion", time.Since(promoted).Round(10*time.Millisecond))
 			time.Sleep(quiet)
 			history := e.Finish()
-			lost, err := e.Lost(t.Context(), s.conn, history, c.reads)
+			lost, err := e.Lost(t.Context(), s.Conn, history, c.reads)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,17 +215,17 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 			if len(lost) > 0 {
 				t.Errorf("%d are lost, such as: %s", len(lost), lost[0])
 			}
-			s.keepPromises(history)
+			s.KeepPromises(history)
 		})
 	}
 }
 
 // untilTold waits until every service tells of something, and is ready all the same.
 func (s *system) untilTold(what string) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, p := range s.Services {
-		s.until(p.Name+" tells "+what, 15*time.Second, func() bool {
-			r, err := stack.AskReady(s.t.Context(), p)
+		s.Until(p.Name+" tells "+what, 15*time.Second, func() bool {
+			r, err := stack.AskReady(s.T.Context(), p)
 			return err == nil && r.Ready && strings.Contains(strings.Join(r.Degraded, ""), what)
 		})
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // quietRound is a round after which a wallet holds 7: 10 in, 50 not out, 3 out.
@@ -29,7 +30,7 @@ func quietRound(t *testing.T) *campaign {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	options, err := redis.ParseURL(required(t, "TEST_REDIS_URL"))
+	options, err := redis.ParseURL(stacktest.Required(t, "TEST_REDIS_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}

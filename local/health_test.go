@@ -39,7 +39,7 @@ func says(r stack.Readiness, expected []string) bool {
 // they share; what is away is named either way. Liveness never falls.
 func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallet := s.openWallets(1)[0]
+	wallet := s.OpenWallets(1)[0]
 	part := func(name string) *proc.Process {
 		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
 	}
@@ -53,7 +53,7 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 	}
 	restart := func() {
 		for _, p := range s.Services {
-			s.kill(p, syscall.SIGKILL)
+			s.Kill(p, syscall.SIGKILL)
 		}
 	}
 	root, err := stack.Workspace()
@@ -77,12 +77,12 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		{name: "nothing", make: func() {}, heal: func() {}},
 		{
 			name: "redis is away",
-			make: func() { take("redis")(); s.balance(wallet) }, heal: give("redis"),
+			make: func() { take("redis")(); s.Balance(wallet) }, heal: give("redis"),
 			api: []string{"degraded redis"}, worker: []string{"degraded redis: "},
 		},
 		{
 			name: "kafka is away, and an operation waits to be published",
-			make: func() { take("kafka")(); s.deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
+			make: func() { take("kafka")(); s.Deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
 			relay: []string{"reason the position does not move", "degraded kafka"}, worker: []string{"degraded kafka: "},
 		},
 		{
@@ -123,8 +123,8 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		say("while it lasts", map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker})
 		fault.heal()
 		if fault.connectAnew {
-			_ = s.conn.Close(t.Context())
-			s.connect()
+			_ = s.Conn.Close(t.Context())
+			s.Connect()
 		}
 		say("after it", nil)
 	}
@@ -132,15 +132,15 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 
 func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	s := sharedSystem(t)
-	s.prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	s.Prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	api := s.Process("api")
 	api.Env = append(api.Env, "DRAIN_DELAY=3s")
-	s.begin()
-	wallet := s.openWallets(1)[0]
+	s.Begin()
+	wallet := s.OpenWallets(1)[0]
 	told := time.Now()
 	pid := api.CurrentPID()
 	api.Signal(syscall.SIGTERM)
-	s.until("the api is not ready", 2*time.Second, func() bool {
+	s.Until("the api is not ready", 2*time.Second, func() bool {
 		now, err := stack.AskReady(t.Context(), api)
 		return err == nil && says(now, []string{"reason draining"})
 	})
@@ -154,7 +154,7 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	if accepted < 3 {
 		t.Errorf("only %d operations were tried", accepted)
 	}
-	s.until("it ends", 10*time.Second, func() bool { return api.CurrentPID() != pid })
+	s.Until("it ends", 10*time.Second, func() bool { return api.CurrentPID() != pid })
 	if took := time.Since(told); took < 3*time.Second {
 		t.Errorf("it ended after %s, before its delay was over", took)
 	}
@@ -167,7 +167,7 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 func newOwnSystem(t *testing.T, c stack.Config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, c, settings...)
-	s.begin()
+	s.Begin()
 	return s, own
 }
 
@@ -195,6 +195,6 @@ func newSystemOnOwn(t *testing.T, own *servers.Backing, c stack.Config, settings
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.prepare(c)
+	s.Prepare(c)
 	return s
 }

@@ -24,27 +24,27 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 	for name, wallets := range map[string]int{"one wallet": 1, "many wallets": 300} {
 		t.Run(name, func(t *testing.T) {
 			s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-			l := s.load(s.openWallets(wallets))
+			l := s.Load(s.OpenWallets(wallets))
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
 			for range killsOfEach {
 				for _, i := range random.Perm(len(s.Services)) {
 					// Each kill hits a system in which operations get all the way, at a moment of its own.
-					s.untilApplied(20 * time.Second)
+					s.UntilApplied(20 * time.Second)
 					time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond))))
-					s.kill(s.Services[i], syscall.SIGKILL)
+					s.Kill(s.Services[i], syscall.SIGKILL)
 				}
 			}
-			s.keep(l)
-			t.Logf("%d operations", s.totals().Operations)
+			s.Keep(l)
+			t.Logf("%d operations", s.Totals().Operations)
 		})
 	}
 }
 
 func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	l := s.load(s.openWallets(20))
+	l := s.Load(s.OpenWallets(20))
 	for service, points := range map[string][]string{
 		"api":    {"accept-before-commit", "accept-after-commit"},
 		"relay":  {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
@@ -52,31 +52,31 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 	} {
 		p := s.Process(service)
 		for _, point := range points {
-			s.untilApplied(20 * time.Second)
+			s.UntilApplied(20 * time.Second)
 			p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
-			s.kill(p, syscall.SIGKILL)
+			s.Kill(p, syscall.SIGKILL)
 			atPoint := p.StartCount()
-			s.until(service+" dies at "+point, 20*time.Second, func() bool { return p.StartCount() > atPoint })
+			s.Until(service+" dies at "+point, 20*time.Second, func() bool { return p.StartCount() > atPoint })
 		}
 	}
-	s.untilApplied(20 * time.Second)
-	s.keep(l)
+	s.UntilApplied(20 * time.Second)
+	s.Keep(l)
 }
 
 func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallets := s.openWallets(1)
-	l := s.load(wallets)
+	wallets := s.OpenWallets(1)
+	l := s.Load(wallets)
 	relay := s.Process("relay")
 	for range 3 {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-			s.untilApplied(20 * time.Second)
-			s.kill(relay, signal)
+			s.UntilApplied(20 * time.Second)
+			s.Kill(relay, signal)
 		}
 	}
-	history := l.finish()
+	history := l.Finish()
 	began := time.Now()
-	if _, err := check.AwaitQuiet(t.Context(), s.conn, 20*time.Second); err != nil {
+	if _, err := check.AwaitQuiet(t.Context(), s.Conn, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if lag := time.Since(began); lag > 5*time.Second {
@@ -88,7 +88,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	if pause := longestSilence(history); pause > time.Second {
 		t.Errorf("nothing was accepted for %s", pause)
 	}
-	s.keepPromises(history)
+	s.KeepPromises(history)
 }
 
 // longestSilence is the longest time between two acknowledgements.
@@ -107,28 +107,28 @@ func longestSilence(history []load.Operation) time.Duration {
 
 func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 2, Workers: 1})
-	l := s.load(s.openWallets(5))
-	s.untilApplied(20 * time.Second)
+	l := s.Load(s.OpenWallets(5))
+	s.UntilApplied(20 * time.Second)
 	leader, standby := s.Process("relay"), s.Process("relay-2")
 	if stack.Role(leader) != "leader" {
 		leader, standby = standby, leader
 	}
 	leader.Signal(syscall.SIGSTOP)
-	s.until("the standby leads", 10*time.Second, func() bool { return stack.Role(standby) == "leader" })
-	t.Logf("applied again %s after the standby led", s.untilApplied(5*time.Second))
+	s.Until("the standby leads", 10*time.Second, func() bool { return stack.Role(standby) == "leader" })
+	t.Logf("applied again %s after the standby led", s.UntilApplied(5*time.Second))
 	leader.Signal(syscall.SIGCONT)
-	s.until("the stopped one stands by", 20*time.Second, func() bool { return stack.Role(leader) == "standby" })
-	s.untilApplied(5 * time.Second)
-	s.keep(l)
+	s.Until("the stopped one stands by", 20*time.Second, func() bool { return stack.Role(leader) == "standby" })
+	s.UntilApplied(5 * time.Second)
+	s.Keep(l)
 }
 
 func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1})
-	wallets := s.openWallets(2)
+	wallets := s.OpenWallets(2)
 	stuck, other := wallets[0], wallets[1]
-	l := s.load([]uuid.UUID{stuck}, s.APIURLs[0])
+	l := s.Load([]uuid.UUID{stuck}, s.APIURLs[0])
 	api := s.Process("api")
-	s.until("the api is stopped inside a transaction", 60*time.Second, func() bool {
+	s.Until("the api is stopped inside a transaction", 60*time.Second, func() bool {
 		api.Signal(syscall.SIGSTOP)
 		if s.lockedForLong(stuck) {
 			return true
@@ -139,14 +139,14 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 	var histories []load.Operation
 	began := time.Now()
 	freed := make(chan load.Operation)
-	go func() { freed <- s.deposit(s.APIURLs[1], stuck) }()
+	go func() { freed <- s.Deposit(s.APIURLs[1], stuck) }()
 	for waiting := true; waiting; {
 		select {
 		case op := <-freed:
 			histories = append(histories, op)
 			waiting = false
 		default:
-			op := s.deposit(s.APIURLs[1], other)
+			op := s.Deposit(s.APIURLs[1], other)
 			histories = append(histories, op)
 			if took := op.Answered.Sub(op.SentAt); took > time.Second {
 				t.Errorf("another wallet's operation took %s", took)
@@ -157,19 +157,19 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 		t.Errorf("the wallet was held up for %s", took)
 	}
 	api.Signal(syscall.SIGCONT)
-	histories = append(histories, l.finish()...)
-	s.keepPromises(histories)
+	histories = append(histories, l.Finish()...)
+	s.KeepPromises(histories)
 }
 
 // lockedForLong reports whether someone holds a wallet's sequence, and not only for this moment.
 func (s *system) lockedForLong(wallet uuid.UUID) bool {
 	for range 5 {
-		_, err := s.conn.Exec(s.t.Context(), "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE NOWAIT", wallet)
+		_, err := s.Conn.Exec(s.T.Context(), "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE NOWAIT", wallet)
 		if err == nil {
 			return false
 		}
 		if locked := new(pgconn.PgError); !errors.As(err, &locked) || locked.Code != "55P03" {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -193,20 +193,20 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 	t.Cleanup(redis.Stop)
 	t.Setenv("TEST_REDIS_URL", url)
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallet := s.openWallets(1)[0]
+	wallet := s.OpenWallets(1)[0]
 	var history []load.Operation
 	agree := func(when string) {
 		t.Helper()
-		history = append(history, s.deposit(s.APIURLs[0], wallet))
-		s.until("the balance is read "+when, 5*time.Second, func() bool {
-			_, version := s.balance(wallet)
+		history = append(history, s.Deposit(s.APIURLs[0], wallet))
+		s.Until("the balance is read "+when, 5*time.Second, func() bool {
+			_, version := s.Balance(wallet)
 			return version == int64(len(history))
 		})
 		var stored int64
-		if err := s.conn.QueryRow(t.Context(), "SELECT balance FROM wallets WHERE id = $1", wallet).Scan(&stored); err != nil {
+		if err := s.Conn.QueryRow(t.Context(), "SELECT balance FROM wallets WHERE id = $1", wallet).Scan(&stored); err != nil {
 			t.Fatal(err)
 		}
-		if balance, _ := s.balance(wallet); balance != stored {
+		if balance, _ := s.Balance(wallet); balance != stored {
 			t.Errorf("%s the balance reads %d, stored is %d", when, balance, stored)
 		}
 	}
@@ -218,5 +218,5 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	agree("after its return")
-	s.keepPromises(history)
+	s.KeepPromises(history)
 }

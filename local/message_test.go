@@ -22,8 +22,8 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallet := s.openWallets(1)[0]
-	first, second := s.deposit(s.APIURLs[0], wallet), s.deposit(s.APIURLs[0], wallet)
+	wallet := s.OpenWallets(1)[0]
+	first, second := s.Deposit(s.APIURLs[0], wallet), s.Deposit(s.APIURLs[0], wallet)
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.ConsumeTopics(s.Topic))
 	if err != nil {
@@ -32,7 +32,7 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	defer client.Close()
 	for _, sent := range []load.Operation{first, second} {
 		var records []*kgo.Record
-		s.until("a record is there", 20*time.Second, func() bool {
+		s.Until("a record is there", 20*time.Second, func() bool {
 			// A poll may return without one, as while the topic's leader is not known yet.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 func TestNothingOutlivesLocal(t *testing.T) {
@@ -19,7 +20,7 @@ func TestNothingOutlivesLocal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(testBinaries(t), "local")
+	program := filepath.Join(stacktest.Binaries(t), "local")
 	if err := proc.Run(t.Context(), root, "go", "build", "-o", program, "./local"); err != nil {
 		t.Fatal(err)
 	}
@@ -37,15 +38,14 @@ func TestNothingOutlivesLocal(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			s := &system{t: t}
-			s.until("a child of local sleeps", 30*time.Second, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
+			stacktest.Until(t, "a child of local sleeps", 30*time.Second, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
 			const local, command, redis, launcher, postmaster = 1, 1, 1, 1, 1
 			if n := len(processesWith(state.Dir)); n < local+command+redis+launcher+postmaster {
 				t.Fatalf("only %d processes run", n)
 			}
 			_ = cmd.Process.Signal(signal)
 			_ = cmd.Wait()
-			s.until("all processes are gone", 15*time.Second, func() bool { return len(processesWith(state.Dir)) == 0 })
+			stacktest.Until(t, "all processes are gone", 15*time.Second, func() bool { return len(processesWith(state.Dir)) == 0 })
 		})
 	}
 }

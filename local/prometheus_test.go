@@ -94,16 +94,16 @@ func panelQueries(t *testing.T) map[string]string {
 
 // exposes reports whether a service, or Prometheus itself, has a metric of this name.
 func (s *system) exposes(name string) bool {
-	s.t.Helper()
+	s.T.Helper()
 	for _, p := range s.Services {
 		response, err := http.Get(p.AdminURL + "/metrics")
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
 			if metricName.FindString(line) == name {
@@ -146,23 +146,23 @@ type watched struct {
 }
 
 func (s *system) watch() *watched {
-	s.t.Helper()
+	s.T.Helper()
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
-		s.t.Fatal("prometheus is not on PATH (Debian: apt-get install prometheus)")
+		s.T.Fatal("prometheus is not on PATH (Debian: apt-get install prometheus)")
 	}
 	port, err := proc.FreePort()
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	dir := s.t.TempDir()
+	dir := s.T.TempDir()
 	w := &watched{url: "http://" + proc.Address(port), firing: map[string]bool{}, first: map[string]time.Time{}, last: map[string]time.Time{}}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 	}
-	write("alerts.yml", hurried(s.t, string(shipped(s.t, "prometheus/alerts.yml"))))
+	write("alerts.yml", hurried(s.T, string(shipped(s.T, "prometheus/alerts.yml"))))
 	targets := map[string][]string{}
 	for _, p := range s.Services {
 		job, _, _ := strings.Cut(p.Name, "-")
@@ -181,11 +181,11 @@ func (s *system) watch() *watched {
 		},
 		Ready: func(ctx context.Context) error { return stack.Ping(ctx, w.url+"/-/ready") },
 	}
-	if err := server.Start(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+	if err := server.Start(s.T.Context()); err != nil {
+		s.T.Fatal(err)
 	}
-	s.t.Cleanup(server.Stop)
-	go w.look(s.t.Context())
+	s.T.Cleanup(server.Stop)
+	go w.look(s.T.Context())
 	return w
 }
 

@@ -90,13 +90,13 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 
 // keyWithoutScopes is a key that is known and allowed nothing.
 func (s *system) keyWithoutScopes() string {
-	s.t.Helper()
+	s.T.Helper()
 	var key strings.Builder
-	if err := s.Ctl(s.t.Context(), &key, "keys", "create", "nobody"); err != nil {
-		s.t.Fatal(err)
+	if err := s.Ctl(s.T.Context(), &key, "keys", "create", "nobody"); err != nil {
+		s.T.Fatal(err)
 	}
-	if _, err := s.conn.Exec(s.t.Context(), "UPDATE api_keys SET scopes = '{}' WHERE client = 'nobody'"); err != nil {
-		s.t.Fatal(err)
+	if _, err := s.Conn.Exec(s.T.Context(), "UPDATE api_keys SET scopes = '{}' WHERE client = 'nobody'"); err != nil {
+		s.T.Fatal(err)
 	}
 	return strings.TrimSpace(key.String())
 }

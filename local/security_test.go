@@ -21,6 +21,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // secureSystem is a whole stack of its own that speaks TLS only and asks for passwords everywhere.
@@ -53,7 +54,7 @@ func secureSystem(t *testing.T, c stack.Config) *system {
 	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	s.connect()
+	s.Connect()
 	return s
 }
 
@@ -61,11 +62,11 @@ func secureSystem(t *testing.T, c stack.Config) *system {
 // although each server was lost on the way.
 func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 	s := secureSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	l := s.load(s.openWallets(10))
-	s.untilApplied(20 * time.Second)
+	l := s.Load(s.OpenWallets(10))
+	s.UntilApplied(20 * time.Second)
 
 	var plain, encrypted int
-	err := s.conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT ssl), count(*) FILTER (WHERE ssl)
+	err := s.Conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT ssl), count(*) FILTER (WHERE ssl)
 		FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename LIKE 'local\_%'`).Scan(&plain, &encrypted)
 	if err != nil || plain != 0 || encrypted < 4 {
 		t.Errorf("%d sessions without TLS, %d with, %v", plain, encrypted, err)
@@ -75,13 +76,13 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 		p.Signal(syscall.SIGSTOP)
 		time.Sleep(300 * time.Millisecond) // as long as connections fail in the middle of their work
 		p.Signal(syscall.SIGCONT)
-		s.kill(p, syscall.SIGKILL)
+		s.Kill(p, syscall.SIGKILL)
 	}
-	if _, err := s.conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'local\\_%'"); err != nil {
+	if _, err := s.Conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'local\\_%'"); err != nil {
 		t.Fatal(err)
 	}
-	s.untilApplied(30 * time.Second)
-	s.keep(l)
+	s.UntilApplied(30 * time.Second)
+	s.Keep(l)
 	for _, service := range s.Services {
 		text, err := os.ReadFile(service.Log)
 		if err != nil {
@@ -108,8 +109,8 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	const secret = "recognisable-secret"
-	wallet := s.openWallets(1)[0]
-	s.deposit(s.APIURLs[0], wallet) // something to publish
+	wallet := s.OpenWallets(1)[0]
+	s.Deposit(s.APIURLs[0], wallet) // something to publish
 	database, redisURL := servers.HostOf(s.Backing.DatabaseURL), servers.HostOf(s.Backing.RedisURL)
 	for i, test := range []struct{ service, setting string }{
 		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=disable"},
@@ -134,13 +135,13 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(p.Stop)
-		s.until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
+		s.Until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
 			if test.service == "api" { // it notices the loss of Redis when it wants to read
 				c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[len(s.APIURLs)-1], "http://"), APIKey: s.APIKey, Timeout: time.Second}
 				_, _ = c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 				c.Close()
 			}
-			return countLines(t, p.Log, `"WARN"`, `"ERROR"`) > 0
+			return stacktest.CountLines(t, p.Log, `"WARN"`, `"ERROR"`) > 0
 		})
 		text, err := os.ReadFile(p.Log)
 		if err != nil || bytes.Contains(text, []byte(secret)) {
@@ -153,7 +154,7 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 // client notices.
 func TestSlowClientsHarmNobody(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallet := s.openWallets(1)[0]
+	wallet := s.OpenWallets(1)[0]
 	addr := strings.TrimPrefix(s.APIURLs[0], "http://")
 	const each = 200
 	slow := func(name, begins, drip string, within time.Duration) {
@@ -177,7 +178,7 @@ func TestSlowClientsHarmNobody(t *testing.T) {
 		t.Parallel()
 		for range 20 {
 			began := time.Now()
-			s.deposit(s.APIURLs[0], wallet)
+			s.Deposit(s.APIURLs[0], wallet)
 			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("a lone operation took %s", took)
 			}

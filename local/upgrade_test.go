@@ -14,29 +14,30 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // The programs of the last release serve the newest schema; they are replaced by those of today one by
 // one under load, and after that taken back one by one.
 func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})
-	s.otherTimes = true
+	s.OtherTimes = true
 	today := s.Bin
 	last := lastRelease(t)
 	for _, p := range s.Services {
 		p.Replace(programOf(last, p))
-		s.kill(p, syscall.SIGTERM)
+		s.Kill(p, syscall.SIGTERM)
 	}
-	l := s.load(s.openWallets(20))
+	l := s.Load(s.OpenWallets(20))
 	lag := s.watchLag()
 	for _, bin := range []string{today, last} {
-		s.untilApplied(20 * time.Second)
+		s.UntilApplied(20 * time.Second)
 		for _, p := range s.Services {
 			p.Replace(programOf(bin, p))
 			s.roll(p, lag)
 		}
 	}
-	s.keep(l)
+	s.Keep(l)
 	t.Logf("%d operations accepted", l.Accepted.Load())
 }
 
@@ -57,7 +58,7 @@ func lastRelease(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, bin := t.TempDir(), filepath.Join(testBinaries(t), "last_release")
+	source, bin := t.TempDir(), filepath.Join(stacktest.Binaries(t), "last_release")
 	archive := filepath.Join(source, "archive.tar")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()

@@ -15,19 +15,20 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	wallet := s.openWallets(1)[0]
-	s.deposit(s.APIURLs[0], wallet)
+	wallet := s.OpenWallets(1)[0]
+	s.Deposit(s.APIURLs[0], wallet)
 	lone := func() time.Duration {
-		if _, err := check.AwaitQuiet(t.Context(), s.conn, 10*time.Second); err != nil {
+		if _, err := check.AwaitQuiet(t.Context(), s.Conn, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		op := s.deposit(s.APIURLs[0], wallet)
-		for s.outcomes() < op.Sequence {
+		op := s.Deposit(s.APIURLs[0], wallet)
+		for s.Outcomes() < op.Sequence {
 			time.Sleep(time.Millisecond)
 		}
 		return time.Since(op.SentAt)
@@ -55,7 +56,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(ownState.Close)
-	own := &servers.Backing{RedisURL: required(t, "TEST_REDIS_URL"), Kafka: "apache"}
+	own := &servers.Backing{RedisURL: stacktest.Required(t, "TEST_REDIS_URL"), Kafka: "apache"}
 	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -82,18 +83,18 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	}
 	time.Sleep(3 * time.Second)
 	s.returnParts(own)
-	s.connect()
-	wallet := s.openWallets(1)[0]
-	l := s.load([]uuid.UUID{wallet})
-	s.untilApplied(20 * time.Second)
+	s.Connect()
+	wallet := s.OpenWallets(1)[0]
+	l := s.Load([]uuid.UUID{wallet})
+	s.UntilApplied(20 * time.Second)
 
-	_ = s.conn.Close(t.Context())
+	_ = s.Conn.Close(t.Context())
 	proc.StopAll(own.Processes)
 	time.Sleep(5 * time.Second)
 	s.returnParts(own)
-	s.connect()
-	s.untilApplied(30 * time.Second)
-	s.keep(l)
+	s.Connect()
+	s.UntilApplied(30 * time.Second)
+	s.Keep(l)
 	for _, p := range s.Services {
 		// A broker that returns may fence the worker's static membership, which ends it: what it cannot
 		// mend is mended by a new process, once.
@@ -102,7 +103,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 		}
 		// The loss of two servers, twice, is a few lines and one for each partition; not one for each try.
 		const few = 12 + stack.TopicPartitions
-		if n := countLines(t, p.Log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
+		if n := stacktest.CountLines(t, p.Log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
 			t.Errorf("%s wrote %d warnings and errors", p.Name, n)
 			t.Log(proc.LastLines(p.Log, 60))
 		}
@@ -111,17 +112,17 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 
 // returnParts starts stopped parts again, and waits until the services work with them.
 func (s *system) returnParts(own *servers.Backing) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
+	s.T.Helper()
+	ctx, cancel := context.WithTimeout(s.T.Context(), 60*time.Second)
 	defer cancel()
 	for _, p := range own.Processes {
 		if err := p.Start(ctx); err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 	}
 	for _, p := range s.Services {
 		if err := p.AwaitReady(ctx, false); err != nil {
-			s.t.Fatalf("%s: %v", p.Name, err)
+			s.T.Fatalf("%s: %v", p.Name, err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 const (
@@ -33,10 +34,10 @@ const (
 func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	rate, during, prefer := 100, 2*time.Second, "wait=30"
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	if *waitTime > 0 {
-		rate, during, prefer = 1000, *waitTime, "wait=5"
+	if *stacktest.WaitTime > 0 {
+		rate, during, prefer = 1000, *stacktest.WaitTime, "wait=5"
 	}
-	wallets := s.openWallets(1)
+	wallets := s.OpenWallets(1)
 	send := func(prefer string) (history []load.Operation, cpu time.Duration) {
 		l := &load.Load{
 			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 500, RatePerSecond: rate, Duration: during,
@@ -75,7 +76,7 @@ func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	p50, p99 := late[len(late)/2], late[len(late)*99/100]
 	t.Logf("%d/s: a wait costs %v of CPU (%v a request that waits, %v one that does not); it ends p50 %v, p99 %v after the commit",
 		rate, each, time.Duration(float64(waiting)/requests), time.Duration(float64(others)/requests), p50, p99)
-	if *waitTime == 0 {
+	if *stacktest.WaitTime == 0 {
 		return
 	}
 	if each > mostCPUOfAWait {
@@ -88,24 +89,24 @@ func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 
 // cpu is what the services, Postgres for them, and Redis have used so far.
 func (s *system) cpu() (total time.Duration) {
-	s.t.Helper()
-	rows, _ := s.conn.Query(s.t.Context(), "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	s.T.Helper()
+	rows, _ := s.Conn.Query(s.T.Context(), "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	for _, service := range s.Services {
 		pids = append(pids, service.CurrentPID())
 	}
 	options, err := redis.ParseURL(s.Backing.RedisURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	info, err := client.InfoMap(s.t.Context(), "server").Result()
+	info, err := client.InfoMap(s.T.Context(), "server").Result()
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	if pid, err := strconv.Atoi(info["Server"]["process_id"]); err == nil {
 		pids = append(pids, pid)
@@ -124,10 +125,10 @@ type seenCommit struct {
 
 // watchCommits looks at a wallet every millisecond until the function that it returns is called.
 func (s *system) watchCommits(wallet uuid.UUID) (stop func() []seenCommit) {
-	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.Backing.DatabaseURL)
+	s.T.Helper()
+	conn, err := pgx.Connect(s.T.Context(), s.Backing.DatabaseURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	end, seen := make(chan struct{}), make(chan []seenCommit)
 	go func() {
