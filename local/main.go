@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/legendary-wallet/legendary-wallet/local/bench"
 	"github.com/legendary-wallet/legendary-wallet/local/demo"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -50,7 +51,7 @@ Others, such as FLUSH_MAX or RDKAFKA_LINGER_MS, reach the services.
 
 // children are what this program is when it is started by itself.
 var children = proc.Roles{
-	"postgres": servers.ServePostgres, "miniredis": servers.ServeMiniredis, "kfake": servers.ServeKfake, "nothing": serveNothing,
+	"postgres": servers.ServePostgres, "miniredis": servers.ServeMiniredis, "kfake": servers.ServeKfake, "nothing": bench.ServeNothing,
 }
 
 func main() {
@@ -78,7 +79,7 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	case len(args) == 1 && args[0] == "run":
 		return 0, runUntilStopped(ctx, c, os.Stdout)
 	case len(args) >= 1 && args[0] == "bench":
-		return 0, bench(ctx, c, args[1:], os.Stdout)
+		return 0, bench.Run(ctx, c, args[1:], os.Stdout)
 	case len(args) >= 1 && args[0] == "faults":
 		return 0, faults(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"strings"
@@ -9,13 +9,13 @@ import (
 
 func TestRefusesToMeasureADatabaseThatIsNotDurable(t *testing.T) {
 	conn := testdb.New(t).Conn(t)
-	if err := requireDurable(t.Context(), conn); err != nil {
+	if err := RequireDurable(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Exec(t.Context(), "SET synchronous_commit = off"); err != nil {
 		t.Fatal(err)
 	}
-	if err := requireDurable(t.Context(), conn); err == nil || !strings.Contains(err.Error(), "synchronous_commit=off") {
+	if err := RequireDurable(t.Context(), conn); err == nil || !strings.Contains(err.Error(), "synchronous_commit=off") {
 		t.Errorf("it measures: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -27,7 +28,7 @@ type snapshot struct {
 }
 
 // snapshot takes one.
-func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
+func (t *fixture) snapshot(ctx context.Context) (snapshot, error) {
 	shot := snapshot{at: time.Now(), used: t.usage(), metrics: map[string]float64{}}
 	if t.conn == nil {
 		return shot, ctx.Err()
@@ -43,7 +44,7 @@ func (t *bed) snapshot(ctx context.Context) (snapshot, error) {
 }
 
 // usage is what all processes have used so far.
-func (t *bed) usage() map[string]machine.Usage {
+func (t *fixture) usage() map[string]machine.Usage {
 	if t.stack == nil {
 		return machine.MeasureUsage(map[string]int{t.idle.Name: t.idle.CurrentPID()}, proc.PostmasterOf(filepath.Join(t.benchmark.state.Dir, "postgres", "data")))
 	}
@@ -72,7 +73,7 @@ func readMetrics(ctx context.Context, url string, into map[string]float64) error
 }
 
 // measureLoad adds what a load came to between two snapshots.
-func measureLoad(f figures, begin, end snapshot, history []load.Operation, watch *load.AppliedWatch) {
+func measureLoad(f report.Figures, begin, end snapshot, history []load.Operation, watch *load.AppliedWatch) {
 	var due []load.Operation
 	answered := 0
 	for _, op := range history {
@@ -84,14 +85,14 @@ func measureLoad(f figures, begin, end snapshot, history []load.Operation, watch
 		}
 	}
 	accept, applied := load.Latencies(due, watch)
-	f.quantiles("accept", accept)
+	f.Quantiles("accept", accept)
 	seconds := end.at.Sub(begin.at).Seconds()
 	f["accepted/s"] = float64(answered) / seconds
 	measureUse(f, begin, end, answered)
 	if watch.Steps == nil {
 		return
 	}
-	f.quantiles("applied", applied)
+	f.Quantiles("applied", applied)
 	f["applied/s"] = float64(end.applied-begin.applied) / seconds
 	grown := func(metric string) float64 { return end.metrics[metric] - begin.metrics[metric] }
 	flushes, waves, batches := grown("wallet_api_flush_operations_count"), grown("wallet_relay_wave_rows_count"), grown("wallet_worker_batch_messages_count")
@@ -106,7 +107,7 @@ func measureLoad(f figures, begin, end snapshot, history []load.Operation, watch
 }
 
 // measureUse adds what the processes consumed between two snapshots, for each of some operations.
-func measureUse(f figures, begin, end snapshot, operations int) {
+func measureUse(f report.Figures, begin, end snapshot, operations int) {
 	perOperation := 1 / float64(max(1, operations))
 	f["WAL B/op"] = float64(end.walBytes-begin.walBytes) * perOperation
 	f["CPU system µs/op"] = 0
@@ -122,14 +123,14 @@ func measureUse(f figures, begin, end snapshot, operations int) {
 	}
 }
 
-// compare adds the ratios to the yardsticks of the same run.
-func compare(f figures, sc scenario, run map[string]figures) {
-	ratio := func(name, figure, yardstick, of string) {
-		if base := run[yardstick][of]; base > 0 && f[figure] > 0 {
+// compare adds the ratios to the baselines of the same run.
+func compare(f report.Figures, sc scenario, run map[string]report.Figures) {
+	ratio := func(name, figure, baseline, of string) {
+		if base := run[baseline][of]; base > 0 && f[figure] > 0 {
 			f[name] = f[figure] / base
 		}
 	}
-	if !sc.yardstick && sc.ratePerSecond == 0 && sc.batch == 0 {
+	if !sc.baseline && sc.ratePerSecond == 0 && sc.batch == 0 {
 		ratio("of nothing", "accepted/s", fmt.Sprintf("nothing, c=%d", sc.connections), "accepted/s")
 	}
 	ratio("relay of librdkafka", "relay rows/s", "librdkafka", "produced/s")

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -90,7 +90,7 @@ func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.
 
 // store fills what the scenario begins with into wallets of its own, while the relay and the worker
 // stand still.
-func (t *bed) store(ctx context.Context) (err error) {
+func (t *fixture) store(ctx context.Context) (err error) {
 	if t.sc.stored == 0 {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (t *bed) store(ctx context.Context) (err error) {
 
 // settle waits until the services are quiet: a worker that starts looks through the whole outbox, once.
 // It is measured apart.
-func (t *bed) settle(ctx context.Context) error {
+func (t *fixture) settle(ctx context.Context) error {
 	const window, within = 500 * time.Millisecond, 5 * time.Minute
 	began := time.Now()
 	for {

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/bench/pipeline"
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -39,10 +41,10 @@ type scenario struct {
 	rows          int      // operations to drain
 	watchEvery    time.Duration
 	pipeline      bool // measure the database pipeline alone too, at the mean flush size
-	yardstick     bool // no services
+	baseline     bool // no services
 	byName        bool // only when asked for
 	// run measures it; nil is the load above.
-	run func(*bed, context.Context) (figures, error)
+	run func(*fixture, context.Context) (report.Figures, error)
 	// lasts is about how long it takes, if that is not warm-up and measurement.
 	lasts time.Duration
 }
@@ -50,7 +52,7 @@ type scenario struct {
 func scenarios(rows int, stallsWatched time.Duration) []scenario {
 	// At 1,000 operations a second it takes longer until Kafka's code is compiled and caches are filled.
 	const slow = 20 * time.Second
-	all := yardsticks()
+	all := baselines()
 	for _, c := range []int{1, 64, 256, 1000, 2000} {
 		all = append(all, scenario{name: fmt.Sprintf("one wallet, c=%d", c), connections: c, pipeline: c == 256})
 	}
@@ -70,11 +72,11 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 		scenario{name: "batch of 1000", connections: 4, batch: 1000},
 		scenario{name: "10000 wallets, c=256", wallets: 10_000, connections: 256, pipeline: true},
 		scenario{name: "10000 wallets, zipf, c=256", wallets: 10_000, connections: 256, zipf: true},
-		scenario{name: "neighbours", wallets: 1000, connections: 256, ratePerSecond: 1000, run: (*bed).neighbours, lasts: 35 * time.Second},
-		scenario{name: "neighbours of 5000/s", wallets: 1000, connections: 256, ratePerSecond: 1000, flood: 5000, run: (*bed).neighbours, lasts: 35 * time.Second},
-		scenario{name: "drain, one wallet", rows: rows, run: (*bed).drain, lasts: 10*time.Second + time.Duration(rows)*80*time.Microsecond},
-		scenario{name: "drain, 1000 wallets", wallets: 1000, rows: rows / 4, run: (*bed).drain, lasts: 10*time.Second + time.Duration(rows/4)*140*time.Microsecond},
-		scenario{name: "stalls, 1000/s", connections: 256, ratePerSecond: 1000, byName: true, run: (*bed).stalls, lasts: stallsWatched + 30*time.Second},
+		scenario{name: "neighbours", wallets: 1000, connections: 256, ratePerSecond: 1000, run: (*fixture).neighbours, lasts: 35 * time.Second},
+		scenario{name: "neighbours of 5000/s", wallets: 1000, connections: 256, ratePerSecond: 1000, flood: 5000, run: (*fixture).neighbours, lasts: 35 * time.Second},
+		scenario{name: "drain, one wallet", rows: rows, run: (*fixture).drain, lasts: 10*time.Second + time.Duration(rows)*80*time.Microsecond},
+		scenario{name: "drain, 1000 wallets", wallets: 1000, rows: rows / 4, run: (*fixture).drain, lasts: 10*time.Second + time.Duration(rows/4)*140*time.Microsecond},
+		scenario{name: "stalls, 1000/s", connections: 256, ratePerSecond: 1000, byName: true, run: (*fixture).stalls, lasts: stallsWatched + 30*time.Second},
 	)
 }
 
@@ -93,17 +95,17 @@ func (sc scenario) estimate(b *benchmark) time.Duration {
 		return sc.lasts
 	}
 	total := max(b.warmUp, sc.warmUp) + b.measured
-	if !sc.yardstick {
+	if !sc.baseline {
 		total += 7 * time.Second
 	}
 	if sc.pipeline {
-		total += pipelineLasts
+		total += pipeline.Lasts
 	}
 	return total
 }
 
 // loaded measures the scenario's load.
-func (t *bed) loaded(ctx context.Context) (figures, error) {
+func (t *fixture) loaded(ctx context.Context) (report.Figures, error) {
 	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func (t *bed) loaded(ctx context.Context) (figures, error) {
 }
 
 // load is the scenario's load on some wallets.
-func (t *bed) load(wallets []uuid.UUID) *load.Load {
+func (t *fixture) load(wallets []uuid.UUID) *load.Load {
 	return &load.Load{
 		APIs: t.apis, APIKey: t.apiKey, Wallets: wallets, Connections: t.sc.connections, RatePerSecond: t.sc.ratePerSecond,
 		Duration: t.warmUp + t.benchmark.measured, WithoutKeys: t.sc.withoutKeys, WithdrawUpTo: t.sc.withdrawUpTo, Zipf: t.sc.zipf,
@@ -139,7 +141,7 @@ func (t *bed) load(wallets []uuid.UUID) *load.Load {
 
 // measure runs a load. What is measured begins after the warm-up, by when operations were due. It
 // returns when everything is applied.
-func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operation, error) {
+func (t *fixture) measure(ctx context.Context, l *load.Load) (report.Figures, []load.Operation, error) {
 	watch := &load.AppliedWatch{}
 	if t.conn != nil {
 		// Watching all of many wallets would cost more than what it watches.
@@ -175,14 +177,14 @@ func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operat
 			return nil, nil, err
 		}
 	}
-	f := figures{"answers 503": float64(l.Refused.Load())}
+	f := report.Figures{"answers 503": float64(l.Refused.Load())}
 	measureLoad(f, begin, end, history, watch)
 	if len(l.Reads) > 0 {
 		h := load.NewHistogram()
 		for _, took := range l.Reads {
 			load.Observe(h, took)
 		}
-		f.quantiles("read", h)
+		f.Quantiles("read", h)
 		f["reads/s"] = float64(len(l.Reads)) / l.Duration.Seconds()
 	}
 	if n := l.Failures.Load(); n > 0 {
@@ -191,7 +193,7 @@ func (t *bed) measure(ctx context.Context, l *load.Load) (figures, []load.Operat
 	return f, history, nil
 }
 
-func (t *bed) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, error) {
+func (t *fixture) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, error) {
 	select {
 	case <-time.After(wait):
 	case <-ctx.Done():
@@ -200,12 +202,12 @@ func (t *bed) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, 
 	return t.snapshot(ctx)
 }
 
-func (t *bed) log() check.TopicLog {
+func (t *fixture) log() check.TopicLog {
 	return check.TopicLog{Options: t.stack.KafkaOptions(), Topic: t.stack.Topic, Partitions: stack.TopicPartitions}
 }
 
 // promises checks them all.
-func (t *bed) promises(ctx context.Context, history []load.Operation) error {
+func (t *fixture) promises(ctx context.Context, history []load.Operation) error {
 	checked := check.Subject{Log: t.log(), Audit: t.stack.Verify, Without: t.ballast}
 	promises, err := checked.Check(ctx, t.conn, history)
 	if err != nil {
@@ -223,7 +225,7 @@ func (t *bed) promises(ctx context.Context, history []load.Operation) error {
 
 // neighbours measures 1,000 wallets of one operation a second each, alone and beside one that is
 // flooded.
-func (t *bed) neighbours(ctx context.Context) (figures, error) {
+func (t *fixture) neighbours(ctx context.Context) (report.Figures, error) {
 	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, t.sc.wallets+1)
 	if err != nil {
 		return nil, err
@@ -255,7 +257,7 @@ func (t *bed) neighbours(ctx context.Context) (figures, error) {
 }
 
 // besideFlood ends the flood with the load: what waits to be applied is applied then.
-func (t *bed) besideFlood(ctx context.Context, l, flood *load.Load) (figures, []load.Operation, error) {
+func (t *fixture) besideFlood(ctx context.Context, l, flood *load.Load) (report.Figures, []load.Operation, error) {
 	ends := time.AfterFunc(l.Duration, flood.End)
 	defer func() { ends.Stop(); flood.End() }()
 	return t.measure(ctx, l)
@@ -263,7 +265,7 @@ func (t *bed) besideFlood(ctx context.Context, l, flood *load.Load) (figures, []
 
 // drain measures how fast the relay publishes a backlog, without a worker, and then how fast the
 // worker applies it, without anything to publish. Starting is not counted.
-func (t *bed) drain(ctx context.Context) (figures, error) {
+func (t *fixture) drain(ctx context.Context) (report.Figures, error) {
 	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
 	if err != nil {
 		return nil, err
@@ -279,7 +281,7 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 		return nil, err
 	}
 	defer closeLog()
-	f := figures{}
+	f := report.Figures{}
 	if err := t.drained(ctx, f, relay, "relay", "rows", length); err != nil {
 		return f, err
 	}
@@ -302,7 +304,7 @@ func (t *bed) drain(ctx context.Context) (figures, error) {
 }
 
 // drained starts a service and measures it from the first thing it does until all rows are done.
-func (t *bed) drained(ctx context.Context, f figures, p *proc.Process, name, unit string, done func(context.Context) (int64, error)) error {
+func (t *fixture) drained(ctx context.Context, f report.Figures, p *proc.Process, name, unit string, done func(context.Context) (int64, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	if err := p.Begin(); err != nil {
@@ -326,7 +328,7 @@ func (t *bed) drained(ctx context.Context, f figures, p *proc.Process, name, uni
 	end := snapshot{at: time.Now(), used: t.usage()}
 	rows := int64(t.sc.rows) - first
 	f[name+" "+unit+"/s"] = float64(rows) / end.at.Sub(begin.at).Seconds()
-	use := figures{}
+	use := report.Figures{}
 	measureUse(use, begin, end, int(rows))
 	for figure, value := range use {
 		if rest, found := strings.CutPrefix(figure, "CPU "); found {
@@ -339,7 +341,7 @@ func (t *bed) drained(ctx context.Context, f figures, p *proc.Process, name, uni
 
 // stalls lists when nothing was accepted, or nothing applied, for more than stallFrom. The lines
 // about checkpoints in Postgres's log show whether those are to blame.
-func (t *bed) stalls(ctx context.Context) (figures, error) {
+func (t *fixture) stalls(ctx context.Context) (report.Figures, error) {
 	const stallFrom = 200 * time.Millisecond
 	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, 1)
 	if err != nil {

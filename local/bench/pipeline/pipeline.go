@@ -1,4 +1,4 @@
-package main
+package pipeline
 
 import (
 	"context"
@@ -16,13 +16,14 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 )
 
 const (
 	pipelineWarmUp   = time.Second
 	pipelineMeasured = 4 * time.Second
-	// pipelineLasts is about what a measurement takes.
-	pipelineLasts = pipelineWarmUp + pipelineMeasured + 2*time.Second
+	// Lasts is about what a measurement takes.
+	Lasts         = pipelineWarmUp + pipelineMeasured + 2*time.Second
 	pipelineTopic = "wallet-operations"
 )
 
@@ -39,11 +40,11 @@ type pipeline struct {
 	upTo map[uuid.UUID]int64 // what was read and is not applied
 }
 
-// rates are operations a second.
-type rates struct{ accepted, applied float64 }
+// Rates are operations a second.
+type Rates struct{ Accepted, Applied float64 }
 
-// measurePipeline measures it on a database that migrating creates, and leaves it there.
-func measurePipeline(ctx context.Context, url string, wallets, batch int) (r rates, err error) {
+// Measure measures it on a database that migrating creates, and leaves it there.
+func Measure(ctx context.Context, url string, wallets, batch int) (r Rates, err error) {
 	if err := testdb.Migrate(url, io.Discard); err != nil {
 		return r, err
 	}
@@ -80,7 +81,7 @@ func measurePipeline(ctx context.Context, url string, wallets, batch int) (r rat
 	}
 	end, err := p.after(ctx, ended, pipelineMeasured)
 	seconds := end.at.Sub(begin.at).Seconds()
-	return rates{float64(end.accepted-begin.accepted) / seconds, float64(end.applied-begin.applied) / seconds}, err
+	return Rates{float64(end.accepted-begin.accepted) / seconds, float64(end.applied-begin.applied) / seconds}, err
 }
 
 func (p *pipeline) openWallets(ctx context.Context, url string) error {
@@ -89,7 +90,7 @@ func (p *pipeline) openWallets(ctx context.Context, url string) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := requireDurable(ctx, conn); err != nil {
+	if err := check.RequireDurable(ctx, conn); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, `WITH w AS (INSERT INTO wallets (id, currency) SELECT unnest($1::uuid[]), 'EUR' RETURNING id)

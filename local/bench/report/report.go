@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	_ "embed"
@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// report is what a run of the benchmark comes to.
-type report struct {
+// Report is what a run of the benchmark comes to.
+type Report struct {
 	Date              time.Time `json:"date"`
 	Commit            string    `json:"commit"`
 	Cores             int       `json:"cores"`
@@ -44,7 +44,7 @@ type spread struct {
 	Max    float64 `json:"max"`
 }
 
-func newResult(name string, runs []figures) result {
+func NewResult(name string, runs []Figures) result {
 	r := result{Scenario: name, Figures: map[string]spread{}}
 	values := map[string][]float64{}
 	for _, f := range runs {
@@ -59,7 +59,7 @@ func newResult(name string, runs []figures) result {
 	return r
 }
 
-func (r *report) figure(scenario, name string) (spread, bool) {
+func (r *Report) figure(scenario, name string) (spread, bool) {
 	for _, result := range r.Results {
 		if result.Scenario == scenario {
 			value, found := result.Figures[name]
@@ -87,9 +87,9 @@ const (
 	latency              // with the slower of the disk and the do-nothing server
 )
 
-// peersNothing is the scenario that tells how fast the machine is: unlike the load generator it does not
+// PeersNothing is the scenario that tells how fast the machine is: unlike the load generator it does not
 // change with this repository.
-const peersNothing = "nothing, by net/http, c=1"
+const PeersNothing = "nothing, by net/http, c=1"
 
 // The machine that the limits were set on.
 const (
@@ -141,11 +141,11 @@ type verdict struct {
 	MetScaled bool   `json:"metScaled"`
 }
 
-// judge holds the figures against the targets.
-func (r *report) judge() {
-	nothing, found := r.figure(peersNothing, "accept p50 ms")
+// Judge holds the figures against the targets.
+func (r *Report) Judge() {
+	nothing, found := r.figure(PeersNothing, "accept p50 ms")
 	disk, cpu := scaleOf(r.FdatasyncP50Ms/peersFdatasyncMs), 1.0
-	if found { // else nobody asked for the yardstick
+	if found { // else nobody asked for the baseline
 		cpu = scaleOf(nothing.Median / peersNothingMs)
 	}
 	factors := map[scale]float64{fixed: 1, work: cpu, rate: 1 / cpu, latency: max(disk, cpu)}
@@ -206,7 +206,7 @@ func scaleOf(ratio float64) float64 {
 	return ratio
 }
 
-func printTargets(out io.Writer, r report) {
+func PrintTargets(out io.Writer, r Report) {
 	if len(r.Targets) == 0 {
 		return
 	}
@@ -221,11 +221,11 @@ func printTargets(out io.Writer, r report) {
 	}
 }
 
-//go:embed bench.html
+//go:embed report.html
 var reportHTML string
 
-// write keeps the results where they are asked for.
-func (r *report) write(file, folder string) error {
+// Write keeps the results where they are asked for.
+func (r *Report) Write(file, folder string) error {
 	if file != "" {
 		if err := r.writeJSON(file); err != nil {
 			return err
@@ -248,7 +248,7 @@ func (r *report) write(file, folder string) error {
 	return r.writeHTML(page)
 }
 
-func (r *report) writeJSON(path string) error {
+func (r *Report) writeJSON(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -285,7 +285,7 @@ var colors = []string{"#3366aa", "#77aadd", "#ee8866", "#bbcc33", "#aa4499", "#9
 
 // newPlot puts the figures of a scenario one behind the other if they add up, else over each other,
 // the largest last.
-func (r *report) newPlot(title string, stacked bool, names ...string) plot {
+func (r *Report) newPlot(title string, stacked bool, names ...string) plot {
 	p := plot{Title: title}
 	longest := 0.0
 	for _, result := range r.Results {
@@ -346,7 +346,7 @@ func (p plot) Legend() map[string]string {
 	return legend
 }
 
-func (r *report) writeHTML(out io.Writer) error {
+func (r *Report) writeHTML(out io.Writer) error {
 	cpu := map[string]bool{}
 	columns := map[string]bool{}
 	for _, result := range r.Results {
@@ -376,12 +376,12 @@ func (r *report) writeHTML(out io.Writer) error {
 	})
 }
 
-// compareFiles prints the figures of two results next to each other.
-func compareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error {
+// CompareFiles prints the figures of two results next to each other.
+func CompareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error {
 	if len(files) != 2 {
 		return fmt.Errorf("-compare wants two files of results, not %d", len(files))
 	}
-	var reports [2]report
+	var reports [2]Report
 	for i, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {

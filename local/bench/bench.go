@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -17,6 +17,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -26,9 +28,9 @@ import (
 // tooBusyPercent is more than an idle machine's background work.
 const tooBusyPercent = 15
 
-// bench measures scenarios and yardsticks, prints a table, and writes what it is asked to. It reports
+// Run measures scenarios and baselines, prints a table, and writes what it is asked to. It reports
 // nothing of a database that does not write to its disk.
-func bench(ctx context.Context, c stack.Config, args []string, out io.Writer) error {
+func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "run the scenarios whose names match this `regexp`, which also finds those that run by name alone")
 	measured := flags.Duration("time", 6*time.Second, "how long each is measured")
@@ -49,7 +51,7 @@ func bench(ctx context.Context, c stack.Config, args []string, out io.Writer) er
 		return fmt.Errorf("-only: %w", err)
 	}
 	if *compare {
-		return compareFiles(out, flags.Args(), chosen)
+		return report.CompareFiles(out, flags.Args(), chosen)
 	}
 	all := scenarios(*rows, *stalls)
 	for size := range strings.SplitSeq(*stored, ",") {
@@ -89,10 +91,10 @@ func bench(ctx context.Context, c stack.Config, args []string, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	printCPU(out, r.Results)
-	r.judge()
-	printTargets(out, r)
-	if err := r.write(*file, *folder); err != nil {
+	report.PrintCPU(out, r.Results)
+	r.Judge()
+	report.PrintTargets(out, r)
+	if err := r.Write(*file, *folder); err != nil {
 		return err
 	}
 	return broken
@@ -107,7 +109,7 @@ type benchmark struct {
 
 	state *proc.State // of the run: its Postgres, Redis and Kafka
 	parts *servers.Backing
-	run   map[string]figures // what this run has measured so far, by scenario
+	run   map[string]report.Figures // what this run has measured so far, by scenario
 }
 
 // announce says what will run, and about how long that takes.
@@ -124,11 +126,11 @@ func (b *benchmark) announce(chosen []scenario, runs int) {
 
 // runAll runs everything once, then everything again, so that what changes on the machine meanwhile
 // shows as spread. broken tells of failures and broken promises; the figures are kept nevertheless.
-func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report) (broken, err error) {
-	measured := make([][]figures, len(chosen))
+func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report.Report) (broken, err error) {
+	measured := make([][]report.Figures, len(chosen))
 	for run := range runs {
 		err := b.withParts(ctx, func() error {
-			fmt.Fprintf(b.out, "\n  run %d of %d\n%s\n", run+1, runs, tableHead)
+			fmt.Fprintf(b.out, "\n  run %d of %d\n%s\n", run+1, runs, report.TableHead)
 			for i, sc := range chosen {
 				f, err := b.scenario(ctx, sc)
 				var promises brokenError
@@ -140,7 +142,7 @@ func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *
 				b.run[sc.name] = f
 				compare(f, sc, b.run)
 				measured[i] = append(measured[i], f)
-				fmt.Fprintln(b.out, f.line(sc.name, err != nil))
+				fmt.Fprintln(b.out, f.Line(sc.name, err != nil))
 			}
 			return nil
 		})
@@ -149,7 +151,7 @@ func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *
 		}
 	}
 	for i, sc := range chosen {
-		r.Results = append(r.Results, newResult(sc.name, measured[i]))
+		r.Results = append(r.Results, report.NewResult(sc.name, measured[i]))
 	}
 	return broken, nil
 }
@@ -166,7 +168,7 @@ func (b *benchmark) withParts(ctx context.Context, run func() error) (err error)
 		return err
 	}
 	defer b.parts.Stop()
-	b.run = map[string]figures{}
+	b.run = map[string]report.Figures{}
 	return run()
 }
 
@@ -175,10 +177,10 @@ type brokenError []string
 
 func (e brokenError) Error() string { return strings.Join(e, "; ") }
 
-// bed is where one scenario runs: the services, started for it, with a new database and a new topic.
-type bed struct {
+// fixture is where one scenario runs: the services, started for it, with a new database and a new topic.
+type fixture struct {
 	benchmark *benchmark
-	stack     *stack.Stack  // nil for a yardstick
+	stack     *stack.Stack  // nil for a baseline
 	idle      *proc.Process // does nothing, and is measured instead
 	apis      []string      // where the load goes
 	apiKey    string
@@ -193,9 +195,9 @@ type bed struct {
 
 // scenario measures one scenario and checks every promise. Dropping the last scenario's database has
 // made Postgres write everything out, so that each begins with a checkpoint behind it.
-func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err error) {
-	t := &bed{benchmark: b, sc: sc, warmUp: max(b.warmUp, sc.warmUp)}
-	if sc.yardstick {
+func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures, err error) {
+	t := &fixture{benchmark: b, sc: sc, warmUp: max(b.warmUp, sc.warmUp)}
+	if sc.baseline {
 		return sc.run(t, ctx)
 	}
 	c := b.config
@@ -217,12 +219,12 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f figures, err e
 		return nil, err
 	}
 	defer t.conn.Close(context.WithoutCancel(ctx))
-	if err := requireDurable(ctx, t.conn); err != nil {
+	if err := check.RequireDurable(ctx, t.conn); err != nil {
 		return nil, err
 	}
 	run := sc.run
 	if run == nil {
-		run = (*bed).loaded
+		run = (*fixture).loaded
 	}
 	return run(t, ctx)
 }
@@ -246,8 +248,8 @@ func (b *benchmark) newDatabase(ctx context.Context, name string) (url string, d
 }
 
 // conditions are what the figures depend on.
-func (b *benchmark) conditions(runs int) (report, error) {
-	r := report{
+func (b *benchmark) conditions(runs int) (report.Report, error) {
+	r := report.Report{
 		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.Kafka, Runs: runs,
 		WarmUp: b.warmUp.String(), Measured: b.measured.String(), Commit: commit(b.root),
 	}

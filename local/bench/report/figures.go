@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -10,10 +10,10 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// figures are what one run of a scenario came to, by name; the unit is part of the name.
-type figures map[string]float64
+// Figures are what one run of a scenario came to, by name; the unit is part of the name.
+type Figures map[string]float64
 
-func (f figures) quantiles(name string, h *hdrhistogram.Histogram) {
+func (f Figures) Quantiles(name string, h *hdrhistogram.Histogram) {
 	if h.TotalCount() == 0 {
 		return
 	}
@@ -22,11 +22,11 @@ func (f figures) quantiles(name string, h *hdrhistogram.Histogram) {
 	}
 }
 
-const tableHead = `                                  accepted  applied     accept, ms              applied, ms        CPU µs/operation    WAL  trips     of      of
+const TableHead = `                                  accepted  applied     accept, ms              applied, ms        CPU µs/operation    WAL  trips     of      of
   scenario                          /s        /s     p50    p99   p99.9    p50     p99   p99.9   system  generator  B/op    /op  nothing pipeline`
 
-// line is a row of the table. What is not in the table, a drain's rates, follows it.
-func (f figures) line(name string, broken bool) string {
+// Line is a row of the table. What is not in the table, a drain's rates, follows it.
+func (f Figures) Line(name string, broken bool) string {
 	cell := func(format, figure string) string {
 		value, found := f[figure]
 		if !found {
@@ -72,8 +72,8 @@ var ownLine = []string{
 	"quiet after a start s", "relay CPU system µs/row", "worker CPU system µs/op",
 }
 
-// printCPU shows where the time of an operation goes.
-func printCPU(out io.Writer, results []result) {
+// PrintCPU shows where the time of an operation goes.
+func PrintCPU(out io.Writer, results []result) {
 	fmt.Fprintln(out, "\n  CPU µs per operation by process; RSS MiB; operations per flush, rows per wave, messages per batch")
 	for _, r := range results {
 		fmt.Fprintf(out, "  %-32s", r.Scenario)

@@ -1,12 +1,13 @@
 //go:build e2e
 
-package main
+package bench
 
 import (
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
@@ -26,7 +27,7 @@ func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 			chosen = append(chosen, sc)
 		}
 	}
-	r := report{}
+	r := report.Report{}
 	broken, err := b.runAll(t.Context(), chosen, 1, &r)
 	if err != nil || broken != nil {
 		t.Fatal(err, broken)

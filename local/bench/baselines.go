@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -19,32 +19,34 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/local/bench/pipeline"
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// yardsticks are what the machine and the parts can do without the system, measured in the same run.
-func yardsticks() []scenario {
-	all := []scenario{{name: "librdkafka", yardstick: true, run: (*bed).librdkafka, lasts: 20 * time.Second}}
-	all = append(all, scenario{name: peersNothing, yardstick: true, run: (*bed).nothingByNetHTTP, lasts: 3 * time.Second})
+// baselines are what the machine and the parts can do without the system, measured in the same run.
+func baselines() []scenario {
+	all := []scenario{{name: "librdkafka", baseline: true, run: (*fixture).librdkafka, lasts: 20 * time.Second}}
+	all = append(all, scenario{name: report.PeersNothing, baseline: true, run: (*fixture).nothingByNetHTTP, lasts: 3 * time.Second})
 	for _, c := range []int{1, 64, 256, 1000} {
-		all = append(all, scenario{name: fmt.Sprintf("nothing, c=%d", c), connections: c, yardstick: true, run: (*bed).nothing})
+		all = append(all, scenario{name: fmt.Sprintf("nothing, c=%d", c), connections: c, baseline: true, run: (*fixture).nothing})
 	}
 	for _, p := range []struct{ wallets, batch int }{{1, 1}, {1, 20}, {1, 100}, {1, 500}, {10_000, 500}} {
 		name := fmt.Sprintf("pipeline, one wallet, by %d", p.batch)
 		if p.wallets > 1 {
 			name = fmt.Sprintf("pipeline, %d wallets, by %d", p.wallets, p.batch)
 		}
-		all = append(all, scenario{name: name, yardstick: true, lasts: pipelineLasts, run: func(t *bed, ctx context.Context) (figures, error) {
+		all = append(all, scenario{name: name, baseline: true, lasts: pipeline.Lasts, run: func(t *fixture, ctx context.Context) (report.Figures, error) {
 			alone, err := t.pipelineAlone(ctx, p.wallets, p.batch)
-			return figures{"accepted/s": alone.accepted, "applied/s": alone.applied}, err
+			return report.Figures{"accepted/s": alone.Accepted, "applied/s": alone.Applied}, err
 		}})
 	}
 	return all
 }
 
 // nothing is the load against a server that does nothing.
-func (t *bed) nothing(ctx context.Context) (figures, error) {
+func (t *fixture) nothing(ctx context.Context) (report.Figures, error) {
 	if err := t.startNothing(ctx); err != nil {
 		return nil, err
 	}
@@ -55,7 +57,7 @@ func (t *bed) nothing(ctx context.Context) (figures, error) {
 }
 
 // nothingByNetHTTP measures the do-nothing server with the standard library's client.
-func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
+func (t *fixture) nothingByNetHTTP(ctx context.Context) (report.Figures, error) {
 	if err := t.startNothing(ctx); err != nil {
 		return nil, err
 	}
@@ -71,13 +73,13 @@ func (t *bed) nothingByNetHTTP(ctx context.Context) (figures, error) {
 		_ = response.Body.Close()
 		load.Observe(h, time.Since(sent))
 	}
-	f := figures{"accepted/s": float64(h.TotalCount()) / 2}
-	f.quantiles("accept", h)
+	f := report.Figures{"accepted/s": float64(h.TotalCount()) / 2}
+	f.Quantiles("accept", h)
 	return f, nil
 }
 
-// startNothing starts the yardstick instead of the system.
-func (t *bed) startNothing(ctx context.Context) error {
+// startNothing starts the baseline instead of the system.
+func (t *fixture) startNothing(ctx context.Context) error {
 	port, err := proc.FreePort()
 	if err != nil {
 		return err
@@ -97,8 +99,8 @@ func (t *bed) startNothing(ctx context.Context) error {
 	return t.idle.Start(ctx)
 }
 
-// serveNothing reads requests and answers them like an api that has nothing to do.
-func serveNothing(args []string) error {
+// ServeNothing reads requests and answers them like an api that has nothing to do.
+func ServeNothing(args []string) error {
 	if len(args) != 1 {
 		return errors.New("nothing: want an address")
 	}
@@ -118,9 +120,9 @@ func serveNothing(args []string) error {
 
 // librdkafka measures Kafka's client with the relay's settings for producing and the worker's for
 // consuming, which only they know: their own benchmarks do it.
-func (t *bed) librdkafka(ctx context.Context) (figures, error) {
+func (t *fixture) librdkafka(ctx context.Context) (report.Figures, error) {
 	const messages = 500_000
-	f := figures{}
+	f := report.Figures{}
 	for program, figure := range map[string]string{"relay": "produced/s", "worker": "consumed/s"} {
 		binary := filepath.Join(t.benchmark.bin, program+".test")
 		if err := proc.Run(ctx, t.benchmark.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
@@ -146,26 +148,26 @@ func (t *bed) librdkafka(ctx context.Context) (figures, error) {
 
 // comparePipeline adds how the system compares to its database pipeline alone, with as many wallets and
 // flushes as large.
-func (t *bed) comparePipeline(ctx context.Context, f figures, wallets int) error {
+func (t *fixture) comparePipeline(ctx context.Context, f report.Figures, wallets int) error {
 	proc.StopAll(t.stack.Services)
 	size := max(1, int(math.Round(f["operations/flush"])))
 	alone, err := t.pipelineAlone(ctx, wallets, size)
 	if err != nil {
 		return err
 	}
-	f["pipeline accepted/s"], f["pipeline applied/s"] = alone.accepted, alone.applied
-	f["of pipeline"] = f["applied/s"] / alone.applied
+	f["pipeline accepted/s"], f["pipeline applied/s"] = alone.Accepted, alone.Applied
+	f["of pipeline"] = f["applied/s"] / alone.Applied
 	return nil
 }
 
 // pipelineAlone measures the database pipeline on a database of its own.
-func (t *bed) pipelineAlone(ctx context.Context, wallets, batch int) (r rates, err error) {
+func (t *fixture) pipelineAlone(ctx context.Context, wallets, batch int) (r pipeline.Rates, err error) {
 	url, drop, err := t.benchmark.newDatabase(ctx, "pipeline_"+strings.ReplaceAll(uuid.NewString(), "-", ""))
 	if err != nil {
 		return r, err
 	}
 	defer drop()
-	return measurePipeline(ctx, url, wallets, batch)
+	return pipeline.Measure(ctx, url, wallets, batch)
 }
 
 // commit is the version of the code that is measured.

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// requireDurable refuses a database that answers before its disk has.
-func requireDurable(ctx context.Context, conn *pgx.Conn) error {
+// RequireDurable refuses a database that answers before its disk has.
+func RequireDurable(ctx context.Context, conn *pgx.Conn) error {
 	for _, name := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		var value string
 		if err := conn.QueryRow(ctx, "SELECT current_setting($1)", name).Scan(&value); err != nil {
