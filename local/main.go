@@ -16,6 +16,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/bench"
 	"github.com/legendary-wallet/legendary-wallet/local/demo"
+	"github.com/legendary-wallet/legendary-wallet/local/faults"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -81,7 +82,7 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	case len(args) >= 1 && args[0] == "bench":
 		return 0, bench.Run(ctx, c, args[1:], os.Stdout)
 	case len(args) >= 1 && args[0] == "faults":
-		return 0, faults(ctx, c, args[1:], os.Stdout)
+		return 0, faults.Run(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
 		return runWithParts(ctx, c.Kafka, args[2:])
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/faults/kinds"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -274,7 +275,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	}
 	defer pool.Close()
 	f.make("WalletRelayNoLeader")
-	thief, err := stealLeadersLock(s.T.Context(), pool, s.Backing.DatabaseURL)
+	thief, err := kinds.StealLeadersLock(s.T.Context(), pool, s.Backing.DatabaseURL)
 	if err != nil {
 		s.T.Fatal(err)
 	}

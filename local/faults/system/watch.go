@@ -1,4 +1,4 @@
-package main
+package system
 
 import (
 	"bufio"
@@ -33,7 +33,7 @@ const (
 
 // watch sees, all through a round, what would be over when the round is checked.
 type watch struct {
-	campaign *campaign
+	campaign *System
 	wallets  []uuid.UUID // those that the round began with
 
 	mu     sync.Mutex
@@ -52,13 +52,13 @@ type watch struct {
 
 	cacheLooks, offsetLooks atomic.Int64 // that came to something
 
-	end  context.CancelFunc
-	done sync.WaitGroup
+	End  context.CancelFunc
+	Done sync.WaitGroup
 }
 
-func (f *campaign) startWatch(ctx context.Context) *watch {
+func (f *System) StartWatch(ctx context.Context) *watch {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watch{campaign: f, wallets: f.wallets, end: cancel, said: map[string][]string{}, waiting: map[uuid.UUID][]acceptedUpTo{}, applied: map[uuid.UUID]int64{}}
+	w := &watch{campaign: f, wallets: f.Wallets, End: cancel, said: map[string][]string{}, waiting: map[uuid.UUID][]acceptedUpTo{}, applied: map[uuid.UUID]int64{}}
 	w.progress.moved = time.Now()
 	for _, look := range []struct {
 		every time.Duration
@@ -69,7 +69,7 @@ func (f *campaign) startWatch(ctx context.Context) *watch {
 		{500 * time.Millisecond, w.lookAtOffsets},
 		{250 * time.Millisecond, w.lookAtReadiness},
 	} {
-		w.done.Go(func() {
+		w.Done.Go(func() {
 			for ; ctx.Err() == nil; proc.Pause(ctx, look.every) {
 				look.at(ctx)
 			}
@@ -78,14 +78,14 @@ func (f *campaign) startWatch(ctx context.Context) *watch {
 	return w
 }
 
-// stop returns what was seen.
-func (w *watch) stop() []string {
-	w.end()
-	w.done.Wait()
+// Stop returns what was seen.
+func (w *watch) Stop() []string {
+	w.End()
+	w.Done.Wait()
 	return w.broken
 }
 
-func (w *watch) violate(format string, args ...any) {
+func (w *watch) Violate(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if text := fmt.Sprintf(format, args...); len(w.broken) < 20 && !slices.Contains(w.broken, text) {
@@ -93,14 +93,14 @@ func (w *watch) violate(format string, args ...any) {
 	}
 }
 
-// expect says what the next fault, or its end, makes of the rules.
-func (w *watch) expect(k kind) {
+// Expect says what the next fault, or its end, makes of the rules.
+func (w *watch) Expect(k Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.readersExcused = w.readersExcused || k.cutsSome
-	w.logExcused = w.logExcused || k.losesLog
-	w.storeExcused = w.storeExcused || k.goesBack
-	w.progress.worst, w.progress.most = 0, 0
+	w.logExcused = w.logExcused || k.LosesLog
+	w.storeExcused = w.storeExcused || k.GoesBack
+	w.progress.Worst, w.progress.most = 0, 0
 	clear(w.said)
 }
 
@@ -121,13 +121,13 @@ type progress struct {
 	at      time.Time // of the last look
 	err     error     // of the last look
 	backlog int64     // operations that wait to be applied
-	oldest  time.Duration
+	Oldest  time.Duration
 	moved   time.Time // when the hot wallet was last seen to have accepted something
 
 	sequence int64 // of the hot wallet
-	// worst is the longest that something has waited since the fault: an operation to be applied, or
+	// Worst is the longest that something has waited since the fault: an operation to be applied, or
 	// the hot wallet to accept one. most is the largest backlog since then.
-	worst time.Duration
+	Worst time.Duration
 	most  int64
 }
 
@@ -137,7 +137,7 @@ type acceptedUpTo struct {
 	seq int64
 }
 
-func (w *watch) latest() progress {
+func (w *watch) Latest() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.progress
@@ -145,30 +145,30 @@ func (w *watch) latest() progress {
 
 // lookAtProgress goes by the campaign's own clock: a fault may move that of Postgres.
 func (w *watch) lookAtProgress(ctx context.Context) {
-	next := w.latest()
+	next := w.Latest()
 	next.err = w.sample(ctx, &next)
 	next.at = time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	next.worst = max(w.progress.worst, next.oldest, next.at.Sub(next.moved))
+	next.Worst = max(w.progress.Worst, next.Oldest, next.at.Sub(next.moved))
 	next.most = max(w.progress.most, next.backlog)
 	w.progress = next
 }
 
 func (w *watch) sample(ctx context.Context, next *progress) error {
-	ctx, cancel := context.WithTimeout(ctx, worksWithin)
+	ctx, cancel := context.WithTimeout(ctx, WorksWithin)
 	defer cancel()
-	rows, err := w.campaign.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
+	rows, err := w.campaign.Pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
-	next.backlog, next.oldest = 0, 0
+	next.backlog, next.Oldest = 0, 0
 	var wallet uuid.UUID
 	var last, applied int64
 	_, err = pgx.ForEachRow(rows, []any{&wallet, &last, &applied}, func() error {
 		if applied < w.applied[wallet] && !w.mayGoBack() {
-			w.violate("wallet %s was applied up to %d and then up to %d", wallet, w.applied[wallet], applied)
+			w.Violate("wallet %s was applied up to %d and then up to %d", wallet, w.applied[wallet], applied)
 		}
 		w.applied[wallet] = applied
 		waiting := w.waiting[wallet]
@@ -179,11 +179,11 @@ func (w *watch) sample(ctx context.Context, next *progress) error {
 			waiting = waiting[1:]
 		}
 		if len(waiting) > 0 {
-			next.oldest = max(next.oldest, now.Sub(waiting[0].at))
+			next.Oldest = max(next.Oldest, now.Sub(waiting[0].at))
 		}
 		w.waiting[wallet] = waiting
 		next.backlog += last - applied
-		if wallet == w.campaign.hot && last > next.sequence {
+		if wallet == w.campaign.Hot && last > next.sequence {
 			next.sequence, next.moved = last, now
 		}
 		return nil
@@ -195,22 +195,22 @@ func (w *watch) sample(ctx context.Context, next *progress) error {
 func (w *watch) cacheWatcher() func(context.Context) {
 	seen := map[uuid.UUID]int64{}
 	return func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, worksWithin)
+		ctx, cancel := context.WithTimeout(ctx, WorksWithin)
 		defer cancel()
 		for _, id := range w.wallets[:3] {
-			entry, _, found, err := walletcache.Read(ctx, w.campaign.cache, id)
+			entry, _, found, err := walletcache.Read(ctx, w.campaign.Cache, id)
 			if err != nil || !found {
 				continue
 			}
 			var applied int64
-			if err := w.campaign.pool.QueryRow(ctx, "SELECT applied_seq FROM wallets WHERE id = $1", id).Scan(&applied); err != nil {
+			if err := w.campaign.Pool.QueryRow(ctx, "SELECT applied_seq FROM wallets WHERE id = $1", id).Scan(&applied); err != nil {
 				continue
 			}
 			if entry.AppliedSeq > applied {
-				w.violate("the cache knows version %d of wallet %s, Postgres only %d", entry.AppliedSeq, id, applied)
+				w.Violate("the cache knows version %d of wallet %s, Postgres only %d", entry.AppliedSeq, id, applied)
 			}
 			if entry.AppliedSeq < seen[id] {
-				w.violate("the cache went back from version %d to %d of wallet %s", seen[id], entry.AppliedSeq, id)
+				w.Violate("the cache went back from version %d to %d of wallet %s", seen[id], entry.AppliedSeq, id)
 			}
 			seen[id] = entry.AppliedSeq
 			w.cacheLooks.Add(1)
@@ -220,14 +220,14 @@ func (w *watch) cacheWatcher() func(context.Context) {
 
 // lookAtOffsets sees that what is below the group's committed offsets is applied.
 func (w *watch) lookAtOffsets(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, worksWithin)
+	ctx, cancel := context.WithTimeout(ctx, WorksWithin)
 	defer cancel()
 	committed, err := w.campaign.committedOffsets(ctx)
 	if err != nil {
 		return
 	}
-	passed := w.campaign.log.passed(committed)
-	rows, err := w.campaign.pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
+	passed := w.campaign.Log.passed(committed)
+	rows, err := w.campaign.Pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
 	if err != nil {
 		return
 	}
@@ -235,7 +235,7 @@ func (w *watch) lookAtOffsets(ctx context.Context) {
 	var last, applied int64
 	_, err = pgx.ForEachRow(rows, []any{&id, &last, &applied}, func() error {
 		if _, excused := w.excused(); applied < min(passed[id], last) && !excused {
-			w.violate("the committed offset is past sequence %d of wallet %s, which is applied up to %d", passed[id], id, applied)
+			w.Violate("the committed offset is past sequence %d of wallet %s, which is applied up to %d", passed[id], id, applied)
 		}
 		return nil
 	})
@@ -244,18 +244,18 @@ func (w *watch) lookAtOffsets(ctx context.Context) {
 	}
 }
 
-func (f *campaign) committedOffsets(ctx context.Context) (map[int32]int64, error) {
+func (f *System) committedOffsets(ctx context.Context) (map[int32]int64, error) {
 	request := kmsg.NewPtrOffsetFetchRequest()
 	group := kmsg.NewOffsetFetchRequestGroup()
-	group.Group = f.group
+	group.Group = f.Group
 	topic := kmsg.NewOffsetFetchRequestGroupTopic()
-	topic.Topic = f.stack.Topic
+	topic.Topic = f.Stack.Topic
 	for partition := range int32(stack.TopicPartitions) {
 		topic.Partitions = append(topic.Partitions, partition)
 	}
 	group.Topics = append(group.Topics, topic)
 	request.Groups = append(request.Groups, group)
-	response, err := request.RequestWith(ctx, f.log.kafka())
+	response, err := request.RequestWith(ctx, f.Log.Kafka())
 	if err != nil {
 		return nil, err
 	}
@@ -288,14 +288,14 @@ func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
 // lookAtReadiness notes what the processes say, and sees that an api stays ready whatever it has lost:
 // else all would be taken out at once.
 func (w *watch) lookAtReadiness(ctx context.Context) {
-	for _, p := range w.campaign.stack.Services {
+	for _, p := range w.campaign.Stack.Services {
 		r, err := stack.AskReady(ctx, p)
 		if err != nil {
 			continue
 		}
 		for _, reason := range r.Reasons {
 			if strings.HasPrefix(p.Name, "api") && reason != "starting" && reason != "draining" {
-				w.violate("%s says that it is not ready: %s", p.Name, reason)
+				w.Violate("%s says that it is not ready: %s", p.Name, reason)
 			}
 		}
 		w.mu.Lock()
@@ -308,38 +308,38 @@ func (w *watch) lookAtReadiness(ctx context.Context) {
 	}
 }
 
-// told complains about processes of a service that have not told of what they lost.
-func (w *watch) told(k kind) {
+// Told complains about processes of a service that have not told of what they lost.
+func (w *watch) Told(k Fault) {
 	if k.toldBy == "" {
 		return
 	}
-	for _, p := range w.campaign.stack.Replicas(k.toldBy) {
+	for _, p := range w.campaign.Stack.Replicas(k.toldBy) {
 		w.mu.Lock()
 		said := strings.Join(w.said[p.Name], "; ")
 		w.mu.Unlock()
 		if !strings.Contains(said, k.told) {
-			w.violate("/readyz of %s did not tell of %s, only: %q", p.Name, k.told, said)
+			w.Violate("/readyz of %s did not tell of %s, only: %q", p.Name, k.told, said)
 		}
 	}
 }
 
-// footprint is the most that a process of a service has needed after a round.
-type footprint struct {
+// Footprint is the most that a process of a service has needed after a round.
+type Footprint struct {
 	ResidentMiB float64 `json:"residentMiB"`
 	Goroutines  int     `json:"goroutines"`
 }
 
 // checkFootprints looks at every process once a round is quiet.
-func (f *campaign) checkFootprints(ctx context.Context) (broken []string) {
-	for _, p := range f.stack.Services {
+func (f *System) checkFootprints(ctx context.Context) (broken []string) {
+	for _, p := range f.Stack.Services {
 		now, err := askFootprint(ctx, p)
 		if err != nil {
 			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.Name, err))
 			continue
 		}
 		service, _, _ := strings.Cut(p.Name, "-")
-		most := f.footprints[service]
-		f.footprints[service] = footprint{max(most.ResidentMiB, now.ResidentMiB), max(most.Goroutines, now.Goroutines)}
+		most := f.Footprints[service]
+		f.Footprints[service] = Footprint{max(most.ResidentMiB, now.ResidentMiB), max(most.Goroutines, now.Goroutines)}
 		if now.Goroutines > mostGoroutines || now.ResidentMiB > mostResidentMiB {
 			broken = append(broken, fmt.Sprintf("%s has %d goroutines and %.0f MiB in a quiet moment", p.Name, now.Goroutines, now.ResidentMiB))
 		}
@@ -347,7 +347,7 @@ func (f *campaign) checkFootprints(ctx context.Context) (broken []string) {
 	return broken
 }
 
-func askFootprint(ctx context.Context, p *proc.Process) (now footprint, err error) {
+func askFootprint(ctx context.Context, p *proc.Process) (now Footprint, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.AdminURL+"/metrics", nil)
@@ -373,20 +373,20 @@ func askFootprint(ctx context.Context, p *proc.Process) (now footprint, err erro
 	return now, lines.Err()
 }
 
-// readWallets is a reader who goes from one api to the next, and never sees a wallet go back.
-func (f *campaign) readWallets(ctx context.Context, w *watch, wallets []uuid.UUID) {
+// ReadWallets is a reader who goes from one api to the next, and never sees a wallet go back.
+func (f *System) ReadWallets(ctx context.Context, w *watch, wallets []uuid.UUID) {
 	seen := map[uuid.UUID]int64{}
-	c := load.Client{APIKey: f.stack.APIKey, Timeout: 2 * time.Second}
+	c := load.Client{APIKey: f.Stack.APIKey, Timeout: 2 * time.Second}
 	defer c.Close()
 	for n := 0; ctx.Err() == nil; n++ {
-		c.Addr = strings.TrimPrefix(f.stack.APIURLs[n%len(f.stack.APIURLs)], "http://")
+		c.Addr = strings.TrimPrefix(f.Stack.APIURLs[n%len(f.Stack.APIURLs)], "http://")
 		c.Close()
-		id := wallets[n/len(f.stack.APIURLs)%len(wallets)]
+		id := wallets[n/len(f.Stack.APIURLs)%len(wallets)]
 		r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+id.String(), "", nil)
 		var wallet struct{ Version int64 }
 		if err == nil && r.Status == http.StatusOK && json.Unmarshal(r.Body, &wallet) == nil {
 			if excused, _ := w.excused(); wallet.Version < seen[id] && !excused {
-				w.violate("a reader was told version %d of wallet %s after %d", wallet.Version, id, seen[id])
+				w.Violate("a reader was told version %d of wallet %s after %d", wallet.Version, id, seen[id])
 			}
 			seen[id] = max(seen[id], wallet.Version)
 		}

@@ -1,29 +1,23 @@
-package main
+package system
 
 import (
 	"context"
-	"encoding/json"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/redis/go-redis/v9"
-
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
+	"github.com/redis/go-redis/v9"
 )
 
 // quietRound is a round after which a wallet holds 7: 10 in, 50 not out, 3 out.
-func quietRound(t *testing.T) *campaign {
+func quietRound(t *testing.T) *System {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), testdb.New(t).URL)
 	if err != nil {
@@ -40,7 +34,7 @@ func quietRound(t *testing.T) *campaign {
 	ignore := func(error) {}
 	go walletcache.NewGuard(cache, 5*time.Second, ignore, ignore).Run(t.Context())
 	wallet := uuid.New()
-	f := &campaign{stack: &stack.Stack{}, pool: pool, cache: cache, hot: wallet, wallets: []uuid.UUID{wallet}}
+	f := &System{Stack: &stack.Stack{}, Pool: pool, Cache: cache, Hot: wallet, Wallets: []uuid.UUID{wallet}}
 	f.change(t, `INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'USD', 7, 3)`)
 	f.change(t, `INSERT INTO wallet_sequences (wallet_id, last_seq) VALUES ($1, 3)`)
 	f.change(t, `INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES
@@ -64,21 +58,21 @@ func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
 	}
 }
 
-func (f *campaign) change(t *testing.T, statement string) {
+func (f *System) change(t *testing.T, statement string) {
 	t.Helper()
-	if _, err := f.pool.Exec(t.Context(), statement, f.hot); err != nil {
+	if _, err := f.Pool.Exec(t.Context(), statement, f.Hot); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // complaints are those about the tables alone.
-func (f *campaign) complaints(ctx context.Context, t *testing.T) int {
+func (f *System) complaints(ctx context.Context, t *testing.T) int {
 	t.Helper()
 	totals, err := f.totals(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	chains, err := f.brokenChains(ctx)
+	chains, err := f.BrokenChains(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +111,8 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 	if broken := f.wrongEntries(t.Context()); len(broken) != 0 {
 		t.Fatalf("no entry is fine, not %v", broken)
 	}
-	wallet := walletdb.Wallet{ID: f.hot, Currency: "USD", Balance: 7, AppliedSeq: 3}
-	putInCache(t, f.cache, wallet)
+	wallet := walletdb.Wallet{ID: f.Hot, Currency: "USD", Balance: 7, AppliedSeq: 3}
+	putInCache(t, f.Cache, wallet)
 	if broken := f.wrongEntries(t.Context()); len(broken) != 0 {
 		t.Fatalf("the same as Postgres is fine, not %v", broken)
 	}
@@ -128,38 +122,18 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 	}
 }
 
-func TestARoundTakesOneSlowFaultOrSomeQuickOnes(t *testing.T) {
-	quick, held, slow := kind{name: "quick", within: ofService}, kind{name: "held", within: ofService, holds: 5 * time.Second}, kind{name: "slow", within: ofServer}
-	for name, c := range map[string]struct {
-		deck []kind
-		want int
-	}{
-		"quick":                     {[]kind{quick, quick, quick, quick, quick, quick, quick}, 6},
-		"the end of the deck":       {[]kind{quick, quick}, 2},
-		"held ones":                 {[]kind{held, held, held}, 2},
-		"a held one, and quick":     {[]kind{held, quick, held, held}, 3},
-		"slow":                      {[]kind{slow, quick}, 1},
-		"slow after quick":          {[]kind{quick, quick, slow}, 2},
-		"what loses the log, alone": {[]kind{quick, {within: ofService, losesLog: true}}, 1},
-	} {
-		if hand := deal(c.deck); len(hand) != c.want {
-			t.Errorf("%s: %d faults", name, len(hand))
-		}
-	}
-}
-
 func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 	t.Parallel()
 	f := quietRound(t)
-	f.wallets = append(f.wallets, uuid.New(), uuid.New())
-	w := &watch{campaign: f, wallets: f.wallets}
+	f.Wallets = append(f.Wallets, uuid.New(), uuid.New())
+	w := &watch{campaign: f, wallets: f.Wallets}
 	look := w.cacheWatcher()
 	entry := func(version int64) {
 		t.Helper()
-		if err := f.cache.Del(t.Context(), "wallet:"+f.hot.String()).Err(); err != nil {
+		if err := f.Cache.Del(t.Context(), "wallet:"+f.Hot.String()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		putInCache(t, f.cache, walletdb.Wallet{ID: f.hot, Currency: "USD", AppliedSeq: version})
+		putInCache(t, f.Cache, walletdb.Wallet{ID: f.Hot, Currency: "USD", AppliedSeq: version})
 		look(t.Context())
 	}
 	entry(2)
@@ -189,53 +163,5 @@ func TestWhatIsBelowTheOffsetsIsKnownByWallet(t *testing.T) {
 	passed := r.passed(map[int32]int64{0: 13, 1: 10})
 	if passed[wallet] != 2 || passed[other] != 0 {
 		t.Errorf("%v", passed)
-	}
-}
-
-func TestAReportIsForPeopleAndForPrograms(t *testing.T) {
-	dir := t.TempDir()
-	r := &faultsReport{
-		Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seed: 7, Faults: 3, Kinds: []*record{
-			{Name: "one", Thrown: 3, Recoveries: []float64{3, 1, 2}, WorstAccept: 4},
-			{Name: "another", NotPossible: "no root"},
-		},
-	}
-	if err := r.write(dir, "apache-10m"); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "faults-2026-01-02-apache-10m.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"2026-01-02 03:04", "seed 7", "| one | 3 | 2.0 | 3.0 | 0.0 | 4.0 |", "| another | not possible here: no root"} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
-	}
-	var read faultsReport
-	if text, err = os.ReadFile(filepath.Join(dir, "faults-2026-01-02-apache-10m.json")); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &read); err != nil || read.Faults != 3 || len(read.Kinds) != 2 {
-		t.Errorf("%v: %s", err, text)
-	}
-}
-
-// A find that no longer matches would take nothing away.
-func TestMutationsOfTheCampaignMatchTheCode(t *testing.T) {
-	root, err := stack.Workspace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range slices.Concat(faultMutations, standbyMutations) {
-		source, err := os.ReadFile(filepath.Join(root, m.file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := 0; i < len(m.edits); i += 2 {
-			if n := strings.Count(string(source), m.edits[i]); n != 1 {
-				t.Errorf("%s: %s has %q %d times", m.rule, m.file, m.edits[i], n)
-			}
-		}
 	}
 }

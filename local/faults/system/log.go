@@ -1,4 +1,4 @@
-package main
+package system
 
 import (
 	"context"
@@ -25,11 +25,11 @@ type logReader struct {
 
 func followLog(brokers []string, topic string) (*logReader, error) {
 	r := &logReader{brokers: brokers, topic: topic}
-	return r, r.reopen()
+	return r, r.Reopen()
 }
 
-// reopen begins again, on a topic that was made anew: a client holds on to the one that it knew.
-func (r *logReader) reopen() error {
+// Reopen begins again, on a topic that was made anew: a client holds on to the one that it knew.
+func (r *logReader) Reopen() error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumeTopics(r.topic), kgo.DefaultProduceTopic(r.topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(2*time.Second),
 		// Later requests about offsets know a topic by its id alone.
@@ -47,8 +47,8 @@ func (r *logReader) reopen() error {
 	return nil
 }
 
-// kafka is for requests to the broker too.
-func (r *logReader) kafka() *kgo.Client {
+// Kafka is for requests to the broker too.
+func (r *logReader) Kafka() *kgo.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.client
@@ -72,8 +72,8 @@ func (r *logReader) follow(client *kgo.Client) {
 	}
 }
 
-// of returns the messages of some wallets, in the order of their partitions.
-func (r *logReader) of(wallets []uuid.UUID) (log []check.Message) {
+// Of returns the messages of some wallets, in the order of their partitions.
+func (r *logReader) Of(wallets []uuid.UUID) (log []check.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.log {
@@ -90,4 +90,4 @@ func (r *logReader) forget() {
 	r.log = nil
 }
 
-func (r *logReader) close() { r.kafka().Close() }
+func (r *logReader) close() { r.Kafka().Close() }

@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"encoding/json"
@@ -11,26 +11,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 )
 
 // faultsReport is what a campaign came to.
 type faultsReport struct {
-	Date              time.Time            `json:"date"`
-	Command           string               `json:"command"`
-	Seed              uint64               `json:"seed"`
-	Conditions        string               `json:"conditions"`
-	Seconds           float64              `json:"seconds"`
-	Faults            int                  `json:"faults"`
-	Rounds            int                  `json:"rounds"`
-	Accepted          int64                `json:"accepted"`
-	AcceptedPerSecond float64              `json:"acceptedPerSecond"`
-	NotAnswered       int64                `json:"notAnswered"`
-	Violations        int                  `json:"violations"`
-	Kinds             []*record            `json:"kinds"`
-	Footprints        map[string]footprint `json:"mostAfterARound"`
-	Broken            []string             `json:"broken"`
-	Mutations         []caught             `json:"mutations,omitempty"`
+	Date              time.Time                   `json:"date"`
+	Command           string                      `json:"command"`
+	Seed              uint64                      `json:"seed"`
+	Conditions        string                      `json:"conditions"`
+	Seconds           float64                     `json:"seconds"`
+	Faults            int                         `json:"faults"`
+	Rounds            int                         `json:"rounds"`
+	Accepted          int64                       `json:"accepted"`
+	AcceptedPerSecond float64                     `json:"acceptedPerSecond"`
+	NotAnswered       int64                       `json:"notAnswered"`
+	Violations        int                         `json:"violations"`
+	Kinds             []*record                   `json:"kinds"`
+	Footprints        map[string]system.Footprint `json:"mostAfterARound"`
+	Broken            []string                    `json:"broken"`
+	Mutations         []caught                    `json:"mutations,omitempty"`
 	loaded            time.Duration
 }
 

@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/faults/kinds"
+	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
@@ -194,29 +196,29 @@ func mutate(ctx context.Context, c stack.Config, o faultsOptions, root string, o
 }
 
 func mutateOn(ctx context.Context, c stack.Config, mutations []mutation, root string, seed uint64, out io.Writer) (found []caught, err error) {
-	f, err := startCampaign(ctx, c, root, seed, out)
+	f, err := system.Start(ctx, c, root, seed, out)
 	if err != nil {
 		return nil, err
 	}
-	defer f.close()
+	defer f.Close()
 	// What is broken need not be waited for; and what is only slow would not prove anything.
-	f.patience, f.unhurried = 20*time.Second, true
+	f.Patience, f.Unhurried = 20*time.Second, true
 	for _, m := range mutations {
 		fmt.Fprintf(out, "\n  without %s\n", m.rule)
-		f.random = rand.New(rand.NewPCG(seed, 0))
-		mutant := filepath.Join(f.stack.Bin, m.service+"-mutant")
+		f.Random = rand.New(rand.NewPCG(seed, 0))
+		mutant := filepath.Join(f.Stack.Bin, m.service+"-mutant")
 		if err := buildMutant(ctx, root, mutant, m); err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
-		if err := f.stack.Replace(ctx, m.service, mutant); err != nil {
+		if err := f.Stack.Replace(ctx, m.service, mutant); err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
-		c, err := f.findOut(ctx, m, out)
+		c, err := findOut(ctx, f, m, out)
 		if err != nil {
 			return found, fmt.Errorf("%s: %w", m.rule, err)
 		}
 		found = append(found, c)
-		if err := f.stack.Replace(ctx, m.service, filepath.Join(f.stack.Bin, m.service)); err != nil {
+		if err := f.Stack.Replace(ctx, m.service, filepath.Join(f.Stack.Bin, m.service)); err != nil {
 			return found, fmt.Errorf("after %s: %w", m.rule, err)
 		}
 	}
@@ -225,16 +227,16 @@ func mutateOn(ctx context.Context, c stack.Config, mutations []mutation, root st
 
 // findOut throws the faults that a mutation is about until something is found, or all once if nothing
 // is to be found.
-func (f *campaign) findOut(ctx context.Context, m mutation, out io.Writer) (caught, error) {
+func findOut(ctx context.Context, f *system.System, m mutation, out io.Writer) (caught, error) {
 	c := caught{Rule: m.rule}
 	wanted := regexp.MustCompile(m.faults)
 	began := time.Now()
 	for time.Since(began) < mutationPatience {
-		for _, k := range f.kinds() {
-			if !wanted.MatchString(k.name) || k.notPossible != "" {
+		for _, k := range kinds.All(f) {
+			if !wanted.MatchString(k.Name) || k.NotPossible != "" {
 				continue
 			}
-			r, err := f.round(ctx, []kind{k})
+			r, err := runRound(ctx, f, []system.Fault{k})
 			if err != nil && (ctx.Err() != nil || len(r.violations) == 0) {
 				return c, err
 			}
@@ -243,7 +245,7 @@ func (f *campaign) findOut(ctx context.Context, m mutation, out io.Writer) (caug
 			case len(r.violations) > 0 && m.edits == nil:
 				return c, fmt.Errorf("sound programs, and yet: %q", r.violations)
 			case len(r.violations) > 0:
-				c.By, c.Seen = "campaign, "+k.name, strings.TrimSpace(r.violations[0])
+				c.By, c.Seen = "campaign, "+k.Name, strings.TrimSpace(r.violations[0])
 				printViolations(out, r.violations)
 				return c, nil
 			}

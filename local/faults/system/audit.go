@@ -1,4 +1,4 @@
-package main
+package system
 
 import (
 	"context"
@@ -16,21 +16,21 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
-// checkRound holds what the clients were told, the tables, the log and the cache against each other,
+// CheckRound holds what the clients were told, the tables, the log and the cache against each other,
 // for the round's wallets.
-func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Operation) (broken []string, err error) {
+func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Operation) (broken []string, err error) {
 	ended := time.Now()
 	quiet := func() bool {
-		if p := f.watch.latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
+		if p := f.Watch.Latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
 			return false
 		}
 		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
 		return err == nil && totals.Outcomes == totals.Operations
 	}
-	if !proc.Await(ctx, min(time.Minute, f.patience), quiet) {
+	if !proc.Await(ctx, min(time.Minute, f.Patience), quiet) {
 		broken = append(broken, "something is pending long after the last operation")
 	}
-	for _, p := range slices.Concat(f.stack.Services, f.stack.Backing.Processes) {
+	for _, p := range slices.Concat(f.Stack.Services, f.Stack.Backing.Processes) {
 		if err := p.AwaitReady(ctx, false); err != nil {
 			broken = append(broken, p.Name+" "+err.Error())
 		}
@@ -39,7 +39,7 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Ope
 	if err != nil {
 		return nil, fmt.Errorf("read totals: %w", err)
 	}
-	rows, err := f.pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.wallets)
+	rows, err := f.Pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.Wallets)
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
@@ -48,21 +48,21 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Ope
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
 	promises := []check.Invariant{check.Totals(totals), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
-	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.losesLog }) {
+	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.LosesLog }) {
 		var log check.Invariant
-		proc.Await(ctx, min(15*time.Second, f.patience), func() bool {
-			log = check.Log(f.log.of(f.wallets), stored)
+		proc.Await(ctx, min(15*time.Second, f.Patience), func() bool {
+			log = check.Log(f.Log.Of(f.Wallets), stored)
 			return len(log.Broken) == 0
 		})
 		promises = append(promises, log)
 	}
-	if !slices.ContainsFunc(kinds, func(k kind) bool { return k.movesClock }) {
+	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.MovesClock }) {
 		promises = append(promises, check.Times(stored))
 	}
 	for _, p := range promises {
 		broken = append(broken, p.Broken...)
 	}
-	chains, err := f.brokenChains(ctx)
+	chains, err := f.BrokenChains(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("follow the balances: %w", err)
 	}
@@ -73,17 +73,17 @@ func (f *campaign) checkRound(ctx context.Context, kinds []kind, told []load.Ope
 		entries, complaints = f.wrongEntries(ctx), f.unwell(ctx)
 		return len(entries)+len(complaints) == 0
 	})
-	f.watch.stop() // it reads the log
-	if f.watch.cacheLooks.Load() == 0 || f.watch.offsetLooks.Load() == 0 {
+	f.Watch.Stop() // it reads the log
+	if f.Watch.cacheLooks.Load() == 0 || f.Watch.offsetLooks.Load() == 0 {
 		broken = append(broken, "the watch has not once seen a cached wallet, or the committed offsets")
 	}
-	f.log.forget()
+	f.Log.forget()
 	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
 }
 
 // unwell is what processes still tell of in their /readyz.
-func (f *campaign) unwell(ctx context.Context) (complaints []string) {
-	for _, p := range f.stack.Services {
+func (f *System) unwell(ctx context.Context) (complaints []string) {
+	for _, p := range f.Stack.Services {
 		r, err := stack.AskReady(ctx, p)
 		if err != nil {
 			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.Name, err))
@@ -94,28 +94,28 @@ func (f *campaign) unwell(ctx context.Context) (complaints []string) {
 	return complaints
 }
 
-func (f *campaign) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
-	err = f.pool.QueryRow(ctx, `
+func (f *System) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
+	err = f.Pool.QueryRow(ctx, `
 		SELECT (SELECT count(*) FROM operations WHERE wallet_id = ANY ($1)),
 		       (SELECT count(*) FROM outcomes WHERE wallet_id = ANY ($1)),
 		       (SELECT sum(last_seq) FROM wallet_sequences WHERE wallet_id = ANY ($1))::bigint,
 		       (SELECT sum(applied_seq) FROM wallets WHERE id = ANY ($1))::bigint,
 		       (SELECT sum(balance) FROM wallets WHERE id = ANY ($1))::bigint,
 		       (SELECT coalesce(sum(CASE type WHEN 'DEPOSIT' THEN amount ELSE -amount END), 0)
-		        FROM operation_states WHERE wallet_id = ANY ($1) AND status = 'PROCESSED')::bigint`, f.wallets).
+		        FROM operation_states WHERE wallet_id = ANY ($1) AND status = 'PROCESSED')::bigint`, f.Wallets).
 		Scan(&t.Operations, &t.Outcomes, &t.LastSeq, &t.AppliedSeq, &t.Balance, &t.Processed)
 	return t, err
 }
 
-// brokenChains finds what is applied and does not follow from the one before.
-func (f *campaign) brokenChains(ctx context.Context) ([]string, error) {
-	rows, err := f.pool.Query(ctx, `
+// BrokenChains finds what is applied and does not follow from the one before.
+func (f *System) BrokenChains(ctx context.Context) ([]string, error) {
+	rows, err := f.Pool.Query(ctx, `
 		SELECT format('wallet %s: sequence %s does not follow from the one before', wallet_id, seq) FROM (
 		  SELECT wallet_id, seq, status, type, amount,
 		         seq - lag(seq, 1, 0::bigint) OVER w AS step, balance_after - lag(balance_after, 1, 0::bigint) OVER w AS change
 		  FROM operation_states JOIN wallets ON wallets.id = wallet_id AND seq <= applied_seq
 		  WHERE wallet_id = ANY ($1) WINDOW w AS (PARTITION BY wallet_id ORDER BY seq)) s
-		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END`, f.wallets)
+		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END`, f.Wallets)
 	if err != nil {
 		return nil, err
 	}
@@ -123,13 +123,13 @@ func (f *campaign) brokenChains(ctx context.Context) ([]string, error) {
 }
 
 // wrongEntries finds the wallets whose entry in Redis is another than Postgres's. No entry is fine.
-func (f *campaign) wrongEntries(ctx context.Context) (wrong []string) {
+func (f *System) wrongEntries(ctx context.Context) (wrong []string) {
 	wallets, err := f.storedWallets(ctx)
 	if err != nil {
 		return []string{"read wallets: " + err.Error()}
 	}
 	for _, w := range wallets {
-		entry, found, err := walletcache.Get(ctx, f.cache, w.ID)
+		entry, found, err := walletcache.Get(ctx, f.Cache, w.ID)
 		if err != nil {
 			return append(wrong, "read the cache: "+err.Error())
 		}
@@ -140,12 +140,27 @@ func (f *campaign) wrongEntries(ctx context.Context) (wrong []string) {
 	return wrong
 }
 
-func (f *campaign) storedWallets(ctx context.Context) ([]walletdb.Wallet, error) {
-	rows, err := f.pool.Query(ctx, "SELECT id, applied_seq, balance FROM wallets WHERE id = ANY ($1)", f.wallets)
+func (f *System) storedWallets(ctx context.Context) ([]walletdb.Wallet, error) {
+	rows, err := f.Pool.Query(ctx, "SELECT id, applied_seq, balance FROM wallets WHERE id = ANY ($1)", f.Wallets)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (w walletdb.Wallet, err error) {
 		return w, row.Scan(&w.ID, &w.AppliedSeq, &w.Balance)
 	})
+}
+
+// relayPosition is a row of relay_positions.
+type relayPosition struct {
+	Relay, Prev string
+	Cur         *string
+	After, Last int64
+}
+
+func (f *System) relayPosition(ctx context.Context) (p relayPosition, err error) {
+	err = f.Pool.QueryRow(ctx, "SELECT relay, prev::text, cur::text, after_id, last_id FROM relay_positions").Scan(&p.Relay, &p.Prev, &p.Cur, &p.After, &p.Last)
+	if err != nil {
+		err = fmt.Errorf("read the relay's position: %w", err)
+	}
+	return p, err
 }

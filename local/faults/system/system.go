@@ -1,0 +1,220 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+const (
+	RatePerSecond = 1000
+	// Half of the operations go to one wallet, the others to these.
+	OtherWallets = 30
+	// The system works if the hot wallet accepts something and no operation waits to be applied for
+	// longer than worksWithin, all the time for steadyFor.
+	WorksWithin = time.Second
+	steadyFor   = WorksWithin + 500*time.Millisecond // a fault shows only after worksWithin
+	// drainRate is what a backlog is allowed to take, in operations a second.
+	drainRate = 10_000
+	// GivenUp is when a system that has not recovered is left alone.
+	GivenUp = 90 * time.Second
+)
+
+// System throws faults at a stack of its own, one or a few a round. Each round has fresh wallets and
+// a load on them. After each fault it waits until the system has recovered, and at the end of a round
+// it holds everything that the clients were told, Postgres, Kafka's log and Redis against each other.
+// A watch sees all along what would be over by then.
+type System struct {
+	Stack  *stack.Stack
+	Group  string // of the workers
+	Random *rand.Rand
+	Pool   *pgxpool.Pool
+	Cache  *redis.Client
+	Log    *logReader
+	Doors  map[Door]way
+	Lying  *kfake.Cluster // instead of Apache Kafka
+	Disk   *smallDisk
+	Away   time.Duration // of standbys, for long
+	Clock  string        // the file that moves Postgres's clock, if it can be moved
+
+	Footprints map[string]Footprint // the most after any round, by service
+	Patience   time.Duration        // with a system that does not recover
+	Unhurried  bool                 // it may take its time
+	Standbys   int                  // of Postgres, synchronous ones
+
+	Hot      uuid.UUID
+	Wallets  []uuid.UUID // of this round, the hot one first
+	Position relayPosition
+	Offsets  map[int32]int64  // the group's at the beginning of the round
+	Told     []load.Operation // what a fault's own clients know
+	Load     *load.Load
+	Watch    *watch
+	Takeover atomic.Int64 // nanoseconds until another relay led, if the fault was about that
+}
+
+// Start builds the programs, starts a stack with doors between its parts, and all that a
+// campaign needs around it.
+func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io.Writer) (f *System, err error) {
+	state, err := proc.TemporaryState()
+	if err != nil {
+		return nil, err
+	}
+	bin := filepath.Join(state.Dir, "bin")
+	f = &System{Stack: stack.New(state, c, bin, out), Group: "wallet-worker", Random: rand.New(rand.NewPCG(seed, 0))}
+	begun := f // an error returns none
+	defer func() {
+		if err != nil {
+			begun.Close()
+			if ctx.Err() != nil {
+				err = proc.ErrInterrupted
+			}
+		}
+	}()
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return nil, err
+	}
+	if err := stack.Build(ctx, root, bin, out, "-tags", "failpoints"); err != nil {
+		return nil, err
+	}
+	if c.Kafka == "kfake" {
+		const brokers = 3 // so that leaders can move
+		if f.Lying, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
+			return nil, err
+		}
+		f.Stack.Backing.KafkaBrokers = strings.Join(f.Lying.ListenAddrs(), ",")
+	}
+	f.planClock()
+	if f.Standbys = c.Standbys; f.Standbys == 0 {
+		f.planSmallDisk()
+	} else {
+		f.Disk = &smallDisk{Err: errors.New("a standby would share it: STANDBYS=0")}
+	}
+	if err := f.planKafkaDoors(); err != nil {
+		return nil, err
+	}
+	f.Stack.Hooks = stack.Hooks{ServersReady: f.openDoors, Prepared: f.moveToSmallDisk}
+	if err := f.Stack.Start(ctx, c); err != nil {
+		return nil, err
+	}
+	return f, f.Connect(ctx)
+}
+
+func (f *System) Connect(ctx context.Context) (err error) {
+	f.Footprints, f.Patience = map[string]Footprint{}, GivenUp
+	// What a fault ends is its news, not that of the children's supervision.
+	f.Stack.Quiet()
+	options, err := redis.ParseURL(f.Stack.Backing.RedisURL)
+	if err != nil {
+		return err
+	}
+	f.Cache = redis.NewClient(options)
+	if f.Log, err = followLog(strings.Split(f.Stack.Backing.KafkaBrokers, ","), f.Stack.Topic); err != nil {
+		return err
+	}
+	f.Pool, err = pgxpool.New(ctx, f.Stack.Backing.DatabaseURL)
+	return err
+}
+
+func (f *System) Disconnect() {
+	if f.Pool != nil {
+		f.Pool.Close()
+	}
+	if f.Log != nil {
+		f.Log.close()
+	}
+	if f.Cache != nil {
+		_ = f.Cache.Close()
+	}
+}
+
+func (f *System) Close() {
+	f.Disconnect()
+	f.Stack.Stop()
+	f.closeDoors()
+	if f.Lying != nil {
+		f.Lying.Close()
+	}
+	f.Stack.State.Close()
+}
+
+// PrepareRound opens the wallets of a round and notes where everything stands.
+func (f *System) PrepareRound(ctx context.Context) (err error) {
+	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+OtherWallets); err != nil {
+		return err
+	}
+	f.Hot, f.Told = f.Wallets[0], nil
+	if f.Position, err = f.relayPosition(ctx); err != nil {
+		return err
+	}
+	if f.Offsets, err = f.committedOffsets(ctx); err != nil {
+		return fmt.Errorf("read the committed offsets: %w", err)
+	}
+	return f.awaitCached(ctx)
+}
+
+// awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
+func (f *System) awaitCached(ctx context.Context) (err error) {
+	c := load.Client{Addr: strings.TrimPrefix(f.Stack.APIURLs[0], "http://"), APIKey: f.Stack.APIKey, Timeout: 5 * time.Second}
+	defer c.Close()
+	found := false
+	if !proc.Await(ctx, 20*time.Second, func() bool {
+		if _, err = c.Do(http.MethodGet, "/api/v1/wallets/"+f.Hot.String(), "", nil); err == nil {
+			_, found, err = walletcache.Get(ctx, f.Cache, f.Hot)
+		}
+		return found && err == nil
+	}) {
+		return fmt.Errorf("nothing that is read is cached: %w", err)
+	}
+	return nil
+}
+
+// AwaitRecovery returns how long it took from now until the system worked again. Later than it
+// promises is a violation.
+func (f *System) AwaitRecovery(ctx context.Context, of string, within time.Duration) time.Duration {
+	took, late := f.AwaitWorking(ctx, within, steadyFor)
+	if late != "" && !f.Unhurried {
+		f.Watch.Violate("%s: %s", of, late)
+	}
+	return took
+}
+
+func (f *System) AwaitWorking(ctx context.Context, within, steady time.Duration) (time.Duration, string) {
+	began := time.Now()
+	var steadySince time.Time
+	for ctx.Err() == nil && time.Since(began) < f.Patience {
+		now := time.Now()
+		switch p := f.Watch.Latest(); {
+		case p.err != nil || p.Oldest > WorksWithin || now.Sub(p.moved) > WorksWithin:
+			steadySince = time.Time{}
+		case steadySince.IsZero():
+			steadySince = now
+		}
+		if !steadySince.IsZero() && now.Sub(steadySince) > steady {
+			took := steadySince.Sub(began)
+			if limit := within + time.Duration(f.Watch.Latest().most)*time.Second/drainRate; took > limit {
+				return took, fmt.Sprintf("it recovered after %.1f s, not within %.1f s", took.Seconds(), limit.Seconds())
+			}
+			return took, ""
+		}
+		proc.Pause(ctx, 50*time.Millisecond)
+	}
+	p := f.Watch.Latest()
+	return time.Since(began), fmt.Sprintf("it did not recover within %s: %d operations wait, %v", f.Patience, p.backlog, p.err)
+}
