@@ -41,7 +41,7 @@ type scenario struct {
 	rows          int      // operations to drain
 	watchEvery    time.Duration
 	pipeline      bool // measure the database pipeline alone too, at the mean flush size
-	baseline     bool // no services
+	baseline      bool // no services
 	byName        bool // only when asked for
 	// run measures it; nil is the load above.
 	run func(*fixture, context.Context) (report.Figures, error)
