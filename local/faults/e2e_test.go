@@ -31,7 +31,7 @@ func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 		}
 	}
 	var said strings.Builder
-	if err := runCampaign(t.Context(), f, chosen, faultsOptions{duration: time.Minute, times: 1}, &faultsReport{Footprints: f.Footprints}, &said); err != nil {
+	if err := newCampaign(f, options{duration: time.Minute, times: 1}, &report{Footprints: f.Footprints}, &said).run(t.Context(), chosen); err != nil {
 		t.Errorf("%v\n%s", err, said.String())
 	}
 	t.Log(said.String())

@@ -35,7 +35,7 @@ func TestARoundTakesOneSlowFaultOrSomeQuickOnes(t *testing.T) {
 
 func TestAReportIsForPeopleAndForPrograms(t *testing.T) {
 	dir := t.TempDir()
-	r := &faultsReport{
+	r := &report{
 		Date: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seed: 7, Faults: 3, Kinds: []*record{
 			{Name: "one", Thrown: 3, Recoveries: []float64{3, 1, 2}, WorstAccept: 4},
 			{Name: "another", NotPossible: "no root"},
@@ -53,7 +53,7 @@ func TestAReportIsForPeopleAndForPrograms(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	var read faultsReport
+	var read report
 	if text, err = os.ReadFile(filepath.Join(dir, "faults-2026-01-02-apache-10m.json")); err != nil {
 		t.Fatal(err)
 	}

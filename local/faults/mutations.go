@@ -151,10 +151,10 @@ type caught struct {
 const mutationPatience = 2 * time.Minute
 
 // mutate runs a campaign on each mutation, and returns an error if one is not found.
-func mutate(ctx context.Context, c stack.Config, o faultsOptions, root string, out io.Writer) error {
-	report := &faultsReport{
+func mutate(ctx context.Context, c stack.Config, o options, root string, out io.Writer) error {
+	r := &report{
 		Date: time.Now().UTC(), Command: "make faults ARGS=-mutations", Seed: o.seed,
-		Conditions: faultsConditions("apache, and kfake for what needs a broker that lies"),
+		Conditions: conditions("apache, and kfake for what needs a broker that lies"),
 	}
 	began := time.Now()
 	var missed []string
@@ -172,20 +172,20 @@ func mutate(ctx context.Context, c stack.Config, o faultsOptions, root string, o
 			c.Kafka, c.Standbys = "apache", 1
 		}
 		found, err := mutateOn(ctx, c, chosen, root, o.seed, out)
-		report.Mutations = append(report.Mutations, found...)
+		r.Mutations = append(r.Mutations, found...)
 		if err != nil {
 			return err
 		}
 	}
-	report.Seconds = time.Since(began).Seconds()
-	for _, m := range report.Mutations {
+	r.Seconds = time.Since(began).Seconds()
+	for _, m := range r.Mutations {
 		fmt.Fprintf(out, "  %-68s %5.0f s  %s\n", m.Rule, m.Seconds, m.Seen)
 		if m.By == "" {
 			missed = append(missed, m.Rule)
 		}
 	}
 	if o.report != "" {
-		if err := report.write(o.report, "mutations"); err != nil {
+		if err := r.write(o.report, "mutations"); err != nil {
 			return err
 		}
 	}
@@ -236,7 +236,7 @@ func findOut(ctx context.Context, f *system.System, m mutation, out io.Writer) (
 			if !wanted.MatchString(k.Name) || k.NotPossible != "" {
 				continue
 			}
-			r, err := runRound(ctx, f, []system.Fault{k})
+			r, err := throwRound(ctx, f, []system.Fault{k})
 			if err != nil && (ctx.Err() != nil || len(r.violations) == 0) {
 				return c, err
 			}

@@ -13,10 +13,11 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
-// faultsReport is what a campaign came to.
-type faultsReport struct {
+// report is what a campaign came to.
+type report struct {
 	Date              time.Time                   `json:"date"`
 	Command           string                      `json:"command"`
 	Seed              uint64                      `json:"seed"`
@@ -51,6 +52,14 @@ type record struct {
 	NotPossible string  `json:"notPossible,omitempty"`
 }
 
+func (r *record) add(t thrown, violations int) {
+	r.Thrown++
+	r.Recoveries = append(r.Recoveries, t.recovery.Seconds())
+	r.LongestWait, r.WorstAccept = max(r.LongestWait, t.worst.Seconds()), max(r.WorstAccept, t.accept.Seconds())
+	r.Takeover = max(r.Takeover, t.takeover.Seconds())
+	r.Violations += violations
+}
+
 func (r *record) p50() float64 {
 	if len(r.Recoveries) == 0 {
 		return 0
@@ -66,8 +75,8 @@ func (r *record) longest() float64 {
 	return slices.Max(r.Recoveries)
 }
 
-// faultsConditions says what the times depend on.
-func faultsConditions(kafka string) string {
+// conditions says what the times depend on.
+func conditions(kafka string) string {
 	kernel, _ := machine.Kernel()
 	busy, _ := machine.MeasureBusy(time.Second)
 	fdatasync, _ := machine.MeasureFdatasync()
@@ -75,12 +84,12 @@ func faultsConditions(kafka string) string {
 		kernel, runtime.NumCPU(), busy, machine.Niceness(), fdatasync, kafka)
 }
 
-func (r *faultsReport) summary() string {
+func (r *report) summary() string {
 	return fmt.Sprintf("%d faults in %d rounds and %.0f s; %d operations accepted, %.0f/s while clients sent; %d not answered within their patience; %d violations",
 		r.Faults, r.Rounds, r.Seconds, r.Accepted, r.AcceptedPerSecond, r.NotAnswered, r.Violations)
 }
 
-func (r *faultsReport) print(out io.Writer) {
+func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\n  %-56s %6s %12s %6s %12s %12s %9s %10s\n", "fault", "thrown", "recovery p50", "max, s", "longest wait", "worst accept", "takeover", "violations")
 	for _, k := range r.Kinds {
 		if k.NotPossible != "" {
@@ -102,8 +111,20 @@ func (r *record) takeover() string {
 	return fmt.Sprintf("%.2f", r.Takeover)
 }
 
+// name is a part of the file names, by Kafka and minutes.
+func (r *report) name(c stack.Config, o options) string {
+	if o.drill {
+		return "drill"
+	}
+	kafka := c.Kafka
+	if c.Brokers > 1 {
+		kafka = fmt.Sprintf("%s-of-%d", c.Kafka, c.Brokers)
+	}
+	return fmt.Sprintf("%s-%.0fm", kafka, r.Seconds/60)
+}
+
 // write keeps the report as faults-DATE-KAFKA-MINUTES in a folder, for people and for programs.
-func (r *faultsReport) write(folder, name string) error {
+func (r *report) write(folder, name string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
@@ -118,7 +139,7 @@ func (r *faultsReport) write(folder, name string) error {
 	return os.WriteFile(path+".md", []byte(r.markdown()), 0o644)
 }
 
-func (r *faultsReport) markdown() string {
+func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Faults, %s\n\n`%s`, seed %d. %s.\n\n", r.Date.Format("2006-01-02 15:04 MST"), r.Command, r.Seed, r.Conditions)
 	if len(r.Mutations) > 0 {

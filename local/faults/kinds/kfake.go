@@ -6,11 +6,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
-	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 type lie = kfake.Fault

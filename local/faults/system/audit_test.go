@@ -7,13 +7,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
-	"github.com/redis/go-redis/v9"
 )
 
 // quietRound is a round after which a wallet holds 7: 10 in, 50 not out, 3 out.
@@ -126,7 +127,7 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 	t.Parallel()
 	f := quietRound(t)
 	f.Wallets = append(f.Wallets, uuid.New(), uuid.New())
-	w := &watch{campaign: f, wallets: f.Wallets}
+	w := &Watch{campaign: f, wallets: f.Wallets}
 	look := w.cacheWatcher()
 	entry := func(version int64) {
 		t.Helper()

@@ -9,38 +9,39 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
-	"github.com/redis/go-redis/v9"
-	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 const (
+	// RatePerSecond is the load of a round.
 	RatePerSecond = 1000
 	// Half of the operations go to one wallet, the others to these.
-	OtherWallets = 30
+	otherWallets = 30
 	// The system works if the hot wallet accepts something and no operation waits to be applied for
-	// longer than worksWithin, all the time for steadyFor.
+	// longer than WorksWithin, all the time for steadyFor.
 	WorksWithin = time.Second
-	steadyFor   = WorksWithin + 500*time.Millisecond // a fault shows only after worksWithin
+	steadyFor   = WorksWithin + 500*time.Millisecond // a fault shows only after WorksWithin
 	// drainRate is what a backlog is allowed to take, in operations a second.
 	drainRate = 10_000
 	// GivenUp is when a system that has not recovered is left alone.
 	GivenUp = 90 * time.Second
 )
 
-// System throws faults at a stack of its own, one or a few a round. Each round has fresh wallets and
-// a load on them. After each fault it waits until the system has recovered, and at the end of a round
-// it holds everything that the clients were told, Postgres, Kafka's log and Redis against each other.
-// A watch sees all along what would be over by then.
+// System is a stack of its own that faults are thrown at, with doors between its processes, a disk and a
+// clock that can be changed, and what looks at it from outside.
 type System struct {
 	Stack  *stack.Stack
 	Group  string // of the workers
@@ -65,12 +66,11 @@ type System struct {
 	Offsets  map[int32]int64  // the group's at the beginning of the round
 	Told     []load.Operation // what a fault's own clients know
 	Load     *load.Load
-	Watch    *watch
+	Watch    *Watch
 	Takeover atomic.Int64 // nanoseconds until another relay led, if the fault was about that
 }
 
-// Start builds the programs, starts a stack with doors between its parts, and all that a
-// campaign needs around it.
+// Start builds the programs and starts a stack with doors between its processes, and what looks at it.
 func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io.Writer) (f *System, err error) {
 	state, err := proc.TemporaryState()
 	if err != nil {
@@ -116,6 +116,7 @@ func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io
 	return f, f.Connect(ctx)
 }
 
+// Connect opens what looks at a stack that runs.
 func (f *System) Connect(ctx context.Context) (err error) {
 	f.Footprints, f.Patience = map[string]Footprint{}, GivenUp
 	// What a fault ends is its news, not that of the children's supervision.
@@ -132,6 +133,7 @@ func (f *System) Connect(ctx context.Context) (err error) {
 	return err
 }
 
+// Disconnect closes that.
 func (f *System) Disconnect() {
 	if f.Pool != nil {
 		f.Pool.Close()
@@ -144,6 +146,7 @@ func (f *System) Disconnect() {
 	}
 }
 
+// Close stops everything.
 func (f *System) Close() {
 	f.Disconnect()
 	f.Stack.Stop()
@@ -156,7 +159,7 @@ func (f *System) Close() {
 
 // PrepareRound opens the wallets of a round and notes where everything stands.
 func (f *System) PrepareRound(ctx context.Context) (err error) {
-	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+OtherWallets); err != nil {
+	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+otherWallets); err != nil {
 		return err
 	}
 	f.Hot, f.Told = f.Wallets[0], nil
@@ -167,6 +170,25 @@ func (f *System) PrepareRound(ctx context.Context) (err error) {
 		return fmt.Errorf("read the committed offsets: %w", err)
 	}
 	return f.awaitCached(ctx)
+}
+
+// UnderLoad does something while clients send to the wallets of the round and a watch looks on. It returns
+// what the clients were told; the watch goes on.
+func (f *System) UnderLoad(ctx context.Context, do func()) []load.Operation {
+	f.Load = &load.Load{
+		APIs: f.Stack.APIURLs, APIKey: f.Stack.APIKey, Wallets: append(slices.Repeat(f.Wallets[:1], otherWallets), f.Wallets[1:]...),
+		Connections: 100, RatePerSecond: RatePerSecond, Duration: time.Hour, ResendPercent: 2,
+		Attempt: 5 * time.Second, Patience: time.Minute,
+	}
+	history := make(chan []load.Operation, 1)
+	go func() { history <- f.Load.Send(ctx) }()
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	f.Watch = f.startWatch(ctx)
+	go f.readWallets(reading, f.Watch, f.Wallets[:3])
+	do()
+	f.Load.End()
+	return <-history
 }
 
 // awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
@@ -195,6 +217,7 @@ func (f *System) AwaitRecovery(ctx context.Context, of string, within time.Durat
 	return took
 }
 
+// AwaitWorking is the same for another time without interruption, and says what is late.
 func (f *System) AwaitWorking(ctx context.Context, within, steady time.Duration) (time.Duration, string) {
 	began := time.Now()
 	var steadySince time.Time

@@ -31,8 +31,8 @@ const (
 	mostResidentMiB = 400
 )
 
-// watch sees, all through a round, what would be over when the round is checked.
-type watch struct {
+// Watch sees, all through a round, what would be over when the round is checked.
+type Watch struct {
 	campaign *System
 	wallets  []uuid.UUID // those that the round began with
 
@@ -56,9 +56,9 @@ type watch struct {
 	Done sync.WaitGroup
 }
 
-func (f *System) StartWatch(ctx context.Context) *watch {
+func (f *System) startWatch(ctx context.Context) *Watch {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watch{campaign: f, wallets: f.Wallets, End: cancel, said: map[string][]string{}, waiting: map[uuid.UUID][]acceptedUpTo{}, applied: map[uuid.UUID]int64{}}
+	w := &Watch{campaign: f, wallets: f.Wallets, End: cancel, said: map[string][]string{}, waiting: map[uuid.UUID][]acceptedUpTo{}, applied: map[uuid.UUID]int64{}}
 	w.progress.moved = time.Now()
 	for _, look := range []struct {
 		every time.Duration
@@ -79,13 +79,13 @@ func (f *System) StartWatch(ctx context.Context) *watch {
 }
 
 // Stop returns what was seen.
-func (w *watch) Stop() []string {
+func (w *Watch) Stop() []string {
 	w.End()
 	w.Done.Wait()
 	return w.broken
 }
 
-func (w *watch) Violate(format string, args ...any) {
+func (w *Watch) Violate(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if text := fmt.Sprintf(format, args...); len(w.broken) < 20 && !slices.Contains(w.broken, text) {
@@ -94,7 +94,7 @@ func (w *watch) Violate(format string, args ...any) {
 }
 
 // Expect says what the next fault, or its end, makes of the rules.
-func (w *watch) Expect(k Fault) {
+func (w *Watch) Expect(k Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.readersExcused = w.readersExcused || k.cutsSome
@@ -104,13 +104,13 @@ func (w *watch) Expect(k Fault) {
 	clear(w.said)
 }
 
-func (w *watch) mayGoBack() bool {
+func (w *Watch) mayGoBack() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.storeExcused
 }
 
-func (w *watch) excused() (readers, log bool) {
+func (w *Watch) excused() (readers, log bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.readersExcused, w.logExcused
@@ -137,14 +137,14 @@ type acceptedUpTo struct {
 	seq int64
 }
 
-func (w *watch) Latest() progress {
+func (w *Watch) Latest() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.progress
 }
 
 // lookAtProgress goes by the campaign's own clock: a fault may move that of Postgres.
-func (w *watch) lookAtProgress(ctx context.Context) {
+func (w *Watch) lookAtProgress(ctx context.Context) {
 	next := w.Latest()
 	next.err = w.sample(ctx, &next)
 	next.at = time.Now()
@@ -155,7 +155,7 @@ func (w *watch) lookAtProgress(ctx context.Context) {
 	w.progress = next
 }
 
-func (w *watch) sample(ctx context.Context, next *progress) error {
+func (w *Watch) sample(ctx context.Context, next *progress) error {
 	ctx, cancel := context.WithTimeout(ctx, WorksWithin)
 	defer cancel()
 	rows, err := w.campaign.Pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
@@ -192,7 +192,7 @@ func (w *watch) sample(ctx context.Context, next *progress) error {
 }
 
 // cacheWatcher sees that no entry is newer than Postgres, nor older than the one seen before.
-func (w *watch) cacheWatcher() func(context.Context) {
+func (w *Watch) cacheWatcher() func(context.Context) {
 	seen := map[uuid.UUID]int64{}
 	return func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, WorksWithin)
@@ -219,7 +219,7 @@ func (w *watch) cacheWatcher() func(context.Context) {
 }
 
 // lookAtOffsets sees that what is below the group's committed offsets is applied.
-func (w *watch) lookAtOffsets(ctx context.Context) {
+func (w *Watch) lookAtOffsets(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, WorksWithin)
 	defer cancel()
 	committed, err := w.campaign.committedOffsets(ctx)
@@ -287,7 +287,7 @@ func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
 
 // lookAtReadiness notes what the processes say, and sees that an api stays ready whatever it has lost:
 // else all would be taken out at once.
-func (w *watch) lookAtReadiness(ctx context.Context) {
+func (w *Watch) lookAtReadiness(ctx context.Context) {
 	for _, p := range w.campaign.Stack.Services {
 		r, err := stack.AskReady(ctx, p)
 		if err != nil {
@@ -309,7 +309,7 @@ func (w *watch) lookAtReadiness(ctx context.Context) {
 }
 
 // Told complains about processes of a service that have not told of what they lost.
-func (w *watch) Told(k Fault) {
+func (w *Watch) Told(k Fault) {
 	if k.toldBy == "" {
 		return
 	}
@@ -373,8 +373,8 @@ func askFootprint(ctx context.Context, p *proc.Process) (now Footprint, err erro
 	return now, lines.Err()
 }
 
-// ReadWallets is a reader who goes from one api to the next, and never sees a wallet go back.
-func (f *System) ReadWallets(ctx context.Context, w *watch, wallets []uuid.UUID) {
+// readWallets is a reader who goes from one api to the next, and never sees a wallet go back.
+func (f *System) readWallets(ctx context.Context, w *Watch, wallets []uuid.UUID) {
 	seen := map[uuid.UUID]int64{}
 	c := load.Client{APIKey: f.Stack.APIKey, Timeout: 2 * time.Second}
 	defer c.Close()
