@@ -29,7 +29,7 @@ type mutation struct {
 	service string
 	file    string
 	edits   []string // what is found, exactly once, what it is replaced by, and so on
-	kafka   string   // apache or kfake, for its lies; standby: apache, and Postgres with a synchronous standby
+	kafka   string   // apache or kfake, for broker faults; standby: apache, and Postgres with a synchronous standby
 	faults  string   // the names of faults that show it, a regexp
 }
 
@@ -154,7 +154,7 @@ const mutationPatience = 2 * time.Minute
 func mutate(ctx context.Context, c stack.Config, o options, root string, out io.Writer) error {
 	r := &report{
 		Date: time.Now().UTC(), Command: "make faults ARGS=-mutations", Seed: o.seed,
-		Conditions: conditions("apache, and kfake for what needs a broker that lies"),
+		Conditions: conditions("apache, and kfake for broker faults"),
 	}
 	began := time.Now()
 	var missed []string

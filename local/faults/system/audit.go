@@ -19,48 +19,13 @@ import (
 // CheckRound holds what the clients were told, the tables, the log and the cache against each other,
 // for the round's wallets.
 func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Operation) (broken []string, err error) {
-	ended := time.Now()
-	quiet := func() bool {
-		if p := f.Watch.Latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
-			return false
-		}
-		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
-		return err == nil && totals.Outcomes == totals.Operations
-	}
-	if !proc.Await(ctx, min(time.Minute, f.Patience), quiet) {
-		broken = append(broken, "something is pending long after the last operation")
-	}
-	for _, p := range slices.Concat(f.Stack.Services, f.Stack.Backing.Processes) {
-		if err := p.AwaitReady(ctx, false); err != nil {
-			broken = append(broken, p.Name+" "+err.Error())
-		}
-	}
-	totals, err := f.totals(ctx)
+	broken = f.awaitQuiet(ctx)
+	invariants, err := f.checkTables(ctx, kinds, told)
 	if err != nil {
-		return nil, fmt.Errorf("read totals: %w", err)
+		return nil, err
 	}
-	rows, err := f.Pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.Wallets)
-	if err != nil {
-		return nil, fmt.Errorf("read operations: %w", err)
-	}
-	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[walletdb.StoredOperationsRow])
-	if err != nil {
-		return nil, fmt.Errorf("read operations: %w", err)
-	}
-	promises := []check.Invariant{check.Totals(totals), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
-	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.LosesLog }) {
-		var log check.Invariant
-		proc.Await(ctx, min(15*time.Second, f.Patience), func() bool {
-			log = check.Log(f.Log.Of(f.Wallets), stored)
-			return len(log.Broken) == 0
-		})
-		promises = append(promises, log)
-	}
-	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.MovesClock }) {
-		promises = append(promises, check.Times(stored))
-	}
-	for _, p := range promises {
-		broken = append(broken, p.Broken...)
+	for _, i := range invariants {
+		broken = append(broken, i.Broken...)
 	}
 	chains, err := f.BrokenChains(ctx)
 	if err != nil {
@@ -79,6 +44,56 @@ func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Oper
 	}
 	f.Log.forget()
 	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
+}
+
+// awaitQuiet waits until nothing is pending and every process is ready, and returns what is not.
+func (f *System) awaitQuiet(ctx context.Context) (broken []string) {
+	ended := time.Now()
+	quiet := func() bool {
+		if p := f.Watch.Latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
+			return false
+		}
+		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
+		return err == nil && totals.Outcomes == totals.Operations
+	}
+	if !proc.Await(ctx, min(time.Minute, f.Patience), quiet) {
+		broken = append(broken, "something is pending long after the last operation")
+	}
+	for _, p := range slices.Concat(f.Stack.Services, f.Stack.Backing.Processes) {
+		if err := p.AwaitReady(ctx, false); err != nil {
+			broken = append(broken, p.Name+" "+err.Error())
+		}
+	}
+	return broken
+}
+
+// checkTables checks the invariants that the faults of the round leave in force.
+func (f *System) checkTables(ctx context.Context, kinds []Fault, told []load.Operation) ([]check.Invariant, error) {
+	totals, err := f.totals(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	rows, err := f.Pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.Wallets)
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[walletdb.StoredOperationsRow])
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	invariants := []check.Invariant{check.Totals(totals), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
+	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.LosesLog }) {
+		var log check.Invariant
+		proc.Await(ctx, min(15*time.Second, f.Patience), func() bool {
+			log = check.Log(f.Log.Of(f.Wallets), stored)
+			return len(log.Broken) == 0
+		})
+		invariants = append(invariants, log)
+	}
+	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.MovesClock }) {
+		invariants = append(invariants, check.Times(stored))
+	}
+	return invariants, nil
 }
 
 // unwell is what processes still tell of in their /readyz.

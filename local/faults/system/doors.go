@@ -56,50 +56,55 @@ func (f *System) openDoors(context.Context) error {
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	f.Doors = map[Door]way{}
 	f.Stack.ServiceEnv = map[string][]string{}
-	if f.Lying != nil {
-		// Several batches of a partition in one wave: what happens to one must not harm the next.
+	if f.Kfake != nil {
+		// Several batches of a partition in one publish batch: what happens to one must not harm the next.
 		f.Stack.ServiceEnv["relay"] = []string{"RDKAFKA_BATCH_NUM_MESSAGES=5"}
 	}
 	for _, d := range doors {
-		const anywhere = "127.0.0.1:0"
-		var listeners []servers.Listener
-		switch d.Server {
-		case "postgres":
-			listeners = []servers.Listener{{Address: servers.HostOf(f.Stack.Backing.DatabaseURL), Advertised: anywhere}}
-		case "redis":
-			listeners = []servers.Listener{{Address: servers.HostOf(f.Stack.Backing.RedisURL), Advertised: anywhere}}
-		case "kafka":
-			for _, l := range slices.Concat(f.Stack.Backing.KafkaListeners...) {
-				if l.Name == strings.ToUpper(d.Service) {
-					listeners = append(listeners, l)
-				}
-			}
-		}
-		if len(listeners) == 0 {
-			continue
-		}
-		var doors []string
-		for i, l := range listeners {
+		var addresses []string
+		for i, l := range f.behind(d) {
 			proxy := toxiproxy.NewProxy(server, fmt.Sprintf("%s-%s-%d", d.Service, d.Server, i), l.Advertised, l.Address)
 			if err := proxy.Start(); err != nil {
 				return fmt.Errorf("open the door from %s to %s: %w", d.Service, d.Server, err)
 			}
 			f.Doors[d] = append(f.Doors[d], proxy)
-			doors = append(doors, proxy.Listen)
+			addresses = append(addresses, proxy.Listen)
 		}
-		setting := ""
-		switch d.Server {
-		case "postgres":
-			// The login is made later; its name and password are known.
-			setting = fmt.Sprintf("DATABASE_URL=postgres://local_%s:local@%s/postgres?sslmode=disable", d.Service, doors[0])
-		case "redis":
-			setting = "REDIS_URL=redis://" + doors[0] + "/0"
-		case "kafka":
-			setting = "KAFKA_BROKERS=" + strings.Join(doors, ",")
+		if len(addresses) > 0 {
+			f.Stack.ServiceEnv[d.Service] = append(f.Stack.ServiceEnv[d.Service], d.setting(addresses))
 		}
-		f.Stack.ServiceEnv[d.Service] = append(f.Stack.ServiceEnv[d.Service], setting)
 	}
 	return nil
+}
+
+// behind is where the server of a door listens, and where its proxies are to listen; none if it has no
+// door.
+func (f *System) behind(d Door) (listeners []servers.Listener) {
+	const anywhere = "127.0.0.1:0"
+	switch d.Server {
+	case "postgres":
+		return []servers.Listener{{Address: servers.HostOf(f.Stack.Backing.DatabaseURL), Advertised: anywhere}}
+	case "redis":
+		return []servers.Listener{{Address: servers.HostOf(f.Stack.Backing.RedisURL), Advertised: anywhere}}
+	}
+	for _, l := range slices.Concat(f.Stack.Backing.KafkaListeners...) {
+		if l.Name == strings.ToUpper(d.Service) {
+			listeners = append(listeners, l)
+		}
+	}
+	return listeners
+}
+
+// setting leads the service to the door.
+func (d Door) setting(addresses []string) string {
+	switch d.Server {
+	case "postgres":
+		// The login is made later; its name and password are known.
+		return fmt.Sprintf("DATABASE_URL=postgres://local_%s:local@%s/postgres?sslmode=disable", d.Service, addresses[0])
+	case "redis":
+		return "REDIS_URL=redis://" + addresses[0] + "/0"
+	}
+	return "KAFKA_BROKERS=" + strings.Join(addresses, ",")
 }
 
 // way is all that leads through a door: a proxy for each node of the server.

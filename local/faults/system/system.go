@@ -50,7 +50,7 @@ type System struct {
 	Cache  *redis.Client
 	Log    *logReader
 	Doors  map[Door]way
-	Lying  *kfake.Cluster // instead of Apache Kafka
+	Kfake  *kfake.Cluster // instead of Apache Kafka
 	Disk   *smallDisk
 	Away   time.Duration // of standbys, for long
 	Clock  string        // the file that moves Postgres's clock, if it can be moved
@@ -95,10 +95,10 @@ func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io
 	}
 	if c.Kafka == "kfake" {
 		const brokers = 3 // so that leaders can move
-		if f.Lying, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
+		if f.Kfake, err = kfake.NewCluster(kfake.NumBrokers(brokers)); err != nil {
 			return nil, err
 		}
-		f.Stack.Backing.KafkaBrokers = strings.Join(f.Lying.ListenAddrs(), ",")
+		f.Stack.Backing.KafkaBrokers = strings.Join(f.Kfake.ListenAddrs(), ",")
 	}
 	f.planClock()
 	if f.Standbys = c.Standbys; f.Standbys == 0 {
@@ -151,8 +151,8 @@ func (f *System) Close() {
 	f.Disconnect()
 	f.Stack.Stop()
 	f.closeDoors()
-	if f.Lying != nil {
-		f.Lying.Close()
+	if f.Kfake != nil {
+		f.Kfake.Close()
 	}
 	f.Stack.State.Close()
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
-// brokerFaults are about Apache Kafka and the group of the workers.
-func brokerFaults(f *system.System) []system.Fault {
+// kafkaFaults are about Apache Kafka and the group of the workers.
+func kafkaFaults(f *system.System) []system.Fault {
 	empty := system.Fault{Name: "Kafka's log removed, an empty broker in its place", Throw: func(ctx context.Context) error { return emptyBroker(ctx, f) }, Within: system.OfSweep, LosesLog: true}
 	if f.Stack.Backing.Brokers == servers.ClusterBrokers {
 		empty.NotPossible = "what one broker loses, two others have"
