@@ -29,6 +29,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 var (
@@ -100,26 +104,26 @@ type cacheTrial struct {
 
 func newCacheTrial(t *testing.T, redisURL string) *cacheTrial {
 	t.Helper()
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
-	own := &parts{kafka: "kfake", redisURL: redisURL}
-	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
+	t.Cleanup(ownState.Close)
+	own := &servers.Backing{Kafka: "kfake", RedisURL: redisURL}
+	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
 	if *cacheBin != "" {
-		s.bin = *cacheBin
+		s.Bin = *cacheBin
 	}
-	if err := s.migrate(t.Context()); err != nil {
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.prepare(config{apis: 3, relays: 1, workers: 1})
-	s.begin()
-	return &cacheTrial{system: s, url: redisURL, random: rand.New(rand.NewPCG(rand.Uint64(), 0)), wallets: s.openWallets(3)}
+	s.Prepare(stack.Config{APIs: 3, Relays: 1, Workers: 1})
+	s.Begin()
+	return &cacheTrial{system: s, url: redisURL, random: rand.New(rand.NewPCG(rand.Uint64(), 0)), wallets: s.OpenWallets(3)}
 }
 
 type cacheRound struct {
@@ -132,22 +136,22 @@ type cacheRound struct {
 
 // round throws a fault once, with two or three apis, with or without a worker, idle or under load.
 func (c *cacheTrial) round(f redisFault) (r cacheRound) {
-	c.t.Helper()
+	c.T.Helper()
 	apis, worker, loaded := 2+c.random.IntN(2), c.random.IntN(4) > 0, c.random.IntN(2) > 0
 	what := fmt.Sprintf("%s, %d apis, worker %t, load %t", f.name, apis, worker, loaded)
 	do := func(step string, action func(context.Context) error) {
-		c.t.Helper()
+		c.T.Helper()
 		if action == nil {
 			return
 		}
-		if err := action(c.t.Context()); err != nil {
-			c.t.Fatalf("%s: %s: %v", what, step, err)
+		if err := action(c.T.Context()); err != nil {
+			c.T.Fatalf("%s: %s: %v", what, step, err)
 		}
 	}
 	watch := newVersionWatch()
-	ctx, stop := context.WithCancel(c.t.Context())
+	ctx, stop := context.WithCancel(c.T.Context())
 	var readers sync.WaitGroup
-	urls := c.apiURLs[:apis]
+	urls := c.APIURLs[:apis]
 	reading := 8
 	if !loaded {
 		reading = 1
@@ -156,13 +160,13 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 		readers.Go(func() { c.readAlong(ctx, urls, watch, loaded) })
 	}
 	if loaded {
-		l := &load{
-			apis: urls, apiKey: c.apiKey, wallets: c.wallets, connections: 20, ratePerSecond: 150, duration: time.Hour,
-			attempt: 12 * time.Second, patience: time.Minute,
+		l := &load.Load{
+			APIs: urls, APIKey: c.APIKey, Wallets: c.wallets, Connections: 20, RatePerSecond: 150, Duration: time.Hour,
+			Attempt: 12 * time.Second, Patience: time.Minute,
 		}
 		done := make(chan struct{})
-		go func() { defer close(done); l.send(ctx) }()
-		defer func() { l.end(); <-done }()
+		go func() { defer close(done); l.Send(ctx) }()
+		defer func() { l.End(); <-done }()
 	} else {
 		readers.Go(func() { c.depositAlong(ctx, urls, watch) })
 	}
@@ -170,38 +174,38 @@ func (c *cacheTrial) round(f redisFault) (r cacheRound) {
 	defer end()
 
 	do("before", f.before)
-	pause(ctx, 500*time.Millisecond) // some versions
-	w := c.process("worker")
+	proc.Pause(ctx, 500*time.Millisecond) // some versions
+	w := c.Process("worker")
 	if !worker {
-		w.stop()
+		w.Stop()
 	}
 	do("make", f.make)
 	r.unwell = c.untold(ctx, f, what, worker)
 	if f.heal != nil {
-		pause(ctx, *cacheHold)
+		proc.Pause(ctx, *cacheHold)
 	}
 	do("heal", f.heal)
 	healed := time.Now()
 	if !worker {
-		pause(ctx, time.Duration(c.random.IntN(1000))*time.Millisecond)
-		if err := w.begin(); err != nil {
-			c.t.Fatal(err)
+		proc.Pause(ctx, time.Duration(c.random.IntN(1000))*time.Millisecond)
+		if err := w.Begin(); err != nil {
+			c.T.Fatal(err)
 		}
 	}
 	var complaint string
-	if !await(ctx, wellWithin, func() bool { complaint = c.complaint(ctx); return complaint == "" }) {
-		c.t.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
+	if !proc.Await(ctx, wellWithin, func() bool { complaint = c.complaint(ctx); return complaint == "" }) {
+		c.T.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
 	}
 	r.well = time.Since(healed)
-	if !await(ctx, wellWithin, func() bool { complaint = c.uncached(ctx); return complaint == "" }) {
-		c.t.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
+	if !proc.Await(ctx, wellWithin, func() bool { complaint = c.uncached(ctx); return complaint == "" }) {
+		c.T.Errorf("%s: %s after %s: %s", what, f.name, wellWithin, complaint)
 	}
 	r.cached = time.Since(healed)
-	pause(ctx, 300*time.Millisecond)
+	proc.Pause(ctx, 300*time.Millisecond)
 	end()
 	r.reads, r.decreases, r.longest = watch.reads.Load(), watch.decreases.Load(), time.Duration(watch.longest.Load())
 	if r.decreases > 0 {
-		c.t.Logf("%s: %d decreases, such as %s", what, r.decreases, watch.example.Load())
+		c.T.Logf("%s: %d decreases, such as %s", what, r.decreases, watch.example.Load())
 	}
 	return r
 }
@@ -242,27 +246,27 @@ func (w *versionWatch) took(d time.Duration) {
 
 // readAlong is a reader who chooses an api at random.
 func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versionWatch, often bool) {
-	clients := map[string]*client{}
+	clients := map[string]*load.Client{}
 	for _, url := range urls {
-		clients[url] = &client{addr: strings.TrimPrefix(url, "http://"), apiKey: c.apiKey, timeout: 10 * time.Second}
-		defer clients[url].close()
+		clients[url] = &load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.APIKey, Timeout: 10 * time.Second}
+		defer clients[url].Close()
 	}
 	for ctx.Err() == nil {
 		url, wallet := urls[rand.IntN(len(urls))], c.wallets[rand.IntN(len(c.wallets))]
 		before, began := watch.highest(wallet), time.Now()
-		r, err := clients[url].do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
+		r, err := clients[url].Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 		var w struct{ Version int64 }
-		if err == nil && r.status == http.StatusOK && json.Unmarshal(r.body, &w) == nil {
+		if err == nil && r.Status == http.StatusOK && json.Unmarshal(r.Body, &w) == nil {
 			watch.tell(wallet, before, w.Version, url)
 			watch.took(time.Since(began))
 		} else if ctx.Err() == nil {
-			c.t.Errorf("a wallet cannot be read: %v %d %s", err, r.status, r.body)
+			c.T.Errorf("a wallet cannot be read: %v %d %s", err, r.Status, r.Body)
 			return
 		}
 		if often {
-			pause(ctx, time.Millisecond)
+			proc.Pause(ctx, time.Millisecond)
 		} else {
-			pause(ctx, time.Duration(rand.IntN(20))*time.Millisecond)
+			proc.Pause(ctx, time.Duration(rand.IntN(20))*time.Millisecond)
 		}
 	}
 }
@@ -271,18 +275,18 @@ func (c *cacheTrial) readAlong(ctx context.Context, urls []string, watch *versio
 func (c *cacheTrial) depositAlong(ctx context.Context, urls []string, watch *versionWatch) {
 	for ctx.Err() == nil {
 		url, wallet := urls[rand.IntN(len(urls))], c.wallets[rand.IntN(len(c.wallets))]
-		cl := client{addr: strings.TrimPrefix(url, "http://"), apiKey: c.apiKey, timeout: 10 * time.Second, prefer: "wait=2"}
+		cl := load.Client{Addr: strings.TrimPrefix(url, "http://"), APIKey: c.APIKey, Timeout: 10 * time.Second, Prefer: "wait=2"}
 		before := watch.highest(wallet)
-		r, err := cl.do(http.MethodPost, "/api/v1/wallet", "", []byte(deposit(wallet)))
+		r, err := cl.Do(http.MethodPost, "/api/v1/wallet", "", []byte(deposit(wallet)))
 		var o struct {
 			Status   string
 			Sequence int64
 		}
-		if err == nil && json.Unmarshal(r.body, &o) == nil && o.Status == "PROCESSED" {
+		if err == nil && json.Unmarshal(r.Body, &o) == nil && o.Status == "PROCESSED" {
 			watch.tell(wallet, min(before, o.Sequence), o.Sequence, url)
 		}
-		cl.close()
-		pause(ctx, time.Duration(50+rand.IntN(200))*time.Millisecond)
+		cl.Close()
+		proc.Pause(ctx, time.Duration(50+rand.IntN(200))*time.Millisecond)
 	}
 }
 
@@ -292,42 +296,42 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 		return 0
 	}
 	silent := map[string]string{}
-	for _, p := range c.services {
-		if !strings.HasPrefix(p.name, "relay") && (worker || !strings.HasPrefix(p.name, "worker")) {
-			silent[p.name] = "nothing"
+	for _, p := range c.Services {
+		if !strings.HasPrefix(p.Name, "relay") && (worker || !strings.HasPrefix(p.Name, "worker")) {
+			silent[p.Name] = "nothing"
 		}
 	}
-	await(ctx, toldWithin, func() bool {
-		for _, p := range c.services {
-			r, err := askReady(ctx, p)
+	proc.Await(ctx, toldWithin, func() bool {
+		for _, p := range c.Services {
+			r, err := stack.AskReady(ctx, p)
 			if said := strings.Join(r.Degraded, "; "); err == nil && strings.Contains(said, f.told) {
-				delete(silent, p.name)
+				delete(silent, p.Name)
 			}
 		}
 		return len(silent) == 0
 	})
 	var report struct{ Problems []string }
 	var out bytes.Buffer
-	if err := c.ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || !strings.Contains(strings.Join(report.Problems, "\n"), "redis") {
+	if err := c.Ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || !strings.Contains(strings.Join(report.Problems, "\n"), "redis") {
 		silent["ctl status"] = out.String()
 	}
 	if len(silent) > 0 && *cacheBin == "" {
-		c.t.Errorf("%s: not told of %q: %v", what, f.told, silent)
+		c.T.Errorf("%s: not told of %q: %v", what, f.told, silent)
 	}
 	return len(silent)
 }
 
 // complaint says what is not as it should be once Redis is well.
 func (c *cacheTrial) complaint(ctx context.Context) string {
-	for _, p := range c.services {
-		r, err := askReady(ctx, p)
+	for _, p := range c.Services {
+		r, err := stack.AskReady(ctx, p)
 		if err != nil || !r.Ready || len(r.Degraded) > 0 {
-			return fmt.Sprintf("%s says %+v, %v", p.name, r, err)
+			return fmt.Sprintf("%s says %+v, %v", p.Name, r, err)
 		}
 	}
 	var out bytes.Buffer
 	var report struct{ Cache string }
-	if err := c.ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || report.Cache != "ok" {
+	if err := c.Ctl(ctx, &out, "status", "--json"); err != nil || json.Unmarshal(out.Bytes(), &report) != nil || report.Cache != "ok" {
 		return "ctl status: " + out.String()
 	}
 	return ""
@@ -368,7 +372,7 @@ func newRealRedis(t *testing.T, binary string, arguments ...string) *realRedis {
 	if err != nil {
 		t.Fatalf("%v (Debian: apt-get install redis-server redis-sentinel)", err)
 	}
-	port, err := freePort()
+	port, err := proc.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,19 +399,19 @@ func (r *realRedis) start(ctx context.Context) error {
 	if err == nil {
 		r.cmd.Stdout, r.cmd.Stderr = log, log
 		r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		err = startChild(r.cmd)
+		err = proc.StartChild(r.cmd)
 		_ = log.Close()
 	}
 	r.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if !await(ctx, 10*time.Second, func() bool {
+	if !proc.Await(ctx, 10*time.Second, func() bool {
 		answer := redis.Error(nil)
 		err = r.do(ctx, "PING")
 		return err == nil || errors.As(err, &answer)
 	}) {
-		return fmt.Errorf("redis on port %d: %w\n%s", r.port, err, lastLines(filepath.Join(r.dir, "log"), 5))
+		return fmt.Errorf("redis on port %d: %w\n%s", r.port, err, proc.LastLines(filepath.Join(r.dir, "log"), 5))
 	}
 	return nil
 }
@@ -440,7 +444,7 @@ func (r *realRedis) do(ctx context.Context, command string) error {
 func (r *realRedis) ask(ctx context.Context, command string) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: address(r.port), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
+	client := redis.NewClient(&redis.Options{Addr: proc.Address(r.port), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
 	defer client.Close()
 	var words []any
 	for word := range strings.FieldsSeq(command) {
@@ -468,7 +472,7 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 		_ = r.kill(ctx)
 		return r.start(ctx)
 	}
-	return fmt.Sprintf("redis://wallet:secret@%s/0", address(r.port)), []redisFault{
+	return fmt.Sprintf("redis://wallet:secret@%s/0", proc.Address(r.port)), []redisFault{
 		{name: "REPLICAOF elsewhere and back", make: r.doing("REPLICAOF 127.0.0.1 1"), heal: r.doing("REPLICAOF NO ONE"), told: "redis", always: true},
 		{name: "memory full, noeviction", make: r.doing("CONFIG SET maxmemory 1mb"), heal: r.doing("CONFIG SET maxmemory 0"), told: "redis", always: true},
 		{name: "EVAL and SET taken by ACL", make: r.doing("ACL SETUSER wallet -eval -evalsha -set"), heal: r.doing("ACL SETUSER wallet +@all"), told: "redis"},
@@ -479,13 +483,13 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 			if err := r.do(ctx, "SAVE"); err != nil {
 				return err
 			}
-			pause(ctx, 20*time.Millisecond)
+			proc.Pause(ctx, 20*time.Millisecond)
 			return restart(ctx)
 		}},
 		{name: "SIGSTOP", make: r.signalling(syscall.SIGSTOP), heal: r.signalling(syscall.SIGCONT), told: "redis"},
 		{name: "SIGSTOP for less than the lease", make: func(ctx context.Context) error {
 			r.signal(syscall.SIGSTOP)
-			pause(ctx, time.Duration(50+rand.IntN(900))*time.Millisecond)
+			proc.Pause(ctx, time.Duration(50+rand.IntN(900))*time.Millisecond)
 			r.signal(syscall.SIGCONT)
 			return nil
 		}},
@@ -495,11 +499,11 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 				if err := r.do(ctx, "CONFIG SET maxmemory 1mb"); err != nil {
 					return err
 				}
-				pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
+				proc.Pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
 				if err := r.do(ctx, "CONFIG SET maxmemory 0"); err != nil {
 					return err
 				}
-				pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
+				proc.Pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
 			}
 			return nil
 		}},
@@ -538,7 +542,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 	}
 	// settled waits until the other server replicates, and can be promoted.
 	settled := func(ctx context.Context) (err error) {
-		if !await(ctx, 40*time.Second, func() bool {
+		if !proc.Await(ctx, 40*time.Second, func() bool {
 			var now, other *realRedis
 			if now, other, err = master(ctx); err != nil {
 				return false
@@ -564,7 +568,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 		return nil
 	}
 	promoted := func(ctx context.Context, before *realRedis) error {
-		if !await(ctx, 40*time.Second, func() bool {
+		if !proc.Await(ctx, 40*time.Second, func() bool {
 			now, _, err := master(ctx)
 			return err == nil && now != before
 		}) {
@@ -574,10 +578,10 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 	}
 	var addresses []string
 	for _, s := range sentinels {
-		addresses = append(addresses, "addr="+address(s.port))
+		addresses = append(addresses, "addr="+proc.Address(s.port))
 	}
 	var dead *realRedis
-	url := fmt.Sprintf("redis://%s/0?master_name=wallet&%s", address(sentinels[0].port), strings.Join(addresses[1:], "&"))
+	url := fmt.Sprintf("redis://%s/0?master_name=wallet&%s", proc.Address(sentinels[0].port), strings.Join(addresses[1:], "&"))
 	return url, []redisFault{
 		{name: "the master killed, the replica behind", before: settled, always: true, make: func(ctx context.Context) error {
 			now, other, err := master(ctx)
@@ -585,7 +589,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 				return err
 			}
 			other.signal(syscall.SIGSTOP) // it misses what is written meanwhile
-			pause(ctx, 300*time.Millisecond)
+			proc.Pause(ctx, 300*time.Millisecond)
 			dead = now
 			_ = now.kill(ctx)
 			other.signal(syscall.SIGCONT)
@@ -601,7 +605,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 			if err != nil {
 				return err
 			}
-			if !await(ctx, 10*time.Second, func() bool { err = sentinels[0].do(ctx, "SENTINEL FAILOVER wallet"); return err == nil }) {
+			if !proc.Await(ctx, 10*time.Second, func() bool { err = sentinels[0].do(ctx, "SENTINEL FAILOVER wallet"); return err == nil }) {
 				return err
 			}
 			return promoted(ctx, before)
@@ -627,20 +631,20 @@ func startCluster(t *testing.T) (string, []redisFault) {
 	create := []string{"--cluster", "create"}
 	for range 6 {
 		r := newRealRedis(t, "redis-server")
-		bus, err := freePort()
+		bus, err := proc.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.serve("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", fmt.Sprint(bus), "--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
 		servers = append(servers, r)
-		create = append(create, address(r.port))
+		create = append(create, proc.Address(r.port))
 	}
 	output, err := exec.Command("redis-cli", append(create, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	ok := func(ctx context.Context) (err error) {
-		if !await(ctx, 40*time.Second, func() bool {
+		if !proc.Await(ctx, 40*time.Second, func() bool {
 			for _, r := range servers {
 				var info, replication any
 				if info, err = r.ask(ctx, "CLUSTER INFO"); err == nil && !strings.Contains(fmt.Sprint(info), "cluster_state:ok") {
@@ -678,7 +682,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 	}
 	// owner finds who has a slot, by node id and as a server.
 	owner := func(ctx context.Context, slot int) (string, *realRedis, []string, error) {
-		client := redis.NewClient(&redis.Options{Addr: address(servers[0].port)})
+		client := redis.NewClient(&redis.Options{Addr: proc.Address(servers[0].port)})
 		defer client.Close()
 		shards, err := client.ClusterShards(ctx).Result()
 		if err != nil {
@@ -697,7 +701,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 				id = master.ID
 				at = servers[slices.IndexFunc(servers, func(r *realRedis) bool { return int64(r.port) == master.Port })]
 			} else if len(s.Slots) > 0 {
-				others[master.ID+" "+address(int(master.Port))] = true
+				others[master.ID+" "+proc.Address(int(master.Port))] = true
 			}
 		}
 		return id, at, slices.Collect(maps.Keys(others)), nil
@@ -717,7 +721,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 			return fmt.Errorf("slot %d has no owner, or nobody else: %w", slot, err)
 		}
 		otherID, otherAddr, _ := strings.Cut(others[rand.IntN(len(others))], " ")
-		to := servers[slices.IndexFunc(servers, func(r *realRedis) bool { return address(r.port) == otherAddr })]
+		to := servers[slices.IndexFunc(servers, func(r *realRedis) bool { return proc.Address(r.port) == otherAddr })]
 		if err := errors.Join(to.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d IMPORTING %s", slot, id)), from.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d MIGRATING %s", slot, otherID))); err != nil {
 			return err
 		}
@@ -733,13 +737,13 @@ func startCluster(t *testing.T) (string, []redisFault) {
 			if err := from.do(ctx, fmt.Sprintf("MIGRATE 127.0.0.1 %d %v 0 1000 REPLACE", to.port, keys[0])); err != nil {
 				return err
 			}
-			pause(ctx, 5*time.Millisecond)
+			proc.Pause(ctx, 5*time.Millisecond)
 		}
 		return errors.Join(to.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, otherID)), from.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, otherID)))
 	}
 	var dead *realRedis
 	const groups = 16
-	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s", address(servers[0].port), address(servers[1].port), address(servers[2].port))
+	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s", proc.Address(servers[0].port), proc.Address(servers[1].port), proc.Address(servers[2].port))
 	return url, []redisFault{
 		{name: "every group's slot moved", before: ok, make: func(ctx context.Context) error {
 			for group := range groups {
@@ -765,7 +769,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 				if r == dead {
 					continue
 				}
-				if !await(ctx, 20*time.Second, func() bool {
+				if !proc.Await(ctx, 20*time.Second, func() bool {
 					info, err := r.ask(ctx, "CLUSTER INFO")
 					return err == nil && strings.Contains(fmt.Sprint(info), "cluster_slots_ok:16384")
 				}) {

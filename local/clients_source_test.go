@@ -6,11 +6,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // A client that needs a cast would say that the contract is typed badly.
 func TestClientsNeitherCastNorGiveTypesUp(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +33,7 @@ func TestClientsNeitherCastNorGiveTypesUp(t *testing.T) {
 
 // What docs/clients.md shows of the clients are lines of the programs that run here.
 func TestDocsShowLinesOfTheClients(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}

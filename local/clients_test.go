@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // seenByClients is what the scenario prints in every language.
@@ -36,8 +39,8 @@ problem: 422 idempotency-key-reused
 // Clients in clients/ are written against what is generated from openapi.yaml, as it is generated, and
 // checked as strictly as their language can: a schema that a generator types badly fails here.
 func TestGeneratedClientsOfThreeLanguagesSeeTheSame(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	root, err := workspace()
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +50,7 @@ func TestGeneratedClientsOfThreeLanguagesSeeTheSame(t *testing.T) {
 	for language, generate := range clients {
 		t.Run(language, func(t *testing.T) {
 			source := generate(t, root)
-			source.env = append(source.env, "API_URL="+s.apiURLs[0], "API_KEY="+s.apiKey)
+			source.env = append(source.env, "API_URL="+s.APIURLs[0], "API_KEY="+s.APIKey)
 			if diff := cmp.Diff(seenByClients, source.run(source.program...)); diff != "" {
 				t.Errorf("the client saw (-want +got):\n%s", diff)
 			}
@@ -143,7 +146,7 @@ func (s *clientSource) installed(interpreter, manager, debian string, version, p
 		}
 		sum.Write(text)
 	}
-	cache, err := cacheDir()
+	cache, err := proc.CacheDir()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -175,7 +178,7 @@ func (s *clientSource) run(argv ...string) string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := commandIn(ctx, argv[0], argv[1:]...)
+	cmd := proc.CommandIn(ctx, argv[0], argv[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), s.env...)
 	var printed, complained bytes.Buffer

@@ -12,38 +12,41 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // waitForStandbys makes commits wait for the standbys that a setting names; none: no longer.
 func (s *system) waitForStandbys(names string) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + names + "'", "SELECT pg_reload_conf()"} {
-		if _, err := s.conn.Exec(s.t.Context(), statement); err != nil {
-			s.t.Fatal(err)
+		if _, err := s.Conn.Exec(s.T.Context(), statement); err != nil {
+			s.T.Fatal(err)
 		}
 	}
-	s.until("the setting is in force", 5*time.Second, func() bool {
+	s.Until("the setting is in force", 5*time.Second, func() bool {
 		var now string
-		return s.conn.QueryRow(s.t.Context(), "SHOW synchronous_standby_names").Scan(&now) == nil && now == names
+		return s.Conn.QueryRow(s.T.Context(), "SHOW synchronous_standby_names").Scan(&now) == nil && now == names
 	})
 }
 
 // ask sends a request with an idempotency key, as one client that waits for long.
 func (s *system) ask(path, key, body string) (status int, text string) {
-	c := client{addr: strings.TrimPrefix(s.apiURLs[0], "http://"), apiKey: s.apiKey, timeout: 20 * time.Second}
-	defer c.close()
-	r, err := c.do(http.MethodPost, path, key, []byte(body))
+	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 20 * time.Second}
+	defer c.Close()
+	r, err := c.Do(http.MethodPost, path, key, []byte(body))
 	if err != nil {
 		return 0, err.Error()
 	}
-	return r.status, string(r.body)
+	return r.Status, string(r.Body)
 }
 
 // waitingCommits counts the backends that wait for a standby.
 func (s *system) waitingCommits() (waiting int) {
-	s.t.Helper()
-	if err := s.conn.QueryRow(s.t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&waiting); err != nil {
-		s.t.Fatal(err)
+	s.T.Helper()
+	if err := s.Conn.QueryRow(s.T.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").Scan(&waiting); err != nil {
+		s.T.Fatal(err)
 	}
 	return waiting
 }
@@ -51,10 +54,10 @@ func (s *system) waitingCommits() (waiting int) {
 // TestNothingIsAcknowledgedWithoutItsStandby asks for everything that can be acknowledged, each twice
 // with the same key, while the only standby is away, and once more after its wait was cancelled.
 func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
-	s, _ := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallets := s.openWallets(3)
-	before := s.deposit(s.apiURLs[0], wallets[2])
-	s.until("it is applied", 10*time.Second, func() bool { return s.outcomes() == 1 })
+	s, _ := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallets := s.OpenWallets(3)
+	before := s.Deposit(s.APIURLs[0], wallets[2])
+	s.Until("it is applied", 10*time.Second, func() bool { return s.Outcomes() == 1 })
 	s.waitForStandbys("away")
 
 	requests := map[string]struct{ path, body string }{
@@ -86,7 +89,7 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	}
 	t.Logf("%d commits wait", s.waitingCommits())
 	var stored int
-	if err := s.conn.QueryRow(t.Context(), "SELECT count(*) FROM operations WHERE id <> $1", before.id).Scan(&stored); err != nil {
+	if err := s.Conn.QueryRow(t.Context(), "SELECT count(*) FROM operations WHERE id <> $1", before.ID).Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if stored > 0 {
@@ -94,7 +97,7 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	}
 
 	// What somebody makes visible all the same is no more acknowledged.
-	if err := cancelWaits(t.Context(), s.stack); err != nil {
+	if err := stack.CancelWaits(t.Context(), s.Stack); err != nil {
 		t.Fatal(err)
 	}
 	for kind, request := range requests {
@@ -105,13 +108,13 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 
 	s.waitForStandbys("")
 	for kind, request := range requests {
-		s.until(kind+" is acknowledged", 15*time.Second, func() bool {
+		s.Until(kind+" is acknowledged", 15*time.Second, func() bool {
 			return acknowledges(s.ask(request.path, "key-"+kind, request.body))
 		})
 	}
-	s.until("everything is applied", 15*time.Second, func() bool { return s.outcomes() == 4 })
+	s.Until("everything is applied", 15*time.Second, func() bool { return s.Outcomes() == 4 })
 	var sum int64
-	if err := s.conn.QueryRow(t.Context(), "SELECT sum(balance) FROM wallets WHERE id = ANY ($1)", wallets[:2]).Scan(&sum); err != nil {
+	if err := s.Conn.QueryRow(t.Context(), "SELECT sum(balance) FROM wallets WHERE id = ANY ($1)", wallets[:2]).Scan(&sum); err != nil {
 		t.Fatal(err)
 	}
 	if sum != 16 {
@@ -139,17 +142,17 @@ func acknowledges(status int, text string) bool {
 }
 
 // newReplicatedSystem has servers of its own, and synchronous standbys.
-func newReplicatedSystem(t *testing.T, c config) *system {
+func newReplicatedSystem(t *testing.T, c stack.Config) *system {
 	t.Helper()
-	s, _ := newOwnSystemNotStarted(t, config{})
-	s.services = nil
-	if err := s.startStandbys(t.Context(), c.standbys); err != nil {
+	s, _ := newOwnSystemNotStarted(t, stack.Config{})
+	s.Services = nil
+	if err := s.StartStandbys(t.Context(), c.Standbys); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.startServices(t.Context(), c); err != nil {
+	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	s.connect()
+	s.Connect()
 	return s
 }
 
@@ -159,70 +162,70 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		away  time.Duration
-		cut   func(ctx context.Context, s *stack) error // how waits for the standby end early
-		reads bool                                      // count
+		cut   func(ctx context.Context, s *stack.Stack) error // how waits for the standby end early
+		reads bool                                            // count
 	}{
 		{"while nobody cuts the waits short", 17 * time.Second, nil, true},
-		{"after an operator has cancelled the waits", 8 * time.Second, cancelWaits, false},
-		{"after an operator has terminated the backends that wait", 8 * time.Second, terminateWaits, false},
-		{"after the primary has crashed and started again", 8 * time.Second, crashPrimary, true},
+		{"after an operator has cancelled the waits", 8 * time.Second, stack.CancelWaits, false},
+		{"after an operator has terminated the backends that wait", 8 * time.Second, stack.TerminateWaits, false},
+		{"after the primary has crashed and started again", 8 * time.Second, stack.CrashPrimary, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newReplicatedSystem(t, config{apis: 2, relays: 1, workers: 1, standbys: 1})
-			e := sendEverything(t.Context(), s.apiURLs, s.apiKey, s.openWallets(20), 1000)
-			s.untilApplied(20 * time.Second)
+			s := newReplicatedSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1, Standbys: 1})
+			e := load.SendEverything(t.Context(), s.APIURLs, s.APIKey, s.OpenWallets(20), 1000)
+			s.UntilApplied(20 * time.Second)
 			const quiet = 2 * time.Second
 			time.Sleep(quiet)
-			standby := s.servers()[1]
+			standby := s.PostgresServers()[1]
 			// A standby that is only stopped would find in its socket what it has not read yet.
-			if err := standby.halt(); err != nil {
+			if err := standby.Halt(); err != nil {
 				t.Fatal(err)
 			}
-			before := e.acknowledged()
+			before := e.Acknowledged()
 			s.untilTold("synchronous_standby_names")
 			for range 2 {
 				time.Sleep(c.away / 2)
 				if c.cut != nil {
-					if err := c.cut(t.Context(), s.stack); err != nil {
+					if err := c.cut(t.Context(), s.Stack); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			t.Logf("%d operations were acknowledged before the standby was killed, %d more while it was", before, e.acknowledged()-before)
-			if err := s.servers()[0].halt(); err != nil {
+			t.Logf("%d operations were acknowledged before the standby was killed, %d more while it was", before, e.Acknowledged()-before)
+			if err := s.PostgresServers()[0].Halt(); err != nil {
 				t.Fatal(err)
 			}
-			if err := standby.start(t.Context()); err != nil {
+			if err := standby.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.failOver(t.Context()); err != nil {
+			if err := s.FailOver(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			promoted := time.Now()
-			s.connect()
-			s.untilApplied(40 * time.Second)
+			s.Connect()
+			s.UntilApplied(40 * time.Second)
 			t.Logf("applying again %s after the promotion", time.Since(promoted).Round(10*time.Millisecond))
 			time.Sleep(quiet)
-			history := e.finish()
-			lost, err := e.lost(t.Context(), s.conn, history, c.reads)
+			history := e.Finish()
+			lost, err := e.Lost(t.Context(), s.Conn, history, c.reads)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("%d operations and %d wallets were acknowledged, %d are lost", e.acknowledged(), len(e.created), len(lost))
+			t.Logf("%d operations and %d wallets were acknowledged, %d are lost", e.Acknowledged(), len(e.Created), len(lost))
 			if len(lost) > 0 {
 				t.Errorf("%d are lost, such as: %s", len(lost), lost[0])
 			}
-			s.keepPromises(history)
+			s.KeepPromises(history)
 		})
 	}
 }
 
 // untilTold waits until every service tells of something, and is ready all the same.
 func (s *system) untilTold(what string) {
-	s.t.Helper()
-	for _, p := range s.services {
-		s.until(p.name+" tells "+what, 15*time.Second, func() bool {
-			r, err := askReady(s.t.Context(), p)
+	s.T.Helper()
+	for _, p := range s.Services {
+		s.Until(p.Name+" tells "+what, 15*time.Second, func() bool {
+			r, err := stack.AskReady(s.T.Context(), p)
 			return err == nil && r.Ready && strings.Contains(strings.Join(r.Degraded, ""), what)
 		})
 	}

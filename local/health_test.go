@@ -12,11 +12,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // says reports whether each expectation, "reason …" or "degraded …", is in what r says,
 // and that is all there is to its being ready or not.
-func (r readyz) says(expected []string) bool {
+func says(r stack.Readiness, expected []string) bool {
 	ready := true
 	for _, expectation := range expected {
 		kind, text, _ := strings.Cut(expectation, " ")
@@ -34,25 +38,25 @@ func (r readyz) says(expected []string) bool {
 // Readiness falls where a process cannot do its work, and not where all replicas would fall for what
 // they share; what is away is named either way. Liveness never falls.
 func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
-	s, own := newOwnSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallet := s.openWallets(1)[0]
-	part := func(name string) *process {
-		return own.processes[slices.IndexFunc(own.processes, func(p *process) bool { return p.name == name })]
+	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallet := s.OpenWallets(1)[0]
+	part := func(name string) *proc.Process {
+		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
 	}
-	take := func(name string) func() { return func() { part(name).stop() } }
+	take := func(name string) func() { return func() { part(name).Stop() } }
 	give := func(name string) func() {
 		return func() {
-			if err := part(name).start(t.Context()); err != nil {
+			if err := part(name).Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	restart := func() {
-		for _, p := range s.services {
-			s.kill(p, syscall.SIGKILL)
+		for _, p := range s.Services {
+			s.Kill(p, syscall.SIGKILL)
 		}
 	}
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +77,12 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		{name: "nothing", make: func() {}, heal: func() {}},
 		{
 			name: "redis is away",
-			make: func() { take("redis")(); s.balance(wallet) }, heal: give("redis"),
+			make: func() { take("redis")(); s.Balance(wallet) }, heal: give("redis"),
 			api: []string{"degraded redis"}, worker: []string{"degraded redis: "},
 		},
 		{
 			name: "kafka is away, and an operation waits to be published",
-			make: func() { take("kafka")(); s.deposit(s.apiURLs[0], wallet) }, heal: give("kafka"),
+			make: func() { take("kafka")(); s.Deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
 			relay: []string{"reason the position does not move", "degraded kafka"}, worker: []string{"degraded kafka: "},
 		},
 		{
@@ -101,16 +105,16 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		say := func(when string, expected map[string][]string) {
 			t.Helper()
 			for _, name := range []string{"api", "relay", "worker"} {
-				p := s.process(name)
-				var now readyz
-				if !await(t.Context(), 40*time.Second, func() (holds bool) {
+				p := s.Process(name)
+				var now stack.Readiness
+				if !proc.Await(t.Context(), 40*time.Second, func() (holds bool) {
 					var err error
-					now, err = askReady(t.Context(), p)
-					return err == nil && now.says(expected[name])
+					now, err = stack.AskReady(t.Context(), p)
+					return err == nil && says(now, expected[name])
 				}) {
 					t.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
 				}
-				if err := ping(t.Context(), p.adminURL+"/livez"); err != nil {
+				if err := stack.Ping(t.Context(), p.AdminURL+"/livez"); err != nil {
 					t.Errorf("%s: %s: %v", fault.name, when, err)
 				}
 			}
@@ -119,8 +123,8 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 		say("while it lasts", map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker})
 		fault.heal()
 		if fault.connectAnew {
-			_ = s.conn.Close(t.Context())
-			s.connect()
+			_ = s.Conn.Close(t.Context())
+			s.Connect()
 		}
 		say("after it", nil)
 	}
@@ -128,75 +132,69 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 
 func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	s := sharedSystem(t)
-	s.prepare(config{apis: 1, relays: 1, workers: 1})
-	api := s.process("api")
-	api.env = append(api.env, "DRAIN_DELAY=3s")
-	s.begin()
-	wallet := s.openWallets(1)[0]
+	s.Prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	api := s.Process("api")
+	api.Env = append(api.Env, "DRAIN_DELAY=3s")
+	s.Begin()
+	wallet := s.OpenWallets(1)[0]
 	told := time.Now()
-	pid := api.currentPID()
-	api.signal(syscall.SIGTERM)
-	s.until("the api is not ready", 2*time.Second, func() bool {
-		now, err := askReady(t.Context(), api)
-		return err == nil && now.says([]string{"reason draining"})
+	pid := api.CurrentPID()
+	api.Signal(syscall.SIGTERM)
+	s.Until("the api is not ready", 2*time.Second, func() bool {
+		now, err := stack.AskReady(t.Context(), api)
+		return err == nil && says(now, []string{"reason draining"})
 	})
 	accepted := 0
 	for ; time.Since(told) < 2500*time.Millisecond; accepted++ { // each one on a connection of its own
 		http.DefaultClient.CloseIdleConnections()
-		if status, body := s.post("/api/v1/wallet", s.apiURLs[0], deposit(wallet)); status != http.StatusAccepted {
+		if status, body := s.post("/api/v1/wallet", s.APIURLs[0], deposit(wallet)); status != http.StatusAccepted {
 			t.Fatalf("while it drains: %d %s", status, body)
 		}
 	}
 	if accepted < 3 {
 		t.Errorf("only %d operations were tried", accepted)
 	}
-	s.until("it ends", 10*time.Second, func() bool { return api.currentPID() != pid })
+	s.Until("it ends", 10*time.Second, func() bool { return api.CurrentPID() != pid })
 	if took := time.Since(told); took < 3*time.Second {
 		t.Errorf("it ended after %s, before its delay was over", took)
 	}
-	if text := api.death(); text != "exit status 0" {
+	if text := api.Death(); text != "exit status 0" {
 		t.Errorf("it ended with %s", text)
 	}
 }
 
-func (p *process) death() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.lastDeath
-}
-
 // newOwnSystem runs on servers of its own, which a test may take away.
-func newOwnSystem(t *testing.T, c config, settings ...string) (*system, *parts) {
+func newOwnSystem(t *testing.T, c stack.Config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, c, settings...)
-	s.begin()
+	s.Begin()
 	return s, own
 }
 
 // newOwnSystemNotStarted gives a test the time to set what single processes are to be told.
-func newOwnSystemNotStarted(t *testing.T, c config, settings ...string) (*system, *parts) {
+func newOwnSystemNotStarted(t *testing.T, c stack.Config, settings ...string) (*system, *servers.Backing) {
 	t.Helper()
-	own := &parts{kafka: "kfake"}
+	own := &servers.Backing{Kafka: "kfake"}
 	return newSystemOnOwn(t, own, c, settings...), own
 }
 
 // newSystemOnOwn starts the given servers for one test.
-func newSystemOnOwn(t *testing.T, own *parts, c config, settings ...string) *system {
+func newSystemOnOwn(t *testing.T, own *servers.Backing, c stack.Config, settings ...string) *system {
 	t.Helper()
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
-	if err := own.start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
+	t.Cleanup(ownState.Close)
+	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
-	s.env = append(s.env, settings...)
-	if err := s.migrate(t.Context()); err != nil {
+	s.Env = append(s.Env, settings...)
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.prepare(c)
+	s.Prepare(c)
 	return s
 }

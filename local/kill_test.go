@@ -10,6 +10,12 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/local/check"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const killsOfEach = 20
@@ -17,79 +23,79 @@ const killsOfEach = 20
 func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 	for name, wallets := range map[string]int{"one wallet": 1, "many wallets": 300} {
 		t.Run(name, func(t *testing.T) {
-			s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-			l := s.load(s.openWallets(wallets))
+			s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+			l := s.Load(s.OpenWallets(wallets))
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
 			for range killsOfEach {
-				for _, i := range random.Perm(len(s.services)) {
+				for _, i := range random.Perm(len(s.Services)) {
 					// Each kill hits a system in which operations get all the way, at a moment of its own.
-					s.untilApplied(20 * time.Second)
+					s.UntilApplied(20 * time.Second)
 					time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond))))
-					s.kill(s.services[i], syscall.SIGKILL)
+					s.Kill(s.Services[i], syscall.SIGKILL)
 				}
 			}
-			s.keep(l)
-			t.Logf("%d operations", s.totals().Operations)
+			s.Keep(l)
+			t.Logf("%d operations", s.Totals().Operations)
 		})
 	}
 }
 
 func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	l := s.load(s.openWallets(20))
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	l := s.Load(s.OpenWallets(20))
 	for service, points := range map[string][]string{
 		"api":    {"accept-before-commit", "accept-after-commit"},
 		"relay":  {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
 		"worker": {"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis"},
 	} {
-		p := s.process(service)
+		p := s.Process(service)
 		for _, point := range points {
-			s.untilApplied(20 * time.Second)
-			p.nextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
-			s.kill(p, syscall.SIGKILL)
-			atPoint := p.startCount()
-			s.until(service+" dies at "+point, 20*time.Second, func() bool { return p.startCount() > atPoint })
+			s.UntilApplied(20 * time.Second)
+			p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
+			s.Kill(p, syscall.SIGKILL)
+			atPoint := p.StartCount()
+			s.Until(service+" dies at "+point, 20*time.Second, func() bool { return p.StartCount() > atPoint })
 		}
 	}
-	s.untilApplied(20 * time.Second)
-	s.keep(l)
+	s.UntilApplied(20 * time.Second)
+	s.Keep(l)
 }
 
 func TestRelayRestartsAloneUnderLoad(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallets := s.openWallets(1)
-	l := s.load(wallets)
-	relay := s.process("relay")
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallets := s.OpenWallets(1)
+	l := s.Load(wallets)
+	relay := s.Process("relay")
 	for range 3 {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-			s.untilApplied(20 * time.Second)
-			s.kill(relay, signal)
+			s.UntilApplied(20 * time.Second)
+			s.Kill(relay, signal)
 		}
 	}
-	history := l.finish()
+	history := l.Finish()
 	began := time.Now()
-	if _, err := awaitQuiet(t.Context(), s.conn, 20*time.Second); err != nil {
+	if _, err := check.AwaitQuiet(t.Context(), s.Conn, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if lag := time.Since(began); lag > 5*time.Second {
 		t.Errorf("the lag was back to zero after %s", lag)
 	}
-	if l.failures.Load() > 0 {
-		t.Errorf("%d operations were not accepted", l.failures.Load())
+	if l.Failures.Load() > 0 {
+		t.Errorf("%d operations were not accepted", l.Failures.Load())
 	}
 	if pause := longestSilence(history); pause > time.Second {
 		t.Errorf("nothing was accepted for %s", pause)
 	}
-	s.keepPromises(history)
+	s.KeepPromises(history)
 }
 
 // longestSilence is the longest time between two acknowledgements.
-func longestSilence(history []operation) time.Duration {
+func longestSilence(history []load.Operation) time.Duration {
 	var times []time.Time
 	for _, op := range history {
-		times = append(times, op.answered)
+		times = append(times, op.Answered)
 	}
 	slices.SortFunc(times, time.Time.Compare)
 	longest := time.Duration(0)
@@ -100,49 +106,49 @@ func longestSilence(history []operation) time.Duration {
 }
 
 func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 2, workers: 1})
-	l := s.load(s.openWallets(5))
-	s.untilApplied(20 * time.Second)
-	leader, standby := s.process("relay"), s.process("relay-2")
-	if role(leader) != "leader" {
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 2, Workers: 1})
+	l := s.Load(s.OpenWallets(5))
+	s.UntilApplied(20 * time.Second)
+	leader, standby := s.Process("relay"), s.Process("relay-2")
+	if stack.Role(leader) != "leader" {
 		leader, standby = standby, leader
 	}
-	leader.signal(syscall.SIGSTOP)
-	s.until("the standby leads", 10*time.Second, func() bool { return role(standby) == "leader" })
-	t.Logf("applied again %s after the standby led", s.untilApplied(5*time.Second))
-	leader.signal(syscall.SIGCONT)
-	s.until("the stopped one stands by", 20*time.Second, func() bool { return role(leader) == "standby" })
-	s.untilApplied(5 * time.Second)
-	s.keep(l)
+	leader.Signal(syscall.SIGSTOP)
+	s.Until("the standby leads", 10*time.Second, func() bool { return stack.Role(standby) == "leader" })
+	t.Logf("applied again %s after the standby led", s.UntilApplied(5*time.Second))
+	leader.Signal(syscall.SIGCONT)
+	s.Until("the stopped one stands by", 20*time.Second, func() bool { return stack.Role(leader) == "standby" })
+	s.UntilApplied(5 * time.Second)
+	s.Keep(l)
 }
 
 func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
-	s := newSystem(t, config{apis: 2, relays: 1, workers: 1})
-	wallets := s.openWallets(2)
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1})
+	wallets := s.OpenWallets(2)
 	stuck, other := wallets[0], wallets[1]
-	l := s.load([]uuid.UUID{stuck}, s.apiURLs[0])
-	api := s.process("api")
-	s.until("the api is stopped inside a transaction", 60*time.Second, func() bool {
-		api.signal(syscall.SIGSTOP)
+	l := s.Load([]uuid.UUID{stuck}, s.APIURLs[0])
+	api := s.Process("api")
+	s.Until("the api is stopped inside a transaction", 60*time.Second, func() bool {
+		api.Signal(syscall.SIGSTOP)
 		if s.lockedForLong(stuck) {
 			return true
 		}
-		api.signal(syscall.SIGCONT)
+		api.Signal(syscall.SIGCONT)
 		return false
 	})
-	var histories []operation
+	var histories []load.Operation
 	began := time.Now()
-	freed := make(chan operation)
-	go func() { freed <- s.deposit(s.apiURLs[1], stuck) }()
+	freed := make(chan load.Operation)
+	go func() { freed <- s.Deposit(s.APIURLs[1], stuck) }()
 	for waiting := true; waiting; {
 		select {
 		case op := <-freed:
 			histories = append(histories, op)
 			waiting = false
 		default:
-			op := s.deposit(s.apiURLs[1], other)
+			op := s.Deposit(s.APIURLs[1], other)
 			histories = append(histories, op)
-			if took := op.answered.Sub(op.sentAt); took > time.Second {
+			if took := op.Answered.Sub(op.SentAt); took > time.Second {
 				t.Errorf("another wallet's operation took %s", took)
 			}
 		}
@@ -150,20 +156,20 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the wallet was held up for %s", took)
 	}
-	api.signal(syscall.SIGCONT)
-	histories = append(histories, l.finish()...)
-	s.keepPromises(histories)
+	api.Signal(syscall.SIGCONT)
+	histories = append(histories, l.Finish()...)
+	s.KeepPromises(histories)
 }
 
 // lockedForLong reports whether someone holds a wallet's sequence, and not only for this moment.
 func (s *system) lockedForLong(wallet uuid.UUID) bool {
 	for range 5 {
-		_, err := s.conn.Exec(s.t.Context(), "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE NOWAIT", wallet)
+		_, err := s.Conn.Exec(s.T.Context(), "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE NOWAIT", wallet)
 		if err == nil {
 			return false
 		}
 		if locked := new(pgconn.PgError); !errors.As(err, &locked) || locked.Code != "55P03" {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -171,46 +177,46 @@ func (s *system) lockedForLong(wallet uuid.UUID) bool {
 }
 
 func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
-	redis, url, err := redisPart(ownState, nil)
+	t.Cleanup(ownState.Close)
+	redis, url, err := servers.Redis(ownState, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis.changed = func(string) {}
-	if err := redis.start(t.Context()); err != nil {
+	redis.Changed = func(string) {}
+	if err := redis.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(redis.stop)
+	t.Cleanup(redis.Stop)
 	t.Setenv("TEST_REDIS_URL", url)
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallet := s.openWallets(1)[0]
-	var history []operation
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallet := s.OpenWallets(1)[0]
+	var history []load.Operation
 	agree := func(when string) {
 		t.Helper()
-		history = append(history, s.deposit(s.apiURLs[0], wallet))
-		s.until("the balance is read "+when, 5*time.Second, func() bool {
-			_, version := s.balance(wallet)
+		history = append(history, s.Deposit(s.APIURLs[0], wallet))
+		s.Until("the balance is read "+when, 5*time.Second, func() bool {
+			_, version := s.Balance(wallet)
 			return version == int64(len(history))
 		})
 		var stored int64
-		if err := s.conn.QueryRow(t.Context(), "SELECT balance FROM wallets WHERE id = $1", wallet).Scan(&stored); err != nil {
+		if err := s.Conn.QueryRow(t.Context(), "SELECT balance FROM wallets WHERE id = $1", wallet).Scan(&stored); err != nil {
 			t.Fatal(err)
 		}
-		if balance, _ := s.balance(wallet); balance != stored {
+		if balance, _ := s.Balance(wallet); balance != stored {
 			t.Errorf("%s the balance reads %d, stored is %d", when, balance, stored)
 		}
 	}
 	agree("before")
-	redis.stop()
+	redis.Stop()
 	agree("while redis is gone")
 	agree("while redis is gone")
-	if err := redis.start(t.Context()); err != nil {
+	if err := redis.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	agree("after its return")
-	s.keepPromises(history)
+	s.KeepPromises(history)
 }

@@ -11,6 +11,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/legendary-wallet/legendary-wallet/local/bench"
+	"github.com/legendary-wallet/legendary-wallet/local/demo"
+	"github.com/legendary-wallet/legendary-wallet/local/faults"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const usageText = `usage: local COMMAND
@@ -41,15 +50,14 @@ Settings of demo, run and faults, in the environment:
 Others, such as FLUSH_MAX or RDKAFKA_LINGER_MS, reach the services.
 `
 
+// children are what this program is when it is started by itself.
+var children = proc.Roles{
+	"postgres": servers.ServePostgres, "miniredis": servers.ServeMiniredis, "kfake": servers.ServeKfake, "nothing": bench.ServeNothing,
+}
+
 func main() {
 	args := os.Args[1:]
-	if isPart(args) {
-		if err := servePart(args); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	children.Serve(args)
 	ctx, cancel := untilSignal()
 	code, err := runCommand(ctx, args)
 	cancel()
@@ -62,22 +70,30 @@ func main() {
 
 // runCommand returns the exit code: 2 for a wrong command line.
 func runCommand(ctx context.Context, args []string) (int, error) {
-	c, err := parseConfig(os.Getenv)
+	c, err := stack.ParseConfig(os.Getenv)
 	if err != nil {
 		return 2, err
 	}
 	switch {
 	case len(args) == 1 && args[0] == "demo":
-		return 0, demo(ctx, c, os.Stdout)
+		return 0, demo.Run(ctx, c, os.Stdout)
 	case len(args) == 1 && args[0] == "run":
 		return 0, runUntilStopped(ctx, c, os.Stdout)
 	case len(args) >= 1 && args[0] == "bench":
-		return 0, bench(ctx, c, args[1:], os.Stdout)
+		return 0, bench.Run(ctx, c, args[1:], os.Stdout)
 	case len(args) >= 1 && args[0] == "faults":
-		return 0, faults(ctx, c, args[1:], os.Stdout)
+		return 0, faults.Run(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
-		return runWithParts(ctx, c.kafka, args[2:])
+		return runWithParts(ctx, c.Kafka, args[2:])
 	}
 	fmt.Fprint(os.Stderr, usageText)
 	return 2, nil
+}
+
+// untilSignal is cancelled by the first Ctrl-C or SIGTERM; the second one kills local, and with it
+// the kernel its children.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel)
+	return ctx, cancel
 }

@@ -8,6 +8,9 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // What api and relay bring to Kafka is what worker/message.schema.json promises to any consumer.
@@ -18,18 +21,18 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallet := s.openWallets(1)[0]
-	first, second := s.deposit(s.apiURLs[0], wallet), s.deposit(s.apiURLs[0], wallet)
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallet := s.OpenWallets(1)[0]
+	first, second := s.Deposit(s.APIURLs[0], wallet), s.Deposit(s.APIURLs[0], wallet)
 
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.ConsumeTopics(s.topic))
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.ConsumeTopics(s.Topic))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	for _, sent := range []operation{first, second} {
+	for _, sent := range []load.Operation{first, second} {
 		var records []*kgo.Record
-		s.until("a record is there", 20*time.Second, func() bool {
+		s.Until("a record is there", 20*time.Second, func() bool {
 			// A poll may return without one, as while the topic's leader is not known yet.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -44,8 +47,8 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 		if err := schema.Validate(value); err != nil {
 			t.Errorf("%s: %v", record.Value, err)
 		}
-		if id := value.(map[string]any)["operationId"]; id != sent.id.String() {
-			t.Errorf("%s is not the operation %s", record.Value, sent.id)
+		if id := value.(map[string]any)["operationId"]; id != sent.ID.String() {
+			t.Errorf("%s is not the operation %s", record.Value, sent.ID)
 		}
 		if string(record.Key) != wallet.String() {
 			t.Errorf("key %s, want %s", record.Key, wallet)

@@ -24,10 +24,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/faults/kinds"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +47,7 @@ func TestAlertRulesAndPrometheusConfigurationAreValid(t *testing.T) {
 
 func TestEveryAlertSaysWhatToDoWithCommandsThatExist(t *testing.T) {
 	var usage bytes.Buffer
-	command := exec.Command(filepath.Join(testBinaries(t), "ctl"))
+	command := exec.Command(filepath.Join(stacktest.Binaries(t), "ctl"))
 	command.Stderr = &usage
 	_ = command.Run() // it exits with 2, and lists its commands
 	mentioned := regexp.MustCompile(`\bctl ((?:topic|relay|cache|keys) [a-z]+|[a-z]+)`)
@@ -84,7 +90,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 	w := s.watch()
 	s.warmUp()
 	s.checkNames(w)
-	s.until("no alert fires", 70*time.Second, func() bool { return len(w.allFiring()) == 0 })
+	s.Until("no alert fires", 70*time.Second, func() bool { return len(w.allFiring()) == 0 })
 	f := &faultsToSee{w: w, made: map[string]time.Time{}, healed: map[string]time.Time{}}
 
 	resumed := make(chan struct{})
@@ -97,10 +103,10 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				inGroup := *s
-				inGroup.t = t
-				inGroup.connect()
-				group(&inGroup)
+				inGroup := *s.System
+				inGroup.T = t
+				inGroup.Connect()
+				group(&system{&inGroup})
 			})
 		}
 	})
@@ -109,7 +115,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 	}
 	s.lostParts(f, own)
 	clear := func() bool { return len(w.allFiring()) == 0 }
-	if !await(t.Context(), 100*time.Second, clear) {
+	if !proc.Await(t.Context(), 100*time.Second, clear) {
 		t.Errorf("still firing: %s", w.allFiring())
 	}
 
@@ -131,44 +137,44 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 }
 
 // newObservedSystem has servers of its own, because they are taken away, and an api-2 with little room.
-func newObservedSystem(t *testing.T) (*system, *parts) {
+func newObservedSystem(t *testing.T) (*system, *servers.Backing) {
 	t.Helper()
-	s, own := newOwnSystemNotStarted(t, config{apis: 2, relays: 2, workers: 1}, "SWEEP_AFTER=3s")
-	small := s.process("api-2")
-	small.env = append(small.env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
-	s.begin()
+	s, own := newOwnSystemNotStarted(t, stack.Config{APIs: 2, Relays: 2, Workers: 1}, "SWEEP_AFTER=3s")
+	small := s.Process("api-2")
+	small.Env = append(small.Env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
+	s.Begin()
 	return s, own
 }
 
 // warmUp lets every metric have a value: an operation is accepted, one fails, and both are applied.
 func (s *system) warmUp() {
-	s.t.Helper()
-	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet)
-	if status, _ := s.post("/api/v1/wallet", s.apiURLs[0], fmt.Sprintf(`{"walletId":"%s","operationType":"WITHDRAW","amount":9007199254740991}`, wallet)); status != http.StatusAccepted {
-		s.t.Fatalf("withdraw: status %d", status)
+	s.T.Helper()
+	wallet := s.OpenWallets(1)[0]
+	s.Deposit(s.APIURLs[0], wallet)
+	if status, _ := s.post("/api/v1/wallet", s.APIURLs[0], fmt.Sprintf(`{"walletId":"%s","operationType":"WITHDRAW","amount":9007199254740991}`, wallet)); status != http.StatusAccepted {
+		s.T.Fatalf("withdraw: status %d", status)
 	}
-	s.until("both are applied", 20*time.Second, func() bool { return s.appliedUpTo(wallet) == 2 })
+	s.Until("both are applied", 20*time.Second, func() bool { return s.appliedUpTo(wallet) == 2 })
 }
 
 // checkNames holds every metric on the dashboard and in the alerts against those that the services
 // expose, and every panel against the data in Prometheus.
 func (s *system) checkNames(w *watched) {
-	s.t.Helper()
+	s.T.Helper()
 	check := func(where, query string) {
 		for _, name := range metricsIn(query) {
-			s.until(where+": a service exposes "+name, 15*time.Second, func() bool { return s.exposes(name) })
+			s.Until(where+": a service exposes "+name, 15*time.Second, func() bool { return s.exposes(name) })
 		}
 	}
-	for _, rule := range alertRules(s.t) {
+	for _, rule := range alertRules(s.T) {
 		check(rule.Alert, rule.Expr)
 	}
-	for panel, query := range panelQueries(s.t) {
+	for panel, query := range panelQueries(s.T) {
 		check(panel, query)
-		s.until("the panel "+panel+" shows something", 15*time.Second, func() bool {
-			series, err := w.query(s.t.Context(), query)
+		s.Until("the panel "+panel+" shows something", 15*time.Second, func() bool {
+			series, err := w.query(s.T.Context(), query)
 			if err != nil {
-				s.t.Fatal(err)
+				s.T.Fatal(err)
 			}
 			return series > 0
 		})
@@ -202,145 +208,141 @@ func (f *faultsToSee) note(times map[string]time.Time, alerts []string) {
 
 // fire waits until the alerts fire.
 func (s *system) fire(f *faultsToSee, alerts ...string) {
-	s.t.Helper()
+	s.T.Helper()
 	for _, alert := range alerts {
-		s.until(alert+" fires", 45*time.Second, func() bool { return f.w.fired(alert) })
+		s.Until(alert+" fires", 45*time.Second, func() bool { return f.w.fired(alert) })
 	}
 }
 
 func (s *system) publishingFaults(f *faultsToSee) {
-	wallets := s.openWallets(4)
+	wallets := s.OpenWallets(4)
 	halted, forked, gap, swept := wallets[0], wallets[1], wallets[2], wallets[3]
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.DefaultProduceTopic(s.Topic))
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer kafka.Close()
 	tell := func(wallet uuid.UUID, sequence int64, id uuid.UUID) {
 		value := fmt.Sprintf(`{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1}`, wallet, sequence, id)
-		if err := kafka.ProduceSync(s.t.Context(), &kgo.Record{Key: []byte(wallet.String()), Value: []byte(value)}).FirstErr(); err != nil {
-			s.t.Fatal(err)
+		if err := kafka.ProduceSync(s.T.Context(), &kgo.Record{Key: []byte(wallet.String()), Value: []byte(value)}).FirstErr(); err != nil {
+			s.T.Fatal(err)
 		}
 	}
 
 	f.make("WalletRelayPaused", "WalletOutboxWaits", "WalletAppliedLate")
 	s.mustCtl("relay", "pause", "--reason", "a test", "--yes")
-	leader := s.process("relay")
-	if role(leader) != "leader" {
-		leader = s.process("relay-2")
+	leader := s.Process("relay")
+	if stack.Role(leader) != "leader" {
+		leader = s.Process("relay-2")
 	}
-	s.until("the relay pauses", 20*time.Second, func() bool {
-		now, err := askReady(s.t.Context(), leader)
+	s.Until("the relay pauses", 20*time.Second, func() bool {
+		now, err := stack.AskReady(s.T.Context(), leader)
 		return err == nil && len(now.Degraded) > 0
 	})
 
 	f.make("WalletHalted", "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
 	for range 3 {
-		s.deposit(s.apiURLs[0], halted)
+		s.Deposit(s.APIURLs[0], halted)
 	}
 	s.exec("CREATE TABLE lost AS SELECT * FROM operations WHERE wallet_id = $1::uuid AND seq = 2", halted)
 	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 2", halted)
-	s.deposit(s.apiURLs[0], forked)
+	s.Deposit(s.APIURLs[0], forked)
 	tell(forked, 1, uuid.New())
-	s.deposit(s.apiURLs[0], gap)
-	tell(gap, 2, s.deposit(s.apiURLs[0], gap).id)
-	s.deposit(s.apiURLs[0], swept)
+	s.Deposit(s.APIURLs[0], gap)
+	tell(gap, 2, s.Deposit(s.APIURLs[0], gap).ID)
+	s.Deposit(s.APIURLs[0], swept)
 	f.heal("WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
 	s.fire(f, "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept", "WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
 
 	s.exec("INSERT INTO operations SELECT * FROM lost")
 	f.heal("WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
 	s.mustCtl("relay", "resume", "--reason", "a test", "--yes")
-	s.until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 3 })
+	s.Until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 3 })
 	s.fire(f, "WalletAppliedLate")
 
 	f.make("WalletRelayStopped")
 	var row int64
-	if err := s.conn.QueryRow(s.t.Context(), "INSERT INTO outbox (topic, key, payload) VALUES ('unregistered', 'a', '{}') RETURNING id").Scan(&row); err != nil {
-		s.t.Fatal(err)
+	if err := s.Conn.QueryRow(s.T.Context(), "INSERT INTO outbox (topic, key, payload) VALUES ('unregistered', 'a', '{}') RETURNING id").Scan(&row); err != nil {
+		s.T.Fatal(err)
 	}
 	s.fire(f, "WalletRelayStopped")
 	f.heal("WalletRelayStopped")
 	s.mustCtl("relay", "park", fmt.Sprint(row), "--reason", "a test", "--yes")
 
-	pool, err := pgxpool.New(s.t.Context(), s.parts.databaseURL)
+	pool, err := pgxpool.New(s.T.Context(), s.Backing.DatabaseURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer pool.Close()
-	c := &campaign{stack: s.stack, pool: pool}
-	if c.position, err = c.relayPosition(s.t.Context()); err != nil {
-		s.t.Fatal(err)
-	}
-	thief := c.stolenLock()
 	f.make("WalletRelayNoLeader")
-	if err := thief.throw(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+	thief, err := kinds.StealLeadersLock(s.T.Context(), pool, s.Backing.DatabaseURL)
+	if err != nil {
+		s.T.Fatal(err)
 	}
 	s.fire(f, "WalletRelayNoLeader")
 	f.heal("WalletRelayNoLeader")
-	if err := thief.heal(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+	if err := thief.Close(s.T.Context()); err != nil {
+		s.T.Fatal(err)
 	}
 }
 
 func (s *system) applyingFaults(f *faultsToSee) {
-	wallets := s.openWallets(2)
+	wallets := s.OpenWallets(2)
 	hot, broken := wallets[0], wallets[1]
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.parts.kafkaBrokers), kgo.DefaultProduceTopic(s.topic))
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.DefaultProduceTopic(s.Topic))
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer kafka.Close()
 	f.make("WalletUnparseableMessages")
-	if err := kafka.ProduceSync(s.t.Context(), kgo.StringRecord("\x00\xff{")).FirstErr(); err != nil {
-		s.t.Fatal(err)
+	if err := kafka.ProduceSync(s.T.Context(), kgo.StringRecord("\x00\xff{")).FirstErr(); err != nil {
+		s.T.Fatal(err)
 	}
 	f.heal("WalletUnparseableMessages")
 
-	s.deposit(s.apiURLs[0], broken)
-	s.until("the wallet is applied", 20*time.Second, func() bool { return s.appliedUpTo(broken) == 1 })
+	s.Deposit(s.APIURLs[0], broken)
+	s.Until("the wallet is applied", 20*time.Second, func() bool { return s.appliedUpTo(broken) == 1 })
 	f.make("WalletDatabaseErrorsUnknown")
 	s.exec("UPDATE wallets SET applied_seq = 0 WHERE id = $1", broken) // its outcome is there already
-	s.deposit(s.apiURLs[0], broken)
+	s.Deposit(s.APIURLs[0], broken)
 
 	f.make("WalletWorkerBehind", "WalletWorkerStandsStill")
 	held := s.hold("SELECT FROM wallets WHERE id = $1 FOR UPDATE", hot)
 	item := fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1},`, hot)
 	for range 6 {
-		if status, body := s.post("/api/v1/wallet/batch", s.apiURLs[0], `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 1000), ",")+`]}`); status != http.StatusOK {
-			s.t.Fatalf("batch: %d %.200s", status, body)
+		if status, body := s.post("/api/v1/wallet/batch", s.APIURLs[0], `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 1000), ",")+`]}`); status != http.StatusOK {
+			s.T.Fatalf("batch: %d %.200s", status, body)
 		}
 	}
 	s.fire(f, "WalletUnparseableMessages", "WalletDatabaseErrorsUnknown", "WalletWorkerBehind", "WalletWorkerStandsStill")
 	f.heal("WalletDatabaseErrorsUnknown", "WalletWorkerBehind", "WalletWorkerStandsStill", "WalletAppliedLate")
 	s.exec("UPDATE wallets SET applied_seq = 1 WHERE id = $1", broken)
 	held()
-	s.until("both wallets go on", 40*time.Second, func() bool { return s.appliedUpTo(hot) == 6000 && s.appliedUpTo(broken) == 2 })
+	s.Until("both wallets go on", 40*time.Second, func() bool { return s.appliedUpTo(hot) == 6000 && s.appliedUpTo(broken) == 2 })
 }
 
 func (s *system) acceptingFaults(f *faultsToSee) {
-	wallets, api := s.openWallets(4), s.apiURLs[1]
+	wallets, api := s.OpenWallets(4), s.APIURLs[1]
 	busy, slow, unanswered := wallets[:2], wallets[2], wallets[3]
 
 	f.make("WalletOverloaded")
 	item := fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1},`, slow)
 	for range 30 {
 		if status, _ := s.post("/api/v1/wallet/batch", api, `{"operations":[`+strings.TrimSuffix(strings.Repeat(item, 100), ",")+`]}`); status != http.StatusServiceUnavailable {
-			s.t.Fatalf("a batch for which there is no room: status %d", status)
+			s.T.Fatalf("a batch for which there is no room: status %d", status)
 		}
 	}
 	f.make("WalletQueueNearlyFull")
 	held := s.hold("SELECT FROM wallet_sequences WHERE wallet_id = ANY ($1) FOR UPDATE", busy)
-	l := &runningLoad{
-		load:    &load{apis: []string{api}, apiKey: s.apiKey, wallets: busy, connections: 44, duration: time.Hour, attempt: 12 * time.Second, patience: time.Minute},
-		history: make(chan []operation, 1),
+	l := &stacktest.RunningLoad{
+		Load:    &load.Load{APIs: []string{api}, APIKey: s.APIKey, Wallets: busy, Connections: 44, Duration: time.Hour, Attempt: 12 * time.Second, Patience: time.Minute},
+		History: make(chan []load.Operation, 1),
 	}
-	go func() { l.history <- l.send(s.t.Context()) }()
+	go func() { l.History <- l.Send(s.T.Context()) }()
 	s.fire(f, "WalletQueueNearlyFull", "WalletOverloaded")
 	f.heal("WalletQueueNearlyFull", "WalletOverloaded")
 	held()
-	l.finish()
+	l.Finish()
 
 	// A commit that takes long, as with a slow disk or a synchronous replica that does not answer.
 	s.exec(`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(TG_ARGV[0]::float8); RETURN NULL; END'`)
@@ -351,7 +353,7 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 	f.make("WalletAcceptSlow")
 	commitsIn(slow, "1.5")
 	for range 3 {
-		s.deposit(api, slow)
+		s.Deposit(api, slow)
 	}
 	f.heal("WalletAcceptSlow")
 	s.fire(f, "WalletAcceptSlow")
@@ -361,7 +363,7 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 	f.make("WalletOutcomeUnknown", "WalletCommitsAbandoned")
 	status, body := s.post("/api/v1/wallet", api, fmt.Sprintf(`{"walletId":"%s","operationType":"DEPOSIT","amount":1}`, unanswered))
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "outcome-unknown") {
-		s.t.Fatalf("an operation whose commit is not answered: %d %s", status, body)
+		s.T.Fatalf("an operation whose commit is not answered: %d %s", status, body)
 	}
 	s.fire(f, "WalletCommitsAbandoned")
 	f.heal("WalletOutcomeUnknown", "WalletCommitsAbandoned")
@@ -369,58 +371,58 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 
 	f.make("WalletInternalErrors")
 	s.exec("REVOKE SELECT ON operation_states FROM wallet_api")
-	status, body = s.get(fmt.Sprintf("/api/v1/wallets/%s/operations/%s", slow, uuid.New()), s.apiURLs[0])
+	status, body = s.get(fmt.Sprintf("/api/v1/wallets/%s/operations/%s", slow, uuid.New()), s.APIURLs[0])
 	s.exec("GRANT SELECT ON operation_states TO wallet_api")
 	if status != http.StatusInternalServerError {
-		s.t.Fatalf("a read without the right to it: %d %s", status, body)
+		s.T.Fatalf("a read without the right to it: %d %s", status, body)
 	}
 	f.heal("WalletInternalErrors")
 
 	f.make("WalletTimesSetBack")
 	s.exec("UPDATE wallet_sequences SET last_at = now() + interval '1 hour' WHERE wallet_id = $1", slow)
-	s.deposit(api, slow)
+	s.Deposit(api, slow)
 	f.heal("WalletTimesSetBack")
 	s.fire(f, "WalletOutcomeUnknown", "WalletInternalErrors", "WalletTimesSetBack")
 }
 
 func (s *system) processFaults(f *faultsToSee) {
-	standby := s.process("relay-2")
+	standby := s.Process("relay-2")
 	f.make("WalletServiceDown")
-	standby.stop()
+	standby.Stop()
 	s.fire(f, "WalletServiceDown")
 
 	f.heal("WalletServiceDown")
 	f.make("WalletMigrationsPending", "WalletNotReady")
 	s.exec("CREATE TABLE applied AS SELECT max(version) AS version FROM schema_migrations")
 	s.exec("DELETE FROM schema_migrations WHERE version = (SELECT version FROM applied)")
-	if err := standby.begin(); err != nil {
-		s.t.Fatal(err)
+	if err := standby.Begin(); err != nil {
+		s.T.Fatal(err)
 	}
 	s.fire(f, "WalletMigrationsPending", "WalletNotReady")
 	f.heal("WalletMigrationsPending", "WalletNotReady")
 	s.exec("INSERT INTO schema_migrations SELECT version FROM applied")
-	if err := standby.awaitReady(s.t.Context(), false); err != nil {
-		s.t.Error(err)
+	if err := standby.AwaitReady(s.T.Context(), false); err != nil {
+		s.T.Error(err)
 	}
 
-	operator, err := walletcache.Open(s.parts.redisURL)
+	operator, err := walletcache.Open(s.Backing.RedisURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer operator.Close()
 	f.make("WalletRedisRefuses")
-	if err := operator.Do(s.t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
-		s.t.Fatal(err)
+	if err := operator.Do(s.T.Context(), "REPLICAOF", "127.0.0.1", "1").Err(); err != nil {
+		s.T.Fatal(err)
 	}
 	s.fire(f, "WalletRedisRefuses")
 	f.heal("WalletRedisRefuses")
-	if err := operator.Do(s.t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
-		s.t.Fatal(err)
+	if err := operator.Do(s.T.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+		s.T.Fatal(err)
 	}
 }
 
 // lostParts takes Postgres, Redis and Kafka away and gives them back.
-func (s *system) lostParts(f *faultsToSee, own *parts) {
+func (s *system) lostParts(f *faultsToSee, own *servers.Backing) {
 	f.make("WalletStandbyMissing")
 	s.waitForStandbys("away")
 	s.fire(f, "WalletStandbyMissing")
@@ -428,81 +430,81 @@ func (s *system) lostParts(f *faultsToSee, own *parts) {
 	s.waitForStandbys("")
 
 	alerts := []string{"WalletPostgresLost", "WalletRedisLost", "WalletKafkaLost", "WalletCacheErrors"}
-	_ = s.conn.Close(s.t.Context())
+	_ = s.Conn.Close(s.T.Context())
 	f.make(alerts...)
-	stopAll(own.processes)
+	proc.StopAll(own.Processes)
 	s.fire(f, alerts...)
 	f.heal(alerts...)
 	s.returnParts(own)
 }
 
 func (s *system) mustCtl(args ...string) {
-	s.t.Helper()
-	if err := s.ctl(s.t.Context(), io.Discard, args...); err != nil {
-		s.t.Fatal(err)
+	s.T.Helper()
+	if err := s.Ctl(s.T.Context(), io.Discard, args...); err != nil {
+		s.T.Fatal(err)
 	}
 }
 
 func (s *system) exec(sql string, args ...any) {
-	s.t.Helper()
-	if _, err := s.conn.Exec(s.t.Context(), sql, args...); err != nil {
-		s.t.Fatalf("%s: %v", sql, err)
+	s.T.Helper()
+	if _, err := s.Conn.Exec(s.T.Context(), sql, args...); err != nil {
+		s.T.Fatalf("%s: %v", sql, err)
 	}
 }
 
 func (s *system) appliedUpTo(wallet uuid.UUID) (sequence int64) {
-	s.t.Helper()
-	if err := s.conn.QueryRow(s.t.Context(), "SELECT applied_seq FROM wallets WHERE id = $1", wallet).Scan(&sequence); err != nil {
-		s.t.Fatal(err)
+	s.T.Helper()
+	if err := s.Conn.QueryRow(s.T.Context(), "SELECT applied_seq FROM wallets WHERE id = $1", wallet).Scan(&sequence); err != nil {
+		s.T.Fatal(err)
 	}
 	return sequence
 }
 
 // hold runs a statement and keeps its locks until it is let go.
 func (s *system) hold(sql string, args ...any) (release func()) {
-	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	s.T.Helper()
+	conn, err := pgx.Connect(s.T.Context(), s.Backing.DatabaseURL)
 	if err == nil {
-		_, err = conn.Exec(s.t.Context(), "BEGIN")
+		_, err = conn.Exec(s.T.Context(), "BEGIN")
 	}
 	if err == nil {
-		_, err = conn.Exec(s.t.Context(), sql, args...)
+		_, err = conn.Exec(s.T.Context(), sql, args...)
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	release = func() { _ = conn.Close(context.Background()) }
-	s.t.Cleanup(release)
+	s.T.Cleanup(release)
 	return release
 }
 
 // post sends one request, without a key, and returns what came of it.
 func (s *system) post(path, api, body string) (status int, answer string) {
-	s.t.Helper()
+	s.T.Helper()
 	return s.send(http.MethodPost, api+path, strings.NewReader(body))
 }
 
 func (s *system) get(path, api string) (status int, answer string) {
-	s.t.Helper()
+	s.T.Helper()
 	return s.send(http.MethodGet, api+path, http.NoBody)
 }
 
 func (s *system) send(method, url string, body io.Reader) (status int, answer string) {
-	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, url, body)
+	s.T.Helper()
+	request, err := http.NewRequestWithContext(s.T.Context(), method, url, body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	request.Header.Set("Authorization", "Bearer "+s.apiKey)
+	request.Header.Set("Authorization", "Bearer "+s.APIKey)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	return response.StatusCode, string(text)
 }

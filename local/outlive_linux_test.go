@@ -9,40 +9,43 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 func TestNothingOutlivesLocal(t *testing.T) {
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(testBinaries(t), "local")
-	if err := run(t.Context(), root, "go", "build", "-o", program, "./local"); err != nil {
+	program := filepath.Join(stacktest.Binaries(t), "local")
+	if err := proc.Run(t.Context(), root, "go", "build", "-o", program, "./local"); err != nil {
 		t.Fatal(err)
 	}
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			// All its processes have to do with this folder. Kafka's would take longer, and dies like
 			// Redis's.
-			state, err := temporaryState()
+			state, err := proc.TemporaryState()
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer state.close()
+			defer state.Close()
 			cmd := exec.Command(program, "parts", "--", "sleep", "600")
-			cmd.Env = append(os.Environ(), "TMPDIR="+state.dir, "TEST_DATABASE_URL=", "TEST_REDIS_URL=", "TEST_KAFKA_BROKERS=unused")
+			cmd.Env = append(os.Environ(), "TMPDIR="+state.Dir, "TEST_DATABASE_URL=", "TEST_REDIS_URL=", "TEST_KAFKA_BROKERS=unused")
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			s := &system{t: t}
-			s.until("a child of local sleeps", 30*time.Second, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
+			stacktest.Until(t, "a child of local sleeps", 30*time.Second, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
 			const local, command, redis, launcher, postmaster = 1, 1, 1, 1, 1
-			if n := len(processesWith(state.dir)); n < local+command+redis+launcher+postmaster {
+			if n := len(processesWith(state.Dir)); n < local+command+redis+launcher+postmaster {
 				t.Fatalf("only %d processes run", n)
 			}
 			_ = cmd.Process.Signal(signal)
 			_ = cmd.Wait()
-			s.until("all processes are gone", 15*time.Second, func() bool { return len(processesWith(state.dir)) == 0 })
+			stacktest.Until(t, "all processes are gone", 15*time.Second, func() bool { return len(processesWith(state.Dir)) == 0 })
 		})
 	}
 }

@@ -21,6 +21,9 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // hurry divides every `for:` of the alert rules in tests; nothing else of them is changed.
@@ -37,7 +40,7 @@ type rule struct {
 // shipped reads a file of deploy/.
 func shipped(t *testing.T, path string) []byte {
 	t.Helper()
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,16 +94,16 @@ func panelQueries(t *testing.T) map[string]string {
 
 // exposes reports whether a service, or Prometheus itself, has a metric of this name.
 func (s *system) exposes(name string) bool {
-	s.t.Helper()
-	for _, p := range s.services {
-		response, err := http.Get(p.adminURL + "/metrics")
+	s.T.Helper()
+	for _, p := range s.Services {
+		response, err := http.Get(p.AdminURL + "/metrics")
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		text, err := io.ReadAll(response.Body)
 		response.Body.Close()
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
 			if metricName.FindString(line) == name {
@@ -143,46 +146,46 @@ type watched struct {
 }
 
 func (s *system) watch() *watched {
-	s.t.Helper()
+	s.T.Helper()
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
-		s.t.Fatal("prometheus is not on PATH (Debian: apt-get install prometheus)")
+		s.T.Fatal("prometheus is not on PATH (Debian: apt-get install prometheus)")
 	}
-	port, err := freePort()
+	port, err := proc.FreePort()
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	dir := s.t.TempDir()
-	w := &watched{url: "http://" + address(port), firing: map[string]bool{}, first: map[string]time.Time{}, last: map[string]time.Time{}}
+	dir := s.T.TempDir()
+	w := &watched{url: "http://" + proc.Address(port), firing: map[string]bool{}, first: map[string]time.Time{}, last: map[string]time.Time{}}
 	write := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 	}
-	write("alerts.yml", hurried(s.t, string(shipped(s.t, "prometheus/alerts.yml"))))
+	write("alerts.yml", hurried(s.T, string(shipped(s.T, "prometheus/alerts.yml"))))
 	targets := map[string][]string{}
-	for _, p := range s.services {
-		job, _, _ := strings.Cut(p.name, "-")
-		targets[job] = append(targets[job], strings.TrimPrefix(p.adminURL, "http://"))
+	for _, p := range s.Services {
+		job, _, _ := strings.Cut(p.Name, "-")
+		targets[job] = append(targets[job], strings.TrimPrefix(p.AdminURL, "http://"))
 	}
 	var jobs strings.Builder
 	for _, job := range slices.Sorted(maps.Keys(targets)) {
 		fmt.Fprintf(&jobs, "  - job_name: %s\n    static_configs:\n      - targets: [%s]\n", job, strings.Join(targets[job], ", "))
 	}
 	write("prometheus.yml", "global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 500ms }\nrule_files: [alerts.yml]\nscrape_configs:\n"+jobs.String())
-	server := &process{
-		name: "prometheus", log: s.state.log("prometheus"), changed: func(string) {},
-		argv: []string{
+	server := &proc.Process{
+		Name: "prometheus", Log: s.State.Log("prometheus"), Changed: func(string) {},
+		Argv: []string{
 			program, "--config.file=" + filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path=" + filepath.Join(dir, "data"),
-			"--web.listen-address=" + address(port), "--log.level=warn",
+			"--web.listen-address=" + proc.Address(port), "--log.level=warn",
 		},
-		ready: func(ctx context.Context) error { return ping(ctx, w.url+"/-/ready") },
+		Ready: func(ctx context.Context) error { return stack.Ping(ctx, w.url+"/-/ready") },
 	}
-	if err := server.start(s.t.Context()); err != nil {
-		s.t.Fatal(err)
+	if err := server.Start(s.T.Context()); err != nil {
+		s.T.Fatal(err)
 	}
-	s.t.Cleanup(server.stop)
-	go w.look(s.t.Context())
+	s.T.Cleanup(server.Stop)
+	go w.look(s.T.Context())
 	return w
 }
 

@@ -17,6 +17,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/check"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // The drills of docs/operations.md, as it says.
@@ -27,8 +34,8 @@ const backLongEnough = 10 * time.Second
 // archived is a system on a Postgres of its own that archives its log and has a base backup.
 type archived struct {
 	*system
-	state   *state
-	primary *process
+	state   *proc.State
+	primary *proc.Process
 	base    string // the data directory of a base backup, to be copied
 	archive string
 	second  int // the port of a second server
@@ -36,15 +43,15 @@ type archived struct {
 
 // newArchived starts the primary, takes the backup under load, and starts the services on addresses that
 // name both servers.
-func newArchived(t *testing.T) (*archived, *runningLoad) {
+func newArchived(t *testing.T) (*archived, *stacktest.RunningLoad) {
 	t.Helper()
-	own, err := temporaryState()
+	own, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(own.close)
-	a := &archived{state: own, archive: filepath.Join(own.dir, "archive"), base: filepath.Join(own.dir, "base")}
-	if a.second, err = freePort(); err != nil {
+	t.Cleanup(own.Close)
+	a := &archived{state: own, archive: filepath.Join(own.Dir, "archive"), base: filepath.Join(own.Dir, "base")}
+	if a.second, err = proc.FreePort(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(a.archive, 0o777); err != nil {
@@ -53,58 +60,58 @@ func newArchived(t *testing.T) (*archived, *runningLoad) {
 	if err := os.Chmod(a.archive, 0o777); err != nil { // Postgres may be another user
 		t.Fatal(err)
 	}
-	p := &parts{redisURL: ownRedis(t, own), kafkaBrokers: required(t, "TEST_KAFKA_BROKERS")}
-	if err := p.start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
+	p := &servers.Backing{RedisURL: ownRedis(t, own), KafkaBrokers: stacktest.Required(t, "TEST_KAFKA_BROKERS")}
+	if err := p.Start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
-	a.primary = p.processes[0]
-	a.settings(t, p.databaseURL, "archive_mode = on", "archive_timeout = 1",
+	t.Cleanup(p.Stop)
+	a.primary = p.Processes[0]
+	a.settings(t, p.DatabaseURL, "archive_mode = on", "archive_timeout = 1",
 		fmt.Sprintf("archive_command = 'cp %%p %[1]s/.%%f && mv %[1]s/.%%f %[1]s/%%f'", a.archive))
-	a.primary.stop()
-	if err := a.primary.start(t.Context()); err != nil {
+	a.primary.Stop()
+	if err := a.primary.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	a.system = newSystemOn(t, p, nil)
-	if err := a.migrate(t.Context()); err != nil {
+	if err := a.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.createTopic(t.Context()); err != nil {
+	if err := a.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.createKey(t.Context()); err != nil {
+	if err := a.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// From here on everyone knows both servers, and uses the one that takes writes.
 	both := func(url string) string {
-		return strings.Replace(url, "/postgres?", ","+address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
+		return strings.Replace(url, "/postgres?", ","+proc.Address(a.second)+"/postgres?target_session_attrs=read-write&", 1)
 	}
-	p.databaseURL = both(p.databaseURL)
-	for service, url := range a.login {
-		a.login[service] = both(url)
+	p.DatabaseURL = both(p.DatabaseURL)
+	for service, url := range a.Login {
+		a.Login[service] = both(url)
 	}
-	if err := a.startServices(t.Context(), config{apis: 1, relays: 1, workers: 1}); err != nil {
+	if err := a.StartServices(t.Context(), stack.Config{APIs: 1, Relays: 1, Workers: 1}); err != nil {
 		t.Fatal(err)
 	}
-	a.connect()
-	l := a.load(a.openWallets(20))
-	a.untilApplied(20 * time.Second)
+	a.Connect()
+	l := a.Load(a.OpenWallets(20))
+	a.UntilApplied(20 * time.Second)
 	a.backup()
 	return a, l
 }
 
 // ownRedis is a cache that no other test fills.
-func ownRedis(t *testing.T, s *state) string {
+func ownRedis(t *testing.T, s *proc.State) string {
 	t.Helper()
-	p, url, err := redisPart(s, nil)
+	p, url, err := servers.Redis(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.changed = func(string) {}
-	if err := p.start(t.Context()); err != nil {
+	p.Changed = func(string) {}
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	return url
 }
 
@@ -127,48 +134,48 @@ func (a *archived) settings(t *testing.T, url string, settings ...string) {
 
 // backup takes a base backup as pg_basebackup does, which the local Postgres comes without.
 func (a *archived) backup() {
-	a.t.Helper()
+	a.T.Helper()
 	var label string
-	if _, err := a.conn.Exec(a.t.Context(), "SELECT pg_backup_start('drill', true)"); err != nil {
-		a.t.Fatal(err)
+	if _, err := a.Conn.Exec(a.T.Context(), "SELECT pg_backup_start('drill', true)"); err != nil {
+		a.T.Fatal(err)
 	}
-	data := filepath.Join(a.state.dir, "postgres", "data")
+	data := filepath.Join(a.state.Dir, "postgres", "data")
 	// Files that change or vanish while they are copied are what the log mends.
-	_ = run(a.t.Context(), a.state.dir, "cp", "-a", data, a.base)
-	if err := a.conn.QueryRow(a.t.Context(), "SELECT labelfile FROM pg_backup_stop(true)").Scan(&label); err != nil {
-		a.t.Fatal(err)
+	_ = proc.Run(a.T.Context(), a.state.Dir, "cp", "-a", data, a.base)
+	if err := a.Conn.QueryRow(a.T.Context(), "SELECT labelfile FROM pg_backup_stop(true)").Scan(&label); err != nil {
+		a.T.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(a.base, "backup_label"), []byte(label), 0o644); err != nil {
-		a.t.Fatal(err)
+		a.T.Fatal(err)
 	}
 	for _, name := range []string{"postmaster.pid", "postmaster.opts"} {
 		_ = os.Remove(filepath.Join(a.base, name))
 	}
-	if err := run(a.t.Context(), a.base, "sh", "-c", "rm -rf pg_wal/* pg_replslot/*"); err != nil {
-		a.t.Fatal(err)
+	if err := proc.Run(a.T.Context(), a.base, "sh", "-c", "rm -rf pg_wal/* pg_replslot/*"); err != nil {
+		a.T.Fatal(err)
 	}
 }
 
 // serve starts a server on the base backup.
 func (a *archived) serve(port int, signalFile string, settings ...string) (url string) {
-	a.t.Helper()
-	cache, err := cacheDir()
+	a.T.Helper()
+	cache, err := proc.CacheDir()
 	if err != nil {
-		a.t.Fatal(err)
+		a.T.Fatal(err)
 	}
 	for name, text := range map[string]string{signalFile: "", "postgresql.auto.conf": strings.Join(append(settings, fmt.Sprintf("port = %d", port), ""), "\n")} {
 		if err := os.WriteFile(filepath.Join(a.base, name), []byte(text), 0o644); err != nil {
-			a.t.Fatal(err)
+			a.T.Fatal(err)
 		}
 	}
 	owner, err := os.Stat(filepath.Join(a.base, "PG_VERSION"))
 	if err != nil {
-		a.t.Fatal(err)
+		a.T.Fatal(err)
 	}
-	if err := run(a.t.Context(), a.base, "chown", "-R", fmt.Sprint(owner.Sys().(*syscall.Stat_t).Uid), a.base); err != nil {
-		a.t.Fatal(err)
+	if err := proc.Run(a.T.Context(), a.base, "chown", "-R", fmt.Sprint(owner.Sys().(*syscall.Stat_t).Uid), a.base); err != nil {
+		a.T.Fatal(err)
 	}
-	url = fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", address(port))
+	url = fmt.Sprintf("postgres://postgres:postgres@%s/postgres?sslmode=disable", proc.Address(port))
 	argv := []string{
 		filepath.Join(cache, "postgres", "18.3.0", "bin", "postgres"), "-D", a.base, "-p", fmt.Sprint(port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300", "-c", "hot_standby=on",
@@ -176,30 +183,30 @@ func (a *archived) serve(port int, signalFile string, settings ...string) (url s
 	if os.Geteuid() == 0 {
 		argv = append([]string{"setpriv", "--reuid=nobody", "--clear-groups"}, argv...)
 	}
-	p := &process{
-		name: "postgres-2", argv: argv, log: a.state.log("postgres-2"), changed: func(string) {},
-		ready: func(ctx context.Context) error { return pingPostgres(ctx, url) },
+	p := &proc.Process{
+		Name: "postgres-2", Argv: argv, Log: a.state.Log("postgres-2"), Changed: func(string) {},
+		Ready: func(ctx context.Context) error { return servers.PingPostgres(ctx, url) },
 	}
-	if err := p.start(a.t.Context()); err != nil {
-		a.t.Fatal(err)
+	if err := p.Start(a.T.Context()); err != nil {
+		a.T.Fatal(err)
 	}
-	a.t.Cleanup(p.stop)
+	a.T.Cleanup(p.Stop)
 	return url
 }
 
 // putRight does what the runbook says once the services write to another server, and returns the
 // operations that are lost.
 func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
-	a.t.Helper()
+	a.T.Helper()
 	for _, command := range []string{"cache renew --reason drill --yes", "relay rebase --reason drill --yes"} {
-		if err := a.ctl(a.t.Context(), io.Discard, strings.Fields(command)...); err != nil {
-			a.t.Fatal(err)
+		if err := a.Ctl(a.T.Context(), io.Discard, strings.Fields(command)...); err != nil {
+			a.T.Fatal(err)
 		}
 	}
 	var listed bytes.Buffer
-	a.t.Setenv("TOPIC", a.topic)
-	if err := a.ctl(a.t.Context(), &listed, "relay", "lost", "--since", since.UTC().Format(time.RFC3339)); err != nil {
-		a.t.Fatal(err)
+	a.T.Setenv("TOPIC", a.Topic)
+	if err := a.Ctl(a.T.Context(), &listed, "relay", "lost", "--since", since.UTC().Format(time.RFC3339)); err != nil {
+		a.T.Fatal(err)
 	}
 	lost = map[uuid.UUID]bool{}
 	for line := range strings.Lines(listed.String()) {
@@ -212,53 +219,53 @@ func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
 
 // accountFor compares what clients know with what is stored: every acknowledged operation is stored
 // and finished, or it was accepted in the moments that are lost; and nothing that is listed is stored.
-func (a *archived) accountFor(history []operation, lost map[uuid.UUID]bool, from time.Time) {
-	a.t.Helper()
-	if _, err := awaitQuiet(a.t.Context(), a.conn, 30*time.Second); err != nil {
-		a.t.Fatal(err)
+func (a *archived) accountFor(history []load.Operation, lost map[uuid.UUID]bool, from time.Time) {
+	a.T.Helper()
+	if _, err := check.AwaitQuiet(a.T.Context(), a.Conn, 30*time.Second); err != nil {
+		a.T.Fatal(err)
 	}
 	stored := map[uuid.UUID]bool{}
-	rows, err := a.conn.Query(a.t.Context(), "SELECT id FROM operation_states WHERE status <> 'PENDING'")
+	rows, err := a.Conn.Query(a.T.Context(), "SELECT id FROM operation_states WHERE status <> 'PENDING'")
 	if err != nil {
-		a.t.Fatal(err)
+		a.T.Fatal(err)
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
 	if err != nil {
-		a.t.Fatal(err)
+		a.T.Fatal(err)
 	}
 	for _, id := range ids {
 		stored[id] = true
 	}
 	gone, silent := 0, 0
 	for _, op := range history {
-		if op.answered.IsZero() || stored[op.id] {
+		if op.Answered.IsZero() || stored[op.ID] {
 			continue
 		}
 		gone++
-		if !lost[op.id] {
+		if !lost[op.ID] {
 			silent++
 		}
-		if op.answered.Before(from) {
-			a.t.Errorf("operation %s, acknowledged %s before anything was lost, is not stored", op.id, from.Sub(op.answered))
+		if op.Answered.Before(from) {
+			a.T.Errorf("operation %s, acknowledged %s before anything was lost, is not stored", op.ID, from.Sub(op.Answered))
 		}
 	}
 	for id := range lost {
 		if stored[id] {
-			a.t.Errorf("operation %s is listed as lost, and is stored", id)
+			a.T.Errorf("operation %s is listed as lost, and is stored", id)
 		}
 	}
 	if len(lost) == 0 {
-		a.t.Error("nothing was lost: this test sees nothing")
+		a.T.Error("nothing was lost: this test sees nothing")
 	}
-	if err := a.ctl(a.t.Context(), io.Discard, "verify"); err != nil {
-		a.t.Error(err)
+	if err := a.Ctl(a.T.Context(), io.Discard, "verify"); err != nil {
+		a.T.Error(err)
 	}
-	a.t.Logf("%d operations were acknowledged, %d of them are lost: %d listed from Kafka, %d never published", len(history), gone, len(lost), silent)
+	a.T.Logf("%d operations were acknowledged, %d of them are lost: %d listed from Kafka, %d never published", len(history), gone, len(lost), silent)
 }
 
 func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	a, l := newArchived(t)
-	primary, err := url.Parse(a.parts.databaseURL)
+	primary, err := url.Parse(a.Backing.DatabaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,19 +278,17 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer standby.Close(context.Background())
-	a.until("the standby follows", 30*time.Second, func() bool {
+	a.Until("the standby follows", 30*time.Second, func() bool {
 		var streaming bool
 		return standby.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')").Scan(&streaming) == nil && streaming
 	})
 	since := time.Now().Add(-time.Minute)
 	// The standby falls behind by what happens in the next moment, which is lost with the primary.
 	a.settings(t, standbyURL, "primary_conninfo = ''")
-	a.untilApplied(20 * time.Second)
+	a.UntilApplied(20 * time.Second)
 	time.Sleep(500 * time.Millisecond)
-	a.primary.mu.Lock()
-	a.primary.stopping = true // for ever: the old primary is fenced
-	a.primary.mu.Unlock()
-	if err := stopPostmaster(filepath.Join(a.state.dir, "postgres", "data")); err != nil {
+	_ = a.primary.Release() // for ever: the old primary is fenced
+	if err := proc.StopPostmaster(filepath.Join(a.state.Dir, "postgres", "data")); err != nil {
 		t.Fatal(err)
 	}
 	// What was acknowledged before the last commit that the standby has is there.
@@ -295,38 +300,38 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	if _, err := standby.Exec(t.Context(), "SELECT pg_promote(wait => false)"); err != nil {
 		t.Fatal(err)
 	}
-	a.until("it is promoted", 30*time.Second, func() bool {
+	a.Until("it is promoted", 30*time.Second, func() bool {
 		var recovering bool
 		return standby.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
 	})
 	promoted := time.Now()
-	a.connect()
-	a.untilApplied(30 * time.Second)
+	a.Connect()
+	a.UntilApplied(30 * time.Second)
 	t.Logf("applying again %s after the promotion", time.Since(promoted).Round(10*time.Millisecond))
 	lost := a.putRight(since)
-	a.accountFor(l.finish(), lost, from)
+	a.accountFor(l.Finish(), lost, from)
 }
 
 func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 	a, l := newArchived(t)
-	a.untilApplied(20 * time.Second)
+	a.UntilApplied(20 * time.Second)
 	time.Sleep(time.Second)
 	var point time.Time
-	if err := a.conn.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&point); err != nil {
+	if err := a.Conn.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&point); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(backLongEnough)
-	history := l.finish()
-	if _, err := a.conn.Exec(t.Context(), "SELECT pg_switch_wal()"); err != nil {
+	history := l.Finish()
+	if _, err := a.Conn.Exec(t.Context(), "SELECT pg_switch_wal()"); err != nil {
 		t.Fatal(err)
 	}
-	a.until("the log is archived", 20*time.Second, func() bool {
+	a.Until("the log is archived", 20*time.Second, func() bool {
 		var archived bool
-		err := a.conn.QueryRow(t.Context(), "SELECT last_archived_time > clock_timestamp() - interval '1 second' FROM pg_stat_archiver").Scan(&archived)
+		err := a.Conn.QueryRow(t.Context(), "SELECT last_archived_time > clock_timestamp() - interval '1 second' FROM pg_stat_archiver").Scan(&archived)
 		return err == nil && archived
 	})
-	stopAll(a.services)
-	a.primary.stop()
+	proc.StopAll(a.Services)
+	a.primary.Stop()
 	restoredURL := a.serve(a.second, "recovery.signal", fmt.Sprintf("restore_command = 'cp %s/%%f %%p'", a.archive),
 		fmt.Sprintf("recovery_target_time = '%s'", point.UTC().Format("2006-01-02 15:04:05.000000+00")), "recovery_target_action = 'promote'")
 	restored, err := pgx.Connect(t.Context(), restoredURL)
@@ -334,18 +339,18 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer restored.Close(context.Background())
-	a.until("it is restored", 60*time.Second, func() bool {
+	a.Until("it is restored", 60*time.Second, func() bool {
 		var recovering bool
 		return restored.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
 	})
-	a.connect()
+	a.Connect()
 	lost := a.putRight(point.Add(-time.Minute))
-	for _, p := range a.services {
-		if err := p.start(t.Context()); err != nil {
+	for _, p := range a.Services {
+		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wallets := a.openWallets(1)
-	a.deposit(a.apiURLs[0], wallets[0])
+	wallets := a.OpenWallets(1)
+	a.Deposit(a.APIURLs[0], wallets[0])
 	a.accountFor(history, lost, point)
 }

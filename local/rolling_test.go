@@ -10,6 +10,11 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 const (
@@ -24,37 +29,37 @@ const (
 // clients retry nothing.
 func TestARollingRestartFailsNoRequest(t *testing.T) {
 	t.Setenv("DRAIN_DELAY", drainDelay)
-	s := newSystem(t, config{apis: 2, relays: 2, workers: 3})
-	l := s.balancedLoad(s.openWallets(20))
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 3})
+	l := s.balancedLoad(s.OpenWallets(20))
 	lag := s.watchLag()
-	s.untilApplied(20 * time.Second)
-	for _, p := range s.services {
+	s.UntilApplied(20 * time.Second)
+	for _, p := range s.Services {
 		s.roll(p, lag)
 	}
 	s.keepWithoutRetries(l)
-	t.Logf("%d operations accepted", l.accepted.Load())
+	t.Logf("%d operations accepted", l.Accepted.Load())
 }
 
 // balancedLoad is a load whose clients send each operation once, to an api that is ready: they do as a
 // load balancer does that asks /readyz.
-func (s *system) balancedLoad(wallets []uuid.UUID) *runningLoad {
-	s.t.Helper()
-	b := &balancer{system: s, ready: make([]atomic.Bool, len(s.apiURLs))}
-	b.ask(s.t.Context())
+func (s *system) balancedLoad(wallets []uuid.UUID) *stacktest.RunningLoad {
+	s.T.Helper()
+	b := &balancer{system: s, ready: make([]atomic.Bool, len(s.APIURLs))}
+	b.ask(s.T.Context())
 	go func() {
-		for s.t.Context().Err() == nil {
-			b.ask(s.t.Context())
+		for s.T.Context().Err() == nil {
+			b.ask(s.T.Context())
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	l := &runningLoad{
-		load: &load{
-			apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 200, ratePerSecond: 1000, duration: time.Hour,
-			attempt: 12 * time.Second, route: b.route,
+	l := &stacktest.RunningLoad{
+		Load: &load.Load{
+			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 200, RatePerSecond: 1000, Duration: time.Hour,
+			Attempt: 12 * time.Second, Route: b.route,
 		},
-		history: make(chan []operation, 1),
+		History: make(chan []load.Operation, 1),
 	}
-	go func() { l.history <- l.send(s.t.Context()) }()
+	go func() { l.History <- l.Send(s.T.Context()) }()
 	return l
 }
 
@@ -66,9 +71,9 @@ type balancer struct {
 
 func (b *balancer) ask(ctx context.Context) {
 	apis := 0
-	for _, p := range b.services {
-		if strings.HasPrefix(p.name, "api") {
-			b.ready[apis].Store(ping(ctx, p.adminURL+"/readyz") == nil)
+	for _, p := range b.Services {
+		if strings.HasPrefix(p.Name, "api") {
+			b.ready[apis].Store(stack.Ping(ctx, p.AdminURL+"/readyz") == nil)
 			apis++
 		}
 	}
@@ -87,28 +92,28 @@ func (b *balancer) route(api int) int {
 
 // roll restarts one process as a deployment does, and waits until it works. It fails the test if an
 // operation waited too long meanwhile.
-func (s *system) roll(p *process, lag func() time.Duration) {
-	s.t.Helper()
+func (s *system) roll(p *proc.Process, lag func() time.Duration) {
+	s.T.Helper()
 	began := time.Now()
-	s.kill(p, syscall.SIGTERM)
-	if err := p.awaitReady(s.t.Context(), false); err != nil {
-		s.t.Fatal(err)
+	s.Kill(p, syscall.SIGTERM)
+	if err := p.AwaitReady(s.T.Context(), false); err != nil {
+		s.T.Fatal(err)
 	}
-	s.untilApplied(20 * time.Second)
+	s.UntilApplied(20 * time.Second)
 	longest := lag()
-	s.t.Logf("%-9s restarted in %4.1f s, the longest lag meanwhile %4.1f s", p.name, time.Since(began).Seconds(), longest.Seconds())
+	s.T.Logf("%-9s restarted in %4.1f s, the longest lag meanwhile %4.1f s", p.Name, time.Since(began).Seconds(), longest.Seconds())
 	if longest > longestLag {
-		s.t.Errorf("an operation waited for %s", longest)
+		s.T.Errorf("an operation waited for %s", longest)
 	}
 }
 
 // watchLag measures how long the operation that waits longest to be applied has waited. The function
 // that it returns tells the most since it was last called.
 func (s *system) watchLag() func() time.Duration {
-	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	s.T.Helper()
+	conn, err := pgx.Connect(s.T.Context(), s.Backing.DatabaseURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	var longest atomic.Int64
 	watched := make(chan struct{})
@@ -116,13 +121,13 @@ func (s *system) watchLag() func() time.Duration {
 		defer close(watched)
 		for {
 			var seconds float64
-			err := conn.QueryRow(s.t.Context(), `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - o.created_at)), 0)::float8
+			err := conn.QueryRow(s.T.Context(), `SELECT coalesce(max(extract(epoch FROM clock_timestamp() - o.created_at)), 0)::float8
 				FROM wallets w JOIN operations o ON o.wallet_id = w.id AND o.seq = w.applied_seq + 1`).Scan(&seconds)
-			if s.t.Context().Err() != nil {
+			if s.T.Context().Err() != nil {
 				return
 			}
 			if err != nil {
-				s.t.Errorf("watch the lag: %v", err)
+				s.T.Errorf("watch the lag: %v", err)
 				return
 			}
 			if lag := int64(seconds * float64(time.Second)); lag > longest.Load() {
@@ -131,7 +136,7 @@ func (s *system) watchLag() func() time.Duration {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	s.t.Cleanup(func() {
+	s.T.Cleanup(func() {
 		<-watched
 		_ = conn.Close(context.Background())
 	})
@@ -139,10 +144,10 @@ func (s *system) watchLag() func() time.Duration {
 }
 
 // keepWithoutRetries is keep for a load whose clients retry nothing: no request has failed.
-func (s *system) keepWithoutRetries(l *runningLoad) {
-	s.t.Helper()
-	s.keep(l)
-	if n := l.refused.Load(); n > 0 {
-		s.t.Errorf("%d requests were refused", n)
+func (s *system) keepWithoutRetries(l *stacktest.RunningLoad) {
+	s.T.Helper()
+	s.Keep(l)
+	if n := l.Refused.Load(); n > 0 {
+		s.T.Errorf("%d requests were refused", n)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 const (
@@ -21,8 +23,8 @@ const (
 // its links, and holds every answer to it. It does not work in threads: three run at once, the last with
 // a key that is allowed nothing.
 func TestEveryAnswerFollowsTheContract(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	root, err := workspace()
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +33,13 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 	answers := map[string]map[int]int{} // by request and status
 	var mu sync.Mutex
 	t.Run("runs", func(t *testing.T) {
-		for name, key := range map[string]string{"one": s.apiKey, "two": s.apiKey, "without scopes": s.keyWithoutScopes()} {
+		for name, key := range map[string]string{"one": s.APIKey, "two": s.APIKey, "without scopes": s.keyWithoutScopes()} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				report := filepath.Join(t.TempDir(), "report.har")
 				run := &clientSource{t: t, dir: source.dir}
 				t.Log(summaryOf(run.run(python, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml",
-					"run", filepath.Join(root, "openapi.yaml"), "--url", s.apiURLs[0], "--header", "Authorization: Bearer "+key,
+					"run", filepath.Join(root, "openapi.yaml"), "--url", s.APIURLs[0], "--header", "Authorization: Bearer "+key,
 					"--max-time", contractTestSeconds, "--generation-database", "none", "--warnings", "off", "--no-color",
 					"--report", "har", "--report-har-path", report)))
 				mu.Lock()
@@ -88,15 +90,15 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 
 // keyWithoutScopes is a key that is known and allowed nothing.
 func (s *system) keyWithoutScopes() string {
-	s.t.Helper()
-	var key lines
-	if err := s.ctl(s.t.Context(), &key, "keys", "create", "nobody"); err != nil {
-		s.t.Fatal(err)
+	s.T.Helper()
+	var key strings.Builder
+	if err := s.Ctl(s.T.Context(), &key, "keys", "create", "nobody"); err != nil {
+		s.T.Fatal(err)
 	}
-	if _, err := s.conn.Exec(s.t.Context(), "UPDATE api_keys SET scopes = '{}' WHERE client = 'nobody'"); err != nil {
-		s.t.Fatal(err)
+	if _, err := s.Conn.Exec(s.T.Context(), "UPDATE api_keys SET scopes = '{}' WHERE client = 'nobody'"); err != nil {
+		s.T.Fatal(err)
 	}
-	return strings.TrimSpace(strings.Join(key, ""))
+	return strings.TrimSpace(key.String())
 }
 
 // identity is a segment of a path in which a request names a wallet or an operation.

@@ -16,79 +16,85 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // secureSystem is a whole stack of its own that speaks TLS only and asks for passwords everywhere.
-func secureSystem(t *testing.T, c config) *system {
+func secureSystem(t *testing.T, c stack.Config) *system {
 	t.Helper()
-	own, err := temporaryState()
+	own, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(own.close)
-	secure, err := newSecured(filepath.Join(own.dir, "certificates"))
+	t.Cleanup(own.Close)
+	secure, err := servers.NewSecured(filepath.Join(own.Dir, "certificates"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &parts{kafka: "apache", secure: secure}
-	if err := p.start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
+	p := &servers.Backing{Kafka: "apache", Secure: secure}
+	if err := p.Start(t.Context(), own, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	s := newSystemOn(t, p, nil)
-	if err := s.migrate(t.Context()); err != nil {
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createTopic(t.Context()); err != nil {
+	if err := s.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createKey(t.Context()); err != nil {
+	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.startServices(t.Context(), c); err != nil {
+	if err := s.StartServices(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	s.connect()
+	s.Connect()
 	return s
 }
 
 // Everything runs over TLS and with passwords, by settings alone; and no log has a password in it,
 // although each server was lost on the way.
 func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
-	s := secureSystem(t, config{apis: 1, relays: 1, workers: 1})
-	l := s.load(s.openWallets(10))
-	s.untilApplied(20 * time.Second)
+	s := secureSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	l := s.Load(s.OpenWallets(10))
+	s.UntilApplied(20 * time.Second)
 
 	var plain, encrypted int
-	err := s.conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT ssl), count(*) FILTER (WHERE ssl)
+	err := s.Conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT ssl), count(*) FILTER (WHERE ssl)
 		FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename LIKE 'local\_%'`).Scan(&plain, &encrypted)
 	if err != nil || plain != 0 || encrypted < 4 {
 		t.Errorf("%d sessions without TLS, %d with, %v", plain, encrypted, err)
 	}
 	for _, name := range []string{"redis", "kafka"} {
-		p := s.process(name)
-		p.signal(syscall.SIGSTOP)
+		p := s.Process(name)
+		p.Signal(syscall.SIGSTOP)
 		time.Sleep(300 * time.Millisecond) // as long as connections fail in the middle of their work
-		p.signal(syscall.SIGCONT)
-		s.kill(p, syscall.SIGKILL)
+		p.Signal(syscall.SIGCONT)
+		s.Kill(p, syscall.SIGKILL)
 	}
-	if _, err := s.conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'local\\_%'"); err != nil {
+	if _, err := s.Conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'local\\_%'"); err != nil {
 		t.Fatal(err)
 	}
-	s.untilApplied(30 * time.Second)
-	s.keep(l)
-	for _, service := range s.services {
-		text, err := os.ReadFile(service.log)
+	s.UntilApplied(30 * time.Second)
+	s.Keep(l)
+	for _, service := range s.Services {
+		text, err := os.ReadFile(service.Log)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Contains(text, []byte("level")) {
-			t.Errorf("%s has logged nothing: this test sees nothing", service.name)
+			t.Errorf("%s has logged nothing: this test sees nothing", service.Name)
 		}
 		// "local" is the services' password for Postgres.
-		for _, secret := range []string{s.parts.secure.password, ":local@", "password=local", s.apiKey, "postgres:postgres"} {
+		for _, secret := range []string{s.Backing.Secure.Password, ":local@", "password=local", s.APIKey, "postgres:postgres"} {
 			if bytes.Contains(text, []byte(secret)) {
-				t.Errorf("%s logs the secret %q", service.name, secret)
+				t.Errorf("%s logs the secret %q", service.Name, secret)
 			}
 		}
 	}
@@ -97,18 +103,18 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 // A server with another authority's certificate, and a wrong password, are refused by each service; and
 // what it says of that tells no password.
 func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	secure, err := newSecured(t.TempDir())
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	secure, err := servers.NewSecured(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const secret = "recognisable-secret"
-	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet) // something to publish
-	database, redisURL := hostOf(s.parts.databaseURL), hostOf(s.parts.redisURL)
+	wallet := s.OpenWallets(1)[0]
+	s.Deposit(s.APIURLs[0], wallet) // something to publish
+	database, redisURL := servers.HostOf(s.Backing.DatabaseURL), servers.HostOf(s.Backing.RedisURL)
 	for i, test := range []struct{ service, setting string }{
 		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=disable"},
-		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=verify-full&sslrootcert=" + secure.ca},
+		{"api", "DATABASE_URL=postgres://api:" + secret + "@" + database + "/none?sslmode=verify-full&sslrootcert=" + secure.CA},
 		{"relay", "DATABASE_URL=postgres://relay:" + secret + "@" + database + "/none?sslmode=disable"},
 		{"worker", "DATABASE_URL=postgres://worker:" + secret + "@" + database + "/none?sslmode=disable"},
 		{"api", "REDIS_URL=rediss://default:" + secret + "@" + redisURL + "/0"},
@@ -116,28 +122,28 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		{"relay", "RDKAFKA_SASL_PASSWORD=" + secret},
 		{"worker", "RDKAFKA_SASL_PASSWORD=" + secret},
 	} {
-		p, err := s.service(test.service, 10+i, "")
+		p, err := s.Service(test.service, 10+i, "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.log, p.changed = filepath.Join(t.TempDir(), "log"), func(string) {}
+		p.Log, p.Changed = filepath.Join(t.TempDir(), "log"), func(string) {}
 		if strings.HasPrefix(test.setting, "RDKAFKA") {
-			p.env = append(p.env, secure.env()...)
+			p.Env = append(p.Env, secure.Env()...)
 		}
-		p.env = append(p.env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.topic, "RELAY_NAME=wrong", test.setting)
-		if err := p.begin(); err != nil {
+		p.Env = append(p.Env, "LOG_LEVEL=debug", "GROUP_INSTANCE_ID=", "KAFKA_GROUP=wrong-"+s.Topic, "RELAY_NAME=wrong", test.setting)
+		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(p.stop)
-		s.until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
+		t.Cleanup(p.Stop)
+		s.Until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
 			if test.service == "api" { // it notices the loss of Redis when it wants to read
-				c := client{addr: strings.TrimPrefix(s.apiURLs[len(s.apiURLs)-1], "http://"), apiKey: s.apiKey, timeout: time.Second}
-				_, _ = c.do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
-				c.close()
+				c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[len(s.APIURLs)-1], "http://"), APIKey: s.APIKey, Timeout: time.Second}
+				_, _ = c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
+				c.Close()
 			}
-			return countLines(t, p.log, `"WARN"`, `"ERROR"`) > 0
+			return stacktest.CountLines(t, p.Log, `"WARN"`, `"ERROR"`) > 0
 		})
-		text, err := os.ReadFile(p.log)
+		text, err := os.ReadFile(p.Log)
 		if err != nil || bytes.Contains(text, []byte(secret)) {
 			t.Errorf("the log of %s tells the secret: %v\n%s", test.service, err, text)
 		}
@@ -147,9 +153,9 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 // Clients that send next to nothing, 200 of each kind, hold a connection and no more, for a limited time, and no other
 // client notices.
 func TestSlowClientsHarmNobody(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallet := s.openWallets(1)[0]
-	addr := strings.TrimPrefix(s.apiURLs[0], "http://")
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallet := s.OpenWallets(1)[0]
+	addr := strings.TrimPrefix(s.APIURLs[0], "http://")
 	const each = 200
 	slow := func(name, begins, drip string, within time.Duration) {
 		t.Run(name, func(t *testing.T) {
@@ -166,13 +172,13 @@ func TestSlowClientsHarmNobody(t *testing.T) {
 		})
 	}
 	slow("headers", "POST /api/v1/wallet HTTP/1.1\r\nHost: api\r\n", "X-A: b\r\n", 10*time.Second)
-	slow("body", fmt.Sprintf("POST /api/v1/wallet HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{", s.apiKey), " ", 25*time.Second)
+	slow("body", fmt.Sprintf("POST /api/v1/wallet HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{", s.APIKey), " ", 25*time.Second)
 	slow("nothing", "", "", 10*time.Second)
 	t.Run("others", func(t *testing.T) {
 		t.Parallel()
 		for range 20 {
 			began := time.Now()
-			s.deposit(s.apiURLs[0], wallet)
+			s.Deposit(s.APIURLs[0], wallet)
 			if took := time.Since(began); took > 2*time.Second {
 				t.Errorf("a lone operation took %s", took)
 			}

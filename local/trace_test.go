@@ -16,6 +16,8 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
 // One operation's trace begins with its client's and leads through all three processes to Redis. What
@@ -23,10 +25,10 @@ import (
 func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) {
 	spans := collectSpans(t)
 	s := sharedSystem(t)
-	s.env = append(s.env, "OTEL_EXPORTER_OTLP_ENDPOINT="+spans.url, "OTEL_BSP_SCHEDULE_DELAY=100")
-	s.prepare(config{apis: 1, relays: 1, workers: 1})
-	s.begin()
-	wallet := s.openWallets(1)[0]
+	s.Env = append(s.Env, "OTEL_EXPORTER_OTLP_ENDPOINT="+spans.url, "OTEL_BSP_SCHEDULE_DELAY=100")
+	s.Prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	s.Begin()
+	wallet := s.OpenWallets(1)[0]
 	const many = 20
 	clients := make([]string, many) // their traces
 	var work sync.WaitGroup
@@ -49,7 +51,7 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 	}
 	for _, client := range clients {
 		var tree []string
-		s.until("the trace is complete", 30*time.Second, func() bool { tree = spans.tree(client); return len(tree) >= len(want) })
+		s.Until("the trace is complete", 30*time.Second, func() bool { tree = spans.tree(client); return len(tree) >= len(want) })
 		if !slices.Equal(withoutTimes(tree), want) {
 			t.Errorf("trace %s:\n%s", client, strings.Join(tree, "\n"))
 		}
@@ -58,7 +60,7 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 
 	for batch, linked := range map[string]string{"flush": "accept", "wave": "publish", "transaction": "apply"} {
 		var links int
-		s.until("each "+batch+" is told", 10*time.Second, func() bool { links = spans.linksOf(batch, linked, clients); return links >= many })
+		s.Until("each "+batch+" is told", 10*time.Second, func() bool { links = spans.linksOf(batch, linked, clients); return links >= many })
 		if links != many {
 			t.Errorf("%d links lead from a %s to %d operations", links, batch, many)
 		}
@@ -70,22 +72,22 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 
 // depositIn accepts an operation within a client's trace.
 func (s *system) depositIn(traceID, flags string, wallet uuid.UUID) {
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.apiURLs[0]+"/api/v1/wallet", strings.NewReader(deposit(wallet)))
+	request, err := http.NewRequestWithContext(s.T.Context(), http.MethodPost, s.APIURLs[0]+"/api/v1/wallet", strings.NewReader(deposit(wallet)))
 	if err != nil {
-		s.t.Error(err)
+		s.T.Error(err)
 		return
 	}
-	request.Header.Set("Authorization", "Bearer "+s.apiKey)
+	request.Header.Set("Authorization", "Bearer "+s.APIKey)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Traceparent", fmt.Sprintf("00-%s-%s-%s", traceID, clientSpan, flags))
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		s.t.Error(err)
+		s.T.Error(err)
 		return
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusAccepted {
-		s.t.Errorf("status %d", response.StatusCode)
+		s.T.Errorf("status %d", response.StatusCode)
 	}
 }
 

@@ -11,37 +11,39 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 // The programs of the last release serve the newest schema; they are replaced by those of today one by
 // one under load, and after that taken back one by one.
 func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
-	s := newSystem(t, config{apis: 2, relays: 2, workers: 2})
-	s.otherTimes = true
-	today := s.bin
+	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})
+	s.OtherTimes = true
+	today := s.Bin
 	last := lastRelease(t)
-	for _, p := range s.services {
-		p.replace(last)
-		s.kill(p, syscall.SIGTERM)
+	for _, p := range s.Services {
+		p.Replace(programOf(last, p))
+		s.Kill(p, syscall.SIGTERM)
 	}
-	l := s.load(s.openWallets(20))
+	l := s.Load(s.OpenWallets(20))
 	lag := s.watchLag()
 	for _, bin := range []string{today, last} {
-		s.untilApplied(20 * time.Second)
-		for _, p := range s.services {
-			p.replace(bin)
+		s.UntilApplied(20 * time.Second)
+		for _, p := range s.Services {
+			p.Replace(programOf(bin, p))
 			s.roll(p, lag)
 		}
 	}
-	s.keep(l)
-	t.Logf("%d operations accepted", l.accepted.Load())
+	s.Keep(l)
+	t.Logf("%d operations accepted", l.Accepted.Load())
 }
 
-// replace makes the next start one of another release.
-func (p *process) replace(bin string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.argv = []string{filepath.Join(bin, filepath.Base(p.argv[0]))}
+// programOf is a process's program in another folder.
+func programOf(bin string, p *proc.Process) string {
+	return filepath.Join(bin, filepath.Base(p.Argv[0]))
 }
 
 // lastRelease builds the programs of the commit that last_release names. A clone may lack the tags,
@@ -52,22 +54,22 @@ func lastRelease(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := workspace()
+	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, bin := t.TempDir(), filepath.Join(testBinaries(t), "last_release")
+	source, bin := t.TempDir(), filepath.Join(stacktest.Binaries(t), "last_release")
 	archive := filepath.Join(source, "archive.tar")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	if err := run(ctx, root, "git", "archive", "--output", archive, strings.Fields(string(text))[0]); err != nil {
+	if err := proc.Run(ctx, root, "git", "archive", "--output", archive, strings.Fields(string(text))[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(ctx, source, "tar", "-xf", archive); err != nil {
+	if err := proc.Run(ctx, source, "tar", "-xf", archive); err != nil {
 		t.Fatal(err)
 	}
 	// With the same flags, so that what did not change since is not built again.
-	if err := build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
+	if err := stack.Build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
 		t.Fatal(err)
 	}
 	return bin

@@ -4,27 +4,34 @@ package main
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/local/check"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	wallet := s.openWallets(1)[0]
-	s.deposit(s.apiURLs[0], wallet)
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	wallet := s.OpenWallets(1)[0]
+	s.Deposit(s.APIURLs[0], wallet)
 	lone := func() time.Duration {
-		if _, err := awaitQuiet(t.Context(), s.conn, 10*time.Second); err != nil {
+		if _, err := check.AwaitQuiet(t.Context(), s.Conn, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		op := s.deposit(s.apiURLs[0], wallet)
-		for s.outcomes() < op.sequence {
+		op := s.Deposit(s.APIURLs[0], wallet)
+		for s.Outcomes() < op.Sequence {
 			time.Sleep(time.Millisecond)
 		}
-		return time.Since(op.sentAt)
+		return time.Since(op.SentAt)
 	}
 	// Other packages' tests share the machine, so there are several rounds, and in each the middle
 	// one counts.
@@ -44,78 +51,78 @@ func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T)
 }
 
 func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
-	ownState, err := temporaryState()
+	ownState, err := proc.TemporaryState()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(ownState.close)
-	own := &parts{redisURL: required(t, "TEST_REDIS_URL"), kafka: "apache"}
-	if err := own.start(t.Context(), ownState, &lines{}, func(string, string) {}); err != nil {
+	t.Cleanup(ownState.Close)
+	own := &servers.Backing{RedisURL: stacktest.Required(t, "TEST_REDIS_URL"), Kafka: "apache"}
+	if err := own.Start(t.Context(), ownState, io.Discard, func(string, string) {}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stopAll(own.processes) })
+	t.Cleanup(func() { proc.StopAll(own.Processes) })
 	s := newSystemOn(t, own, nil)
-	if err := s.migrate(t.Context()); err != nil {
+	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createTopic(t.Context()); err != nil {
+	if err := s.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.createKey(t.Context()); err != nil {
+	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.makeServices(config{apis: 1, relays: 1, workers: 1}); err != nil {
+	if err := s.MakeServices(stack.Config{APIs: 1, Relays: 1, Workers: 1}); err != nil {
 		t.Fatal(err)
 	}
 
-	stopAll(own.processes)
-	for _, p := range s.services {
-		if err := p.begin(); err != nil {
+	proc.StopAll(own.Processes)
+	for _, p := range s.Services {
+		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	time.Sleep(3 * time.Second)
 	s.returnParts(own)
-	s.connect()
-	wallet := s.openWallets(1)[0]
-	l := s.load([]uuid.UUID{wallet})
-	s.untilApplied(20 * time.Second)
+	s.Connect()
+	wallet := s.OpenWallets(1)[0]
+	l := s.Load([]uuid.UUID{wallet})
+	s.UntilApplied(20 * time.Second)
 
-	_ = s.conn.Close(t.Context())
-	stopAll(own.processes)
+	_ = s.Conn.Close(t.Context())
+	proc.StopAll(own.Processes)
 	time.Sleep(5 * time.Second)
 	s.returnParts(own)
-	s.connect()
-	s.untilApplied(30 * time.Second)
-	s.keep(l)
-	for _, p := range s.services {
+	s.Connect()
+	s.UntilApplied(30 * time.Second)
+	s.Keep(l)
+	for _, p := range s.Services {
 		// A broker that returns may fence the worker's static membership, which ends it: what it cannot
 		// mend is mended by a new process, once.
-		if n := p.startCount(); n > 1 && !(n == 2 && p.name == "worker") {
-			t.Errorf("%s was started %d times: it ended instead of waiting", p.name, n)
+		if n := p.StartCount(); n > 1 && !(n == 2 && p.Name == "worker") {
+			t.Errorf("%s was started %d times: it ended instead of waiting", p.Name, n)
 		}
 		// The loss of two servers, twice, is a few lines and one for each partition; not one for each try.
-		const few = 12 + topicPartitions
-		if n := countLines(t, p.log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
-			t.Errorf("%s wrote %d warnings and errors", p.name, n)
-			t.Log(lastLines(p.log, 60))
+		const few = 12 + stack.TopicPartitions
+		if n := stacktest.CountLines(t, p.Log, `"level":"WARN"`, `"level":"ERROR"`); n > few {
+			t.Errorf("%s wrote %d warnings and errors", p.Name, n)
+			t.Log(proc.LastLines(p.Log, 60))
 		}
 	}
 }
 
 // returnParts starts stopped parts again, and waits until the services work with them.
-func (s *system) returnParts(own *parts) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
+func (s *system) returnParts(own *servers.Backing) {
+	s.T.Helper()
+	ctx, cancel := context.WithTimeout(s.T.Context(), 60*time.Second)
 	defer cancel()
-	for _, p := range own.processes {
-		if err := p.start(ctx); err != nil {
-			s.t.Fatal(err)
+	for _, p := range own.Processes {
+		if err := p.Start(ctx); err != nil {
+			s.T.Fatal(err)
 		}
 	}
-	for _, p := range s.services {
-		if err := p.awaitReady(ctx, false); err != nil {
-			s.t.Fatalf("%s: %v", p.name, err)
+	for _, p := range s.Services {
+		if err := p.AwaitReady(ctx, false); err != nil {
+			s.T.Fatalf("%s: %v", p.Name, err)
 		}
 	}
 }

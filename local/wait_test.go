@@ -14,6 +14,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
 const (
@@ -29,18 +33,18 @@ const (
 // measured is only shown: other tests run meanwhile, and the race detector.
 func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	rate, during, prefer := 100, 2*time.Second, "wait=30"
-	s := newSystem(t, config{apis: 1, relays: 1, workers: 1})
-	if *waitTime > 0 {
-		rate, during, prefer = 1000, *waitTime, "wait=5"
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	if *stacktest.WaitTime > 0 {
+		rate, during, prefer = 1000, *stacktest.WaitTime, "wait=5"
 	}
-	wallets := s.openWallets(1)
-	send := func(prefer string) (history []operation, cpu time.Duration) {
-		l := &load{
-			apis: s.apiURLs, apiKey: s.apiKey, wallets: wallets, connections: 500, ratePerSecond: rate, duration: during,
-			prefer: prefer, attempt: 40 * time.Second,
+	wallets := s.OpenWallets(1)
+	send := func(prefer string) (history []load.Operation, cpu time.Duration) {
+		l := &load.Load{
+			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 500, RatePerSecond: rate, Duration: during,
+			Prefer: prefer, Attempt: 40 * time.Second,
 		}
 		before := s.cpu()
-		history = l.send(t.Context())
+		history = l.Send(t.Context())
 		return history, s.cpu() - before
 	}
 	send(prefer) // everything is warm
@@ -59,20 +63,20 @@ func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	commits := watch()
 	var late []time.Duration
 	for _, op := range history {
-		if op.answered.IsZero() {
+		if op.Answered.IsZero() {
 			t.Fatalf("an operation was not acknowledged: %+v", op)
 		}
-		i := slices.IndexFunc(commits, func(c seenCommit) bool { return c.seq >= op.sequence })
+		i := slices.IndexFunc(commits, func(c seenCommit) bool { return c.seq >= op.Sequence })
 		if i < 0 {
-			t.Fatalf("sequence %d was answered before it was applied", op.sequence)
+			t.Fatalf("sequence %d was answered before it was applied", op.Sequence)
 		}
-		late = append(late, op.answered.Sub(commits[i].after))
+		late = append(late, op.Answered.Sub(commits[i].after))
 	}
 	slices.Sort(late)
 	p50, p99 := late[len(late)/2], late[len(late)*99/100]
 	t.Logf("%d/s: a wait costs %v of CPU (%v a request that waits, %v one that does not); it ends p50 %v, p99 %v after the commit",
 		rate, each, time.Duration(float64(waiting)/requests), time.Duration(float64(others)/requests), p50, p99)
-	if *waitTime == 0 {
+	if *stacktest.WaitTime == 0 {
 		return
 	}
 	if each > mostCPUOfAWait {
@@ -85,30 +89,30 @@ func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 
 // cpu is what the services, Postgres for them, and Redis have used so far.
 func (s *system) cpu() (total time.Duration) {
-	s.t.Helper()
-	rows, _ := s.conn.Query(s.t.Context(), "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	s.T.Helper()
+	rows, _ := s.Conn.Query(s.T.Context(), "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	for _, service := range s.services {
-		pids = append(pids, service.currentPID())
+	for _, service := range s.Services {
+		pids = append(pids, service.CurrentPID())
 	}
-	options, err := redis.ParseURL(s.parts.redisURL)
+	options, err := redis.ParseURL(s.Backing.RedisURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
-	info, err := client.InfoMap(s.t.Context(), "server").Result()
+	info, err := client.InfoMap(s.T.Context(), "server").Result()
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	if pid, err := strconv.Atoi(info["Server"]["process_id"]); err == nil {
 		pids = append(pids, pid)
 	}
 	for _, pid := range pids {
-		total += processUsage(pid).cpu
+		total += machine.ProcessUsage(pid).CPU
 	}
 	return total
 }
@@ -121,10 +125,10 @@ type seenCommit struct {
 
 // watchCommits looks at a wallet every millisecond until the function that it returns is called.
 func (s *system) watchCommits(wallet uuid.UUID) (stop func() []seenCommit) {
-	s.t.Helper()
-	conn, err := pgx.Connect(s.t.Context(), s.parts.databaseURL)
+	s.T.Helper()
+	conn, err := pgx.Connect(s.T.Context(), s.Backing.DatabaseURL)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	end, seen := make(chan struct{}), make(chan []seenCommit)
 	go func() {

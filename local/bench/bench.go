@@ -1,0 +1,265 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+)
+
+// tooBusyPercent is more than an idle machine's background work.
+const tooBusyPercent = 15
+
+// Run measures scenarios and baselines, prints a table, and writes what it is asked to. It reports
+// nothing of a database that does not write to its disk.
+func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	only := flags.String("only", "", "run the scenarios whose names match this `regexp`, which also finds those that run by name alone")
+	measured := flags.Duration("time", 6*time.Second, "how long each is measured")
+	warmUp := flags.Duration("warm-up", 2*time.Second, "how long each runs before that")
+	runs := flags.Int("runs", 1, "how often everything is run; figures are medians")
+	list := flags.Bool("list", false, "list the scenarios and how long they take")
+	file := flags.String("json", "", "write the results to this `file` too")
+	folder := flags.String("out", "", "write results.json and report.html to this `folder`")
+	compare := flags.Bool("compare", false, "compare two results: -compare OLD.json NEW.json")
+	stored := flags.String("stored", "0,1000000,10000000", "how many stored `operations` the scenarios \"stored …\" begin with")
+	stalls := flags.Duration("stalls", 10*time.Minute, "how long the scenario \"stalls …\" watches")
+	rows := flags.Int("rows", 1_000_000, "how many operations are drained")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	chosen, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	if *compare {
+		return report.CompareFiles(out, flags.Args(), chosen)
+	}
+	all := scenarios(*rows, *stalls)
+	for size := range strings.SplitSeq(*stored, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return fmt.Errorf("-stored: %w", err)
+		}
+		all = append(all, storedScenario(n))
+	}
+	all = slices.DeleteFunc(all, func(sc scenario) bool { return !chosen.MatchString(sc.name) || sc.byName && *only == "" })
+	b := &benchmark{config: c, warmUp: *warmUp, measured: *measured, stallsWatched: *stalls, out: out}
+	b.announce(all, *runs)
+	if *list {
+		return nil
+	}
+	root, err := stack.Workspace()
+	if err != nil {
+		return err
+	}
+	b.root, b.bin = root, filepath.Join(root, "bin")
+	if err := stack.Build(ctx, root, b.bin, out); err != nil {
+		return err
+	}
+	r, err := b.conditions(*runs)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n  %s, %d cores (%.0f %% busy before), fdatasync p50 %.2f ms, Kafka: %s; %s warm-up, %s measured\n",
+		r.Kernel, r.Cores, r.BusyBeforePercent, r.FdatasyncP50Ms, r.Kafka, b.warmUp, b.measured)
+	if r.BusyBeforePercent > tooBusyPercent {
+		fmt.Fprintln(out, "  The machine is busy with something else: these figures say little.")
+	}
+	broken, err := b.runAll(ctx, all, *runs, &r)
+	if ctx.Err() != nil {
+		return proc.ErrInterrupted
+	}
+	if err != nil {
+		return err
+	}
+	report.PrintCPU(out, r.Results)
+	r.Judge()
+	report.PrintTargets(out, r)
+	if err := r.Write(*file, *folder); err != nil {
+		return err
+	}
+	return broken
+}
+
+type benchmark struct {
+	config           stack.Config
+	root, bin        string
+	warmUp, measured time.Duration
+	stallsWatched    time.Duration
+	out              io.Writer
+
+	state *proc.State // of the run: its Postgres, Redis and Kafka
+	parts *servers.Backing
+	run   map[string]report.Figures // what this run has measured so far, by scenario
+}
+
+// announce says what will run, and about how long that takes.
+func (b *benchmark) announce(chosen []scenario, runs int) {
+	total := time.Duration(0)
+	for _, sc := range chosen {
+		estimate := sc.estimate(b)
+		fmt.Fprintf(b.out, "  %-32s about %3.0f s\n", sc.name, estimate.Seconds())
+		total += estimate
+	}
+	const ofARun = 15 * time.Second
+	fmt.Fprintf(b.out, "  %d scenarios, %d times: about %.0f minutes\n\n", len(chosen), runs, ((total+ofARun)*time.Duration(runs)).Minutes()+0.5)
+}
+
+// runAll runs everything once, then everything again, so that what changes on the machine meanwhile
+// shows as spread. broken tells of failures and broken promises; the figures are kept nevertheless.
+func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report.Report) (broken, err error) {
+	measured := make([][]report.Figures, len(chosen))
+	for run := range runs {
+		err := b.withParts(ctx, func() error {
+			fmt.Fprintf(b.out, "\n  run %d of %d\n%s\n", run+1, runs, report.TableHead)
+			for i, sc := range chosen {
+				f, err := b.scenario(ctx, sc)
+				var promises brokenError
+				if errors.As(err, &promises) {
+					broken = errors.Join(broken, fmt.Errorf("%s: %w", sc.name, err))
+				} else if err != nil {
+					return fmt.Errorf("%s: %w", sc.name, err)
+				}
+				b.run[sc.name] = f
+				compare(f, sc, b.run)
+				measured[i] = append(measured[i], f)
+				fmt.Fprintln(b.out, f.Line(sc.name, err != nil))
+			}
+			return nil
+		})
+		if err != nil {
+			return broken, err
+		}
+	}
+	for i, sc := range chosen {
+		r.Results = append(r.Results, report.NewResult(sc.name, measured[i]))
+	}
+	return broken, nil
+}
+
+// withParts starts Postgres, Redis and Kafka for one run. Scenarios have databases, topics and
+// services of their own on them.
+func (b *benchmark) withParts(ctx context.Context, run func() error) (err error) {
+	if b.state, err = proc.TemporaryState(); err != nil {
+		return err
+	}
+	defer b.state.Close()
+	b.parts = stack.BackingOf(b.config)
+	if err := b.parts.Start(ctx, b.state, b.out, func(string, string) {}); err != nil {
+		return err
+	}
+	defer b.parts.Stop()
+	b.run = map[string]report.Figures{}
+	return run()
+}
+
+// brokenError is what a scenario's operations came to against the promises.
+type brokenError []string
+
+func (e brokenError) Error() string { return strings.Join(e, "; ") }
+
+// fixture is where one scenario runs: the services, started for it, with a new database and a new topic.
+type fixture struct {
+	benchmark *benchmark
+	stack     *stack.Stack  // nil for a baseline
+	idle      *proc.Process // does nothing, and is measured instead
+	apis      []string      // where the load goes
+	apiKey    string
+	sc        scenario
+	warmUp    time.Duration
+	conn      *pgx.Conn
+	// ballast is wallets whose operations are neither the load's nor in the log.
+	ballast []uuid.UUID
+	// settledAfter is how long the relay and the worker were busy after they had started on the ballast.
+	settledAfter time.Duration
+}
+
+// scenario measures one scenario and checks every promise. Dropping the last scenario's database has
+// made Postgres write everything out, so that each begins with a checkpoint behind it.
+func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures, err error) {
+	t := &fixture{benchmark: b, sc: sc, warmUp: max(b.warmUp, sc.warmUp)}
+	if sc.baseline {
+		return sc.run(t, ctx)
+	}
+	c := b.config
+	c.Topic = "bench-" + uuid.NewString()[:8]
+	c.Env = append([]string{"KAFKA_GROUP=" + c.Topic}, sc.env...)
+	url, drop, err := b.newDatabase(ctx, strings.ReplaceAll(c.Topic, "-", "_"))
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
+	servers := &servers.Backing{DatabaseURL: url, RedisURL: b.parts.RedisURL, KafkaBrokers: b.parts.KafkaBrokers, Brokers: b.parts.Brokers, Processes: b.parts.Processes}
+	t.stack = stack.NewOn(b.state, servers, c, b.bin, io.Discard)
+	defer func() { proc.StopAll(t.stack.Services) }()
+	if err := t.stack.Start(ctx, c); err != nil {
+		return nil, err
+	}
+	t.apis, t.apiKey = t.stack.APIURLs, t.stack.APIKey
+	if t.conn, err = pgx.Connect(ctx, url); err != nil {
+		return nil, err
+	}
+	defer t.conn.Close(context.WithoutCancel(ctx))
+	if err := check.RequireDurable(ctx, t.conn); err != nil {
+		return nil, err
+	}
+	run := sc.run
+	if run == nil {
+		run = (*fixture).loaded
+	}
+	return run(t, ctx)
+}
+
+// newDatabase names a database, which migrating creates.
+func (b *benchmark) newDatabase(ctx context.Context, name string) (url string, drop func(), err error) {
+	config, err := pgx.ParseConfig(b.parts.DatabaseURL)
+	if err != nil {
+		return "", nil, err
+	}
+	url = fmt.Sprintf("postgres://%s:%s@%s:%d/%s?sslmode=disable", config.User, config.Password, config.Host, config.Port, name)
+	return url, func() {
+		ctx := context.WithoutCancel(ctx)
+		conn, err := pgx.ConnectConfig(ctx, config)
+		if err != nil {
+			return
+		}
+		defer conn.Close(ctx)
+		_, _ = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+	}, nil
+}
+
+// conditions are what the figures depend on.
+func (b *benchmark) conditions(runs int) (report.Report, error) {
+	r := report.Report{
+		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.Kafka, Runs: runs,
+		WarmUp: b.warmUp.String(), Measured: b.measured.String(), Commit: commit(b.root),
+	}
+	var err error
+	if r.Kernel, err = machine.Kernel(); err != nil {
+		return r, err
+	}
+	if r.FdatasyncP50Ms, err = machine.MeasureFdatasync(); err != nil {
+		return r, err
+	}
+	r.BusyBeforePercent, err = machine.MeasureBusy(time.Second)
+	return r, err
+}

@@ -1,0 +1,43 @@
+//go:build e2e
+
+package bench
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
+)
+
+func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
+	b := &benchmark{
+		config:   stack.Config{DatabaseURL: stacktest.Required(t, "TEST_DATABASE_URL"), RedisURL: stacktest.Required(t, "TEST_REDIS_URL"), KafkaBrokers: stacktest.Required(t, "TEST_KAFKA_BROKERS"), APIs: 1, Relays: 1, Workers: 1},
+		bin:      stacktest.Binaries(t),
+		warmUp:   200 * time.Millisecond,
+		measured: time.Second,
+		out:      t.Output(),
+	}
+	mixed := scenario{name: "mixed", wallets: 50, connections: 64, zipf: true, resendPercent: 10, readPercent: 20, withdrawUpTo: 4000, pipeline: true}
+	chosen := []scenario{mixed, storedScenario(3000)}
+	for _, sc := range scenarios(4000, time.Second) {
+		if slices.Contains([]string{"nothing, c=1", "batch of 10", "neighbours", "drain, one wallet"}, sc.name) {
+			chosen = append(chosen, sc)
+		}
+	}
+	r := report.Report{}
+	broken, err := b.runAll(t.Context(), chosen, 1, &r)
+	if err != nil || broken != nil {
+		t.Fatal(err, broken)
+	}
+	for _, result := range r.Results {
+		if result.Figures["accepted/s"].Median == 0 && result.Figures["relay rows/s"].Median == 0 {
+			t.Errorf("%s has no rate: %v", result.Scenario, result.Figures)
+		}
+	}
+	if len(r.Results) != 6 {
+		t.Errorf("%d of 6 scenarios ran", len(r.Results))
+	}
+}

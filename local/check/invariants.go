@@ -1,0 +1,262 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+)
+
+// Invariant is one thing that must hold, and what speaks against it.
+type Invariant struct {
+	says   string
+	Broken []string
+}
+
+// AwaitQuiet waits until everything accepted is applied.
+func AwaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
+	deadline := time.Now().Add(within)
+	for {
+		totals, err := walletdb.New(conn).Totals(ctx)
+		if err != nil || totals.Operations == totals.Outcomes && totals.LastSeq == totals.AppliedSeq || time.Now().After(deadline) {
+			return totals, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return totals, ctx.Err()
+		}
+	}
+}
+
+// Subject is the system that is checked.
+type Subject struct {
+	Log   TopicLog
+	Audit func(context.Context, io.Writer) error // ctl verify
+	// OtherTimes is for programs of the last release, whose times need not follow the sequence.
+	OtherTimes bool
+	// Without are wallets that were not the clients', and are not in the log.
+	Without []uuid.UUID
+}
+
+// Check compares what clients were told, what the database holds and what Kafka's log says,
+// once everything is quiet.
+func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Operation) ([]Invariant, error) {
+	totals, err := AwaitQuiet(ctx, conn, 30*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := walletdb.New(conn).StoredOperations(ctx, s.Without)
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	log, err := s.Log.read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read topic %s: %w", s.Log.Topic, err)
+	}
+	promises := []Invariant{
+		Totals(totals),
+		Audit(ctx, s.Audit),
+		Clients(history, stored),
+		Order(history, stored),
+		Log(log, stored),
+	}
+	if !s.OtherTimes {
+		promises = append(promises, Times(stored))
+	}
+	return promises, nil
+}
+
+// Totals holds the counters and sums of all wallets against each other.
+func Totals(t walletdb.TotalsRow) Invariant {
+	p := Invariant{says: fmt.Sprintf("operations %d = outcomes %d = last sequences %d = applied %d; balance %d = deposits - withdrawals; %d failed",
+		t.Operations, t.Outcomes, t.LastSeq, t.AppliedSeq, t.Balance, t.Failed)}
+	if t.Operations != t.Outcomes || t.Operations != t.LastSeq || t.Operations != t.AppliedSeq {
+		p.Broken = append(p.Broken, "the counts differ")
+	}
+	if t.Balance != t.Processed {
+		p.Broken = append(p.Broken, fmt.Sprintf("balances are %d, processed operations come to %d", t.Balance, t.Processed))
+	}
+	return p
+}
+
+// Audit replays every wallet's history with the operator's command: sequences dense, none pending,
+// each outcome as the rules say, balances an unbroken chain, cache and outbox in agreement.
+func Audit(ctx context.Context, audit func(context.Context, io.Writer) error) Invariant {
+	p := Invariant{says: "every wallet replayed: sequences dense, none pending, each balance follows from the one before, never negative"}
+	var out lines
+	if err := audit(ctx, &out); err != nil {
+		p.Broken = append(out, err.Error())
+	}
+	return p
+}
+
+// lines collects what a command writes.
+type lines []string
+
+func (l *lines) Write(text []byte) (int, error) {
+	*l = append(*l, string(text))
+	return len(text), nil
+}
+
+// Clients compares every acknowledged operation with the one stored, and every stored one with
+// what was sent.
+func Clients(history []load.Operation, stored []walletdb.StoredOperationsRow) Invariant {
+	byID := make(map[uuid.UUID]walletdb.StoredOperationsRow, len(stored))
+	for _, row := range stored {
+		byID[row.ID] = row
+	}
+	var acknowledged, unknown int
+	p := Invariant{}
+	for _, op := range history {
+		row, found := byID[op.ID]
+		if op.Wrong != "" {
+			p.Broken = append(p.Broken, op.Wrong)
+		}
+		if op.Answered.IsZero() && !found {
+			unknown++
+			continue
+		}
+		if !op.Answered.IsZero() {
+			acknowledged++
+		}
+		if row.WalletID != op.Wallet || string(row.Type) != op.Kind || row.Amount != op.Amount || !op.Answered.IsZero() && row.Seq != op.Sequence {
+			p.Broken = append(p.Broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.Kind, op.Amount, op.Wallet, op.Sequence, op.ID, row))
+		}
+		delete(byID, op.ID)
+	}
+	for id, row := range byID {
+		p.Broken = append(p.Broken, fmt.Sprintf("operation %s was sent by nobody, or acknowledged twice: %+v", id, row))
+	}
+	p.says = fmt.Sprintf("%d acknowledged operations exist once, as they were sent; nothing else does", acknowledged)
+	if unknown > 0 {
+		p.says += fmt.Sprintf(" (%d more were never answered, and not accepted)", unknown)
+	}
+	return p
+}
+
+// Order looks for an operation that was acknowledged before another one of its wallet was sent,
+// and yet has the larger sequence. One that is stored but was never acknowledged may have been
+// accepted at any time after it was sent.
+func Order(history []load.Operation, stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{says: "an operation acknowledged before another one was sent comes before it"}
+	byID := make(map[uuid.UUID]load.Operation, len(history))
+	for _, op := range history {
+		byID[op.ID] = op
+	}
+	// stored is in order of wallet and sequence. Going back in it, earliest is the first
+	// acknowledgement among the later operations of the wallet.
+	var earliest load.Operation
+	for i := len(stored) - 1; i >= 0; i-- {
+		op, found := byID[stored[i].ID]
+		if earliest.Wallet != stored[i].WalletID {
+			earliest = load.Operation{Wallet: stored[i].WalletID}
+		}
+		if !found {
+			continue
+		}
+		if !earliest.Answered.IsZero() && earliest.Answered.Before(op.SentAt) {
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d was acknowledged %s before sequence %d was sent", earliest.Sequence, op.SentAt.Sub(earliest.Answered), stored[i].Seq))
+		}
+		if !op.Answered.IsZero() && (earliest.Answered.IsZero() || op.Answered.Before(earliest.Answered)) {
+			earliest = op
+		}
+	}
+	return p
+}
+
+// Times looks for operations that were accepted or applied at an earlier time than the one before.
+func Times(stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{says: "no operation has an earlier time than the one before, of acceptance or of application"}
+	var last walletdb.StoredOperationsRow
+	for _, row := range stored {
+		if row.WalletID != last.WalletID {
+			last = walletdb.StoredOperationsRow{WalletID: row.WalletID}
+		}
+		if by := last.CreatedAt.Sub(row.CreatedAt); by > 0 {
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d of wallet %s was accepted %s before the one before", row.Seq, row.WalletID, by))
+		}
+		if row.AppliedAt != nil && last.AppliedAt != nil && row.AppliedAt.Before(*last.AppliedAt) {
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d of wallet %s was applied %s before the one before", row.Seq, row.WalletID, last.AppliedAt.Sub(*row.AppliedAt)))
+		}
+		last = row
+	}
+	return p
+}
+
+// Log holds Kafka's log against the operations: a wallet's first occurrences are its operations
+// in order, all in one partition. Repetitions are allowed.
+func Log(log []Message, stored []walletdb.StoredOperationsRow) Invariant {
+	p := Invariant{}
+	type key struct {
+		wallet uuid.UUID
+		seq    int64
+	}
+	operations := make(map[key]walletdb.StoredOperationsRow, len(stored))
+	for _, row := range stored {
+		operations[key{row.WalletID, row.Seq}] = row
+	}
+	last := map[uuid.UUID]int64{}
+	partitions := map[uuid.UUID]int32{}
+	repeated := 0
+	for _, m := range log {
+		row := operations[key{m.WalletID, m.Sequence}]
+		if row.ID != m.OperationID || string(row.Type) != m.Type || row.Amount != m.Amount || !row.CreatedAt.Equal(m.AcceptedAt) {
+			p.Broken = append(p.Broken, fmt.Sprintf("the log says %+v, stored is %+v", m, row))
+		}
+		if partition, seen := partitions[m.WalletID]; seen && partition != m.Partition {
+			p.Broken = append(p.Broken, fmt.Sprintf("wallet %s is in partitions %d and %d", m.WalletID, partition, m.Partition))
+		}
+		partitions[m.WalletID] = m.Partition
+		switch {
+		case m.Sequence <= last[m.WalletID]:
+			repeated++
+		case m.Sequence == last[m.WalletID]+1:
+			last[m.WalletID]++
+		default:
+			p.Broken = append(p.Broken, fmt.Sprintf("wallet %s: sequence %d follows %d in the log", m.WalletID, m.Sequence, last[m.WalletID]))
+			last[m.WalletID] = m.Sequence
+		}
+	}
+	for _, row := range stored {
+		if row.Seq > last[row.WalletID] {
+			p.Broken = append(p.Broken, fmt.Sprintf("sequence %d of wallet %s is not in the log", row.Seq, row.WalletID))
+		}
+	}
+	p.says = fmt.Sprintf("the log has them all in order, each wallet in one partition, %d repeated", repeated)
+	return p
+}
+
+// Print returns an error if one is broken.
+func Print(out io.Writer, promises []Invariant) error {
+	const shown = 5
+	kept := true
+	for _, p := range promises {
+		if len(p.Broken) == 0 {
+			fmt.Fprintf(out, "  ✓ %s\n", p.says)
+			continue
+		}
+		kept = false
+		fmt.Fprintf(out, "  ✗ %s\n", p.says)
+		for _, line := range p.Broken[:min(shown, len(p.Broken))] {
+			fmt.Fprintf(out, "      %s\n", strings.TrimSpace(line))
+		}
+		if more := len(p.Broken) - shown; more > 0 {
+			fmt.Fprintf(out, "      and %d more\n", more)
+		}
+	}
+	fmt.Fprintln(out)
+	if !kept {
+		return errors.New("a promise is broken")
+	}
+	fmt.Fprintln(out, "  Every promise holds.")
+	return nil
+}

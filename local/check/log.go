@@ -1,0 +1,109 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Message is an operation in Kafka's log.
+type Message struct {
+	WalletID    uuid.UUID `json:"walletId"`
+	Sequence    int64     `json:"sequence"`
+	OperationID uuid.UUID `json:"operationId"`
+	Type        string    `json:"type"`
+	Amount      int64     `json:"amount"`
+	AcceptedAt  time.Time `json:"acceptedAt"`
+
+	Partition int32
+	Offset    int64
+}
+
+// ParseMessage is about what is no operation too, as an error.
+func ParseMessage(record *kgo.Record) (Message, error) {
+	m := Message{Partition: record.Partition, Offset: record.Offset}
+	return m, json.Unmarshal(record.Value, &m)
+}
+
+// TopicLog is where the log is, for clients of its own.
+type TopicLog struct {
+	Options    []kgo.Opt
+	Topic      string
+	Partitions int
+}
+
+// read reads the topic from its beginning to its end, which must stand still.
+func (l TopicLog) read(ctx context.Context) ([]Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	client, err := kgo.NewClient(append(slices.Clone(l.Options), kgo.ConsumeTopics(l.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	left, err := l.lengthBy(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	var log []Message
+	for int64(len(log)) < left {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, err
+		}
+		for record := range fetches.RecordsAll() {
+			m, err := ParseMessage(record)
+			if err != nil {
+				return nil, fmt.Errorf("partition %d, offset %d: %w", record.Partition, record.Offset, err)
+			}
+			log = append(log, m)
+		}
+	}
+	// Within a partition the order is the log's; across partitions it does not matter.
+	sort.SliceStable(log, func(i, j int) bool { return log[i].Partition < log[j].Partition })
+	return log, nil
+}
+
+// Length returns a function that counts the messages in the log.
+func (l TopicLog) Length() (length func(context.Context) (int64, error), closeClient func(), err error) {
+	client, err := kgo.NewClient(l.Options...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context) (int64, error) { return l.lengthBy(ctx, client) }, client.Close, nil
+}
+
+// lengthBy adds up the ends of the topic's partitions.
+func (l TopicLog) lengthBy(ctx context.Context, client *kgo.Client) (int64, error) {
+	request := kmsg.NewPtrListOffsetsRequest()
+	requested := kmsg.NewListOffsetsRequestTopic()
+	requested.Topic = l.Topic
+	for partition := range int32(l.Partitions) {
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition, p.Timestamp = partition, -1 // the end
+		requested.Partitions = append(requested.Partitions, p)
+	}
+	request.Topics = append(request.Topics, requested)
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return 0, err
+	}
+	var length int64
+	for _, t := range response.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return 0, err
+			}
+			length += p.Offset
+		}
+	}
+	return length, nil
+}

@@ -1,0 +1,181 @@
+package system
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/stack"
+)
+
+// CheckRound holds what the clients were told, the tables, the log and the cache against each other,
+// for the round's wallets.
+func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Operation) (broken []string, err error) {
+	broken = f.awaitQuiet(ctx)
+	invariants, err := f.checkTables(ctx, kinds, told)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range invariants {
+		broken = append(broken, i.Broken...)
+	}
+	chains, err := f.BrokenChains(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("follow the balances: %w", err)
+	}
+	// The worker writes to Redis after its commit, and a process notices within a moment that what it
+	// missed is back.
+	var entries, complaints []string
+	proc.Await(ctx, 10*time.Second, func() bool {
+		entries, complaints = f.wrongEntries(ctx), f.unwell(ctx)
+		return len(entries)+len(complaints) == 0
+	})
+	f.Watch.Stop() // it reads the log
+	if f.Watch.cacheLooks.Load() == 0 || f.Watch.offsetLooks.Load() == 0 {
+		broken = append(broken, "the watch has not once seen a cached wallet, or the committed offsets")
+	}
+	f.Log.forget()
+	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
+}
+
+// awaitQuiet waits until nothing is pending and every process is ready, and returns what is not.
+func (f *System) awaitQuiet(ctx context.Context) (broken []string) {
+	ended := time.Now()
+	quiet := func() bool {
+		if p := f.Watch.Latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
+			return false
+		}
+		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
+		return err == nil && totals.Outcomes == totals.Operations
+	}
+	if !proc.Await(ctx, min(time.Minute, f.Patience), quiet) {
+		broken = append(broken, "something is pending long after the last operation")
+	}
+	for _, p := range slices.Concat(f.Stack.Services, f.Stack.Backing.Processes) {
+		if err := p.AwaitReady(ctx, false); err != nil {
+			broken = append(broken, p.Name+" "+err.Error())
+		}
+	}
+	return broken
+}
+
+// checkTables checks the invariants that the faults of the round leave in force.
+func (f *System) checkTables(ctx context.Context, kinds []Fault, told []load.Operation) ([]check.Invariant, error) {
+	totals, err := f.totals(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	rows, err := f.Pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.Wallets)
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[walletdb.StoredOperationsRow])
+	if err != nil {
+		return nil, fmt.Errorf("read operations: %w", err)
+	}
+	invariants := []check.Invariant{check.Totals(totals), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
+	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.LosesLog }) {
+		var log check.Invariant
+		proc.Await(ctx, min(15*time.Second, f.Patience), func() bool {
+			log = check.Log(f.Log.Of(f.Wallets), stored)
+			return len(log.Broken) == 0
+		})
+		invariants = append(invariants, log)
+	}
+	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.MovesClock }) {
+		invariants = append(invariants, check.Times(stored))
+	}
+	return invariants, nil
+}
+
+// unwell is what processes still tell of in their /readyz.
+func (f *System) unwell(ctx context.Context) (complaints []string) {
+	for _, p := range f.Stack.Services {
+		r, err := stack.AskReady(ctx, p)
+		if err != nil {
+			complaints = append(complaints, fmt.Sprintf("/readyz of %s: %v", p.Name, err))
+		} else if !r.Ready || len(r.Degraded) > 0 {
+			complaints = append(complaints, fmt.Sprintf("%s is not as it was: ready %t, %q, %q", p.Name, r.Ready, r.Reasons, r.Degraded))
+		}
+	}
+	return complaints
+}
+
+func (f *System) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
+	err = f.Pool.QueryRow(ctx, `
+		SELECT (SELECT count(*) FROM operations WHERE wallet_id = ANY ($1)),
+		       (SELECT count(*) FROM outcomes WHERE wallet_id = ANY ($1)),
+		       (SELECT sum(last_seq) FROM wallet_sequences WHERE wallet_id = ANY ($1))::bigint,
+		       (SELECT sum(applied_seq) FROM wallets WHERE id = ANY ($1))::bigint,
+		       (SELECT sum(balance) FROM wallets WHERE id = ANY ($1))::bigint,
+		       (SELECT coalesce(sum(CASE type WHEN 'DEPOSIT' THEN amount ELSE -amount END), 0)
+		        FROM operation_states WHERE wallet_id = ANY ($1) AND status = 'PROCESSED')::bigint`, f.Wallets).
+		Scan(&t.Operations, &t.Outcomes, &t.LastSeq, &t.AppliedSeq, &t.Balance, &t.Processed)
+	return t, err
+}
+
+// BrokenChains finds what is applied and does not follow from the one before.
+func (f *System) BrokenChains(ctx context.Context) ([]string, error) {
+	rows, err := f.Pool.Query(ctx, `
+		SELECT format('wallet %s: sequence %s does not follow from the one before', wallet_id, seq) FROM (
+		  SELECT wallet_id, seq, status, type, amount,
+		         seq - lag(seq, 1, 0::bigint) OVER w AS step, balance_after - lag(balance_after, 1, 0::bigint) OVER w AS change
+		  FROM operation_states JOIN wallets ON wallets.id = wallet_id AND seq <= applied_seq
+		  WHERE wallet_id = ANY ($1) WINDOW w AS (PARTITION BY wallet_id ORDER BY seq)) s
+		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END`, f.Wallets)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// wrongEntries finds the wallets whose entry in Redis is another than Postgres's. No entry is fine.
+func (f *System) wrongEntries(ctx context.Context) (wrong []string) {
+	wallets, err := f.storedWallets(ctx)
+	if err != nil {
+		return []string{"read wallets: " + err.Error()}
+	}
+	for _, w := range wallets {
+		entry, found, err := walletcache.Get(ctx, f.Cache, w.ID)
+		if err != nil {
+			return append(wrong, "read the cache: "+err.Error())
+		}
+		if found && (entry.AppliedSeq != w.AppliedSeq || entry.Balance != w.Balance) {
+			wrong = append(wrong, fmt.Sprintf("the cache says %d at version %d of wallet %s, stored is %d at %d", entry.Balance, entry.AppliedSeq, w.ID, w.Balance, w.AppliedSeq))
+		}
+	}
+	return wrong
+}
+
+func (f *System) storedWallets(ctx context.Context) ([]walletdb.Wallet, error) {
+	rows, err := f.Pool.Query(ctx, "SELECT id, applied_seq, balance FROM wallets WHERE id = ANY ($1)", f.Wallets)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (w walletdb.Wallet, err error) {
+		return w, row.Scan(&w.ID, &w.AppliedSeq, &w.Balance)
+	})
+}
+
+// relayPosition is a row of relay_positions.
+type relayPosition struct {
+	Relay, Prev string
+	Cur         *string
+	After, Last int64
+}
+
+func (f *System) relayPosition(ctx context.Context) (p relayPosition, err error) {
+	err = f.Pool.QueryRow(ctx, "SELECT relay, prev::text, cur::text, after_id, last_id FROM relay_positions").Scan(&p.Relay, &p.Prev, &p.Cur, &p.After, &p.Last)
+	if err != nil {
+		err = fmt.Errorf("read the relay's position: %w", err)
+	}
+	return p, err
+}

@@ -1,0 +1,65 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+)
+
+// Redis is redis-server where it is installed, else a stand-in in a process of its own. Neither
+// keeps anything: Redis is a cache.
+func Redis(s *proc.State, secure *secured) (*proc.Process, string, error) {
+	port, err := proc.FreePort()
+	if err != nil {
+		return nil, "", err
+	}
+	url := secure.redisURL(port)
+	p := &proc.Process{
+		Name:  "redis",
+		Log:   s.Log("redis"),
+		Ready: func(ctx context.Context) error { return pingRedis(ctx, secure, url) },
+	}
+	if path, err := exec.LookPath("redis-server"); err == nil {
+		p.About = path
+		p.Argv = append([]string{path, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.Dir}, secure.redisArguments(port)...)
+	} else if secure != nil {
+		return nil, "", errors.New("SECURE=on needs redis-server on PATH (Debian: apt-get install redis-server)")
+	} else {
+		p.About = "miniredis (redis-server is not on PATH)"
+		p.Argv = []string{proc.Self(), "miniredis", proc.Address(port)}
+	}
+	return p, url, nil
+}
+
+func pingRedis(ctx context.Context, secure *secured, url string) error {
+	options, err := secure.redisOptions(url)
+	if err != nil {
+		return err
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	return client.Ping(ctx).Err()
+}
+
+// ServeMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
+// less than the lease of the cache, which would else be over at once.
+func ServeMiniredis(args []string) error {
+	if len(args) != 1 {
+		return errors.New("miniredis: want an address")
+	}
+	server := miniredis.NewMiniRedis()
+	if err := server.StartAddr(args[0]); err != nil {
+		return err
+	}
+	const tick = 50 * time.Millisecond
+	for range time.Tick(tick) {
+		server.FastForward(tick)
+	}
+	return nil
+}

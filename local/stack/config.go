@@ -1,0 +1,79 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+)
+
+// Config is the settings of a stack. The services' own settings reach them through the environment.
+type Config struct {
+	// A part whose address is given is not started.
+	DatabaseURL, RedisURL, KafkaBrokers string
+	Kafka                               string
+	Brokers                             int
+	Topic                               string
+	HTTPAddr                            string
+	APIs, Relays, Workers               int
+	Standbys                            int // synchronous ones, of a Postgres that is started
+	Secure                              bool
+	Env                                 []string // of all services
+}
+
+// TopicPartitions bounds the workers that share the work.
+const TopicPartitions = 8
+
+// ParseConfig reports all mistakes at once.
+func ParseConfig(getenv func(string) string) (Config, error) {
+	var mistakes []error
+	text := func(name, fallback string) string {
+		if value := getenv(name); value != "" {
+			return value
+		}
+		return fallback
+	}
+	replicas := func(name string) int {
+		n, err := strconv.Atoi(text(name, "1"))
+		if err != nil || n < 1 || n > 20 {
+			mistakes = append(mistakes, fmt.Errorf("%s=%s: want a number of processes, 1 to 20", name, getenv(name)))
+		}
+		return n
+	}
+	brokers, err := strconv.Atoi(text("BROKERS", "1"))
+	if err != nil || brokers != 1 && brokers != servers.ClusterBrokers {
+		mistakes = append(mistakes, fmt.Errorf("BROKERS=%s: want 1 or %d", getenv("BROKERS"), servers.ClusterBrokers))
+	}
+	standbys, err := strconv.Atoi(text("STANDBYS", "0"))
+	if err != nil || standbys < 0 || standbys > 2 {
+		mistakes = append(mistakes, fmt.Errorf("STANDBYS=%s: want 0, 1 or 2", getenv("STANDBYS")))
+	}
+	c := Config{
+		Standbys:     standbys,
+		DatabaseURL:  getenv("DATABASE_URL"),
+		RedisURL:     getenv("REDIS_URL"),
+		KafkaBrokers: getenv("KAFKA_BROKERS"),
+		Kafka:        text("KAFKA", "kfake"),
+		Brokers:      brokers,
+		Topic:        text("TOPIC", "wallet-operations"),
+		HTTPAddr:     getenv("HTTP_ADDR"),
+		APIs:         replicas("API"),
+		Relays:       replicas("RELAY"),
+		Workers:      replicas("WORKER"),
+		Secure:       getenv("SECURE") == "on",
+	}
+	if given := c.DatabaseURL + c.RedisURL + c.KafkaBrokers; c.Secure && (given != "" || c.Kafka != "apache") {
+		mistakes = append(mistakes, errors.New("SECURE=on: needs KAFKA=apache, and parts that are started here"))
+	}
+	if brokers > 1 && (c.Kafka != "apache" || c.KafkaBrokers != "") {
+		mistakes = append(mistakes, fmt.Errorf("BROKERS=%d: needs KAFKA=apache, and brokers that are started here", brokers))
+	}
+	if c.Standbys > 0 && (c.DatabaseURL != "" || c.Secure) {
+		mistakes = append(mistakes, errors.New("STANDBYS: needs a Postgres that is started here, without SECURE"))
+	}
+	if c.Kafka != "kfake" && c.Kafka != "apache" {
+		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.Kafka))
+	}
+	return c, errors.Join(mistakes...)
+}

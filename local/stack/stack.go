@@ -1,0 +1,429 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
+)
+
+// Stack is the whole system: the parts and the services.
+type Stack struct {
+	State   *proc.State
+	Bin     string
+	Topic   string
+	out     io.Writer
+	Backing *servers.Backing
+	// Login is each service's own connection string.
+	Login map[string]string
+	// Env is set for every service, serviceEnv for all replicas of one.
+	Env        []string
+	ServiceEnv map[string][]string
+
+	// promoted is the server that is the primary now; empty: postgres.
+	promoted string
+
+	APIURLs  []string
+	APIKey   string
+	Services []*proc.Process
+	urls     map[string]string // of the apis, by process
+	programs map[string]string // those that replace has put in the place of bin's
+
+	Hooks Hooks
+
+	mu      sync.Mutex
+	running bool
+}
+
+// Hooks are called while a stack starts, each if it is there.
+type Hooks struct {
+	ServersReady func(context.Context) error
+	Prepared     func(context.Context) error // the database, the topic and the key are there
+}
+
+// New starts nothing yet.
+func New(s *proc.State, c Config, bin string, out io.Writer) *Stack {
+	return NewOn(s, BackingOf(c), c, bin, out)
+}
+
+// NewOn uses servers that others may use too.
+func NewOn(s *proc.State, p *servers.Backing, c Config, bin string, out io.Writer) *Stack {
+	return &Stack{
+		State: s, Bin: bin, Topic: c.Topic, out: out, Backing: p, Env: c.Env,
+		urls: map[string]string{}, programs: map[string]string{},
+	}
+}
+
+func BackingOf(c Config) *servers.Backing {
+	return &servers.Backing{DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, KafkaBrokers: c.KafkaBrokers, Kafka: c.Kafka, Brokers: c.Brokers}
+}
+
+// Start brings everything up; what has started when it fails is stopped again.
+func (s *Stack) Start(ctx context.Context, c Config) (err error) {
+	defer func() {
+		if err != nil {
+			s.Stop()
+			if ctx.Err() != nil {
+				err = proc.ErrInterrupted
+			}
+		}
+	}()
+	if err := s.Backing.Start(ctx, s.State, s.out, s.changed); err != nil {
+		return err
+	}
+	if err := call(ctx, s.Hooks.ServersReady); err != nil {
+		return err
+	}
+	if !s.State.Temporary && !c.Secure {
+		if err := s.forgetStandbys(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	if err := call(ctx, s.Hooks.Prepared); err != nil {
+		return err
+	}
+	if err := s.StartStandbys(ctx, c.Standbys); err != nil {
+		return err
+	}
+	return s.StartServices(ctx, c)
+}
+
+func call(ctx context.Context, hook func(context.Context) error) error {
+	if hook == nil {
+		return nil
+	}
+	return hook(ctx)
+}
+
+// prepare makes what the services expect to find in the parts.
+func (s *Stack) prepare(ctx context.Context) error {
+	started := time.Now()
+	if err := s.Migrate(ctx); err != nil {
+		return err
+	}
+	if err := s.CreateTopic(ctx); err != nil {
+		return err
+	}
+	if err := s.CreateKey(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s, API key\n", "database", time.Since(started).Seconds(), s.Topic)
+	return nil
+}
+
+// Migrate applies the migrations and makes each service's login.
+func (s *Stack) Migrate(ctx context.Context) error {
+	log, err := os.Create(s.State.Log("migrate"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if err := testdb.Migrate(s.Backing.DatabaseURL, log); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, s.Backing.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	s.Login = map[string]string{}
+	for _, service := range []string{"api", "relay", "worker"} {
+		name := "local_" + service
+		_, err := conn.Exec(ctx, fmt.Sprintf(`DO $$ BEGIN
+			CREATE ROLE %[1]s LOGIN PASSWORD 'local' IN ROLE wallet_%[2]s;
+		EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$`, name, service))
+		if err != nil {
+			return fmt.Errorf("make the login of %s: %w", service, err)
+		}
+		u, err := url.Parse(s.Backing.DatabaseURL)
+		if err != nil {
+			return err
+		}
+		u.User = url.UserPassword(name, "local")
+		s.Login[service] = u.String()
+	}
+	return nil
+}
+
+func (s *Stack) CreateTopic(ctx context.Context) error {
+	create := []string{"topic", "create", s.Topic, "--partitions", fmt.Sprint(TopicPartitions)}
+	if s.Backing.Brokers == servers.ClusterBrokers {
+		create = append(create, "--replication-factor", "3", "--min-insync-replicas", "2")
+	}
+	return s.Ctl(ctx, io.Discard, create...)
+}
+
+// CreateKey makes an API key. It is stored nowhere, so each start of a stack has its own.
+func (s *Stack) CreateKey(ctx context.Context) error {
+	var key strings.Builder
+	if err := s.Ctl(ctx, &key, "keys", "create", "local"); err != nil {
+		return err
+	}
+	s.APIKey = strings.TrimSpace(key.String())
+	return nil
+}
+
+// StartServices starts the replicas of all services at once: they wait for what they need.
+func (s *Stack) StartServices(ctx context.Context, c Config) error {
+	started := time.Now()
+	if err := s.MakeServices(c); err != nil {
+		return err
+	}
+	results := make(chan error)
+	for _, p := range s.Services {
+		go func() { results <- p.Start(ctx) }()
+	}
+	var failure error
+	for range s.Services {
+		if err := <-results; err != nil && failure == nil {
+			failure = err
+		}
+	}
+	if failure != nil {
+		return failure
+	}
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  %d api, %d relay, %d worker\n", "services", time.Since(started).Seconds(), c.APIs, c.Relays, c.Workers)
+	s.mu.Lock()
+	s.running = true
+	s.mu.Unlock()
+	return s.describe()
+}
+
+// MakeServices prepares the replicas, the first of each kind first.
+func (s *Stack) MakeServices(c Config) error {
+	for i := range max(c.APIs, c.Relays, c.Workers) {
+		for _, kind := range []struct {
+			name  string
+			count int
+		}{{"api", c.APIs}, {"relay", c.Relays}, {"worker", c.Workers}} {
+			if i >= kind.count {
+				continue
+			}
+			p, err := s.Service(kind.name, i, c.HTTPAddr)
+			if err != nil {
+				return err
+			}
+			s.Services = append(s.Services, p)
+		}
+	}
+	return nil
+}
+
+// Service is the i-th replica of a service.
+func (s *Stack) Service(service string, i int, httpAddr string) (*proc.Process, error) {
+	name := service
+	if i > 0 {
+		name = fmt.Sprintf("%s-%d", service, i+1)
+	}
+	admin, err := proc.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	p := &proc.Process{
+		Name: name, Argv: []string{s.program(service)}, Log: s.State.Log(name),
+		AdminURL: "http://" + proc.Address(admin),
+		Changed:  func(what string) { s.changed(name, what) },
+	}
+	p.Ready = func(ctx context.Context) error { return Ping(ctx, p.AdminURL+"/readyz") }
+	p.Env = append([]string{
+		"DATABASE_URL=" + s.Login[service], "REDIS_URL=" + s.Backing.RedisURL, "KAFKA_BROKERS=" + s.Backing.KafkaBrokers,
+		"TOPIC=" + s.Topic, "ADMIN_ADDR=" + proc.Address(admin),
+	}, slices.Concat(s.Backing.Secure.Env(), s.Env)...)
+	switch service {
+	case "api":
+		if i > 0 || httpAddr == "" {
+			port, err := proc.FreePort()
+			if err != nil {
+				return nil, err
+			}
+			httpAddr = proc.Address(port)
+		}
+		p.Env = append(p.Env, "HTTP_ADDR="+httpAddr)
+		s.urls[name] = "http://" + reachable(httpAddr)
+		s.APIURLs = append(s.APIURLs, s.urls[name])
+	case "worker":
+		// A static member has its partitions back at once when it is started again.
+		p.Env = append(p.Env, "GROUP_INSTANCE_ID="+name)
+	}
+	p.Env = append(p.Env, s.ServiceEnv[service]...)
+	return p, nil
+}
+
+func (s *Stack) program(service string) string {
+	if program, replaced := s.programs[service]; replaced {
+		return program
+	}
+	return filepath.Join(s.Bin, service)
+}
+
+// Replace lets a service run another program from now on, and starts its replicas again with it.
+func (s *Stack) Replace(ctx context.Context, service, program string) error {
+	s.programs[service] = program
+	for _, p := range s.Replicas(service) {
+		p.Replace(program)
+		if err := p.Restart(ctx, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Quiet lets the stack report no more of what happens to its processes.
+func (s *Stack) Quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = io.Discard
+}
+
+// reachable is an address to connect to for one to listen on.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listen
+}
+
+// Ctl runs the operator's command on this stack.
+func (s *Stack) Ctl(ctx context.Context, out io.Writer, args ...string) error {
+	cmd := proc.CommandIn(ctx, filepath.Join(s.Bin, "ctl"), args...)
+	cmd.Env = append(slices.Concat(os.Environ(), s.Backing.Secure.Env()), "DATABASE_URL="+s.Backing.DatabaseURL, "REDIS_URL="+s.Backing.RedisURL, "KAFKA_BROKERS="+s.Backing.KafkaBrokers)
+	return proc.RunCaptured(cmd, out)
+}
+
+// Verify replays every wallet's history with the operator's command.
+func (s *Stack) Verify(ctx context.Context, out io.Writer) error {
+	return s.Ctl(ctx, out, "verify", "--overdue", "0s", "--topic", s.Topic)
+}
+
+// KafkaOptions are those of a client of local's own.
+func (s *Stack) KafkaOptions(more ...kgo.Opt) []kgo.Opt {
+	return s.Backing.Secure.KafkaOptions(s.Backing.KafkaBrokers, more...)
+}
+
+// Stop stops the services before what they work with, so that they drain.
+func (s *Stack) Stop() {
+	s.mu.Lock()
+	s.running = false
+	s.mu.Unlock()
+	proc.StopAll(s.Services)
+	s.Backing.Stop()
+}
+
+// Process finds a service or part by its name.
+func (s *Stack) Process(name string) *proc.Process {
+	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// Replicas are the processes of a service, or a server.
+func (s *Stack) Replicas(name string) (replicas []*proc.Process) {
+	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
+		if p.Name == name || strings.HasPrefix(p.Name, name+"-") {
+			replicas = append(replicas, p)
+		}
+	}
+	return replicas
+}
+
+// Broker is the process of a node.
+func (s *Stack) Broker(node int32) (*proc.Process, error) {
+	if p := s.Process(servers.BrokerName(int(node) - 1)); p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("there is no broker %d", node)
+}
+
+// Postmaster is Postgres's own process, or 0: it detaches itself from its launcher, and is found by its data.
+func (s *Stack) Postmaster() int {
+	return proc.PostmasterOf(filepath.Join(s.State.Dir, "postgres", "data"))
+}
+
+// PIDs are those of all processes but Postgres, by name.
+func (s *Stack) PIDs() map[string]int {
+	pids := map[string]int{}
+	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
+		if p.Name != "postgres" {
+			pids[p.Name] = p.CurrentPID()
+		}
+	}
+	return pids
+}
+
+// changed reports a child that ended or was started again.
+func (s *Stack) changed(name, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running {
+		return
+	}
+	if what != "" {
+		fmt.Fprintf(s.out, "  %s %s\n", name, what)
+	}
+	_ = s.describe()
+}
+
+// description is stack.json.
+type description struct {
+	APIURL       string               `json:"apiUrl"`
+	APIKey       string               `json:"apiKey"`
+	DatabaseURL  string               `json:"databaseUrl"`
+	RedisURL     string               `json:"redisUrl"`
+	KafkaBrokers string               `json:"kafkaBrokers"`
+	Topic        string               `json:"topic"`
+	Processes    []processDescription `json:"processes"`
+}
+
+type processDescription struct {
+	Name     string `json:"name"`
+	PID      int    `json:"pid"`
+	AdminURL string `json:"adminUrl"`
+	APIURL   string `json:"apiUrl,omitempty"`
+}
+
+// describe writes stack.json, which appears whole or not at all.
+func (s *Stack) describe() error {
+	d := description{
+		APIURL: s.APIURLs[0], APIKey: s.APIKey, DatabaseURL: s.Backing.DatabaseURL, RedisURL: s.Backing.RedisURL,
+		KafkaBrokers: s.Backing.KafkaBrokers, Topic: s.Topic,
+	}
+	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
+		pid := p.CurrentPID()
+		if p.Name == "postgres" { // what was started is its launcher
+			pid = s.Postmaster()
+		}
+		d.Processes = append(d.Processes, processDescription{p.Name, pid, p.AdminURL, s.urls[p.Name]})
+	}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.State.Dir, "stack.json")
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
