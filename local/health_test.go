@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -13,49 +14,125 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
-// says reports whether each expectation, "reason …" or "degraded …", is in what r says,
-// and that is all there is to its being ready or not.
+// fault is one that all services are under, and what each of them then says: of "not ready: redis" and
+// "degraded: redis", both of /readyz and of the log, what begins so.
+type sharedFault struct {
+	name               string
+	make, heal         func()
+	api, relay, worker []string
+	loses              bool // the test's own connection to Postgres
+}
+
+// says reports whether each expectation is in what r says, and that is all there is to its being ready
+// or not.
 func says(r stack.Readiness, expected []string) bool {
 	ready := true
 	for _, expectation := range expected {
-		kind, text, _ := strings.Cut(expectation, " ")
+		kind, text, _ := strings.Cut(expectation, ": ")
 		list := r.Degraded
-		if kind == "reason" {
+		if kind == "not ready" {
 			list, ready = r.Reasons, false
 		}
-		if !slices.ContainsFunc(list, func(line string) bool { return strings.Contains(line, text) }) {
+		if !slices.ContainsFunc(list, func(line string) bool { return strings.HasPrefix(line, text) }) {
 			return false
 		}
 	}
 	return r.Ready == ready && (len(expected) > 0 || len(r.Reasons)+len(r.Degraded) == 0)
 }
 
-// Readiness falls where a process cannot do its work, and not where all replicas would fall for what
-// they share; what is away is named either way. Liveness never falls.
-func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
+// Readiness falls where a process cannot do its work, and not where all replicas would fall for what they
+// share. What is lost is named in the same words by all services, on /readyz and in the log, once when it
+// begins and once when it is over. docs/operations.md has the table: UPDATE_DOCS=1 writes it.
+func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
 	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.OpenWallets(1)[0]
-	part := func(name string) *proc.Process {
+	server := func(name string) *proc.Process {
 		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
 	}
-	take := func(name string) func() { return func() { part(name).Stop() } }
+	take := func(name string) func() { return func() { server(name).Stop() } }
 	give := func(name string) func() {
 		return func() {
-			if err := part(name).Start(t.Context()); err != nil {
+			if err := server(name).Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	operator, err := walletcache.Open(own.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = operator.Close() })
+	command := func(words ...any) func() {
+		return func() {
+			if err := operator.Do(t.Context(), words...).Err(); err != nil {
+				t.Fatal(words, err)
+			}
+		}
+	}
+	migration := newestMigration(t)
+	version, _, _ := strings.Cut(migration, "_")
 	restart := func() {
 		for _, p := range s.Services {
 			s.Kill(p, syscall.SIGKILL)
 		}
 	}
+	all := func(lines ...string) (api, relay, worker []string) { return lines, lines, lines }
+
+	faults := []sharedFault{
+		{
+			name: "Redis is stopped", make: func() { take("redis")(); s.Balance(wallet) }, heal: give("redis"),
+			api: []string{"degraded: redis"}, worker: []string{"degraded: redis"},
+		},
+		{
+			name: "Redis is read-only", make: command("REPLICAOF", "127.0.0.1", "1"), heal: command("REPLICAOF", "NO", "ONE"),
+			api: []string{"degraded: redis"}, worker: []string{"degraded: redis"},
+		},
+		{
+			name: "Kafka is stopped, and an operation waits", make: func() { take("kafka")(); s.Deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
+			relay: []string{"not ready: the position does not move", "degraded: kafka"}, worker: []string{"degraded: kafka"},
+		},
+		{name: "Postgres is stopped", make: take("postgres"), heal: give("postgres"), loses: true},
+		{name: "Postgres is stopped when the services start", make: func() { take("postgres")(); restart() }, heal: give("postgres"), loses: true},
+		{
+			name: "A migration is pending when they start",
+			make: func() { s.exec("DELETE FROM schema_migrations WHERE version = $1", version); restart() },
+			heal: func() { s.exec("INSERT INTO schema_migrations VALUES ($1)", version) },
+		},
+		{
+			name:  "An operator paused publishing",
+			make:  func() { s.mustCtl("relay", "pause", "--reason", "test", "--yes") },
+			heal:  func() { s.mustCtl("relay", "resume", "--reason", "test", "--yes") },
+			relay: []string{"degraded: an operator paused publishing"},
+		},
+	}
+	for i, lines := range map[int][]string{3: {"degraded: postgres"}, 4: {"not ready: starting", "degraded: postgres"}, 5: {"not ready: starting", "not ready: migrations are pending"}} {
+		faults[i].api, faults[i].relay, faults[i].worker = all(lines...)
+	}
+	faults[3].worker = []string{"degraded: postgres for sweeping"} // it uses Postgres for nothing else while no message comes
+	for _, fault := range faults {
+		restart() // what a process has said within the last minute it does not say again
+		s.say(fault, "before", nil)
+		fault.make()
+		s.say(fault, "while it lasts", map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker})
+		fault.heal()
+		if fault.loses {
+			_ = s.Conn.Close(t.Context())
+			s.Connect()
+		}
+		s.say(fault, "after it", nil)
+		s.logged(fault)
+	}
+	checkFaultTable(t, faults)
+}
+
+func newestMigration(t *testing.T) string {
+	t.Helper()
 	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
@@ -64,69 +141,90 @@ func TestReadinessTellsEachServicesTroubleUnderEachFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newest := migrations[len(migrations)-1].Name()
-	version, _, _ := strings.Cut(newest, "_")
+	return migrations[len(migrations)-1].Name()
+}
 
-	for _, fault := range []struct {
-		name        string
-		make, heal  func()
-		api, relay  []string
-		worker      []string
-		connectAnew bool
-	}{
-		{name: "nothing", make: func() {}, heal: func() {}},
-		{
-			name: "redis is away",
-			make: func() { take("redis")(); s.Balance(wallet) }, heal: give("redis"),
-			api: []string{"degraded redis"}, worker: []string{"degraded redis: "},
-		},
-		{
-			name: "kafka is away, and an operation waits to be published",
-			make: func() { take("kafka")(); s.Deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
-			relay: []string{"reason the position does not move", "degraded kafka"}, worker: []string{"degraded kafka: "},
-		},
-		{
-			name: "postgres is away", make: take("postgres"), heal: give("postgres"), connectAnew: true,
-			api: []string{"degraded postgres"}, relay: []string{"reason postgres is lost"}, worker: []string{"degraded postgres"},
-		},
-		{
-			name: "postgres is away from the start", make: func() { take("postgres")(); restart() }, heal: give("postgres"), connectAnew: true,
-			api: []string{"reason starting", "degraded postgres"}, relay: []string{"reason postgres is lost"},
-			worker: []string{"reason starting", "degraded postgres"},
-		},
-		{
-			name: "migrations are pending",
-			make: func() { s.exec("DELETE FROM schema_migrations WHERE version = $1", version); restart() },
-			heal: func() { s.exec("INSERT INTO schema_migrations VALUES ($1)", version) },
-			api:  []string{"reason migrations are pending: " + newest}, relay: []string{"reason migrations are pending: " + newest},
-			worker: []string{"reason migrations: pending: [" + newest},
-		},
-	} {
-		say := func(when string, expected map[string][]string) {
-			t.Helper()
-			for _, name := range []string{"api", "relay", "worker"} {
-				p := s.Process(name)
-				var now stack.Readiness
-				if !proc.Await(t.Context(), 40*time.Second, func() (holds bool) {
-					var err error
-					now, err = stack.AskReady(t.Context(), p)
-					return err == nil && says(now, expected[name])
-				}) {
-					t.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
-				}
-				if err := stack.Ping(t.Context(), p.AdminURL+"/livez"); err != nil {
-					t.Errorf("%s: %s: %v", fault.name, when, err)
+// say waits until every service says what is expected.
+func (s *system) say(fault sharedFault, when string, expected map[string][]string) {
+	s.T.Helper()
+	for _, name := range []string{"api", "relay", "worker"} {
+		p := s.Process(name)
+		var now stack.Readiness
+		if !proc.Await(s.T.Context(), 40*time.Second, func() (holds bool) {
+			var err error
+			now, err = stack.AskReady(s.T.Context(), p)
+			return err == nil && says(now, expected[name])
+		}) {
+			s.T.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
+		}
+		if err := stack.Ping(s.T.Context(), p.AdminURL+"/livez"); err != nil {
+			s.T.Errorf("%s: %s: %s: %v", fault.name, when, name, err)
+		}
+	}
+}
+
+// logged checks what the services' last runs have logged: each line once, and once that it is over.
+func (s *system) logged(fault sharedFault) {
+	s.T.Helper()
+	for name, lines := range map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker} {
+		text, err := os.ReadFile(s.Process(name).Log)
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		run := string(text)
+		if begin := strings.LastIndex(run, `"msg":"`+name+` ended"`); begin >= 0 {
+			run = run[begin:]
+		}
+		for _, line := range lines {
+			_, condition, _ := strings.Cut(line, ": ")
+			if condition == "starting" { // which is no fault
+				continue
+			}
+			for _, message := range []string{line, "recovered: " + condition} {
+				if !strings.Contains(run, `"msg":"`+message+`"`) {
+					s.T.Errorf("%s: %s has not logged %q", fault.name, name, message)
 				}
 			}
 		}
-		fault.make()
-		say("while it lasts", map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker})
-		fault.heal()
-		if fault.connectAnew {
-			_ = s.Conn.Close(t.Context())
-			s.Connect()
+	}
+}
+
+// checkFaultTable compares the table of docs/operations.md with what was seen, or writes it.
+func checkFaultTable(t *testing.T, faults []sharedFault) {
+	t.Helper()
+	var table strings.Builder
+	table.WriteString("| | api | relay | worker |\n|---|---|---|---|\n")
+	cell := func(lines []string) string {
+		if len(lines) == 0 {
+			return "ready"
 		}
-		say("after it", nil)
+		return "`" + strings.Join(lines, "`<br>`") + "`"
+	}
+	for _, f := range faults {
+		fmt.Fprintf(&table, "| %s | %s | %s | %s |\n", f.name, cell(f.api), cell(f.relay), cell(f.worker))
+	}
+	root, err := stack.Workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "docs/operations.md")
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- faults:begin -->\n", "<!-- faults:end -->"
+	before, rest, found := strings.Cut(string(page), begin)
+	block, after, ends := strings.Cut(rest, end)
+	switch {
+	case !found || !ends:
+		t.Errorf("%s has no %s", path, begin)
+	case block == table.String():
+	case os.Getenv("UPDATE_DOCS") != "" && !t.Failed():
+		if err := os.WriteFile(path, []byte(before+begin+table.String()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("docs/operations.md has\n%s\nand what was seen is\n%s\nUPDATE_DOCS=1 writes it", block, table.String())
 	}
 }
 
@@ -142,7 +240,7 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	api.Signal(syscall.SIGTERM)
 	s.Until("the api is not ready", 2*time.Second, func() bool {
 		now, err := stack.AskReady(t.Context(), api)
-		return err == nil && says(now, []string{"reason draining"})
+		return err == nil && says(now, []string{"not ready: draining"})
 	})
 	accepted := 0
 	for ; time.Since(told) < 2500*time.Millisecond; accepted++ { // each one on a connection of its own
