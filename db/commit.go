@@ -57,6 +57,7 @@ type connection struct {
 	// looks at it.
 	warning *pgconn.Notice
 	server  time.Time // when its server was started
+	pid     int32     // of its backend
 }
 
 const connectionKey = "wallet connection"
@@ -249,7 +250,7 @@ func (c *Commits) SendFrom(ctx context.Context, pool *pgxpool.Pool, fn func(q *w
 // send waits without a limit if limit is 0.
 func (c *Commits) send(ctx context.Context, conn *pgx.Conn, limit time.Duration, s *sent, fn func(q *walletdb.Queries) error, left func()) error {
 	s.conn, s.server = conn.PgConn().Conn(), connectionOf(conn).server
-	s.pid, s.since = int32(conn.PgConn().PID()), time.Now()
+	s.pid, s.since = connectionOf(conn).pid, time.Now()
 	c.mu.Lock()
 	c.waiting[s] = struct{}{}
 	c.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	neturl "net/url"
 	"os"
@@ -20,6 +21,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 	"golang.org/x/sys/unix"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // silence is how long a connection's other end may stay silent before the connection counts as lost.
@@ -82,6 +85,9 @@ func Config(url string) (*pgxpool.Config, error) {
 	config.BeforeConnect = func(_ context.Context, own *pgx.ConnConfig) error { watchOver(own); return nil }
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		pgxuuid.Register(conn.TypeMap())
+		if err := settle(ctx, conn); err != nil {
+			return err
+		}
 		return stand(ctx, conn)
 	}
 	return config, nil
@@ -149,7 +155,53 @@ func open(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 		return nil, err
 	}
 	pgxuuid.Register(conn.TypeMap())
+	if err := settle(ctx, conn); err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
 	return conn, nil
+}
+
+// settle makes sure that the session has the settings that were sent when it was opened.
+func settle(ctx context.Context, conn *pgx.Conn) error {
+	given := maps.Clone(conn.Config().RuntimeParams)
+	delete(given, "options") // which is no setting, but holds some
+	delete(given, "replication")
+	names := slices.Collect(maps.Keys(given))
+	values := make([]string, len(names))
+	for i, name := range names {
+		values[i] = given[name]
+	}
+	session, err := walletdb.New(conn).SettleSession(ctx, walletdb.SettleSessionParams{Names: names, Values: values})
+	if err != nil {
+		return fmt.Errorf("set the session's parameters: %w", err)
+	}
+	connectionOf(conn).pid = session.Pid
+	return nil
+}
+
+// ErrTransactionPooling is a mistake in the set-up: no waiting heals it.
+var ErrTransactionPooling = errors.New("DATABASE_URL leads to a pooler that shares sessions between connections (PgBouncer in transaction or statement mode): locks and settings are the session's; use session mode, or no pooler")
+
+// CheckSessions returns ErrTransactionPooling if connections are no sessions of their own: then one that is
+// idle leaves its session to the next.
+func CheckSessions(ctx context.Context, config *pgx.ConnConfig) error {
+	config = config.Copy()
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may not know prepared statements
+	first, err := ConnectUnconfirmed(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer first.Close(ctx)
+	second, err := ConnectUnconfirmed(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer second.Close(ctx)
+	if connectionOf(first).pid == connectionOf(second).pid {
+		return ErrTransactionPooling
+	}
+	return nil
 }
 
 // Open returns a pool of such connections. It does not wait for the server: queries fail until it is

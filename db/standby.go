@@ -70,7 +70,7 @@ func serverOf(ctx context.Context, conn *pgx.Conn) (time.Time, error) {
 
 // awaitConfirmed returns when the watch's own commit has ended.
 func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server time.Time, done <-chan struct{}) {
-	own := int32(conn.PgConn().PID())
+	own := connectionOf(conn).pid
 	for next := waitsWithin; ; next = watchInterval {
 		select {
 		case <-ctx.Done():

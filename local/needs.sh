@@ -8,6 +8,7 @@ needs='
 redis-server   redis-server            redis                     redis           redis
 redis-sentinel redis-sentinel          redis                     redis           redis
 chromium       chromium                chromium                  chromium        chromium
+pgbouncer      pgbouncer               pgbouncer                 pgbouncer       pgbouncer
 prometheus     prometheus              golang-github-prometheus  prometheus      prometheus
 java           openjdk-17-jre-headless java-17-openjdk-headless  jre17-openjdk-headless openjdk@17
 mvn            maven                   maven                     maven           maven

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,12 +11,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
-	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 const (
@@ -63,21 +64,23 @@ func ListenAdmin(addr string, health *Health, metrics prometheus.Gatherer, log *
 		Server: http.Server{Handler: http.TimeoutHandler(mux, adminTimeout, ""), ReadTimeout: 5 * time.Second, IdleTimeout: time.Minute},
 	}
 	go func() {
-		if err := admin.Serve(listener); err != nil && err != http.ErrServerClosed { //nolint:errorlint // Serve returns it as it is
+		if err := admin.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("the admin port is closed", "error", err)
 		}
 	}()
 	return admin, nil
 }
 
-// AwaitMigrations returns when the database has all migrations that this program knows, or ctx ends.
-func AwaitMigrations(ctx context.Context, conn walletdb.DBTX, health *Health) error {
-	for {
-		attempt, cancel := context.WithTimeout(ctx, migrationsTimeout)
-		pending, err := db.PendingMigrations(attempt, conn)
-		cancel()
+// AwaitMigrations returns when the database has all migrations that this program knows, or ctx ends. Its
+// error is one that waiting does not heal.
+func AwaitMigrations(ctx context.Context, pool *pgxpool.Pool, health *Health) error {
+	for ; ; Sleep(ctx, migrationsInterval) {
+		pending, err := pendingMigrations(ctx, pool)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, db.ErrTransactionPooling) {
+			return err
 		}
 		health.Set(Postgres, err)
 		if err == nil {
@@ -86,8 +89,16 @@ func AwaitMigrations(ctx context.Context, conn walletdb.DBTX, health *Health) er
 				return nil
 			}
 		}
-		Sleep(ctx, migrationsInterval)
 	}
+}
+
+func pendingMigrations(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, migrationsTimeout)
+	defer cancel()
+	if err := db.CheckSessions(ctx, pool.Config().ConnConfig); err != nil {
+		return nil, err
+	}
+	return db.PendingMigrations(ctx, pool)
 }
 
 // WatchCommits returns the process' commits, and says of them, until ctx ends, whether they wait for standbys.

@@ -28,3 +28,9 @@ SELECT pg_postmaster_start_time()::timestamptz AS server_started,
        current_setting('synchronous_standby_names')::text AS names,
        ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (@pids::int[]))::int[] AS alive,
        ARRAY(SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (@pids::int[]) AND a.wait_event = 'SyncRep')::int[] AS waiting;
+
+-- SettleSession gives a session its settings once more, and returns its backend. A pooler may have left them out of
+-- the start of the connection (ignore_startup_parameters), and names a backend that is none.
+-- name: SettleSession :one
+SELECT pg_backend_pid()::int AS pid, count(set_config(name, value, false)) AS settings
+FROM (SELECT unnest(@names::text[]) AS name, unnest(@values::text[]) AS value) AS given;

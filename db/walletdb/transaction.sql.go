@@ -71,6 +71,30 @@ func (q *Queries) ServerStarted(ctx context.Context) (time.Time, error) {
 	return server_started, err
 }
 
+const settleSession = `-- name: SettleSession :one
+SELECT pg_backend_pid()::int AS pid, count(set_config(name, value, false)) AS settings
+FROM (SELECT unnest($1::text[]) AS name, unnest($2::text[]) AS value) AS given
+`
+
+type SettleSessionParams struct {
+	Names  []string
+	Values []string
+}
+
+type SettleSessionRow struct {
+	Pid      int32
+	Settings int64
+}
+
+// SettleSession gives a session its settings once more, and returns its backend. A pooler may have left them out of
+// the start of the connection (ignore_startup_parameters), and names a backend that is none.
+func (q *Queries) SettleSession(ctx context.Context, arg SettleSessionParams) (SettleSessionRow, error) {
+	row := q.db.QueryRow(ctx, settleSession, arg.Names, arg.Values)
+	var i SettleSessionRow
+	err := row.Scan(&i.Pid, &i.Settings)
+	return i, err
+}
+
 const standbys = `-- name: Standbys :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started,
        current_setting('synchronous_standby_names')::text AS names,
