@@ -113,7 +113,7 @@ test: ## Run the tests that need nothing but Go and a C compiler, killed service
 	$(call run-tests,test)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
-	@echo 'clients (Node, Python), schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
+	@echo 'clients (Node, Python, Java), PgBouncer, schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
 
 e2e: export SCHEDULES = 500
 e2e: export KAFKA = apache

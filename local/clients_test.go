@@ -38,14 +38,14 @@ problem: 422 idempotency-key-reused
 
 // Clients in clients/ are written against what is generated from openapi.yaml, as it is generated, and
 // checked as strictly as their language can: a schema that a generator types badly fails here.
-func TestGeneratedClientsOfThreeLanguagesSeeTheSame(t *testing.T) {
+func TestGeneratedClientsOfFourLanguagesSeeTheSame(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
 	clients := map[string]func(t *testing.T, root string) *clientSource{
-		"Go": goClient, "TypeScript": typeScriptClient, "Python": pythonClient,
+		"Go": goClient, "TypeScript": typeScriptClient, "Python": pythonClient, "Java": javaClient,
 	}
 	for language, generate := range clients {
 		t.Run(language, func(t *testing.T) {
@@ -96,6 +96,18 @@ func pythonClient(t *testing.T, root string) *clientSource {
 		"--output-path", "client", "--meta", "none", "--fail-on-warning")
 	source.run(python, "-m", "mypy", "--strict", "scenario.py", "client")
 	source.program = []string{python, "scenario.py"}
+	return source
+}
+
+// javaClient is made and compiled by Maven, whose own folder keeps what it downloads.
+func javaClient(t *testing.T, root string) *clientSource {
+	source := copyClient(t, root, "java", "pom.xml")
+	if err := os.MkdirAll(filepath.Join(source.dir, "src/main/java"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source.copy(filepath.Join(root, "local/clients/java/Scenario.java"), filepath.Join(source.dir, "src/main/java"))
+	source.run("mvn", "--quiet", "--batch-mode", "-Dopenapi="+filepath.Join(root, "openapi.yaml"), "compile", "dependency:copy-dependencies")
+	source.program = []string{"java", "-cp", "target/classes:target/dependency/*", "Scenario"}
 	return source
 }
 

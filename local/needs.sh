@@ -10,7 +10,7 @@ redis-sentinel redis-sentinel          redis                     redis          
 chromium       chromium                chromium                  chromium        chromium
 pgbouncer      pgbouncer               pgbouncer                 pgbouncer       pgbouncer
 prometheus     prometheus              golang-github-prometheus  prometheus      prometheus
-java           openjdk-17-jre-headless java-17-openjdk-headless  jre17-openjdk-headless openjdk@17
+java           openjdk-17-jdk-headless java-17-openjdk-devel     jdk17-openjdk   openjdk@17
 mvn            maven                   maven                     maven           maven
 npm            npm                     nodejs-npm                npm             node
 venv           python3-venv            python3                   python          python3
@@ -20,7 +20,7 @@ libfaketime    libfaketime             libfaketime               libfaketime    
 has() {
   case $1 in
   venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
-  java) java -version >/dev/null 2>&1 ;; # macOS has a java that only says that there is none
+  java) javac -version >/dev/null 2>&1 ;; # macOS has one that only says that there is none
   libfaketime) ls /usr/lib*/faketime/libfaketime* /usr/lib/*/faketime/libfaketime* /opt/homebrew/lib/faketime/libfaketime* 2>/dev/null | grep -q . ;;
   *) command -v "$1" >/dev/null ;;
   esac
