@@ -41,7 +41,7 @@ func TestDocsShowLinesOfTheClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for fence, source := range map[string]string{"go": "go/scenario.go", "ts": "typescript/scenario.ts", "python": "python/scenario.py"} {
+	for fence, source := range map[string]string{"go": "go/scenario.go", "ts": "typescript/scenario.ts", "python": "python/scenario.py", "java": "java/Scenario.java"} {
 		program, err := os.ReadFile(filepath.Join(root, "local", "clients", source))
 		if err != nil {
 			t.Fatal(err)
