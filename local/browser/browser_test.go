@@ -8,6 +8,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -66,6 +68,45 @@ func TestSwaggerPageSendsADepositAndAsksNobodyElse(t *testing.T) {
 	own, err := url.Parse(api)
 	if hosts := asked(); err != nil || !slices.Equal(hosts, []string{own.Host}) {
 		t.Errorf("the page asked %v, want %s alone", hosts, own.Host)
+	}
+}
+
+// A page of an origin that CORS_ORIGINS names sends a deposit with a key, after a preflight that has none, and reads
+// the headers of the contract. A page of any other origin is told nothing.
+func TestPagesOfAllowedOriginsUseTheAPI(t *testing.T) {
+	t.Parallel()
+	page := func() string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte("<!doctype html><title>shop</title>"))
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	allowed, other := page(), page()
+	database := testdb.New(t)
+	api := startAPI(t, database, "CORS_ORIGINS=https://shop.example, "+allowed)
+	key := newKey(t, database)
+	send := fmt.Sprintf(`(async () => {
+		const ask = (key, id) => fetch(%q, {
+			method: "POST", body: JSON.stringify({currency: "EUR"}),
+			headers: {"Content-Type": "application/json", "Authorization": "Bearer " + key, "Idempotency-Key": id, "X-Request-Id": "page"},
+		});
+		try {
+			const id = crypto.randomUUID();
+			const made = await ask(%q, id), again = await ask(%q, id), refused = await ask("lw_unknown", id);
+			return [made.status, (await made.json()).currency, made.headers.get("X-Request-Id"), again.headers.get("Idempotency-Replayed"), refused.status, (await refused.json()).code].join(" ");
+		} catch (e) { return String(e) }
+	})()`, api+"/api/v1/wallets", key, key)
+	for _, test := range []struct{ origin, want string }{
+		{origin: allowed, want: "201 EUR page true 401 unauthorized"},
+		{origin: other, want: "TypeError: Failed to fetch"},
+	} {
+		ctx := openBrowser(t)
+		do(t, ctx, chromedp.Navigate(test.origin))
+		if got := run(t, ctx, chromedp.Evaluate[string](send, chromedp.EvalAwaitPromise)); got != test.want {
+			t.Errorf("a page of %s got %q, want %q", test.origin, got, test.want)
+		}
 	}
 }
 
@@ -168,7 +209,7 @@ func newKey(t *testing.T, database testdb.Database) string {
 }
 
 // startAPI builds the api and starts it. It returns the API's URL.
-func startAPI(t *testing.T, database testdb.Database) string {
+func startAPI(t *testing.T, database testdb.Database, settings ...string) string {
 	t.Helper()
 	redisURL := os.Getenv("TEST_REDIS_URL")
 	if redisURL == "" {
@@ -180,10 +221,10 @@ func startAPI(t *testing.T, database testdb.Database) string {
 		t.Fatalf("build api: %v\n%s", err, output)
 	}
 	api := exec.Command(binary)
-	api.Env = []string{
+	api.Env = append([]string{
 		"DATABASE_URL=" + database.As(testdb.API), "REDIS_URL=" + redisURL,
 		"HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
-	}
+	}, settings...)
 	stderr, err := api.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
