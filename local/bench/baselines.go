@@ -25,7 +25,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// baselines are what the machine and the parts can do without the system, measured in the same run.
+// baselines are what the machine and the backing services can do without the system, measured in the same run.
 func baselines() []scenario {
 	all := []scenario{{name: "librdkafka", baseline: true, run: (*fixture).librdkafka, lasts: 20 * time.Second}}
 	all = append(all, scenario{name: report.PeersNothing, baseline: true, run: (*fixture).nothingByNetHTTP, lasts: 3 * time.Second})
@@ -129,7 +129,7 @@ func (t *fixture) librdkafka(ctx context.Context) (report.Figures, error) {
 			return nil, err
 		}
 		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^BenchmarkLibrdkafka$", "-test.benchtime", fmt.Sprintf("%dx", messages))
-		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.parts.DatabaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.parts.KafkaBrokers)
+		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.servers.DatabaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.servers.KafkaBrokers)
 		text, err := cmd.CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", binary, err, text)

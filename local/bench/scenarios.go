@@ -142,55 +142,62 @@ func (t *fixture) load(wallets []uuid.UUID) *load.Load {
 // measure runs a load. What is measured begins after the warm-up, by when operations were due. It
 // returns when everything is applied.
 func (t *fixture) measure(ctx context.Context, l *load.Load) (report.Figures, []load.Operation, error) {
-	watch := &load.AppliedWatch{}
-	if t.conn != nil {
-		// Watching all of many wallets would cost more than what it watches.
-		const watched = 50
-		every := t.sc.watchEvery
-		if every == 0 {
-			every = load.WatchEvery
-		}
-		var err error
-		if watch, err = load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, l.Wallets[:min(len(l.Wallets), watched)], every, func(int64) {}); err != nil {
-			return nil, nil, err
-		}
-		defer watch.End()
+	watch, err := t.watchSome(ctx, l.Wallets)
+	if err != nil {
+		return nil, nil, err
 	}
 	sent := make(chan []load.Operation, 1)
 	go func() { sent <- l.Send(ctx) }()
 	begin, err := t.snapshotAfter(ctx, t.warmUp)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, watch.Stop())
 	}
 	begin.polls = watch.Polls.Load()
 	end, err := t.snapshotAfter(ctx, l.Duration-t.warmUp)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, watch.Stop())
 	}
 	end.polls = watch.Polls.Load()
 	history := <-sent
 	if t.conn != nil {
-		if _, err := check.AwaitQuiet(ctx, t.conn, 2*time.Minute); err != nil {
-			return nil, nil, err
-		}
-		if err := watch.Stop(); err != nil {
-			return nil, nil, err
-		}
+		_, err = check.AwaitQuiet(ctx, t.conn, 2*time.Minute)
+	}
+	if err := errors.Join(err, watch.Stop()); err != nil {
+		return nil, nil, err
 	}
 	f := report.Figures{"answers 503": float64(l.Refused.Load())}
 	measureLoad(f, begin, end, history, watch)
-	if len(l.Reads) > 0 {
-		h := load.NewHistogram()
-		for _, took := range l.Reads {
-			load.Observe(h, took)
-		}
-		f.Quantiles("read", h)
-		f["reads/s"] = float64(len(l.Reads)) / l.Duration.Seconds()
-	}
+	measureReads(f, l)
 	if n := l.Failures.Load(); n > 0 {
 		return f, history, brokenError{fmt.Sprintf("%d operations were not accepted; the last: %s", n, *l.LastFail.Load())}
 	}
 	return f, history, nil
+}
+
+// watchSome watches the first wallets: watching all of many would cost more than what it watches. A
+// baseline has none to watch.
+func (t *fixture) watchSome(ctx context.Context, wallets []uuid.UUID) (*load.AppliedWatch, error) {
+	const watched = 50
+	if t.conn == nil {
+		return load.NoWatch(), nil
+	}
+	every := t.sc.watchEvery
+	if every == 0 {
+		every = load.WatchEvery
+	}
+	return load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, wallets[:min(len(wallets), watched)], every, func(int64) {})
+}
+
+func measureReads(f report.Figures, l *load.Load) {
+	if len(l.Reads) == 0 {
+		return
+	}
+	h := load.NewHistogram()
+	for _, took := range l.Reads {
+		load.Observe(h, took)
+	}
+	f.Quantiles("read", h)
+	f["reads/s"] = float64(len(l.Reads)) / l.Duration.Seconds()
 }
 
 func (t *fixture) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, error) {

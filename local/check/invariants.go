@@ -1,3 +1,5 @@
+// Package check checks the invariants: what clients were told, what the database holds and what Kafka's
+// log says have to be the same.
 package check
 
 import (

@@ -80,6 +80,14 @@ func (w *AppliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wal
 	}
 }
 
+// NoWatch has seen nothing.
+func NoWatch() *AppliedWatch {
+	w := &AppliedWatch{done: make(chan error, 1)}
+	w.done <- nil
+	w.End = func() {}
+	return w
+}
+
 func (w *AppliedWatch) Stop() error {
 	w.once.Do(func() {
 		w.End()

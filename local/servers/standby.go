@@ -29,6 +29,20 @@ func (p Server) URL() string {
 	return "postgres://postgres:postgres@" + p.Host() + "/postgres?sslmode=disable"
 }
 
+// NewStandby is a server beside another one. It starts when it is told to follow.
+func NewStandby(state *proc.State, primary Server, name string) (Server, error) {
+	port, err := proc.FreePort()
+	if err != nil {
+		return Server{}, err
+	}
+	p := Server{&proc.Process{
+		Name: name, About: "a standby of postgres", Env: primary.Env, Log: state.Log(name), EndsWithParent: true,
+		Argv: []string{proc.Self(), "postgres", primary.Argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
+	}}
+	p.Ready = func(ctx context.Context) error { return PingPostgres(ctx, p.URL()) }
+	return p, nil
+}
+
 // Follow starts a server as a standby of another one, on a copy of its data. It is made as pg_basebackup
 // does, which the embedded Postgres comes without.
 func (p Server) Follow(ctx context.Context, primary Server) error {

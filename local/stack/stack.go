@@ -1,3 +1,8 @@
+// Package stack is the whole system on one machine: the backing services and the services, configured,
+// started in order, and replaced one by one.
+//
+// If it is killed, its processes end with it. A folder of temporary state that it left is removed by the
+// next one.
 package stack
 
 import (
@@ -23,7 +28,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
-// Stack is the whole system: the parts and the services.
+// Stack is the whole system: the backing services and the services.
 type Stack struct {
 	State   *proc.State
 	Bin     string
@@ -114,7 +119,7 @@ func call(ctx context.Context, hook func(context.Context) error) error {
 	return hook(ctx)
 }
 
-// prepare makes what the services expect to find in the parts.
+// prepare makes what the services expect to find in the backing services.
 func (s *Stack) prepare(ctx context.Context) error {
 	started := time.Now()
 	if err := s.Migrate(ctx); err != nil {

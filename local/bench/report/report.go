@@ -1,3 +1,5 @@
+// Package report is the benchmark's results: figures, their spread over the runs, the limits they have to
+// keep, and the page and the file that show them.
 package report
 
 import (

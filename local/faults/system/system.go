@@ -1,3 +1,5 @@
+// Package system is what faults are thrown at: a stack with doors between its processes, and what looks at
+// it from outside.
 package system
 
 import (
