@@ -98,7 +98,7 @@ func (b *benchmark) announce(chosen []scenario, runs int) {
 }
 
 // runAll runs everything once, then everything again, so that what changes on the machine meanwhile
-// shows as spread. broken tells of failures and broken promises; the figures are kept nevertheless.
+// shows as spread. broken are the failures and broken promises; the figures are kept nevertheless.
 func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report.Report) (broken, err error) {
 	measured := make([][]report.Figures, len(chosen))
 	for run := range runs {

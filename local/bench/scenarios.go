@@ -120,7 +120,7 @@ func (t *fixture) loaded(ctx context.Context) (report.Figures, error) {
 	if t.sc.stored > 0 {
 		f["quiet after a start s"] = t.settledAfter.Seconds()
 	}
-	if err := t.promises(ctx, history); err != nil {
+	if err := t.checkAll(ctx, history); err != nil {
 		return f, err
 	}
 	if t.sc.pipeline {
@@ -160,7 +160,7 @@ func (t *fixture) measure(ctx context.Context, l *load.Load) (report.Figures, []
 	end.polls = watch.Polls.Load()
 	history := <-sent
 	if t.conn != nil {
-		_, err = check.AwaitQuiet(ctx, t.conn, 2*time.Minute)
+		_, err = check.AwaitIdle(ctx, t.conn, 2*time.Minute)
 	}
 	if err := errors.Join(err, watch.Stop()); err != nil {
 		return nil, nil, err
@@ -213,8 +213,8 @@ func (t *fixture) log() check.TopicLog {
 	return check.TopicLog{Options: t.stack.KafkaOptions(), Topic: t.stack.Topic, Partitions: stack.TopicPartitions}
 }
 
-// promises checks them all.
-func (t *fixture) promises(ctx context.Context, history []load.Operation) error {
+// checkAll checks every invariant.
+func (t *fixture) checkAll(ctx context.Context, history []load.Operation) error {
 	checked := check.Subject{Log: t.log(), Audit: t.stack.Verify, Without: t.ballast}
 	promises, err := checked.Check(ctx, t.conn, history)
 	if err != nil {
@@ -260,7 +260,7 @@ func (t *fixture) neighbours(ctx context.Context) (report.Figures, error) {
 		f["neighbours alone "+name+" ms"] = alone[name+" ms"]
 		f[name+" of alone"] = f[name+" ms"] / alone[name+" ms"]
 	}
-	return f, t.promises(ctx, history)
+	return f, t.checkAll(ctx, history)
 }
 
 // besideFlood ends the flood with the load: what waits to be applied is applied then.
@@ -307,7 +307,7 @@ func (t *fixture) drain(ctx context.Context) (report.Figures, error) {
 	for i, row := range stored {
 		history[i] = load.Operation{Wallet: row.WalletID, ID: row.ID, Kind: string(row.Type), Amount: row.Amount, Sequence: row.Seq, Answered: time.Now()}
 	}
-	return f, t.promises(ctx, history)
+	return f, t.checkAll(ctx, history)
 }
 
 // drained starts a service and measures it from the first thing it does until all rows are done.
@@ -390,5 +390,5 @@ func (t *fixture) stalls(ctx context.Context) (report.Figures, error) {
 			}
 		}
 	}
-	return f, t.promises(ctx, history)
+	return f, t.checkAll(ctx, history)
 }

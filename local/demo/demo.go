@@ -76,7 +76,7 @@ func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) e
 	defer conn.Close(context.WithoutCancel(ctx))
 	first := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
 	history := first.Send(ctx)
-	if _, err := check.AwaitQuiet(ctx, conn, 30*time.Second); err != nil {
+	if _, err := check.AwaitIdle(ctx, conn, 30*time.Second); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n  %s opened wallet %s after %.1f s; its first operation was applied after %.1f s\n\n",

@@ -47,7 +47,7 @@ type Process struct {
 	EndsWithParent bool
 	// Ready returns nil once the process does its work.
 	Ready func(context.Context) error
-	// Changed is told of every start and end.
+	// Changed is notified of every start and end.
 	Changed func(what string)
 
 	mu        sync.Mutex

@@ -47,8 +47,8 @@ func pingRedis(ctx context.Context, secure *Secured, url string) error {
 	return client.Ping(ctx).Err()
 }
 
-// ServeMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
-// less than the lease of the cache, which would else be over at once.
+// ServeMiniredis runs until it is killed. Its clock for expiring keys is moved by hand, by less than the
+// lease of the cache, which would else be over at once.
 func ServeMiniredis(args []string) error {
 	if len(args) != 1 {
 		return errors.New("miniredis: want an address")

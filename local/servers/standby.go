@@ -29,7 +29,7 @@ func (p Server) URL() string {
 	return "postgres://postgres:postgres@" + p.Host() + "/postgres?sslmode=disable"
 }
 
-// NewStandby is a server beside another one. It starts when it is told to follow.
+// NewStandby is a server beside another one. It starts with Follow.
 func NewStandby(state *proc.State, primary Server, name string) (Server, error) {
 	port, err := proc.FreePort()
 	if err != nil {
@@ -58,7 +58,7 @@ func (p Server) Follow(ctx context.Context, primary Server) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	// The slot keeps what the standby still needs, however long it is away.
+	// The slot keeps what the standby still needs, however long it is missing.
 	for _, statement := range []string{
 		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '" + slot + "'",
 		"SELECT pg_create_physical_replication_slot('" + slot + "', true)",

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -20,6 +21,13 @@ type Config struct {
 	Standbys                            int // synchronous ones, of a Postgres that is started
 	Secure                              bool
 	Env                                 []string // of all services
+	Hooks                               Hooks
+}
+
+// Hooks are called while a stack starts, each if it is there.
+type Hooks struct {
+	ServersReady func(context.Context) error
+	Prepared     func(context.Context) error // the database, the topic and the key are there
 }
 
 // TopicPartitions bounds the workers that share the work.

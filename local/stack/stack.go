@@ -33,33 +33,24 @@ type Stack struct {
 	State   *proc.State
 	Bin     string
 	Topic   string
-	out     io.Writer
 	Backing *servers.Backing
-	// Login is each service's own connection string.
-	Login map[string]string
-	// Env is set for every service, serviceEnv for all replicas of one.
+	// Env is set for every service, ServiceEnv for all replicas of one.
 	Env        []string
 	ServiceEnv map[string][]string
+	// Login is each service's own connection string.
+	Login map[string]string
 
-	// promoted is the server that is the primary now; empty: postgres.
-	promoted string
-
+	// What starting has brought. APIURLs are in the order of the replicas.
 	APIURLs  []string
 	APIKey   string
 	Services []*proc.Process
+
+	out      io.Writer
 	urls     map[string]string // of the apis, by process
-	programs map[string]string // those that replace has put in the place of bin's
-
-	Hooks Hooks
-
-	mu      sync.Mutex
-	running bool
-}
-
-// Hooks are called while a stack starts, each if it is there.
-type Hooks struct {
-	ServersReady func(context.Context) error
-	Prepared     func(context.Context) error // the database, the topic and the key are there
+	programs map[string]string // those that Replace has put in the place of Bin's
+	promoted string            // the server that is the primary now; empty: postgres
+	mu       sync.Mutex
+	running  bool
 }
 
 // New starts nothing yet.
@@ -75,6 +66,7 @@ func NewOn(s *proc.State, p *servers.Backing, c Config, bin string, out io.Write
 	}
 }
 
+// BackingOf is what a configuration gives or asks for.
 func BackingOf(c Config) *servers.Backing {
 	return &servers.Backing{DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, KafkaBrokers: c.KafkaBrokers, Kafka: c.Kafka, Brokers: c.Brokers}
 }
@@ -92,7 +84,7 @@ func (s *Stack) Start(ctx context.Context, c Config) (err error) {
 	if err := s.Backing.Start(ctx, s.State, s.out, s.changed); err != nil {
 		return err
 	}
-	if err := call(ctx, s.Hooks.ServersReady); err != nil {
+	if err := call(ctx, c.Hooks.ServersReady); err != nil {
 		return err
 	}
 	if !s.State.Temporary && !c.Secure {
@@ -103,7 +95,7 @@ func (s *Stack) Start(ctx context.Context, c Config) (err error) {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	if err := call(ctx, s.Hooks.Prepared); err != nil {
+	if err := call(ctx, c.Hooks.Prepared); err != nil {
 		return err
 	}
 	if err := s.StartStandbys(ctx, c.Standbys); err != nil {
@@ -292,8 +284,8 @@ func (s *Stack) Replace(ctx context.Context, service, program string) error {
 	return nil
 }
 
-// Quiet lets the stack report no more of what happens to its processes.
-func (s *Stack) Quiet() {
+// Mute lets the stack report no more of what happens to its processes.
+func (s *Stack) Mute() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out = io.Discard

@@ -89,7 +89,7 @@ const (
 	latency              // with the slower of the disk and the do-nothing server
 )
 
-// PeersNothing is the scenario that tells how fast the machine is: unlike the load generator it does not
+// PeersNothing is the scenario that shows how fast the machine is: unlike the load generator it does not
 // change with this repository.
 const PeersNothing = "nothing, by net/http, c=1"
 
