@@ -354,10 +354,21 @@ func (s *Stack) Broker(node int32) (*proc.Process, error) {
 	return nil, fmt.Errorf("there is no broker %d", node)
 }
 
-// Postmaster is Postgres's own process, or 0: it detaches itself from its launcher, and is found by its data.
-func (s *Stack) Postmaster() int {
-	return proc.PostmasterOf(filepath.Join(s.State.Dir, "postgres", "data"))
+// Postmaster is the process of the first Postgres, or 0.
+func (s *Stack) Postmaster() int { return s.postmasterOf("postgres") }
+
+// postmasterOf is a Postgres server's own process, or 0: it detaches itself from its launcher, and is found
+// by its data.
+func (s *Stack) postmasterOf(name string) int {
+	for _, p := range s.Backing.Processes {
+		if p.Name == name && isPostgres(name) {
+			return proc.PostmasterOf(servers.Server{Process: p}.Data())
+		}
+	}
+	return 0
 }
+
+func isPostgres(name string) bool { return name == "postgres" || strings.HasPrefix(name, "postgres-") }
 
 // PIDs are those of all processes but Postgres, by name.
 func (s *Stack) PIDs() map[string]int {
@@ -381,6 +392,21 @@ func (s *Stack) changed(name, what string) {
 		fmt.Fprintf(s.out, "  %s %s\n", name, what)
 	}
 	_ = s.describe()
+	if p := s.Process(name); p != nil && what == "" && isPostgres(name) {
+		go s.describeReady(p) // its launcher runs, the server not yet
+	}
+}
+
+// describeReady describes the stack once more when a process is ready.
+func (s *Stack) describeReady(p *proc.Process) {
+	if p.AwaitReady(context.Background(), false) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running {
+		_ = s.describe()
+	}
 }
 
 // description is stack.json.
@@ -409,8 +435,8 @@ func (s *Stack) describe() error {
 	}
 	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
 		pid := p.CurrentPID()
-		if p.Name == "postgres" { // what was started is its launcher
-			pid = s.Postmaster()
+		if postmaster := s.postmasterOf(p.Name); postmaster != 0 {
+			pid = postmaster
 		}
 		d.Processes = append(d.Processes, processDescription{p.Name, pid, p.AdminURL, s.urls[p.Name]})
 	}

@@ -23,7 +23,7 @@ func (s *Stack) PostgresServers() (all []servers.Server) {
 		return nil
 	}
 	for _, p := range s.Backing.Processes {
-		if p.Name == "postgres" || strings.HasPrefix(p.Name, "postgres-") {
+		if isPostgres(p.Name) {
 			all = append(all, servers.Server{Process: p})
 		}
 	}
