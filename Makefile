@@ -137,5 +137,5 @@ bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare O
 	@$(LOCAL) bench $(ARGS)
 
 faults: export KAFKA ?= apache
-faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", BROKERS=3 for more of them, KAFKA=kfake for a broker that lies
+faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", BROKERS=3 for more of them, KAFKA=kfake for broker faults
 	@$(LOCAL) faults $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(ARGS)

@@ -76,7 +76,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	}
 	history := l.Finish()
 	began := time.Now()
-	if _, err := check.AwaitQuiet(t.Context(), s.Conn, 20*time.Second); err != nil {
+	if _, err := check.AwaitIdle(t.Context(), s.Conn, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if lag := time.Since(began); lag > 5*time.Second {

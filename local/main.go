@@ -1,7 +1,7 @@
 // Local runs the whole wallet on one machine, without Docker and as any user: Postgres, Redis and
 // Kafka, the api, the relay and the worker, each in a process of its own.
 //
-// Nothing outlives it. The services and parts are children in process groups of their own, stopped in
+// Nothing outlives it. The services and the backing services are children in process groups of their own, stopped in
 // order at the end; if local is killed, the kernel kills them with it, and Postgres, whose server
 // detaches itself, is stopped by its launcher, which notices that local is gone. A folder of temporary
 // state that a killed local left is removed by the next one.

@@ -221,7 +221,7 @@ func (a *archived) putRight(since time.Time) (lost map[uuid.UUID]bool) {
 // and finished, or it was accepted in the moments that are lost; and nothing that is listed is stored.
 func (a *archived) accountFor(history []load.Operation, lost map[uuid.UUID]bool, from time.Time) {
 	a.T.Helper()
-	if _, err := check.AwaitQuiet(a.T.Context(), a.Conn, 30*time.Second); err != nil {
+	if _, err := check.AwaitIdle(a.T.Context(), a.Conn, 30*time.Second); err != nil {
 		a.T.Fatal(err)
 	}
 	stored := map[uuid.UUID]bool{}

@@ -23,7 +23,7 @@ func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T)
 	wallet := s.OpenWallets(1)[0]
 	s.Deposit(s.APIURLs[0], wallet)
 	lone := func() time.Duration {
-		if _, err := check.AwaitQuiet(t.Context(), s.Conn, 10*time.Second); err != nil {
+		if _, err := check.AwaitIdle(t.Context(), s.Conn, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)

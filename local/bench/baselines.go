@@ -25,7 +25,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// baselines are what the machine and the parts can do without the system, measured in the same run.
+// baselines are what the machine and the backing services can do without the system, measured in the same run.
 func baselines() []scenario {
 	all := []scenario{{name: "librdkafka", baseline: true, run: (*fixture).librdkafka, lasts: 20 * time.Second}}
 	all = append(all, scenario{name: report.PeersNothing, baseline: true, run: (*fixture).nothingByNetHTTP, lasts: 3 * time.Second})
@@ -39,7 +39,7 @@ func baselines() []scenario {
 		}
 		all = append(all, scenario{name: name, baseline: true, lasts: pipeline.Lasts, run: func(t *fixture, ctx context.Context) (report.Figures, error) {
 			alone, err := t.pipelineAlone(ctx, p.wallets, p.batch)
-			return report.Figures{"accepted/s": alone.Accepted, "applied/s": alone.Applied}, err
+			return report.Figures{report.Accepted: alone.Accepted, report.Applied: alone.Applied}, err
 		}})
 	}
 	return all
@@ -73,7 +73,7 @@ func (t *fixture) nothingByNetHTTP(ctx context.Context) (report.Figures, error) 
 		_ = response.Body.Close()
 		load.Observe(h, time.Since(sent))
 	}
-	f := report.Figures{"accepted/s": float64(h.TotalCount()) / 2}
+	f := report.Figures{report.Accepted: float64(h.TotalCount()) / 2}
 	f.Quantiles("accept", h)
 	return f, nil
 }
@@ -123,13 +123,13 @@ func ServeNothing(args []string) error {
 func (t *fixture) librdkafka(ctx context.Context) (report.Figures, error) {
 	const messages = 500_000
 	f := report.Figures{}
-	for program, figure := range map[string]string{"relay": "produced/s", "worker": "consumed/s"} {
+	for program, figure := range map[string]report.Figure{"relay": report.Produced, "worker": report.Consumed} {
 		binary := filepath.Join(t.benchmark.bin, program+".test")
 		if err := proc.Run(ctx, t.benchmark.root, "go", "test", "-c", "-o", binary, "./"+program); err != nil {
 			return nil, err
 		}
 		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^BenchmarkLibrdkafka$", "-test.benchtime", fmt.Sprintf("%dx", messages))
-		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.parts.DatabaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.parts.KafkaBrokers)
+		cmd.Env = append(os.Environ(), "TEST_DATABASE_URL="+t.benchmark.servers.DatabaseURL, "TEST_KAFKA_BROKERS="+t.benchmark.servers.KafkaBrokers)
 		text, err := cmd.CombinedOutput()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", binary, err, text)
@@ -150,13 +150,13 @@ func (t *fixture) librdkafka(ctx context.Context) (report.Figures, error) {
 // flushes as large.
 func (t *fixture) comparePipeline(ctx context.Context, f report.Figures, wallets int) error {
 	proc.StopAll(t.stack.Services)
-	size := max(1, int(math.Round(f["operations/flush"])))
+	size := max(1, int(math.Round(f[report.OperationsPerFlush])))
 	alone, err := t.pipelineAlone(ctx, wallets, size)
 	if err != nil {
 		return err
 	}
-	f["pipeline accepted/s"], f["pipeline applied/s"] = alone.Accepted, alone.Applied
-	f["of pipeline"] = f["applied/s"] / alone.Applied
+	f[report.PipelineAccepted], f[report.PipelineApplied] = alone.Accepted, alone.Applied
+	f[report.OfPipeline] = f[report.Applied] / alone.Applied
 	return nil
 }
 

@@ -1,16 +1,13 @@
+// Package bench measures rates, latencies, CPU, memory and WAL by scenario, and the machine's own limits.
 package bench
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,51 +28,27 @@ const tooBusyPercent = 15
 // Run measures scenarios and baselines, prints a table, and writes what it is asked to. It reports
 // nothing of a database that does not write to its disk.
 func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	only := flags.String("only", "", "run the scenarios whose names match this `regexp`, which also finds those that run by name alone")
-	measured := flags.Duration("time", 6*time.Second, "how long each is measured")
-	warmUp := flags.Duration("warm-up", 2*time.Second, "how long each runs before that")
-	runs := flags.Int("runs", 1, "how often everything is run; figures are medians")
-	list := flags.Bool("list", false, "list the scenarios and how long they take")
-	file := flags.String("json", "", "write the results to this `file` too")
-	folder := flags.String("out", "", "write results.json and report.html to this `folder`")
-	compare := flags.Bool("compare", false, "compare two results: -compare OLD.json NEW.json")
-	stored := flags.String("stored", "0,1000000,10000000", "how many stored `operations` the scenarios \"stored …\" begin with")
-	stalls := flags.Duration("stalls", 10*time.Minute, "how long the scenario \"stalls …\" watches")
-	rows := flags.Int("rows", 1_000_000, "how many operations are drained")
-	if err := flags.Parse(args); err != nil {
+	o, err := parseOptions(args)
+	if err != nil {
 		return err
 	}
-	chosen, err := regexp.Compile(*only)
-	if err != nil {
-		return fmt.Errorf("-only: %w", err)
+	if o.compare {
+		return report.CompareFiles(out, o.files, o.only)
 	}
-	if *compare {
-		return report.CompareFiles(out, flags.Args(), chosen)
-	}
-	all := scenarios(*rows, *stalls)
-	for size := range strings.SplitSeq(*stored, ",") {
-		n, err := strconv.Atoi(size)
-		if err != nil {
-			return fmt.Errorf("-stored: %w", err)
-		}
-		all = append(all, storedScenario(n))
-	}
-	all = slices.DeleteFunc(all, func(sc scenario) bool { return !chosen.MatchString(sc.name) || sc.byName && *only == "" })
-	b := &benchmark{config: c, warmUp: *warmUp, measured: *measured, stallsWatched: *stalls, out: out}
-	b.announce(all, *runs)
-	if *list {
+	chosen := o.scenarios()
+	b := &benchmark{config: c, warmUp: o.warmUp, measured: o.measured, stallsWatched: o.stalls, out: out}
+	b.announce(chosen, o.runs)
+	if o.list {
 		return nil
 	}
-	root, err := stack.Workspace()
-	if err != nil {
+	if b.root, err = stack.Workspace(); err != nil {
 		return err
 	}
-	b.root, b.bin = root, filepath.Join(root, "bin")
-	if err := stack.Build(ctx, root, b.bin, out); err != nil {
+	b.bin = filepath.Join(b.root, "bin")
+	if err := stack.Build(ctx, b.root, b.bin, out); err != nil {
 		return err
 	}
-	r, err := b.conditions(*runs)
+	r, err := b.conditions(o.runs)
 	if err != nil {
 		return err
 	}
@@ -84,7 +57,7 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	if r.BusyBeforePercent > tooBusyPercent {
 		fmt.Fprintln(out, "  The machine is busy with something else: these figures say little.")
 	}
-	broken, err := b.runAll(ctx, all, *runs, &r)
+	broken, err := b.runAll(ctx, chosen, o.runs, &r)
 	if ctx.Err() != nil {
 		return proc.ErrInterrupted
 	}
@@ -94,7 +67,7 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	report.PrintCPU(out, r.Results)
 	r.Judge()
 	report.PrintTargets(out, r)
-	if err := r.Write(*file, *folder); err != nil {
+	if err := r.Write(o.json, o.folder); err != nil {
 		return err
 	}
 	return broken
@@ -107,9 +80,9 @@ type benchmark struct {
 	stallsWatched    time.Duration
 	out              io.Writer
 
-	state *proc.State // of the run: its Postgres, Redis and Kafka
-	parts *servers.Backing
-	run   map[string]report.Figures // what this run has measured so far, by scenario
+	state   *proc.State // of the run: its Postgres, Redis and Kafka
+	servers *servers.Backing
+	run     map[string]report.Figures // what this run has measured so far, by scenario
 }
 
 // announce says what will run, and about how long that takes.
@@ -125,7 +98,7 @@ func (b *benchmark) announce(chosen []scenario, runs int) {
 }
 
 // runAll runs everything once, then everything again, so that what changes on the machine meanwhile
-// shows as spread. broken tells of failures and broken promises; the figures are kept nevertheless.
+// shows as spread. broken are the failures and broken promises; the figures are kept nevertheless.
 func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report.Report) (broken, err error) {
 	measured := make([][]report.Figures, len(chosen))
 	for run := range runs {
@@ -163,11 +136,11 @@ func (b *benchmark) withParts(ctx context.Context, run func() error) (err error)
 		return err
 	}
 	defer b.state.Close()
-	b.parts = stack.BackingOf(b.config)
-	if err := b.parts.Start(ctx, b.state, b.out, func(string, string) {}); err != nil {
+	b.servers = stack.BackingOf(b.config)
+	if err := b.servers.Start(ctx, b.state, b.out, func(string, string) {}); err != nil {
 		return err
 	}
-	defer b.parts.Stop()
+	defer b.servers.Stop()
 	b.run = map[string]report.Figures{}
 	return run()
 }
@@ -208,7 +181,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures
 		return nil, err
 	}
 	defer drop()
-	servers := &servers.Backing{DatabaseURL: url, RedisURL: b.parts.RedisURL, KafkaBrokers: b.parts.KafkaBrokers, Brokers: b.parts.Brokers, Processes: b.parts.Processes}
+	servers := &servers.Backing{DatabaseURL: url, RedisURL: b.servers.RedisURL, KafkaBrokers: b.servers.KafkaBrokers, Brokers: b.servers.Brokers, Processes: b.servers.Processes}
 	t.stack = stack.NewOn(b.state, servers, c, b.bin, io.Discard)
 	defer func() { proc.StopAll(t.stack.Services) }()
 	if err := t.stack.Start(ctx, c); err != nil {
@@ -231,7 +204,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures
 
 // newDatabase names a database, which migrating creates.
 func (b *benchmark) newDatabase(ctx context.Context, name string) (url string, drop func(), err error) {
-	config, err := pgx.ParseConfig(b.parts.DatabaseURL)
+	config, err := pgx.ParseConfig(b.servers.DatabaseURL)
 	if err != nil {
 		return "", nil, err
 	}

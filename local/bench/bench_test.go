@@ -25,13 +25,13 @@ func TestMeasuredIsWhatWasDueBetweenTheSnapshots(t *testing.T) {
 		snapshot{at: at(1), applied: 10, walBytes: 100, used: map[string]machine.Usage{"api": {CPU: time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 10, "wallet_api_flush_operations_count": 10}, commits: 100},
 		snapshot{at: at(3), applied: 14, walBytes: 300, used: map[string]machine.Usage{"api": {CPU: 3 * time.Millisecond}}, metrics: map[string]float64{"wallet_api_flush_operations_sum": 13, "wallet_api_flush_operations_count": 11}, commits: 110, polls: 6},
 		history, &load.AppliedWatch{Steps: map[uuid.UUID][]load.AppliedStep{}})
-	want := report.Figures{"accepted/s": 1, "applied/s": 2, "WAL B/op": 100, "CPU api µs/op": 1000, "CPU system µs/op": 1000, "operations/flush": 3, "transactions/op": 2, "round trips/op": 2.5}
+	want := report.Figures{report.Accepted: 1, report.Applied: 2, report.WAL: 100, report.CPU("api"): 1000, report.CPU("system"): 1000, report.OperationsPerFlush: 3, report.Transactions: 2, report.RoundTrips: 2.5}
 	for name, value := range want {
 		if f[name] != value {
 			t.Errorf("%s is %g, want %g", name, f[name], value)
 		}
 	}
-	if f["accept p50 ms"] < 199 || f["accept max ms"] < 699 || f["accept max ms"] > 701 {
+	if f[report.Latency("accept", "p50")] < 199 || f[report.Latency("accept", "max")] < 699 || f[report.Latency("accept", "max")] > 701 {
 		t.Errorf("%+v", f)
 	}
 }

@@ -33,7 +33,7 @@ func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 		t.Fatal(err, broken)
 	}
 	for _, result := range r.Results {
-		if result.Figures["accepted/s"].Median == 0 && result.Figures["relay rows/s"].Median == 0 {
+		if result.Figures[report.Accepted].Median == 0 && result.Figures[report.RelayRows].Median == 0 {
 			t.Errorf("%s has no rate: %v", result.Scenario, result.Figures)
 		}
 	}

@@ -89,7 +89,7 @@ func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.
 }
 
 // store fills what the scenario begins with into wallets of its own, while the relay and the worker
-// stand still.
+// are stopped.
 func (t *fixture) store(ctx context.Context) (err error) {
 	if t.sc.stored == 0 {
 		return nil

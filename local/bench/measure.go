@@ -87,52 +87,52 @@ func measureLoad(f report.Figures, begin, end snapshot, history []load.Operation
 	accept, applied := load.Latencies(due, watch)
 	f.Quantiles("accept", accept)
 	seconds := end.at.Sub(begin.at).Seconds()
-	f["accepted/s"] = float64(answered) / seconds
+	f[report.Accepted] = float64(answered) / seconds
 	measureUse(f, begin, end, answered)
 	if watch.Steps == nil {
 		return
 	}
 	f.Quantiles("applied", applied)
-	f["applied/s"] = float64(end.applied-begin.applied) / seconds
+	f[report.Applied] = float64(end.applied-begin.applied) / seconds
 	grown := func(metric string) float64 { return end.metrics[metric] - begin.metrics[metric] }
 	flushes, waves, batches := grown("wallet_api_flush_operations_count"), grown("wallet_relay_wave_rows_count"), grown("wallet_worker_batch_messages_count")
-	f["operations/flush"] = grown("wallet_api_flush_operations_sum") / max(1, flushes)
-	f["rows/wave"] = grown("wallet_relay_wave_rows_sum") / max(1, waves)
-	f["messages/batch"] = grown("wallet_worker_batch_messages_sum") / max(1, batches)
+	f[report.OperationsPerFlush] = grown("wallet_api_flush_operations_sum") / max(1, flushes)
+	f[report.RowsPerBatch] = grown("wallet_relay_wave_rows_sum") / max(1, waves)
+	f[report.MessagesPerBatch] = grown("wallet_worker_batch_messages_sum") / max(1, batches)
 	// A flush and a worker's batch take two round trips for their one transaction; everything else that
 	// asks the database takes one.
 	commits := max(0, float64(end.commits-begin.commits-(end.polls-begin.polls)))
-	f["transactions/op"] = commits / float64(max(1, answered))
-	f["round trips/op"] = (commits + flushes + batches) / float64(max(1, answered))
+	f[report.Transactions] = commits / float64(max(1, answered))
+	f[report.RoundTrips] = (commits + flushes + batches) / float64(max(1, answered))
 }
 
 // measureUse adds what the processes consumed between two snapshots, for each of some operations.
 func measureUse(f report.Figures, begin, end snapshot, operations int) {
 	perOperation := 1 / float64(max(1, operations))
-	f["WAL B/op"] = float64(end.walBytes-begin.walBytes) * perOperation
-	f["CPU system µs/op"] = 0
+	f[report.WAL] = float64(end.walBytes-begin.walBytes) * perOperation
+	f[report.CPU("system")] = 0
 	for name, used := range end.used {
 		cost := float64((used.CPU - begin.used[name].CPU).Microseconds()) * perOperation
-		f["CPU "+name+" µs/op"] = cost
+		f[report.CPU(name)] = cost
 		if name != "generator" {
-			f["CPU system µs/op"] += cost
+			f[report.CPU("system")] += cost
 		}
 		if used.RSSMiB > 0 {
-			f["RSS "+name+" MiB"] = used.RSSMiB
+			f[report.RSS(name)] = used.RSSMiB
 		}
 	}
 }
 
 // compare adds the ratios to the baselines of the same run.
 func compare(f report.Figures, sc scenario, run map[string]report.Figures) {
-	ratio := func(name, figure, baseline, of string) {
+	ratio := func(name, figure report.Figure, baseline string, of report.Figure) {
 		if base := run[baseline][of]; base > 0 && f[figure] > 0 {
 			f[name] = f[figure] / base
 		}
 	}
 	if !sc.baseline && sc.ratePerSecond == 0 && sc.batch == 0 {
-		ratio("of nothing", "accepted/s", fmt.Sprintf("nothing, c=%d", sc.connections), "accepted/s")
+		ratio(report.OfNothing, report.Accepted, fmt.Sprintf("nothing, c=%d", sc.connections), report.Accepted)
 	}
-	ratio("relay of librdkafka", "relay rows/s", "librdkafka", "produced/s")
-	ratio("worker of librdkafka", "worker operations/s", "librdkafka", "consumed/s")
+	ratio(report.RelayOfLibrdkafka, report.RelayRows, "librdkafka", report.Produced)
+	ratio(report.WorkerOfLibrdkafka, report.WorkerOperations, "librdkafka", report.Consumed)
 }

@@ -118,9 +118,9 @@ func (t *fixture) loaded(ctx context.Context) (report.Figures, error) {
 		return f, err
 	}
 	if t.sc.stored > 0 {
-		f["quiet after a start s"] = t.settledAfter.Seconds()
+		f[report.IdleAfterStart] = t.settledAfter.Seconds()
 	}
-	if err := t.promises(ctx, history); err != nil {
+	if err := t.checkAll(ctx, history); err != nil {
 		return f, err
 	}
 	if t.sc.pipeline {
@@ -142,55 +142,62 @@ func (t *fixture) load(wallets []uuid.UUID) *load.Load {
 // measure runs a load. What is measured begins after the warm-up, by when operations were due. It
 // returns when everything is applied.
 func (t *fixture) measure(ctx context.Context, l *load.Load) (report.Figures, []load.Operation, error) {
-	watch := &load.AppliedWatch{}
-	if t.conn != nil {
-		// Watching all of many wallets would cost more than what it watches.
-		const watched = 50
-		every := t.sc.watchEvery
-		if every == 0 {
-			every = load.WatchEvery
-		}
-		var err error
-		if watch, err = load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, l.Wallets[:min(len(l.Wallets), watched)], every, func(int64) {}); err != nil {
-			return nil, nil, err
-		}
-		defer watch.End()
+	watch, err := t.watchSome(ctx, l.Wallets)
+	if err != nil {
+		return nil, nil, err
 	}
 	sent := make(chan []load.Operation, 1)
 	go func() { sent <- l.Send(ctx) }()
 	begin, err := t.snapshotAfter(ctx, t.warmUp)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, watch.Stop())
 	}
 	begin.polls = watch.Polls.Load()
 	end, err := t.snapshotAfter(ctx, l.Duration-t.warmUp)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, watch.Stop())
 	}
 	end.polls = watch.Polls.Load()
 	history := <-sent
 	if t.conn != nil {
-		if _, err := check.AwaitQuiet(ctx, t.conn, 2*time.Minute); err != nil {
-			return nil, nil, err
-		}
-		if err := watch.Stop(); err != nil {
-			return nil, nil, err
-		}
+		_, err = check.AwaitIdle(ctx, t.conn, 2*time.Minute)
 	}
-	f := report.Figures{"answers 503": float64(l.Refused.Load())}
+	if err := errors.Join(err, watch.Stop()); err != nil {
+		return nil, nil, err
+	}
+	f := report.Figures{report.Refused: float64(l.Refused.Load())}
 	measureLoad(f, begin, end, history, watch)
-	if len(l.Reads) > 0 {
-		h := load.NewHistogram()
-		for _, took := range l.Reads {
-			load.Observe(h, took)
-		}
-		f.Quantiles("read", h)
-		f["reads/s"] = float64(len(l.Reads)) / l.Duration.Seconds()
-	}
+	measureReads(f, l)
 	if n := l.Failures.Load(); n > 0 {
 		return f, history, brokenError{fmt.Sprintf("%d operations were not accepted; the last: %s", n, *l.LastFail.Load())}
 	}
 	return f, history, nil
+}
+
+// watchSome watches the first wallets: watching all of many would cost more than what it watches. A
+// baseline has none to watch.
+func (t *fixture) watchSome(ctx context.Context, wallets []uuid.UUID) (*load.AppliedWatch, error) {
+	const watched = 50
+	if t.conn == nil {
+		return load.NoWatch(), nil
+	}
+	every := t.sc.watchEvery
+	if every == 0 {
+		every = load.WatchEvery
+	}
+	return load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, wallets[:min(len(wallets), watched)], every, func(int64) {})
+}
+
+func measureReads(f report.Figures, l *load.Load) {
+	if len(l.Reads) == 0 {
+		return
+	}
+	h := load.NewHistogram()
+	for _, took := range l.Reads {
+		load.Observe(h, took)
+	}
+	f.Quantiles("read", h)
+	f[report.Reads] = float64(len(l.Reads)) / l.Duration.Seconds()
 }
 
 func (t *fixture) snapshotAfter(ctx context.Context, wait time.Duration) (snapshot, error) {
@@ -206,8 +213,8 @@ func (t *fixture) log() check.TopicLog {
 	return check.TopicLog{Options: t.stack.KafkaOptions(), Topic: t.stack.Topic, Partitions: stack.TopicPartitions}
 }
 
-// promises checks them all.
-func (t *fixture) promises(ctx context.Context, history []load.Operation) error {
+// checkAll checks every invariant.
+func (t *fixture) checkAll(ctx context.Context, history []load.Operation) error {
 	checked := check.Subject{Log: t.log(), Audit: t.stack.Verify, Without: t.ballast}
 	promises, err := checked.Check(ctx, t.conn, history)
 	if err != nil {
@@ -245,15 +252,15 @@ func (t *fixture) neighbours(ctx context.Context) (report.Figures, error) {
 	if err != nil {
 		return f, err
 	}
-	maps.DeleteFunc(f, func(name string, _ float64) bool { // these are the flood's
-		return strings.HasPrefix(name, "CPU ") || strings.Contains(name, "/op") || name == "applied/s"
+	maps.DeleteFunc(f, func(figure report.Figure, _ float64) bool { // these are the flood's
+		return figure.IsCost() || figure == report.Applied
 	})
-	for _, name := range []string{"accept p99", "applied p99"} {
-		f["neighbours "+name+" ms"] = f[name+" ms"]
-		f["neighbours alone "+name+" ms"] = alone[name+" ms"]
-		f[name+" of alone"] = f[name+" ms"] / alone[name+" ms"]
+	for _, until := range []string{"accept", "applied"} {
+		p99 := report.Latency(until, "p99")
+		f[p99.Of("neighbours")], f[p99.Of("neighbours alone")] = f[p99], alone[p99]
+		f[report.OfAlone(until, "p99")] = f[p99] / alone[p99]
 	}
-	return f, t.promises(ctx, history)
+	return f, t.checkAll(ctx, history)
 }
 
 // besideFlood ends the flood with the load: what waits to be applied is applied then.
@@ -282,14 +289,14 @@ func (t *fixture) drain(ctx context.Context) (report.Figures, error) {
 	}
 	defer closeLog()
 	f := report.Figures{}
-	if err := t.drained(ctx, f, relay, "relay", "rows", length); err != nil {
+	if err := t.drained(ctx, f, relay, report.RelayRows, length); err != nil {
 		return f, err
 	}
 	applied := func(ctx context.Context) (n int64, err error) {
 		err = t.conn.QueryRow(ctx, "SELECT sum(applied_seq)::bigint FROM wallets").Scan(&n)
 		return n, err
 	}
-	if err := t.drained(ctx, f, worker, "worker", "operations", applied); err != nil {
+	if err := t.drained(ctx, f, worker, report.WorkerOperations, applied); err != nil {
 		return f, err
 	}
 	stored, err := walletdb.New(t.conn).StoredOperations(ctx, nil)
@@ -300,11 +307,11 @@ func (t *fixture) drain(ctx context.Context) (report.Figures, error) {
 	for i, row := range stored {
 		history[i] = load.Operation{Wallet: row.WalletID, ID: row.ID, Kind: string(row.Type), Amount: row.Amount, Sequence: row.Seq, Answered: time.Now()}
 	}
-	return f, t.promises(ctx, history)
+	return f, t.checkAll(ctx, history)
 }
 
 // drained starts a service and measures it from the first thing it does until all rows are done.
-func (t *fixture) drained(ctx context.Context, f report.Figures, p *proc.Process, name, unit string, done func(context.Context) (int64, error)) error {
+func (t *fixture) drained(ctx context.Context, f report.Figures, p *proc.Process, rate report.Figure, done func(context.Context) (int64, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	if err := p.Begin(); err != nil {
@@ -315,7 +322,7 @@ func (t *fixture) drained(ctx context.Context, f report.Figures, p *proc.Process
 	for {
 		n, err := done(ctx)
 		if err != nil {
-			return fmt.Errorf("drain of the %s: %w", name, err)
+			return fmt.Errorf("drain of the %s: %w", p.Name, err)
 		}
 		if begin.at.IsZero() && n > 0 {
 			begin, first = snapshot{at: time.Now(), used: t.usage()}, n
@@ -327,16 +334,24 @@ func (t *fixture) drained(ctx context.Context, f report.Figures, p *proc.Process
 	}
 	end := snapshot{at: time.Now(), used: t.usage()}
 	rows := int64(t.sc.rows) - first
-	f[name+" "+unit+"/s"] = float64(rows) / end.at.Sub(begin.at).Seconds()
+	f[rate] = float64(rows) / end.at.Sub(begin.at).Seconds()
 	use := report.Figures{}
 	measureUse(use, begin, end, int(rows))
-	for figure, value := range use {
-		if rest, found := strings.CutPrefix(figure, "CPU "); found {
-			f[name+" CPU "+strings.ReplaceAll(rest, "/op", "/"+map[string]string{"rows": "row", "operations": "op"}[unit])] = value
-		}
+	for process := range end.used {
+		f[costOf(rate, p.Name, process)] = use[report.CPU(process)]
 	}
-	f["RSS "+name+" MiB"] = use["RSS "+name+" MiB"]
+	f[costOf(rate, p.Name, "system")] = use[report.CPU("system")]
+	f[report.RSS(p.Name)] = use[report.RSS(p.Name)]
 	return nil
+}
+
+// costOf is what a row, or an operation, of a drain costs a process.
+func costOf(rate report.Figure, drain, process string) report.Figure {
+	cost := report.CPU(process).Of(drain)
+	if rate == report.RelayRows {
+		return cost.PerRow()
+	}
+	return cost
 }
 
 // stalls lists when nothing was accepted, or nothing applied, for more than stallFrom. The lines
@@ -368,12 +383,12 @@ func (t *fixture) stalls(ctx context.Context) (report.Figures, error) {
 		slices.SortFunc(times, time.Time.Compare)
 		for i := 1; i < len(times); i++ {
 			if pause := times[i].Sub(times[i-1]); pause > stallFrom {
-				f["stalls over 200 ms"]++
+				f[report.Stalls]++
 				fmt.Fprintf(t.benchmark.out, "      %s UTC: nothing %s for %d ms\n", times[i-1].UTC().Format("15:04:05.000"), what, pause.Milliseconds())
 			}
 		}
 	}
-	f["stalls over 200 ms"] += 0
+	f[report.Stalls] += 0
 	logs, _ := filepath.Glob(filepath.Join(t.benchmark.state.Dir, "postgres", "embedded_postgres_log*"))
 	for _, path := range logs {
 		log, _ := os.ReadFile(path)
@@ -383,5 +398,5 @@ func (t *fixture) stalls(ctx context.Context) (report.Figures, error) {
 			}
 		}
 	}
-	return f, t.promises(ctx, history)
+	return f, t.checkAll(ctx, history)
 }

@@ -1,3 +1,5 @@
+// Package check checks the invariants: what clients were told, what the database holds and what Kafka's
+// log says have to be the same.
 package check
 
 import (
@@ -21,8 +23,8 @@ type Invariant struct {
 	Broken []string
 }
 
-// AwaitQuiet waits until everything accepted is applied.
-func AwaitQuiet(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
+// AwaitIdle waits until everything accepted is applied.
+func AwaitIdle(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
 	deadline := time.Now().Add(within)
 	for {
 		totals, err := walletdb.New(conn).Totals(ctx)
@@ -50,7 +52,7 @@ type Subject struct {
 // Check compares what clients were told, what the database holds and what Kafka's log says,
 // once everything is quiet.
 func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Operation) ([]Invariant, error) {
-	totals, err := AwaitQuiet(ctx, conn, 30*time.Second)
+	totals, err := AwaitIdle(ctx, conn, 30*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +64,7 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 	if err != nil {
 		return nil, fmt.Errorf("read topic %s: %w", s.Log.Topic, err)
 	}
-	promises := []Invariant{
+	invariants := []Invariant{
 		Totals(totals),
 		Audit(ctx, s.Audit),
 		Clients(history, stored),
@@ -70,9 +72,9 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 		Log(log, stored),
 	}
 	if !s.OtherTimes {
-		promises = append(promises, Times(stored))
+		invariants = append(invariants, Times(stored))
 	}
-	return promises, nil
+	return invariants, nil
 }
 
 // Totals holds the counters and sums of all wallets against each other.
@@ -236,10 +238,10 @@ func Log(log []Message, stored []walletdb.StoredOperationsRow) Invariant {
 }
 
 // Print returns an error if one is broken.
-func Print(out io.Writer, promises []Invariant) error {
+func Print(out io.Writer, invariants []Invariant) error {
 	const shown = 5
 	kept := true
-	for _, p := range promises {
+	for _, p := range invariants {
 		if len(p.Broken) == 0 {
 			fmt.Fprintf(out, "  ✓ %s\n", p.says)
 			continue

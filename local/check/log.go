@@ -40,7 +40,7 @@ type TopicLog struct {
 	Partitions int
 }
 
-// read reads the topic from its beginning to its end, which must stand still.
+// read reads the topic from its beginning to its end, which must not grow meanwhile.
 func (l TopicLog) read(ctx context.Context) ([]Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

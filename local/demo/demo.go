@@ -1,3 +1,4 @@
+// Package demo shows the whole system for ten seconds and checks it.
 package demo
 
 import (
@@ -22,8 +23,8 @@ import (
 )
 
 const (
-	demoRatePerSecond = 1000
-	demoDuration      = 10 * time.Second
+	ratePerSecond = 1000
+	duration      = 10 * time.Second
 )
 
 // Run runs the whole system in temporary state, sends operations to one wallet and checks every
@@ -33,7 +34,7 @@ func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "Legendary Wallet: one wallet takes %d operations a second for %.0f s, then every promise is checked.\n\n", demoRatePerSecond, demoDuration.Seconds())
+	fmt.Fprintf(out, "Legendary Wallet: one wallet takes %d operations a second for %.0f s, then every promise is checked.\n\n", ratePerSecond, duration.Seconds())
 	bin := filepath.Join(root, "bin")
 	if err := stack.Build(ctx, root, bin, out); err != nil {
 		return err
@@ -54,6 +55,15 @@ func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 		return err
 	}
 	defer s.Stop()
+	err = show(ctx, s, began, out)
+	if ctx.Err() != nil {
+		return proc.ErrInterrupted
+	}
+	return err
+}
+
+// show sends operations to a stack that was begun to be started at a time, and checks it.
+func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) error {
 	wallets, err := load.OpenWallets(s.APIURLs[0], s.APIKey, 1)
 	if err != nil {
 		return err
@@ -66,34 +76,31 @@ func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 	defer conn.Close(context.WithoutCancel(ctx))
 	first := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
 	history := first.Send(ctx)
-	if _, err := check.AwaitQuiet(ctx, conn, 30*time.Second); ctx.Err() != nil {
-		return proc.ErrInterrupted
-	} else if err != nil {
+	if _, err := check.AwaitIdle(ctx, conn, 30*time.Second); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n  %s opened wallet %s after %.1f s; its first operation was applied after %.1f s\n\n",
 		s.APIURLs[0], wallets[0], opened.Seconds(), time.Since(began).Seconds())
-	loaded, err := demoLoad(ctx, s, wallets, out)
+	loaded, err := sendLoad(ctx, s, wallets, out)
 	if err != nil {
 		return err
 	}
-	history = append(history, loaded...)
-	checked := check.Subject{Log: check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions}, Audit: s.Verify}
-	promises, err := checked.Check(ctx, conn, history)
-	if ctx.Err() != nil {
-		return proc.ErrInterrupted
+	checked := check.Subject{
+		Log:   check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions},
+		Audit: s.Verify,
 	}
+	invariants, err := checked.Check(ctx, conn, append(history, loaded...))
 	if err != nil {
 		return err
 	}
-	return check.Print(out, promises)
+	return check.Print(out, invariants)
 }
 
-// demoLoad sends the operations and prints how long they took.
-func demoLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.Writer) ([]load.Operation, error) {
+// sendLoad sends the operations and prints how long they took.
+func sendLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.Writer) ([]load.Operation, error) {
 	l := &load.Load{
 		APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 200,
-		RatePerSecond: demoRatePerSecond, Duration: demoDuration, ResendPercent: 2,
+		RatePerSecond: ratePerSecond, Duration: duration, ResendPercent: 2,
 		Attempt: 12 * time.Second, Patience: time.Minute,
 	}
 	var applied atomic.Int64
@@ -119,6 +126,14 @@ func demoLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.W
 	if ctx.Err() != nil {
 		return nil, proc.ErrInterrupted
 	}
+	printLoad(out, l, sending, history, watch)
+	if l.Failures.Load() > 0 {
+		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.Failures.Load(), *l.LastFail.Load())
+	}
+	return history, nil
+}
+
+func printLoad(out io.Writer, l *load.Load, sending time.Duration, history []load.Operation, watch *load.AppliedWatch) {
 	resent := 0
 	for _, op := range history {
 		if op.Attempts > 1 {
@@ -127,15 +142,11 @@ func demoLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.W
 	}
 	fmt.Fprintf(out, "\n  %d operations accepted in %.1f s, %.0f/s; %d of them sent again with the same key; %d errors\n\n",
 		l.Accepted.Load(), sending.Seconds(), float64(l.Accepted.Load())/sending.Seconds(), resent, l.Failures.Load())
-	accept, appliedTimes := load.Latencies(history, watch)
+	accept, applied := load.Latencies(history, watch)
 	fmt.Fprintf(out, "  %-20s %8s %8s %8s\n", "from when it was due", "p50", "p99", "max")
 	fmt.Fprintln(out, load.Percentiles("until accepted", accept))
-	fmt.Fprintln(out, load.Percentiles("until applied", appliedTimes))
+	fmt.Fprintln(out, load.Percentiles("until applied", applied))
 	fmt.Fprintln(out)
-	if l.Failures.Load() > 0 {
-		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.Failures.Load(), *l.LastFail.Load())
-	}
-	return history, nil
 }
 
 // showProgress draws a bar on a terminal, and writes a line a second elsewhere.

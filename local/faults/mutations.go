@@ -37,7 +37,7 @@ const (
 	anyFault      = `^kill -9 of (an api|a worker)$`
 	largeBacklog  = `^silence between relay and kafka|^SIGSTOP of kafka`
 	refusedBatch  = `^one batch refused by`
-	manyWaves     = `^one batch refused|^kill -9 of the leading relay`
+	manyBatches   = `^one batch refused|^kill -9 of the leading relay`
 	promotion     = `the primary destroyed, the standby promoted$`
 	cancelled     = `^the same after the commits that wait were cancelled`
 	relayOfKilled = `^a partition without its leader, and kill -9`
@@ -99,10 +99,10 @@ var faultMutations = []mutation{
 	{
 		"R1: a window's rows are all published before the next window", "relay", "relay/publish.go",
 		[]string{"case taken < len(rows):\n\t\tp.after = rows[taken-1].ID\n", ""},
-		"kfake", manyWaves,
+		"kfake", manyBatches,
 	},
 	{
-		"R2: a wave that failed is read again", "relay", "relay/publish.go",
+		"R2: a publish batch that failed is read again", "relay", "relay/publish.go",
 		[]string{"if err := s.publish(ctx, messages); err != nil {\n\t\t\treturn 0, false, err\n\t\t}", "_ = s.publish(ctx, messages)"},
 		"kfake", refusedBatch,
 	},
@@ -112,7 +112,7 @@ var faultMutations = []mutation{
 		"kfake", refusedBatch,
 	},
 	{
-		"R3: a wave is published when all of it is acknowledged", "relay", "relay/kafka.go",
+		"R3: a publish batch is published when all of it is acknowledged", "relay", "relay/kafka.go",
 		[]string{"for acknowledged < len(messages) {", "for acknowledged < len(messages)-1 {"},
 		"kfake", relayOfKilled,
 	},

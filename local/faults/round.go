@@ -29,7 +29,7 @@ type thrown struct {
 // speaks against the system is a violation.
 func throwRound(ctx context.Context, s *system.System, kinds []system.Fault) (r round, err error) {
 	prepared := func() bool { err = s.PrepareRound(ctx); return err == nil }
-	if !proc.Await(ctx, system.GivenUp, prepared) {
+	if !proc.Await(ctx, system.AbandonAfter, prepared) {
 		return r, err
 	}
 	began := time.Now()
@@ -74,7 +74,7 @@ func throw(ctx context.Context, s *system.System, k system.Fault) (t thrown, err
 	}
 	if k.Heal != nil && k.Holds > 0 {
 		proc.Pause(ctx, k.Holds)
-		s.Watch.Told(k)
+		s.Watch.CheckReported(k)
 		if err := heal(); err != nil {
 			return t, fmt.Errorf("heal: %w", err)
 		}

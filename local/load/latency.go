@@ -36,7 +36,7 @@ type AppliedStep struct {
 	seq int64
 }
 
-// WatchApplied watches until stop, and tells progress the sum of the sequences.
+// WatchApplied watches until Stop, and reports to progress the sum of the sequences.
 func WatchApplied(ctx context.Context, databaseURL string, wallets []uuid.UUID, every time.Duration, progress func(applied int64)) (*AppliedWatch, error) {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
@@ -78,6 +78,14 @@ func (w *AppliedWatch) watch(ctx context.Context, queries *walletdb.Queries, wal
 			return nil
 		}
 	}
+}
+
+// NoWatch has seen nothing.
+func NoWatch() *AppliedWatch {
+	w := &AppliedWatch{done: make(chan error, 1)}
+	w.done <- nil
+	w.End = func() {}
+	return w
 }
 
 func (w *AppliedWatch) Stop() error {

@@ -1,3 +1,4 @@
+// Package load is clients that send operations and remember what they were told.
 package load
 
 import (
@@ -109,43 +110,54 @@ func (s *sender) run(ctx context.Context, number uint64) {
 		}
 		began := len(s.history)
 		for i := range max(1, l.Batch) {
-			op := Operation{Kind: "DEPOSIT", Amount: 1 + random.Int64N(1000), Due: due}
-			switch {
-			case l.InTurn:
-				op.Wallet = l.Wallets[n%int64(len(l.Wallets))]
-			case l.Zipf:
-				op.Wallet = l.Wallets[zipf.Uint64()]
-			default:
-				op.Wallet = l.Wallets[random.IntN(len(l.Wallets))]
-			}
-			if random.IntN(10) < 3 {
-				op.Kind = "WITHDRAW"
-				if l.WithdrawUpTo > 0 {
-					op.Amount = 1 + random.Int64N(l.WithdrawUpTo)
-				}
-			}
+			op := l.operation(random, zipf, n)
+			op.Due = due
 			if !l.WithoutKeys {
 				op.ID = operationID(op.Wallet, l.key(n, i))
 			}
 			s.history = append(s.history, op)
 		}
-		ops := s.history[began:]
-		key := ""
-		if l.Batch > 0 {
-			s.writeBatch(ops, n)
-		} else {
-			s.body = appendOperation(s.body[:0], &ops[0])
-			if !l.WithoutKeys {
-				key = l.key(n, 0)
-			}
+		s.request(ctx, random, s.history[began:], n)
+	}
+}
+
+// operation chooses one of the n-th request.
+func (l *Load) operation(random *rand.Rand, zipf *rand.Zipf, n int64) Operation {
+	op := Operation{Kind: "DEPOSIT", Amount: 1 + random.Int64N(1000)}
+	switch {
+	case l.InTurn:
+		op.Wallet = l.Wallets[n%int64(len(l.Wallets))]
+	case l.Zipf:
+		op.Wallet = l.Wallets[zipf.Uint64()]
+	default:
+		op.Wallet = l.Wallets[random.IntN(len(l.Wallets))]
+	}
+	if random.IntN(10) < 3 {
+		op.Kind = "WITHDRAW"
+		if l.WithdrawUpTo > 0 {
+			op.Amount = 1 + random.Int64N(l.WithdrawUpTo)
 		}
-		s.accept(ctx, ops, key)
-		if l.Batch == 0 && ops[0].Sequence > 0 && random.IntN(100) < l.ResendPercent {
-			s.resend(&ops[0], key)
+	}
+	return op
+}
+
+// request sends the n-th request, and what its client does besides.
+func (s *sender) request(ctx context.Context, random *rand.Rand, ops []Operation, n int64) {
+	l, key := s.load, ""
+	if l.Batch > 0 {
+		s.writeBatch(ops, n)
+	} else {
+		s.body = appendOperation(s.body[:0], &ops[0])
+		if !l.WithoutKeys {
+			key = l.key(n, 0)
 		}
-		if random.IntN(100) < l.ReadPercent {
-			s.read(ops[0].Wallet)
-		}
+	}
+	s.accept(ctx, ops, key)
+	if l.Batch == 0 && ops[0].Sequence > 0 && random.IntN(100) < l.ResendPercent {
+		s.resend(&ops[0], key)
+	}
+	if random.IntN(100) < l.ReadPercent {
+		s.read(ops[0].Wallet)
 	}
 }
 

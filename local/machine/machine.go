@@ -1,3 +1,4 @@
+// Package machine measures what processes use, and what the machine can do.
 package machine
 
 import (

@@ -19,7 +19,7 @@ func ProcessUsage(pid int) Usage {
 	return parsePS(string(text))
 }
 
-// MeasureBusy tells how much of the machine something else takes. The first of top's two samples is
+// MeasureBusy returns how much of the machine something else takes. The first of top's two samples is
 // since the machine's start.
 func MeasureBusy(during time.Duration) (percent float64, err error) {
 	seconds := max(1, int(during.Seconds()))

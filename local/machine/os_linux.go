@@ -34,7 +34,7 @@ func ProcessUsage(pid int) Usage {
 	return u
 }
 
-// MeasureBusy tells how much of the machine something else takes.
+// MeasureBusy returns how much of the machine something else takes.
 func MeasureBusy(during time.Duration) (percent float64, err error) {
 	read := func() (busy, total int64, err error) {
 		text, err := os.ReadFile("/proc/stat")

@@ -8,7 +8,7 @@ import (
 )
 
 // This file and os_linux.go hold what differs between Linux and macOS. macOS has no /proc: ps, pgrep
-// and top, which every macOS has, tell what is read there on Linux.
+// and top, which every macOS has, report what is read there on Linux.
 
 // endWithParent does nothing: macOS has no parent-death signal. The reaper does it.
 func endWithParent(*syscall.SysProcAttr) {}

@@ -1,3 +1,8 @@
+// Package proc runs child processes: it starts, supervises, restarts and ends them, and finds them free
+// ports and a folder for their state.
+//
+// No child outlives the program: it is killed with it, however that ends, by the kernel on Linux and by
+// the reaper on macOS; what cannot be (a Postgres detaches itself) watches its standard input.
 package proc
 
 import (
@@ -35,14 +40,14 @@ type Process struct {
 	Log  string
 	// About is for the person who watches the start.
 	About string
-	// AdminURL is empty for the parts (Postgres, Redis, Kafka).
+	// AdminURL is empty for a backing service.
 	AdminURL string
 	// EndsWithParent is for a child that watches its standard input and must clean up when local is
 	// gone. Any other child is killed by the kernel with local.
 	EndsWithParent bool
 	// Ready returns nil once the process does its work.
 	Ready func(context.Context) error
-	// Changed is told of every start and end.
+	// Changed is notified of every start and end.
 	Changed func(what string)
 
 	mu        sync.Mutex

@@ -1,3 +1,5 @@
+// Package servers runs the backing services: Postgres and its standbys, Redis and Kafka, or stand-ins for
+// the last two; with TLS and passwords, if that is asked for.
 package servers
 
 import (
@@ -26,12 +28,12 @@ type Backing struct {
 	// PostgresEnv is for Postgres alone.
 	PostgresEnv []string
 	// Secure makes them speak TLS and ask for passwords; nil: they do not.
-	Secure *secured
+	Secure *Secured
 
 	Processes []*proc.Process
 }
 
-// Start starts the parts that have no address yet, all at once, and waits until they are ready.
+// Start starts those that have no address yet, all at once, and waits until they are ready.
 func (p *Backing) Start(ctx context.Context, s *proc.State, out io.Writer, changed func(name, what string)) error {
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -75,7 +77,7 @@ func (p *Backing) Start(ctx context.Context, s *proc.State, out io.Writer, chang
 // maker prepares a server; the first time it may have to download it.
 type maker func() (*proc.Process, error)
 
-// makers are those of the parts that have no address yet. They note where these will be.
+// makers are for those that have no address yet. They note where these will be.
 func (p *Backing) makers(ctx context.Context, s *proc.State) (makers []maker, err error) {
 	if p.DatabaseURL == "" {
 		makers = append(makers, func() (process *proc.Process, err error) {
@@ -102,7 +104,7 @@ func (p *Backing) makers(ctx context.Context, s *proc.State) (makers []maker, er
 	return makers, nil
 }
 
-// started is a part that is ready, or why it is not.
+// started is a server that is ready, or why it is not.
 type started struct {
 	process *proc.Process
 	err     error

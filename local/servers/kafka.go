@@ -110,7 +110,7 @@ func BrokerName(i int) string {
 
 // kafkaPart is one node of Apache Kafka, or kfake in a process of its own. Both keep their data in the
 // state folder.
-func kafkaPart(ctx context.Context, s *proc.State, kind string, nodes cluster, i int, secure *secured) (p *proc.Process, err error) {
+func kafkaPart(ctx context.Context, s *proc.State, kind string, nodes cluster, i int, secure *Secured) (p *proc.Process, err error) {
 	broker, name := nodes[i].broker, BrokerName(i)
 	p = &proc.Process{
 		Name:  name,
@@ -145,7 +145,7 @@ func pingKafka(ctx context.Context, options []kgo.Opt) error {
 }
 
 // apacheKafka prepares a folder for a node, once, and returns the command that runs it.
-func apacheKafka(ctx context.Context, dir string, nodes cluster, i int, secure *secured) ([]string, error) {
+func apacheKafka(ctx context.Context, dir string, nodes cluster, i int, secure *Secured) ([]string, error) {
 	jars, err := kafkaJars(ctx)
 	if err != nil {
 		return nil, err

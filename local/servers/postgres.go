@@ -31,7 +31,7 @@ var postgresSettings = map[string]string{
 }
 
 // Postgres is a Postgres 18 server whose data lies in the state folder.
-func Postgres(s *proc.State, env []string, secure *secured) (*proc.Process, string, error) {
+func Postgres(s *proc.State, env []string, secure *Secured) (*proc.Process, string, error) {
 	port, err := proc.FreePort()
 	if err != nil {
 		return nil, "", err
@@ -87,59 +87,29 @@ func ServePostgres(args []string) error {
 	if len(args) < 2 {
 		return errors.New("postgres: want a folder, a port and perhaps a folder of certificates")
 	}
-	dir, port, certificates := args[0], args[1], args[2:]
 	terminated, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
+	port, err := strconv.ParseUint(args[1], 10, 16)
+	if err != nil {
+		return err
+	}
 	cache, err := proc.CacheDir()
 	if err != nil {
 		return err
 	}
 	cache = filepath.Join(cache, "postgres")
-	for _, folder := range []string{dir, cache} {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return err
-		}
-	}
-	settings := maps.Clone(postgresSettings)
-	owned := []string{dir, cache}
-	for _, certificates := range certificates {
-		settings["ssl"] = "on"
-		settings["ssl_cert_file"], settings["ssl_key_file"] = filepath.Join(certificates, "server.crt"), filepath.Join(certificates, "postgres.key")
-		owned = append(owned, settings["ssl_cert_file"], settings["ssl_key_file"])
-	}
-	if os.Geteuid() == 0 {
-		if err := becomeNobody(owned...); err != nil {
-			return fmt.Errorf("leave root: %w", err)
-		}
-	}
-	for _, name := range []string{"HOME", "TMPDIR"} {
-		_ = os.Setenv(name, dir)
-	}
-	if err := os.Chdir(dir); err != nil {
+	settings, certificates := settingsWith(args[2:])
+	if err := settleIn(args[0], cache, certificates); err != nil {
 		return err
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
+	if err := proc.StopPostmaster(filepath.Join(args[0], "data")); err != nil {
 		return err
 	}
-	data := filepath.Join(dir, "data")
-	if err := proc.StopPostmaster(data); err != nil {
-		return err
-	}
+	server := embedded(args[0], cache, uint32(port), settings)
 	download, err := waitForLock(filepath.Join(cache, "lock"))
 	if err != nil {
 		return err
 	}
-	server := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
-		Version(embeddedpostgres.V18).
-		Port(uint32(number)).
-		Locale("C").Encoding("UTF8").
-		CachePath(cache).
-		BinariesPath(filepath.Join(cache, string(embeddedpostgres.V18))).
-		RuntimePath(filepath.Join(dir, "runtime")).
-		DataPath(data).
-		Logger(os.Stderr).
-		StartParameters(settings))
 	err = server.Start()
 	_ = download.Close()
 	if err != nil {
@@ -151,6 +121,49 @@ func ServePostgres(args []string) error {
 	}()
 	<-terminated.Done()
 	return server.Stop()
+}
+
+// settingsWith adds the certificates in a folder, if there is one. It returns their files, too.
+func settingsWith(folder []string) (settings map[string]string, files []string) {
+	settings = maps.Clone(postgresSettings)
+	for _, folder := range folder {
+		settings["ssl"] = "on"
+		settings["ssl_cert_file"], settings["ssl_key_file"] = filepath.Join(folder, "server.crt"), filepath.Join(folder, "postgres.key")
+		files = append(files, settings["ssl_cert_file"], settings["ssl_key_file"])
+	}
+	return settings, files
+}
+
+// settleIn makes the server's folders, gives them and its files to the user that it runs as, and becomes
+// that user.
+func settleIn(dir, cache string, files []string) error {
+	for _, folder := range []string{dir, cache} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := becomeNobody(append([]string{dir, cache}, files...)...); err != nil {
+			return fmt.Errorf("leave root: %w", err)
+		}
+	}
+	for _, name := range []string{"HOME", "TMPDIR"} {
+		_ = os.Setenv(name, dir)
+	}
+	return os.Chdir(dir)
+}
+
+func embedded(dir, cache string, port uint32, settings map[string]string) *embeddedpostgres.EmbeddedPostgres {
+	return embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
+		Version(embeddedpostgres.V18).
+		Port(port).
+		Locale("C").Encoding("UTF8").
+		CachePath(cache).
+		BinariesPath(filepath.Join(cache, string(embeddedpostgres.V18))).
+		RuntimePath(filepath.Join(dir, "runtime")).
+		DataPath(filepath.Join(dir, "data")).
+		Logger(os.Stderr).
+		StartParameters(settings))
 }
 
 func becomeNobody(owned ...string) error {

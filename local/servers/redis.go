@@ -14,7 +14,7 @@ import (
 
 // Redis is redis-server where it is installed, else a stand-in in a process of its own. Neither
 // keeps anything: Redis is a cache.
-func Redis(s *proc.State, secure *secured) (*proc.Process, string, error) {
+func Redis(s *proc.State, secure *Secured) (*proc.Process, string, error) {
 	port, err := proc.FreePort()
 	if err != nil {
 		return nil, "", err
@@ -37,7 +37,7 @@ func Redis(s *proc.State, secure *secured) (*proc.Process, string, error) {
 	return p, url, nil
 }
 
-func pingRedis(ctx context.Context, secure *secured, url string) error {
+func pingRedis(ctx context.Context, secure *Secured, url string) error {
 	options, err := secure.redisOptions(url)
 	if err != nil {
 		return err
@@ -47,8 +47,8 @@ func pingRedis(ctx context.Context, secure *secured, url string) error {
 	return client.Ping(ctx).Err()
 }
 
-// ServeMiniredis runs until it is killed. Its clock for expiring keys stands still unless it is moved, by
-// less than the lease of the cache, which would else be over at once.
+// ServeMiniredis runs until it is killed. Its clock for expiring keys is moved by hand, by less than the
+// lease of the cache, which would else be over at once.
 func ServeMiniredis(args []string) error {
 	if len(args) != 1 {
 		return errors.New("miniredis: want an address")

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -25,10 +26,10 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// secured is what SECURE=on adds: certificates of an authority that is made for one stack, and
-// passwords. The parts then speak TLS alone and ask for a password, and the services reach them by
+// Secured is what SECURE=on adds: certificates of an authority that is made for one stack, and
+// passwords. They then speak TLS alone and ask for a password, and the services reach them by
 // settings that anyone can give them. A nil one adds nothing.
-type secured struct {
+type Secured struct {
 	dir      string
 	CA       string // file
 	tls      *tls.Config
@@ -38,11 +39,28 @@ type secured struct {
 const secureUser = "wallet"
 
 // NewSecured makes the authority and one certificate, for all servers of this machine.
-func NewSecured(dir string) (*secured, error) {
+func NewSecured(dir string) (*Secured, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &secured{dir: dir, CA: filepath.Join(dir, "ca.pem"), Password: "secret-" + rand.Text()}
+	s := &Secured{dir: dir, CA: filepath.Join(dir, "ca.pem"), Password: "secret-" + rand.Text()}
+	ca, certificate, key, err := newCertificates()
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string][]byte{"ca.pem": ca, "server.crt": certificate, "server.key": key, "postgres.key": key, "server.pem": slices.Concat(key, certificate)} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	s.tls = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return s, nil
+}
+
+// newCertificates are the authority's, and a server's with its key.
+func newCertificates() (ca, certificate, key []byte, err error) {
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "legendary-wallet local"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
@@ -56,42 +74,23 @@ func NewSecured(dir string) (*secured, error) {
 	}
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	authorityDER, err := x509.CreateCertificate(rand.Reader, authority, authority, &authorityKey.PublicKey, authorityKey)
-	if err != nil {
-		return nil, err
-	}
-	serverDER, err := x509.CreateCertificate(rand.Reader, server, authority, &serverKey.PublicKey, authorityKey)
-	if err != nil {
-		return nil, err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(serverKey)
-	if err != nil {
-		return nil, err
-	}
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authorityDER})
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: serverDER})
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-	for name, text := range map[string][]byte{"ca.pem": ca, "server.crt": certificate, "server.key": key, "postgres.key": key, "server.pem": slices.Concat(key, certificate)} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	s.tls = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return s, nil
+	authorityDER, authorityErr := x509.CreateCertificate(rand.Reader, authority, authority, &authorityKey.PublicKey, authorityKey)
+	serverDER, serverErr := x509.CreateCertificate(rand.Reader, server, authority, &serverKey.PublicKey, authorityKey)
+	keyDER, keyErr := x509.MarshalPKCS8PrivateKey(serverKey)
+	encode := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	return encode("CERTIFICATE", authorityDER), encode("CERTIFICATE", serverDER), encode("PRIVATE KEY", keyDER), errors.Join(authorityErr, serverErr, keyErr)
 }
 
-func (s *secured) file(name string) string { return filepath.Join(s.dir, name) }
+func (s *Secured) file(name string) string { return filepath.Join(s.dir, name) }
 
 // databaseURL makes a client check the server's certificate.
-func (s *secured) databaseURL(plain string) string {
+func (s *Secured) databaseURL(plain string) string {
 	if s == nil {
 		return plain
 	}
@@ -100,7 +99,7 @@ func (s *secured) databaseURL(plain string) string {
 
 // postgresArguments tell the server where its certificate is. It has a key of its own file, which only
 // the user that it runs as may read.
-func (s *secured) postgresArguments() []string {
+func (s *Secured) postgresArguments() []string {
 	if s == nil {
 		return nil
 	}
@@ -108,7 +107,7 @@ func (s *secured) postgresArguments() []string {
 }
 
 // redisURL is where the services find Redis on a port.
-func (s *secured) redisURL(port int) string {
+func (s *Secured) redisURL(port int) string {
 	if s == nil {
 		return "redis://" + proc.Address(port) + "/0"
 	}
@@ -116,7 +115,7 @@ func (s *secured) redisURL(port int) string {
 }
 
 // redisArguments make Redis listen on a port.
-func (s *secured) redisArguments(port int) []string {
+func (s *Secured) redisArguments(port int) []string {
 	if s == nil {
 		return []string{"--port", fmt.Sprint(port)}
 	}
@@ -127,7 +126,7 @@ func (s *secured) redisArguments(port int) []string {
 }
 
 // redisOptions reads a URL for a client of local's own.
-func (s *secured) redisOptions(url string) (*redis.Options, error) {
+func (s *Secured) redisOptions(url string) (*redis.Options, error) {
 	options, err := redis.ParseURL(url)
 	if err == nil && s != nil {
 		options.TLSConfig = s.tls
@@ -136,7 +135,7 @@ func (s *secured) redisOptions(url string) (*redis.Options, error) {
 }
 
 // protocol is that of Kafka's listener.
-func (s *secured) protocol() string {
+func (s *Secured) protocol() string {
 	if s == nil {
 		return "PLAINTEXT"
 	}
@@ -144,7 +143,7 @@ func (s *secured) protocol() string {
 }
 
 // brokerProperties are added to the broker's.
-func (s *secured) brokerProperties() string {
+func (s *Secured) brokerProperties() string {
 	if s == nil {
 		return ""
 	}
@@ -161,7 +160,7 @@ listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.se
 }
 
 // formatArguments give the broker its user.
-func (s *secured) formatArguments() []string {
+func (s *Secured) formatArguments() []string {
 	if s == nil {
 		return nil
 	}
@@ -169,7 +168,7 @@ func (s *secured) formatArguments() []string {
 }
 
 // KafkaOptions are those of a client of local's own.
-func (s *secured) KafkaOptions(brokers string, more ...kgo.Opt) []kgo.Opt {
+func (s *Secured) KafkaOptions(brokers string, more ...kgo.Opt) []kgo.Opt {
 	options := append([]kgo.Opt{kgo.SeedBrokers(strings.Split(brokers, ",")...)}, more...)
 	if s != nil {
 		login := scram.Auth{User: secureUser, Pass: s.Password}
@@ -179,7 +178,7 @@ func (s *secured) KafkaOptions(brokers string, more ...kgo.Opt) []kgo.Opt {
 }
 
 // Env are the services' settings.
-func (s *secured) Env() []string {
+func (s *Secured) Env() []string {
 	if s == nil {
 		return nil
 	}

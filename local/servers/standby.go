@@ -29,6 +29,20 @@ func (p Server) URL() string {
 	return "postgres://postgres:postgres@" + p.Host() + "/postgres?sslmode=disable"
 }
 
+// NewStandby is a server beside another one. It starts with Follow.
+func NewStandby(state *proc.State, primary Server, name string) (Server, error) {
+	port, err := proc.FreePort()
+	if err != nil {
+		return Server{}, err
+	}
+	p := Server{&proc.Process{
+		Name: name, About: "a standby of postgres", Env: primary.Env, Log: state.Log(name), EndsWithParent: true,
+		Argv: []string{proc.Self(), "postgres", primary.Argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
+	}}
+	p.Ready = func(ctx context.Context) error { return PingPostgres(ctx, p.URL()) }
+	return p, nil
+}
+
 // Follow starts a server as a standby of another one, on a copy of its data. It is made as pg_basebackup
 // does, which the embedded Postgres comes without.
 func (p Server) Follow(ctx context.Context, primary Server) error {
@@ -44,7 +58,7 @@ func (p Server) Follow(ctx context.Context, primary Server) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	// The slot keeps what the standby still needs, however long it is away.
+	// The slot keeps what the standby still needs, however long it is missing.
 	for _, statement := range []string{
 		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '" + slot + "'",
 		"SELECT pg_create_physical_replication_slot('" + slot + "', true)",

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -20,6 +21,13 @@ type Config struct {
 	Standbys                            int // synchronous ones, of a Postgres that is started
 	Secure                              bool
 	Env                                 []string // of all services
+	Hooks                               Hooks
+}
+
+// Hooks are called while a stack starts, each if it is there.
+type Hooks struct {
+	ServersReady func(context.Context) error
+	Prepared     func(context.Context) error // the database, the topic and the key are there
 }
 
 // TopicPartitions bounds the workers that share the work.
@@ -63,11 +71,16 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		Workers:      replicas("WORKER"),
 		Secure:       getenv("SECURE") == "on",
 	}
+	return c, errors.Join(append(mistakes, c.contradictions()...)...)
+}
+
+// contradictions are settings that do not go together.
+func (c Config) contradictions() (mistakes []error) {
 	if given := c.DatabaseURL + c.RedisURL + c.KafkaBrokers; c.Secure && (given != "" || c.Kafka != "apache") {
-		mistakes = append(mistakes, errors.New("SECURE=on: needs KAFKA=apache, and parts that are started here"))
+		mistakes = append(mistakes, errors.New("SECURE=on: needs KAFKA=apache, and backing services that are started here"))
 	}
-	if brokers > 1 && (c.Kafka != "apache" || c.KafkaBrokers != "") {
-		mistakes = append(mistakes, fmt.Errorf("BROKERS=%d: needs KAFKA=apache, and brokers that are started here", brokers))
+	if c.Brokers > 1 && (c.Kafka != "apache" || c.KafkaBrokers != "") {
+		mistakes = append(mistakes, fmt.Errorf("BROKERS=%d: needs KAFKA=apache, and brokers that are started here", c.Brokers))
 	}
 	if c.Standbys > 0 && (c.DatabaseURL != "" || c.Secure) {
 		mistakes = append(mistakes, errors.New("STANDBYS: needs a Postgres that is started here, without SECURE"))
@@ -75,5 +88,5 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	if c.Kafka != "kfake" && c.Kafka != "apache" {
 		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.Kafka))
 	}
-	return c, errors.Join(mistakes...)
+	return mistakes
 }

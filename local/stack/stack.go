@@ -1,3 +1,8 @@
+// Package stack is the whole system on one machine: the backing services and the services, configured,
+// started in order, and replaced one by one.
+//
+// If it is killed, its processes end with it. A folder of temporary state that it left is removed by the
+// next one.
 package stack
 
 import (
@@ -23,38 +28,29 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
 
-// Stack is the whole system: the parts and the services.
+// Stack is the whole system: the backing services and the services.
 type Stack struct {
 	State   *proc.State
 	Bin     string
 	Topic   string
-	out     io.Writer
 	Backing *servers.Backing
-	// Login is each service's own connection string.
-	Login map[string]string
-	// Env is set for every service, serviceEnv for all replicas of one.
+	// Env is set for every service, ServiceEnv for all replicas of one.
 	Env        []string
 	ServiceEnv map[string][]string
+	// Login is each service's own connection string.
+	Login map[string]string
 
-	// promoted is the server that is the primary now; empty: postgres.
-	promoted string
-
+	// What starting has brought. APIURLs are in the order of the replicas.
 	APIURLs  []string
 	APIKey   string
 	Services []*proc.Process
+
+	out      io.Writer
 	urls     map[string]string // of the apis, by process
-	programs map[string]string // those that replace has put in the place of bin's
-
-	Hooks Hooks
-
-	mu      sync.Mutex
-	running bool
-}
-
-// Hooks are called while a stack starts, each if it is there.
-type Hooks struct {
-	ServersReady func(context.Context) error
-	Prepared     func(context.Context) error // the database, the topic and the key are there
+	programs map[string]string // those that Replace has put in the place of Bin's
+	promoted string            // the server that is the primary now; empty: postgres
+	mu       sync.Mutex
+	running  bool
 }
 
 // New starts nothing yet.
@@ -70,6 +66,7 @@ func NewOn(s *proc.State, p *servers.Backing, c Config, bin string, out io.Write
 	}
 }
 
+// BackingOf is what a configuration gives or asks for.
 func BackingOf(c Config) *servers.Backing {
 	return &servers.Backing{DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, KafkaBrokers: c.KafkaBrokers, Kafka: c.Kafka, Brokers: c.Brokers}
 }
@@ -87,7 +84,7 @@ func (s *Stack) Start(ctx context.Context, c Config) (err error) {
 	if err := s.Backing.Start(ctx, s.State, s.out, s.changed); err != nil {
 		return err
 	}
-	if err := call(ctx, s.Hooks.ServersReady); err != nil {
+	if err := call(ctx, c.Hooks.ServersReady); err != nil {
 		return err
 	}
 	if !s.State.Temporary && !c.Secure {
@@ -98,7 +95,7 @@ func (s *Stack) Start(ctx context.Context, c Config) (err error) {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	if err := call(ctx, s.Hooks.Prepared); err != nil {
+	if err := call(ctx, c.Hooks.Prepared); err != nil {
 		return err
 	}
 	if err := s.StartStandbys(ctx, c.Standbys); err != nil {
@@ -114,7 +111,7 @@ func call(ctx context.Context, hook func(context.Context) error) error {
 	return hook(ctx)
 }
 
-// prepare makes what the services expect to find in the parts.
+// prepare makes what the services expect to find in the backing services.
 func (s *Stack) prepare(ctx context.Context) error {
 	started := time.Now()
 	if err := s.Migrate(ctx); err != nil {
@@ -287,8 +284,8 @@ func (s *Stack) Replace(ctx context.Context, service, program string) error {
 	return nil
 }
 
-// Quiet lets the stack report no more of what happens to its processes.
-func (s *Stack) Quiet() {
+// Mute lets the stack report no more of what happens to its processes.
+func (s *Stack) Mute() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out = io.Discard
@@ -357,10 +354,21 @@ func (s *Stack) Broker(node int32) (*proc.Process, error) {
 	return nil, fmt.Errorf("there is no broker %d", node)
 }
 
-// Postmaster is Postgres's own process, or 0: it detaches itself from its launcher, and is found by its data.
-func (s *Stack) Postmaster() int {
-	return proc.PostmasterOf(filepath.Join(s.State.Dir, "postgres", "data"))
+// Postmaster is the process of the first Postgres, or 0.
+func (s *Stack) Postmaster() int { return s.postmasterOf("postgres") }
+
+// postmasterOf is a Postgres server's own process, or 0: it detaches itself from its launcher, and is found
+// by its data.
+func (s *Stack) postmasterOf(name string) int {
+	for _, p := range s.Backing.Processes {
+		if p.Name == name && isPostgres(name) {
+			return proc.PostmasterOf(servers.Server{Process: p}.Data())
+		}
+	}
+	return 0
 }
+
+func isPostgres(name string) bool { return name == "postgres" || strings.HasPrefix(name, "postgres-") }
 
 // PIDs are those of all processes but Postgres, by name.
 func (s *Stack) PIDs() map[string]int {
@@ -384,6 +392,21 @@ func (s *Stack) changed(name, what string) {
 		fmt.Fprintf(s.out, "  %s %s\n", name, what)
 	}
 	_ = s.describe()
+	if p := s.Process(name); p != nil && what == "" && isPostgres(name) {
+		go s.describeReady(p) // its launcher runs, the server not yet
+	}
+}
+
+// describeReady describes the stack once more when a process is ready.
+func (s *Stack) describeReady(p *proc.Process) {
+	if p.AwaitReady(context.Background(), false) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running {
+		_ = s.describe()
+	}
 }
 
 // description is stack.json.
@@ -412,8 +435,8 @@ func (s *Stack) describe() error {
 	}
 	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
 		pid := p.CurrentPID()
-		if p.Name == "postgres" { // what was started is its launcher
-			pid = s.Postmaster()
+		if postmaster := s.postmasterOf(p.Name); postmaster != 0 {
+			pid = postmaster
 		}
 		d.Processes = append(d.Processes, processDescription{p.Name, pid, p.AdminURL, s.urls[p.Name]})
 	}

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +23,7 @@ func (s *Stack) PostgresServers() (all []servers.Server) {
 		return nil
 	}
 	for _, p := range s.Backing.Processes {
-		if p.Name == "postgres" || strings.HasPrefix(p.Name, "postgres-") {
+		if isPostgres(p.Name) {
 			all = append(all, servers.Server{Process: p})
 		}
 	}
@@ -48,31 +47,31 @@ func (s *Stack) StartStandbys(ctx context.Context, count int) error {
 			name = fmt.Sprintf("%s-%d", name, i+1)
 		}
 		started := time.Now()
-		port, err := proc.FreePort()
+		standby, err := servers.NewStandby(s.State, primary, name)
 		if err != nil {
 			return err
 		}
-		p := servers.Server{Process: &proc.Process{
-			Name: name, About: "a standby of postgres", Env: primary.Env, Log: s.State.Log(name), EndsWithParent: true,
-			Argv:    []string{proc.Self(), "postgres", primary.Argv[2] + strings.TrimPrefix(name, "postgres"), strconv.Itoa(port)},
-			Changed: func(what string) { s.changed(name, what) },
-		}}
-		p.Ready = func(ctx context.Context) error { return servers.PingPostgres(ctx, p.URL()) }
-		if err := p.Follow(ctx, primary); err != nil {
+		standby.Changed = func(what string) { s.changed(name, what) }
+		if err := standby.Follow(ctx, primary); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		s.Backing.Processes = append(s.Backing.Processes, p.Process)
+		s.Backing.Processes = append(s.Backing.Processes, standby.Process)
 		fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  a standby of postgres\n", name, time.Since(started).Seconds())
 	}
-	servers := s.PostgresServers()
-	if err := servers[0].WaitFor(ctx, servers[1:]); err != nil {
+	all := s.PostgresServers()
+	if err := all[0].WaitFor(ctx, all[1:]); err != nil {
 		return err
 	}
-	hosts := make([]string, len(servers))
-	for i, p := range servers {
+	return s.connectTo(all)
+}
+
+// connectTo lets everyone know servers of which one takes writes.
+func (s *Stack) connectTo(all []servers.Server) error {
+	hosts := make([]string, len(all))
+	for i, p := range all {
 		hosts[i] = p.Host()
 	}
-	all := func(text string) (string, error) {
+	anyOf := func(text string) (string, error) {
 		u, err := url.Parse(text)
 		if err != nil {
 			return "", err
@@ -81,9 +80,9 @@ func (s *Stack) StartStandbys(ctx context.Context, count int) error {
 		return u.String() + "&target_session_attrs=read-write", nil
 	}
 	var err, loginErr error
-	s.Backing.DatabaseURL, err = all(s.Backing.DatabaseURL)
+	s.Backing.DatabaseURL, err = anyOf(s.Backing.DatabaseURL)
 	for service, login := range s.Login {
-		if s.Login[service], loginErr = all(login); loginErr != nil {
+		if s.Login[service], loginErr = anyOf(login); loginErr != nil {
 			err = loginErr
 		}
 	}

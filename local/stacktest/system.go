@@ -96,7 +96,7 @@ type System struct {
 	OtherTimes bool
 }
 
-// New runs the given replicas on the shared parts, with a database and a topic of its own.
+// New runs the given replicas on the shared backing services, with a database and a topic of its own.
 func New(t *testing.T, c stack.Config) *System {
 	t.Helper()
 	s := Shared(t)
@@ -113,7 +113,7 @@ func New(t *testing.T, c stack.Config) *System {
 	return s
 }
 
-// Shared has the shared parts and a database of its own, and no services yet.
+// Shared has the shared backing services and a database of its own, and no services yet.
 func Shared(t *testing.T) *System {
 	t.Helper()
 	database := testdb.New(t)

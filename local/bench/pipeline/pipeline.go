@@ -1,3 +1,4 @@
+// Package pipeline measures the database alone under what the services ask of it.
 package pipeline
 
 import (

@@ -10,24 +10,26 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Figures are what one run of a scenario came to, by name; the unit is part of the name.
-type Figures map[string]float64
+// Figures are what one run of a scenario came to.
+type Figures map[Figure]float64
 
-func (f Figures) Quantiles(name string, h *hdrhistogram.Histogram) {
+// Quantiles adds those of the time until something.
+func (f Figures) Quantiles(until string, h *hdrhistogram.Histogram) {
 	if h.TotalCount() == 0 {
 		return
 	}
 	for quantile, percentile := range map[string]float64{"p50": 50, "p99": 99, "p99.9": 99.9, "max": 100} {
-		f[name+" "+quantile+" ms"] = float64(h.ValueAtPercentile(percentile)) / 1000
+		f[Latency(until, quantile)] = float64(h.ValueAtPercentile(percentile)) / 1000
 	}
 }
 
+// TableHead is over the lines.
 const TableHead = `                                  accepted  applied     accept, ms              applied, ms        CPU µs/operation    WAL  trips     of      of
   scenario                          /s        /s     p50    p99   p99.9    p50     p99   p99.9   system  generator  B/op    /op  nothing pipeline`
 
 // Line is a row of the table. What is not in the table, a drain's rates, follows it.
 func (f Figures) Line(name string, broken bool) string {
-	cell := func(format, figure string) string {
+	cell := func(format string, figure Figure) string {
 		value, found := f[figure]
 		if !found {
 			return fmt.Sprintf("%*s", len(fmt.Sprintf(format, 0.0)), "-")
@@ -35,26 +37,29 @@ func (f Figures) Line(name string, broken bool) string {
 		return fmt.Sprintf(format, value)
 	}
 	line := fmt.Sprintf("  %-32s", name)
-	for _, column := range []struct{ format, figure string }{
-		{"%8.0f", "accepted/s"},
-		{" %8.0f", "applied/s"},
-		{" %7.2f", "accept p50 ms"},
-		{" %7.1f", "accept p99 ms"},
-		{" %7.1f", "accept p99.9 ms"},
-		{" %7.1f", "applied p50 ms"},
-		{" %7.1f", "applied p99 ms"},
-		{" %7.1f", "applied p99.9 ms"},
-		{" %8.0f", "CPU system µs/op"},
-		{" %8.0f", "CPU generator µs/op"},
-		{" %7.0f", "WAL B/op"},
-		{" %6.2f", "round trips/op"},
-		{" %7.2f", "of nothing"},
-		{" %7.2f", "of pipeline"},
+	for _, column := range []struct {
+		format string
+		figure Figure
+	}{
+		{"%8.0f", Accepted},
+		{" %8.0f", Applied},
+		{" %7.2f", Latency("accept", "p50")},
+		{" %7.1f", Latency("accept", "p99")},
+		{" %7.1f", Latency("accept", "p99.9")},
+		{" %7.1f", Latency("applied", "p50")},
+		{" %7.1f", Latency("applied", "p99")},
+		{" %7.1f", Latency("applied", "p99.9")},
+		{" %8.0f", CPU("system")},
+		{" %8.0f", CPU("generator")},
+		{" %7.0f", WAL},
+		{" %6.2f", RoundTrips},
+		{" %7.2f", OfNothing},
+		{" %7.2f", OfPipeline},
 	} {
 		line += cell(column.format, column.figure)
 	}
-	for _, name := range slices.Sorted(maps.Keys(f)) {
-		if slices.Contains(ownLine, name) && (f[name] > 0 || !strings.Contains(name, "503")) {
+	for _, name := range sorted(f) {
+		if slices.Contains(ownLine, name) && (f[name] > 0 || name != Refused) {
 			line += fmt.Sprintf("\n      %s %s", name, short(f[name]))
 		}
 	}
@@ -65,11 +70,11 @@ func (f Figures) Line(name string, broken bool) string {
 }
 
 // ownLine are the figures that only some scenarios have, or that should be none.
-var ownLine = []string{
-	"pipeline accepted/s", "pipeline applied/s", "produced/s", "consumed/s", "relay rows/s", "worker operations/s", "relay of librdkafka",
-	"worker of librdkafka", "reads/s", "read p50 ms", "read p99 ms", "neighbours alone accept p99 ms", "neighbours alone applied p99 ms",
-	"neighbours accept p99 ms", "neighbours applied p99 ms", "accept p99 of alone", "applied p99 of alone", "answers 503", "stalls over 200 ms",
-	"quiet after a start s", "relay CPU system µs/row", "worker CPU system µs/op",
+var ownLine = []Figure{
+	PipelineAccepted, PipelineApplied, Produced, Consumed, RelayRows, WorkerOperations, RelayOfLibrdkafka,
+	WorkerOfLibrdkafka, Reads, Latency("read", "p50"), Latency("read", "p99"), Latency("accept", "p99").Of("neighbours alone"), Latency("applied", "p99").Of("neighbours alone"),
+	Latency("accept", "p99").Of("neighbours"), Latency("applied", "p99").Of("neighbours"), OfAlone("accept", "p99"), OfAlone("applied", "p99"), Refused, Stalls,
+	IdleAfterStart, CPU("system").Of("relay").PerRow(), CPU("system").Of("worker"),
 }
 
 // PrintCPU shows where the time of an operation goes.
@@ -77,16 +82,19 @@ func PrintCPU(out io.Writer, results []result) {
 	fmt.Fprintln(out, "\n  CPU µs per operation by process; RSS MiB; operations per flush, rows per wave, messages per batch")
 	for _, r := range results {
 		fmt.Fprintf(out, "  %-32s", r.Scenario)
-		for _, name := range slices.Sorted(maps.Keys(r.Figures)) {
-			if process, found := strings.CutPrefix(name, "CPU "); found && !strings.Contains(name, "system") {
-				fmt.Fprintf(out, "  %s %.0f", strings.TrimSuffix(process, " µs/op"), r.Figures[name].Median)
+		for _, name := range sorted(r.Figures) {
+			if process, found := name.process(); found {
+				fmt.Fprintf(out, "  %s %.0f", process, r.Figures[name].Median)
 			}
 		}
-		for _, name := range []string{"RSS api MiB", "RSS relay MiB", "RSS worker MiB", "operations/flush", "rows/wave", "messages/batch"} {
+		for _, name := range []Figure{RSS("api"), RSS("relay"), RSS("worker"), OperationsPerFlush, RowsPerBatch, MessagesPerBatch} {
 			if value, found := r.Figures[name]; found {
-				fmt.Fprintf(out, "  %s %.0f", strings.TrimSuffix(name, " MiB"), value.Median)
+				fmt.Fprintf(out, "  %s %.0f", strings.TrimSuffix(name.String(), " MiB"), value.Median)
 			}
 		}
 		fmt.Fprintln(out)
 	}
 }
+
+// sorted are the figures by name.
+func sorted[T any](of map[Figure]T) []Figure { return slices.SortedFunc(maps.Keys(of), Figure.compare) }

@@ -1,3 +1,5 @@
+// Package report is the benchmark's results: figures, their spread over the runs, the limits they have to
+// keep, and the page and the file that show them.
 package report
 
 import (
@@ -6,7 +8,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,7 +36,7 @@ type Report struct {
 // result is the median and the spread of a scenario's figures over the runs.
 type result struct {
 	Scenario string            `json:"scenario"`
-	Figures  map[string]spread `json:"figures"`
+	Figures  map[Figure]spread `json:"figures"`
 }
 
 type spread struct {
@@ -45,8 +46,8 @@ type spread struct {
 }
 
 func NewResult(name string, runs []Figures) result {
-	r := result{Scenario: name, Figures: map[string]spread{}}
-	values := map[string][]float64{}
+	r := result{Scenario: name, Figures: map[Figure]spread{}}
+	values := map[Figure][]float64{}
 	for _, f := range runs {
 		for name, value := range f {
 			values[name] = append(values[name], value)
@@ -59,7 +60,7 @@ func NewResult(name string, runs []Figures) result {
 	return r
 }
 
-func (r *Report) figure(scenario, name string) (spread, bool) {
+func (r *Report) figure(scenario string, name Figure) (spread, bool) {
 	for _, result := range r.Results {
 		if result.Scenario == scenario {
 			value, found := result.Figures[name]
@@ -71,10 +72,11 @@ func (r *Report) figure(scenario, name string) (spread, bool) {
 
 // A target is a limit that a figure has to keep.
 type target struct {
-	scenario, figure string
-	limit            float64
-	atLeast          bool
-	scale            scale
+	scenario string
+	figure   Figure
+	limit    float64
+	atLeast  bool
+	scale    scale
 }
 
 // scale says how a limit moves with the machine.
@@ -87,7 +89,7 @@ const (
 	latency              // with the slower of the disk and the do-nothing server
 )
 
-// PeersNothing is the scenario that tells how fast the machine is: unlike the load generator it does not
+// PeersNothing is the scenario that shows how fast the machine is: unlike the load generator it does not
 // change with this repository.
 const PeersNothing = "nothing, by net/http, c=1"
 
@@ -100,31 +102,31 @@ const (
 
 func targets() []target {
 	all := []target{
-		{"one wallet, c=1", "accept p50 ms", 2.5, false, latency},
-		{"lone operations", "applied p50 ms", 15, false, latency},
-		{"one wallet, 1000/s", "accept p99 ms", 15, false, latency},
-		{"one wallet, 1000/s", "applied p99 ms", 150, false, latency},
-		{"interval 0, 1000/s", "applied p99 ms", 40, false, latency},
-		{"one wallet, 1000/s", "CPU system µs/op", 600, false, work},
-		{"stalls, 1000/s", "stalls over 200 ms", 0, false, fixed},
-		{"batch of 100", "of pipeline", 0.8, true, fixed},
-		{"batch of 100", "applied/s", 25_000, true, rate},
-		{"10000 wallets, c=256", "of pipeline", 0.5, true, fixed},
-		{"drain, one wallet", "relay of librdkafka", 0.6, true, fixed},
-		{"drain, one wallet", "worker operations/s", 40_000, true, rate},
-		{"drain, 1000 wallets", "worker operations/s", 12_000, true, rate},
-		{"stored 1000000", "CPU of empty", 1.25, false, fixed},
-		{"stored 10000000", "CPU of empty", 1.25, false, fixed},
-		{"every scenario", "RSS api MiB", 100, false, fixed},
-		{"every scenario", "RSS relay MiB", 100, false, fixed},
-		{"every scenario", "RSS worker MiB", 100, false, fixed},
+		{"one wallet, c=1", Latency("accept", "p50"), 2.5, false, latency},
+		{"lone operations", Latency("applied", "p50"), 15, false, latency},
+		{"one wallet, 1000/s", Latency("accept", "p99"), 15, false, latency},
+		{"one wallet, 1000/s", Latency("applied", "p99"), 150, false, latency},
+		{"interval 0, 1000/s", Latency("applied", "p99"), 40, false, latency},
+		{"one wallet, 1000/s", CPU("system"), 600, false, work},
+		{"stalls, 1000/s", Stalls, 0, false, fixed},
+		{"batch of 100", OfPipeline, 0.8, true, fixed},
+		{"batch of 100", Applied, 25_000, true, rate},
+		{"10000 wallets, c=256", OfPipeline, 0.5, true, fixed},
+		{"drain, one wallet", RelayOfLibrdkafka, 0.6, true, fixed},
+		{"drain, one wallet", WorkerOperations, 40_000, true, rate},
+		{"drain, 1000 wallets", WorkerOperations, 12_000, true, rate},
+		{"stored 1000000", CPUOfEmpty, 1.25, false, fixed},
+		{"stored 10000000", CPUOfEmpty, 1.25, false, fixed},
+		{"every scenario", RSS("api"), 100, false, fixed},
+		{"every scenario", RSS("relay"), 100, false, fixed},
+		{"every scenario", RSS("worker"), 100, false, fixed},
 	}
 	for _, name := range []string{"neighbours", "neighbours of 5000/s"} {
-		all = append(all, target{name, "accept p99 of alone", 2, false, fixed}, target{name, "applied p99 of alone", 2, false, fixed}, target{name, "answers 503", 0, false, fixed})
+		all = append(all, target{name, OfAlone("accept", "p99"), 2, false, fixed}, target{name, OfAlone("applied", "p99"), 2, false, fixed}, target{name, Refused, 0, false, fixed})
 	}
 	for _, c := range []int{256, 1000, 2000} {
 		name := fmt.Sprintf("one wallet, c=%d", c)
-		all = append(all, target{name, "CPU system µs/op", 110, false, work}, target{name, "CPU generator µs/op", 45, false, work}, target{name, "applied/s", 12_000, true, rate})
+		all = append(all, target{name, CPU("system"), 110, false, work}, target{name, CPU("generator"), 45, false, work}, target{name, Applied, 12_000, true, rate})
 	}
 	return all
 }
@@ -143,7 +145,7 @@ type verdict struct {
 
 // Judge holds the figures against the targets.
 func (r *Report) Judge() {
-	nothing, found := r.figure(PeersNothing, "accept p50 ms")
+	nothing, found := r.figure(PeersNothing, Latency("accept", "p50"))
 	disk, cpu := scaleOf(r.FdatasyncP50Ms/peersFdatasyncMs), 1.0
 	if found { // else nobody asked for the baseline
 		cpu = scaleOf(nothing.Median / peersNothingMs)
@@ -157,10 +159,10 @@ func (r *Report) Judge() {
 		r.Scaled += fmt.Sprintf(". Scaled to it, CPU limits are multiplied by %.2f, rates by %.2f, latencies by %.2f.", cpu, 1/cpu, max(disk, cpu))
 	}
 	for i, result := range r.Results {
-		empty, found := r.figure("stored 0", "CPU system µs/op")
-		if used, measured := result.Figures["CPU system µs/op"]; found && measured && strings.HasPrefix(result.Scenario, "stored ") {
+		empty, found := r.figure("stored 0", CPU("system"))
+		if used, measured := result.Figures[CPU("system")]; found && measured && strings.HasPrefix(result.Scenario, "stored ") {
 			ratio := used.Median / empty.Median
-			r.Results[i].Figures["CPU of empty"] = spread{ratio, ratio, ratio}
+			r.Results[i].Figures[CPUOfEmpty] = spread{ratio, ratio, ratio}
 		}
 	}
 	for _, t := range targets() {
@@ -173,7 +175,7 @@ func (r *Report) Judge() {
 			}
 		}
 		if found {
-			v := verdict{Scenario: t.scenario, Figure: t.figure, Measured: value.Median}
+			v := verdict{Scenario: t.scenario, Figure: t.figure.String(), Measured: value.Median}
 			v.Wants, v.Met = t.judge(value.Median, 1)
 			if factors[t.scale] != 1 {
 				v.Scaled, v.MetScaled = t.judge(value.Median, factors[t.scale])
@@ -285,7 +287,7 @@ var colors = []string{"#3366aa", "#77aadd", "#ee8866", "#bbcc33", "#aa4499", "#9
 
 // newPlot puts the figures of a scenario one behind the other if they add up, else over each other,
 // the largest last.
-func (r *Report) newPlot(title string, stacked bool, names ...string) plot {
+func (r *Report) newPlot(title string, stacked bool, names ...Figure) plot {
 	p := plot{Title: title}
 	longest := 0.0
 	for _, result := range r.Results {
@@ -347,12 +349,12 @@ func (p plot) Legend() map[string]string {
 }
 
 func (r *Report) writeHTML(out io.Writer) error {
-	cpu := map[string]bool{}
-	columns := map[string]bool{}
+	cpu := map[Figure]bool{}
+	columns := map[Figure]bool{}
 	for _, result := range r.Results {
 		for name := range result.Figures {
 			columns[name] = true
-			if strings.HasPrefix(name, "CPU ") && strings.HasSuffix(name, " µs/op") && name != "CPU system µs/op" {
+			if _, found := name.process(); found {
 				cpu[name] = true
 			}
 		}
@@ -362,16 +364,16 @@ func (r *Report) writeHTML(out io.Writer) error {
 		return err
 	}
 	return page.Execute(out, map[string]any{
-		"Report": r, "Figures": slices.Sorted(maps.Keys(columns)),
+		"Report": r, "Figures": sorted(columns),
 		"Plots": []plot{
-			r.newPlot("Accepted and applied operations a second", false, "accepted/s", "applied/s"),
-			r.newPlot("CPU µs per operation, by process", true, slices.Sorted(maps.Keys(cpu))...),
-			r.newPlot("Until accepted: p50 / p99 / p99.9, ms", false, "accept p50 ms", "accept p99 ms", "accept p99.9 ms"),
-			r.newPlot("Until applied: p50 / p99 / p99.9, ms", false, "applied p50 ms", "applied p99 ms", "applied p99.9 ms"),
-			r.newPlot("Drained and raw librdkafka, a second", false, "relay rows/s", "worker operations/s", "produced/s", "consumed/s"),
-			r.newPlot("Ratio to the do-nothing server and to the database pipeline", false, "of nothing", "of pipeline"),
-			r.newPlot("WAL bytes per operation", false, "WAL B/op"),
-			r.newPlot("RSS of api / relay / worker, MiB", false, "RSS api MiB", "RSS relay MiB", "RSS worker MiB"),
+			r.newPlot("Accepted and applied operations a second", false, Accepted, Applied),
+			r.newPlot("CPU µs per operation, by process", true, sorted(cpu)...),
+			r.newPlot("Until accepted: p50 / p99 / p99.9, ms", false, Latency("accept", "p50"), Latency("accept", "p99"), Latency("accept", "p99.9")),
+			r.newPlot("Until applied: p50 / p99 / p99.9, ms", false, Latency("applied", "p50"), Latency("applied", "p99"), Latency("applied", "p99.9")),
+			r.newPlot("Drained and raw librdkafka, a second", false, RelayRows, WorkerOperations, Produced, Consumed),
+			r.newPlot("Ratio to the do-nothing server and to the database pipeline", false, OfNothing, OfPipeline),
+			r.newPlot("WAL bytes per operation", false, WAL),
+			r.newPlot("RSS of api / relay / worker, MiB", false, RSS("api"), RSS("relay"), RSS("worker")),
 		},
 	})
 }
@@ -398,7 +400,7 @@ func CompareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error
 			continue
 		}
 		fmt.Fprintf(out, "\n  %s\n", result.Scenario)
-		for _, name := range slices.Sorted(maps.Keys(result.Figures)) {
+		for _, name := range sorted(result.Figures) {
 			now := result.Figures[name]
 			was, found := before.figure(result.Scenario, name)
 			if !found || was.Median == 0 {

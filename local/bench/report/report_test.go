@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,21 +10,22 @@ import (
 )
 
 func TestResultsOfSeveralRunsAreMedianAndSpread(t *testing.T) {
-	r := NewResult("a", []Figures{{"x": 5}, {"x": 1}, {"x": 2}})
-	if want := (spread{Median: 2, Min: 1, Max: 5}); r.Figures["x"] != want {
-		t.Errorf("%v", r.Figures["x"])
+	x := Figure{Name: "x"}
+	r := NewResult("a", []Figures{{x: 5}, {x: 1}, {x: 2}})
+	if want := (spread{Median: 2, Min: 1, Max: 5}); r.Figures[x] != want {
+		t.Errorf("%v", r.Figures[x])
 	}
-	if r = NewResult("a", []Figures{{"x": 1}, {"x": 2}}); r.Figures["x"].Median != 1.5 {
-		t.Errorf("%v", r.Figures["x"])
+	if r = NewResult("a", []Figures{{x: 1}, {x: 2}}); r.Figures[x].Median != 1.5 {
+		t.Errorf("%v", r.Figures[x])
 	}
 }
 
 func TestLimitsMoveWithAMachineThatIsAnotherOne(t *testing.T) {
 	measured := func(fdatasync, nothing float64) Report {
 		r := Report{FdatasyncP50Ms: fdatasync, Results: []result{
-			NewResult(PeersNothing, []Figures{{"accept p50 ms": nothing}}),
-			NewResult("one wallet, c=1", []Figures{{"accept p50 ms": 3, "RSS api MiB": 50}}),
-			NewResult("one wallet, c=256", []Figures{{"CPU system µs/op": 120, "applied/s": 11_000, "RSS api MiB": 101}}),
+			NewResult(PeersNothing, []Figures{{Latency("accept", "p50"): nothing}}),
+			NewResult("one wallet, c=1", []Figures{{Latency("accept", "p50"): 3, RSS("api"): 50}}),
+			NewResult("one wallet, c=256", []Figures{{CPU("system"): 120, Applied: 11_000, RSS("api"): 101}}),
 		}}
 		r.Judge()
 		return r
@@ -58,7 +60,7 @@ func TestLimitsMoveWithAMachineThatIsAnotherOne(t *testing.T) {
 func TestReportIsOnePageAndResultsCanBeCompared(t *testing.T) {
 	dir := t.TempDir()
 	for name, rate := range map[string]float64{"old": 100, "new": 150} {
-		r := Report{Commit: name, Results: []result{NewResult("one <wallet>", []Figures{{"applied/s": rate, "CPU api µs/op": 5}})}}
+		r := Report{Commit: name, Results: []result{NewResult("one <wallet>", []Figures{{Applied: rate, CPU("api"): 5}})}}
 		if err := r.Write("", filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -81,5 +83,21 @@ func TestReportIsOnePageAndResultsCanBeCompared(t *testing.T) {
 	}
 	if !regexp.MustCompile(`applied/s +100 +150 +1\.50 !`).MatchString(out.String()) {
 		t.Errorf("compared:\n%s", out.String())
+	}
+}
+
+func TestFiguresAreReadAsTheyAreWritten(t *testing.T) {
+	for _, figure := range []Figure{
+		Accepted, RowsPerBatch, RoundTrips, WAL, IdleAfterStart, Refused, Stalls, OfPipeline, CPU("api"), CPU("postgres for relay"), RSS("worker"),
+		CPU("system").Of("relay").PerRow(), Latency("applied", "p99.9"), Latency("accept", "p99").Of("neighbours"), OfAlone("accept", "p99"),
+	} {
+		text, err := json.Marshal(map[Figure]int{figure: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read map[Figure]int
+		if err := json.Unmarshal(text, &read); err != nil || read[figure] != 1 {
+			t.Errorf("%s is read as %v, %v", text, read, err)
+		}
 	}
 }

@@ -33,9 +33,9 @@ func dataFaults(f *system.System) []system.Fault {
 		sql(f, "one backend of the worker terminated", system.OfService, terminate+" WHERE usename = 'local_worker' ORDER BY random() LIMIT 1"),
 		sql(f, "all backends of the services terminated", system.OfService, terminate+" WHERE usename LIKE 'local_%'"),
 		{Name: "FLUSHALL", Within: system.OfService, Throw: func(ctx context.Context) error { return f.Cache.FlushAll(ctx).Err() }},
-		held(f, "a writer's transaction open for 5 s", pgx.ReadCommitted, "SELECT pg_current_xact_id() WHERE $1::uuid IS NOT NULL"),
-		held(f, "a reader's snapshot open for 5 s", pgx.RepeatableRead, "SELECT applied_seq FROM wallets WHERE id = $1"),
-		held(f, "the hot wallet's sequence locked for 5 s", pgx.ReadCommitted, "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE"),
+		openTransaction(f, "a writer's transaction open for 5 s", pgx.ReadCommitted, "SELECT pg_current_xact_id() WHERE $1::uuid IS NOT NULL"),
+		openTransaction(f, "a reader's snapshot open for 5 s", pgx.RepeatableRead, "SELECT applied_seq FROM wallets WHERE id = $1"),
+		openTransaction(f, "the hot wallet's sequence locked for 5 s", pgx.ReadCommitted, "SELECT FROM wallet_sequences WHERE wallet_id = $1 FOR UPDATE"),
 		{Name: "the relay's position rolled back", Throw: func(ctx context.Context) error { return rollBackPosition(ctx, f) }, Within: system.OfService},
 		stolenLock(f),
 		deletedRecords(f),
@@ -58,8 +58,8 @@ func sql(f *system.System, name string, within time.Duration, statement string) 
 	}}
 }
 
-// held keeps a transaction open for 5 s, after a statement about the hot wallet.
-func held(f *system.System, name string, level pgx.TxIsoLevel, statement string) system.Fault {
+// openTransaction keeps a transaction open for 5 s, after a statement about the hot wallet.
+func openTransaction(f *system.System, name string, level pgx.TxIsoLevel, statement string) system.Fault {
 	var tx pgx.Tx
 	return system.Fault{
 		Name: name, Holds: 5 * time.Second, Within: system.OfService,

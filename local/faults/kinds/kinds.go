@@ -66,7 +66,7 @@ func processFaults(f *system.System) []system.Fault {
 		dethroned(f, stopped(f, "SIGSTOP of the leading relay, until another leads", "relay", 0, system.OfService), 6*time.Second),
 		stopped(f, "SIGSTOP of a worker, past its session", "worker", 0, system.OfSession),
 		stopped(f, "SIGSTOP of kafka for 5 s", "kafka", 5*time.Second, system.OfService),
-		stopped(f, "SIGSTOP of redis for 5 s", "redis", 5*time.Second, system.OfService).Telling("worker", "redis"),
+		stopped(f, "SIGSTOP of redis for 5 s", "redis", 5*time.Second, system.OfService).Reporting("worker", "redis"),
 		{
 			Name: "SIGSTOP of the postmaster for 5 s", Holds: 5 * time.Second, Within: system.OfService,
 			Throw: func(context.Context) error { return signalPostmaster(f, syscall.SIGSTOP) },
@@ -113,7 +113,7 @@ func dethroned(f *system.System, k system.Fault, within time.Duration) system.Fa
 					return err == nil && r.Role == "leader"
 				})
 			}
-			for !led() && ctx.Err() == nil && time.Since(began) < system.GivenUp {
+			for !led() && ctx.Err() == nil && time.Since(began) < system.AbandonAfter {
 				proc.Pause(ctx, 10*time.Millisecond)
 			}
 			took := time.Since(began)

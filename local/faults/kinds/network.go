@@ -36,18 +36,18 @@ func networkFaults(f *system.System) []system.Fault {
 	}
 	const short, long = 4 * time.Second, 7 * time.Second
 	return []system.Fault{
-		cut(system.Door{Service: "api", Server: "postgres"}, short).Telling("api", "postgres"),
+		cut(system.Door{Service: "api", Server: "postgres"}, short).Reporting("api", "postgres"),
 		silent(system.Door{Service: "api", Server: "postgres"}, short, system.OfService),
 		unanswered(system.Door{Service: "api", Server: "postgres"}),
-		cut(system.Door{Service: "relay", Server: "postgres"}, short).Telling("relay", "postgres"),
+		cut(system.Door{Service: "relay", Server: "postgres"}, short).Reporting("relay", "postgres"),
 		silent(system.Door{Service: "relay", Server: "postgres"}, short, system.OfService),
-		cut(system.Door{Service: "worker", Server: "postgres"}, short).Telling("worker", "postgres"),
+		cut(system.Door{Service: "worker", Server: "postgres"}, short).Reporting("worker", "postgres"),
 		silent(system.Door{Service: "worker", Server: "postgres"}, short, system.OfService),
 		unanswered(system.Door{Service: "worker", Server: "postgres"}),
 		cut(system.Door{Service: "relay", Server: "kafka"}, short),
 		silent(system.Door{Service: "relay", Server: "kafka"}, long, system.OfService),
 		unanswered(system.Door{Service: "relay", Server: "kafka"}),
-		cut(system.Door{Service: "worker", Server: "kafka"}, short).Telling("worker", "kafka"),
+		cut(system.Door{Service: "worker", Server: "kafka"}, short).Reporting("worker", "kafka"),
 		silent(system.Door{Service: "worker", Server: "kafka"}, 11*time.Second, system.OfSession),
 		silent(system.Door{Service: "api", Server: "redis"}, short, system.OfService).CuttingSome(),
 		cut(system.Door{Service: "worker", Server: "redis"}, short).CuttingSome(),

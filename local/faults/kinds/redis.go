@@ -25,7 +25,7 @@ func redisFaults(f *system.System) []system.Fault {
 			return func(ctx context.Context) error { return f.Cache.Do(ctx, command...).Err() }
 		}
 		k := system.Fault{Name: name, Holds: holds, Within: system.OfService, Throw: do(throw), Heal: do(heal), NotPossible: notPossible}
-		return k.Telling(service, "redis")
+		return k.Reporting(service, "redis")
 	}
 	return []system.Fault{
 		told("redis read-only for 5 s", "api", []any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}),

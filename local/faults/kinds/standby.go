@@ -50,7 +50,7 @@ func standbyFaults(f *system.System) []system.Fault {
 	return kinds
 }
 
-// all is everything that is asked for during one fault. What it was told is part of the round's.
+// all is everything that is asked for during one fault. What its clients were told is part of the round's.
 func all(ctx context.Context, f *system.System) *load.Everything {
 	return load.SendEverything(context.WithoutCancel(ctx), f.Stack.APIURLs, f.Stack.APIKey, f.Wallets, everythingPerSecond)
 }
@@ -100,7 +100,7 @@ func missing(f *system.System, name string, holds time.Duration, cut func(contex
 			}
 			return errors.Join(err, settle(ctx, f, e, name, system.OfService, false))
 		},
-	}.Telling("api", "synchronous_standby_names")
+	}.Reporting("api", "synchronous_standby_names")
 }
 
 // whileMissing cuts waits short in the middle of a time and near its end, and counts connections.

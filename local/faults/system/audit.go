@@ -19,7 +19,7 @@ import (
 // CheckRound holds what the clients were told, the tables, the log and the cache against each other,
 // for the round's wallets.
 func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Operation) (broken []string, err error) {
-	broken = f.awaitQuiet(ctx)
+	broken = f.awaitIdle(ctx)
 	invariants, err := f.checkTables(ctx, kinds, told)
 	if err != nil {
 		return nil, err
@@ -46,8 +46,8 @@ func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Oper
 	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
 }
 
-// awaitQuiet waits until nothing is pending and every process is ready, and returns what is not.
-func (f *System) awaitQuiet(ctx context.Context) (broken []string) {
+// awaitIdle waits until nothing is pending and every process is ready, and returns what is not.
+func (f *System) awaitIdle(ctx context.Context) (broken []string) {
 	ended := time.Now()
 	quiet := func() bool {
 		if p := f.Watch.Latest(); p.at.Before(ended) || p.err != nil || p.backlog > 0 {
@@ -96,7 +96,7 @@ func (f *System) checkTables(ctx context.Context, kinds []Fault, told []load.Ope
 	return invariants, nil
 }
 
-// unwell is what processes still tell of in their /readyz.
+// unwell is what processes still report in their /readyz.
 func (f *System) unwell(ctx context.Context) (complaints []string) {
 	for _, p := range f.Stack.Services {
 		r, err := stack.AskReady(ctx, p)

@@ -26,14 +26,17 @@ type Fault struct {
 	// cutsSome is a fault that cuts some processes off from Redis, and not others: what they tell may be
 	// older than what another told by what the worker's write is late.
 	cutsSome bool
-	// toldBy is a service whose processes all have to name told in /readyz before the fault heals.
-	toldBy, told string
+	// reportedBy is a service whose processes all have to name reported in /readyz before the fault heals.
+	reportedBy, reported string
 	// NotPossible is why it cannot be thrown here.
 	NotPossible string
 }
 
-func (k Fault) CuttingSome() Fault                 { k.cutsSome = true; return k }
-func (k Fault) Telling(service, what string) Fault { k.toldBy, k.told = service, what; return k }
+func (k Fault) CuttingSome() Fault { k.cutsSome = true; return k }
+func (k Fault) Reporting(service, what string) Fault {
+	k.reportedBy, k.reported = service, what
+	return k
+}
 
 // What recovery may take: of a service, of a server that starts again, of a worker whose death is
 // noticed by the end of its session, and of operations that Kafka has lost.

@@ -1,3 +1,5 @@
+// Package system is what faults are thrown at: a stack with doors between its processes, and what looks at
+// it from outside.
 package system
 
 import (
@@ -36,8 +38,8 @@ const (
 	steadyFor   = WorksWithin + 500*time.Millisecond // a fault shows only after WorksWithin
 	// drainRate is what a backlog is allowed to take, in operations a second.
 	drainRate = 10_000
-	// GivenUp is when a system that has not recovered is left alone.
-	GivenUp = 90 * time.Second
+	// AbandonAfter is when a system that has not recovered is left alone.
+	AbandonAfter = 90 * time.Second
 )
 
 // System is a stack of its own that faults are thrown at, with doors between its processes, a disk and a
@@ -77,7 +79,9 @@ func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io
 		return nil, err
 	}
 	bin := filepath.Join(state.Dir, "bin")
-	f = &System{Stack: stack.New(state, c, bin, out), Group: "wallet-worker", Random: rand.New(rand.NewPCG(seed, 0))}
+	f = &System{Group: "wallet-worker", Random: rand.New(rand.NewPCG(seed, 0))}
+	c.Hooks = stack.Hooks{ServersReady: f.openDoors, Prepared: f.moveToSmallDisk}
+	f.Stack = stack.New(state, c, bin, out)
 	begun := f // an error returns none
 	defer func() {
 		if err != nil {
@@ -109,7 +113,6 @@ func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io
 	if err := f.planKafkaDoors(); err != nil {
 		return nil, err
 	}
-	f.Stack.Hooks = stack.Hooks{ServersReady: f.openDoors, Prepared: f.moveToSmallDisk}
 	if err := f.Stack.Start(ctx, c); err != nil {
 		return nil, err
 	}
@@ -118,9 +121,9 @@ func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io
 
 // Connect opens what looks at a stack that runs.
 func (f *System) Connect(ctx context.Context) (err error) {
-	f.Footprints, f.Patience = map[string]Footprint{}, GivenUp
+	f.Footprints, f.Patience = map[string]Footprint{}, AbandonAfter
 	// What a fault ends is its news, not that of the children's supervision.
-	f.Stack.Quiet()
+	f.Stack.Mute()
 	options, err := redis.ParseURL(f.Stack.Backing.RedisURL)
 	if err != nil {
 		return err

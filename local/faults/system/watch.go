@@ -44,7 +44,7 @@ type Watch struct {
 	logExcused bool
 	// storeExcused: what nobody was to be told has gone with a server.
 	storeExcused bool
-	said         map[string][]string // by process: what its /readyz has told since the fault
+	said         map[string][]string // by process: what its /readyz has reported since the fault
 
 	progress progress
 	waiting  map[uuid.UUID][]acceptedUpTo
@@ -308,17 +308,17 @@ func (w *Watch) lookAtReadiness(ctx context.Context) {
 	}
 }
 
-// Told complains about processes of a service that have not told of what they lost.
-func (w *Watch) Told(k Fault) {
-	if k.toldBy == "" {
+// CheckReported complains about processes of a service that have not reported what they lost.
+func (w *Watch) CheckReported(k Fault) {
+	if k.reportedBy == "" {
 		return
 	}
-	for _, p := range w.campaign.Stack.Replicas(k.toldBy) {
+	for _, p := range w.campaign.Stack.Replicas(k.reportedBy) {
 		w.mu.Lock()
 		said := strings.Join(w.said[p.Name], "; ")
 		w.mu.Unlock()
-		if !strings.Contains(said, k.told) {
-			w.Violate("/readyz of %s did not tell of %s, only: %q", p.Name, k.told, said)
+		if !strings.Contains(said, k.reported) {
+			w.Violate("/readyz of %s did not report %s, only: %q", p.Name, k.reported, said)
 		}
 	}
 }
@@ -334,7 +334,7 @@ func (f *System) checkFootprints(ctx context.Context) (broken []string) {
 	for _, p := range f.Stack.Services {
 		now, err := askFootprint(ctx, p)
 		if err != nil {
-			broken = append(broken, fmt.Sprintf("%s does not tell its metrics: %v", p.Name, err))
+			broken = append(broken, fmt.Sprintf("%s does not report its metrics: %v", p.Name, err))
 			continue
 		}
 		service, _, _ := strings.Cut(p.Name, "-")

@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"flag"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options are the flags of bench.
+type options struct {
+	only             *regexp.Regexp
+	byName           bool // only was given
+	warmUp, measured time.Duration
+	runs             int
+	list             bool
+	json, folder     string
+	compare          bool
+	files            []string // to compare
+	stored           []int
+	stalls           time.Duration
+	rows             int
+}
+
+func parseOptions(args []string) (o options, err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	only := flags.String("only", "", "run the scenarios whose names match this `regexp`, which also finds those that run by name alone")
+	flags.DurationVar(&o.measured, "time", 6*time.Second, "how long each is measured")
+	flags.DurationVar(&o.warmUp, "warm-up", 2*time.Second, "how long each runs before that")
+	flags.IntVar(&o.runs, "runs", 1, "how often everything is run; figures are medians")
+	flags.BoolVar(&o.list, "list", false, "list the scenarios and how long they take")
+	flags.StringVar(&o.json, "json", "", "write the results to this `file` too")
+	flags.StringVar(&o.folder, "out", "", "write results.json and report.html to this `folder`")
+	flags.BoolVar(&o.compare, "compare", false, "compare two results: -compare OLD.json NEW.json")
+	stored := flags.String("stored", "0,1000000,10000000", "how many stored `operations` the scenarios \"stored …\" begin with")
+	flags.DurationVar(&o.stalls, "stalls", 10*time.Minute, "how long the scenario \"stalls …\" watches")
+	flags.IntVar(&o.rows, "rows", 1_000_000, "how many operations are drained")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	o.files, o.byName = flags.Args(), *only != ""
+	if o.only, err = regexp.Compile(*only); err != nil {
+		return o, fmt.Errorf("-only: %w", err)
+	}
+	for size := range strings.SplitSeq(*stored, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return o, fmt.Errorf("-stored: %w", err)
+		}
+		o.stored = append(o.stored, n)
+	}
+	return o, nil
+}
+
+// scenarios are those that the flags ask for.
+func (o options) scenarios() []scenario {
+	all := scenarios(o.rows, o.stalls)
+	for _, n := range o.stored {
+		all = append(all, storedScenario(n))
+	}
+	return slices.DeleteFunc(all, func(sc scenario) bool { return !o.only.MatchString(sc.name) || sc.byName && !o.byName })
+}
