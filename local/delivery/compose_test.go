@@ -68,8 +68,8 @@ func TestComposeSetsOnlyWhatTheServicesRead(t *testing.T) {
 				t.Errorf("%s: %s is set, but %s does not read it", name, variable, program)
 			}
 		}
-		for variable, value := range reads {
-			if _, set := project.Services[name].Environment[variable]; !set && value == required {
+		for variable, setting := range reads {
+			if _, set := project.Services[name].Environment[variable]; !set && setting.Required {
 				t.Errorf("%s: %s is required, but not set", name, variable)
 			}
 		}

@@ -212,8 +212,8 @@ func refusesToStartWithoutSettings(t *testing.T, binary, program string) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 2 {
 		t.Errorf("without settings: %v, want exit code 2\n%s", err, output)
 	}
-	for variable, value := range settings(t, program) {
-		if value == required && !strings.Contains(string(output), variable) {
+	for variable, setting := range settings(t, program) {
+		if setting.Required && !strings.Contains(string(output), variable) {
 			t.Errorf("%s is missing, and not named:\n%s", variable, output)
 		}
 	}

@@ -1,47 +1,33 @@
 package delivery
 
 import (
-	"fmt"
-	"go/ast"
-	"go/constant"
-	"go/importer"
-	"go/parser"
-	"go/token"
-	"go/types"
-	"maps"
+	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/compose-spec/compose-go/v2/template"
+	"github.com/legendary-wallet/legendary-wallet/service"
 	"go.yaml.in/yaml/v4"
 )
 
-// What stands for the default of a setting that has none.
-const (
-	required = "(required)"
-	optional = "(unset)"
-)
-
+// config.env is written from what the programs say of their settings.
 func TestConfigEnvSaysWhatTheServicesRead(t *testing.T) {
 	t.Parallel()
 	documented := configEnv(t)
 	for _, program := range []string{"api", "relay", "worker", "ctl"} {
 		reads := settings(t, program)
-		for name, value := range reads {
-			switch said, ok := documented[program][name]; {
-			case !ok:
-				t.Errorf("%s reads %s, which config.env does not have for it", program, name)
-			case value != required && value != optional && !sameValue(said, value):
-				t.Errorf("%s: %s is %q in config.env, and by default %q", program, name, said, value)
+		for name, setting := range reads {
+			if said, ok := documented[program][name]; !ok || said != setting.Default+setting.Example {
+				t.Errorf("%s: %s is %q in config.env, and %+v by --settings: make generate", program, name, said, setting)
 			}
 		}
 		for name := range documented[program] {
-			if _, ok := reads[name]; !ok && !strings.HasPrefix(name, "RDKAFKA_") {
+			if _, ok := reads[name]; !ok {
 				t.Errorf("config.env has %s for %s, which does not read it", name, program)
 			}
 		}
@@ -137,130 +123,24 @@ func configEnv(t *testing.T) map[string]map[string]string {
 	return documented
 }
 
-// sameValue is whether two texts mean the same: 24h and 24h0m0s do.
-func sameValue(said, value string) bool {
-	a, errA := time.ParseDuration(said)
-	b, errB := time.ParseDuration(value)
-	return said == value || errA == nil && errB == nil && a == b
-}
-
-// settings reads from a service's config.go, or from all of ctl, which variables it reads, and their
-// defaults. A setting is read by a call with its name and its default, text("TOPIC", "operations");
-// if it is required, by required("DATABASE_URL") or with an empty default; and if it is neither, as
-// env["GROUP_INSTANCE_ID"].
-func settings(t *testing.T, program string) map[string]string {
+// settings are what a program says that it reads. What stands for many settings is left out.
+func settings(t *testing.T, program string) map[string]service.Setting {
 	t.Helper()
-	pattern := "config.go"
-	if program == "ctl" {
-		pattern = "*.go"
-	}
-	files, err := filepath.Glob(filepath.Join(root, program, pattern))
+	command := exec.CommandContext(t.Context(), "go", "run", "./"+program, "--settings")
+	command.Dir = root
+	text, err := command.Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s --settings: %v", program, err)
 	}
-	defaults, bare := map[string]string{}, map[string]string{}
-	for _, file := range files {
-		readSettings(t, file, defaults, bare)
+	var declared []service.Setting
+	if err := json.Unmarshal(text, &declared); err != nil || len(declared) == 0 {
+		t.Fatalf("%s --settings: %v\n%s", program, err, text)
 	}
-	if len(bare)+len(defaults) == 0 {
-		t.Fatalf("%s reads its settings in a way that is not known here", program)
-	}
-	for name, value := range defaults {
-		if value == "" {
-			defaults[name] = required
+	reads := map[string]service.Setting{}
+	for _, s := range declared {
+		if !strings.HasSuffix(s.Name, "*") {
+			reads[s.Name] = s
 		}
 	}
-	maps.Copy(bare, defaults)
-	return bare
-}
-
-func readSettings(t *testing.T, path string, defaults, bare map[string]string) {
-	t.Helper()
-	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := parser.ParseFile(token.NewFileSet(), path, source, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	evaluate := evaluator(t)
-	ast.Inspect(file, func(node ast.Node) bool {
-		switch node := node.(type) {
-		case *ast.IndexExpr:
-			if name, ok := variableName(node.Index); ok {
-				bare[name] = optional
-			}
-		case *ast.CallExpr:
-			if len(node.Args) == 0 {
-				break
-			}
-			name, isVariable := variableName(node.Args[0])
-			if !isVariable {
-				break
-			}
-			if function, ok := node.Fun.(*ast.Ident); ok && function.Name == "required" {
-				defaults[name] = ""
-			} else if ok && function.Name == "optional" {
-				bare[name] = optional
-			}
-			if len(node.Args) == 1 {
-				break
-			}
-			value, isConstant := evaluate(string(source[node.Args[1].Pos()-file.FileStart : node.Args[1].End()-file.FileStart]))
-			if isConstant {
-				if earlier, again := defaults[name]; again && earlier != value {
-					t.Errorf("%s: %s has two defaults, %q and %q", path, name, earlier, value)
-				}
-				defaults[name] = value
-			}
-		}
-		return true
-	})
-}
-
-var environmentName = regexp.MustCompile(`^"([A-Z][A-Z0-9_]+[A-Z0-9])"$`)
-
-func variableName(e ast.Expr) (string, bool) {
-	literal, ok := e.(*ast.BasicLit)
-	if !ok {
-		return "", false
-	}
-	match := environmentName.FindStringSubmatch(literal.Value)
-	if match == nil {
-		return "", false
-	}
-	return match[1], true
-}
-
-// evaluator returns a function that computes a constant expression, such as 5*time.Millisecond, as
-// one would write it into the environment.
-func evaluator(t *testing.T) func(expression string) (string, bool) {
-	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, "p.go", "package p\n\nimport \"time\"\n\nvar _ time.Duration\n", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checker := types.Config{Importer: importer.Default()}
-	pkg, err := checker.Check("p", fset, []*ast.File{file}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(expression string) (string, bool) {
-		result, err := types.Eval(fset, pkg, file.FileEnd-1, expression)
-		if err != nil || result.Value == nil {
-			return "", false
-		}
-		switch value := constant.Val(result.Value).(type) {
-		case string:
-			return value, true
-		case int64:
-			if result.Type.String() == "time.Duration" {
-				return time.Duration(value).String(), true
-			}
-			return fmt.Sprint(value), true
-		default:
-			return "", false
-		}
-	}
+	return reads
 }
