@@ -9,6 +9,7 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/legendary-wallet/legendary-wallet/db v0.0.0
 	github.com/redis/go-redis/v9 v9.23.0
+	golang.org/x/term v0.46.0
 )
 
 require (

@@ -1,0 +1,3 @@
+package main
+
+func migrate(c *call) (task, error) { return nil, nil }
