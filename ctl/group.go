@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +46,7 @@ func (c *call) askGroup(ctx context.Context, r *kafkaReport, topic string) error
 	config["enable.auto.commit"] = false
 	consumer, err := kafka.NewConsumer(&config)
 	if err != nil {
-		return fmt.Errorf("RDKAFKA_*: %w", err)
+		return fmt.Errorf("RDKAFKA_* and kafka: %w", err)
 	}
 	defer consumer.Close()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -62,7 +63,9 @@ func (c *call) askGroup(ctx context.Context, r *kafkaReport, topic string) error
 		return fmt.Errorf("kafka has no topic %s", topic)
 	}
 	committed, err := consumer.Committed(partitions, left(ctx))
-	if err != nil {
+	if noGroup(err) {
+		committed = partitions // whose offsets are 0
+	} else if err != nil {
 		return fmt.Errorf("ask kafka for group %s: %w", r.Group, err)
 	}
 	for _, p := range committed {
@@ -87,7 +90,7 @@ func askOwners(ctx context.Context, consumer *kafka.Consumer, r *kafkaReport, pa
 	}
 	defer admin.Close()
 	described, err := admin.DescribeConsumerGroups(ctx, []string{r.Group})
-	if err != nil {
+	if err != nil && !noGroup(err) {
 		return fmt.Errorf("ask kafka for group %s: %w", r.Group, err)
 	}
 	owned := map[int32]bool{}
@@ -106,6 +109,12 @@ func askOwners(ctx context.Context, consumer *kafka.Consumer, r *kafkaReport, pa
 	return nil
 }
 
+// noGroup reports whether no worker has ever joined the group.
+func noGroup(err error) bool {
+	var refused kafka.Error
+	return errors.As(err, &refused) && refused.Code() == kafka.ErrGroupIDNotFound
+}
+
 // left is how many milliseconds a context has, at least one.
 func left(ctx context.Context) int {
 	deadline, _ := ctx.Deadline()
@@ -121,9 +130,9 @@ func (r *statusReport) judgeKafka() {
 	registered := int(known(r.Partitions))
 	switch {
 	case k.Error != "" && strings.Contains(k.Error, "kafka has no topic"):
-		r.problem("kafka: "+k.Error, fmt.Sprintf("if it was deleted: ctl topic create %s --partitions %s, and for consumers that need the old messages ctl relay replay --since TIME --reason TEXT. What was accepted is in Postgres, and is applied", r.topic, partitionCount(registered)))
+		r.problem(k.Error, fmt.Sprintf("if it was deleted: ctl topic create %s --partitions %s, and for consumers that need the old messages ctl relay replay --since TIME --reason TEXT. What was accepted is in Postgres, and is applied", r.topic, partitionCount(registered)))
 	case k.Error != "":
-		r.problem("kafka: "+k.Error, "is it running, and does KAFKA_BROKERS name it? What is accepted meanwhile waits in the outbox")
+		r.problem(k.Error, "is it running, and does KAFKA_BROKERS name it? What is accepted meanwhile waits in the outbox")
 	case k.Partitions < registered:
 		r.problem(fmt.Sprintf("topic %s has %d partitions at Kafka, and is registered with %d: the relay does not publish", r.topic, k.Partitions, registered),
 			fmt.Sprintf("add partitions at Kafka until it has %d", registered))

@@ -25,19 +25,33 @@ type lockHolder struct {
 	Blocks      []string  `json:"blocks"` // api, relay, worker or a login, once for each session that waits
 }
 
-// addLockHolders names the transactions that others wait for, and how to end them.
-func (r *statusReport) addLockHolders(ctx context.Context, q *walletdb.Queries, openFor time.Duration) error {
+// addLockHolders names the transactions that others wait for, and how to end them; only those with a lock
+// of a mode, if it is not empty.
+func (r *statusReport) addLockHolders(ctx context.Context, q *walletdb.Queries, openFor time.Duration, mode string) error {
 	holders, err := q.LockHolders(ctx, walletdb.LockHoldersParams{OpenMs: openFor.Milliseconds(), BlocksMs: blocksLong.Milliseconds()})
 	if err != nil {
 		return err
 	}
 	r.LockHolders = []lockHolder{}
 	for _, row := range holders {
+		if !slices.ContainsFunc(append(row.Tables, ""), func(lock string) bool { return strings.HasSuffix(lock, mode) }) {
+			continue
+		}
 		h := lockHolder{row.Pid, row.Login, row.Application, row.State, row.Since.UTC(), row.OpenSeconds, row.Tables, row.Blocks}
 		r.LockHolders = append(r.LockHolders, h)
 		r.problem(h.String(), fmt.Sprintf("end it where it runs, or SELECT pg_terminate_backend(%d): what waits goes on by itself", h.PID))
 	}
 	return nil
+}
+
+// addYoungLockHolders looks for who has just locked a table, after a section found it locked.
+func (r *statusReport) addYoungLockHolders(ctx context.Context, q *walletdb.Queries) {
+	others := r.Problems
+	r.Problems = nil
+	_ = within(ctx, q, func(ctx context.Context, q *walletdb.Queries) error {
+		return r.addLockHolders(ctx, q, 0, "Access Exclusive")
+	})
+	r.Problems = append(r.Problems, others...)
 }
 
 func (h lockHolder) String() string {
@@ -87,9 +101,13 @@ type standbysReport struct {
 
 func (r *statusReport) addStandbys(ctx context.Context, q *walletdb.Queries) error {
 	now, err := q.Replication(ctx)
-	if err != nil || now.Names == "" {
-		return err
+	if err == nil && now.Names != "" {
+		r.judgeStandbys(now)
 	}
+	return err
+}
+
+func (r *statusReport) judgeStandbys(now walletdb.ReplicationRow) {
 	needed, names := synchronousStandbys(now.Names)
 	s := &standbysReport{Names: now.Names, Needed: needed, Connected: []string{}, Missing: []string{}, Waiting: now.Waiting, Longest: now.LongestSeconds}
 	for _, name := range names {
@@ -113,7 +131,6 @@ func (r *statusReport) addStandbys(ctx context.Context, q *walletdb.Queries) err
 	case s.Waiting > 0 && s.Longest > slow.Seconds():
 		r.problem(fmt.Sprintf("%d commits wait for a standby that is connected, the first for %s", s.Waiting, seconds(s.Longest)), "look at that standby: its disk, its network")
 	}
-	return nil
 }
 
 var standbyNames = regexp.MustCompile(`(?is)^\s*(?:(?:first|any)?\s*(\d+)\s*\((.*)\)|(.*))\s*$`)

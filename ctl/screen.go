@@ -69,8 +69,12 @@ func (r *statusReport) print(out io.Writer, on screen, watch bool) error {
 	text.WriteByte('\n')
 	for _, l := range r.lines(paint) {
 		value := l.value
-		if why := r.why(l.section); why != "" {
+		if why := r.why(l.section); why != "" && l.name == "" {
+			continue
+		} else if why == isLocked || why == isPending {
 			value = paint(yellow, "not known: "+why)
+		} else if why != "" {
+			value = paint(yellow, "not known, see above")
 		}
 		fmt.Fprintf(&text, "%s %s\n", paint(dim, fmt.Sprintf("%-11s", l.name)), value)
 	}
@@ -109,7 +113,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 	line("outbox", "accepting", "%s", rate(r.AcceptedPerSecond))
 	line("applied", "applying", "%s", rate(r.AppliedPerSecond))
 	line("pending", "pending", "%s", waiting(paint, known(r.Pending), known(r.OldestPending)))
-	line("", "", "%s", paint(dim, partial))
+	line("pending", "", "%s", paint(dim, partial))
 	outbox := known(r.Outbox)
 	line("outbox", "outbox", "rows %s to %s, the oldest %s old", count(outbox.FirstID), count(outbox.LastID), seconds(outbox.Kept))
 	if r.Relays == nil {

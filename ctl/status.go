@@ -206,7 +206,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		name string
 		look func(context.Context, *walletdb.Queries) error
 	}{
-		{"locks", func(ctx context.Context, q *walletdb.Queries) error { return r.addLockHolders(ctx, q, heldLong) }},
+		{"locks", func(ctx context.Context, q *walletdb.Queries) error { return r.addLockHolders(ctx, q, heldLong, "") }},
 		{"schema", r.addSchema},
 		{"migrations", func(ctx context.Context, _ *walletdb.Queries) error { return r.addMigrations(ctx, conn) }},
 		{"standbys", r.addStandbys},
@@ -230,6 +230,9 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		if lost == nil && conn.IsClosed() {
 			lost = err
 		}
+	}
+	if lost == nil && len(r.LockHolders) == 0 && slices.ContainsFunc(r.Unknown, func(u unknown) bool { return u.Error == isLocked }) {
+		r.addYoungLockHolders(ctx, walletdb.New(conn))
 	}
 	r.judgeUnknown(lost)
 }
@@ -279,9 +282,9 @@ func (r *statusReport) judgeUnknown(lost error) {
 		}
 		do := "the server's log may say more"
 		if u.Error == isLocked {
-			do = "see who holds locks; if nobody is named, look again"
+			do = "they are known again when the lock is gone; if nobody is named who holds it, look again"
 		}
-		r.problem(fmt.Sprintf("not known: %s, for %s", strings.Join(names, ", "), u.Error), do)
+		r.problem(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)
 	}
 }
 
@@ -346,10 +349,14 @@ func (r *statusReport) addProcesses(ctx context.Context, q *walletdb.Queries) er
 		return err
 	}
 	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers}
-	for service, without := range map[string]string{"api": "nothing is accepted", "relay": "nothing is published", "worker": "nothing is applied"} {
-		if r.Processes[service] == 0 {
-			r.problem(fmt.Sprintf("no %s is connected to Postgres: %s", service, without), "start it; if it runs, its log says why it cannot connect: a changed password, say")
+	var missing []string
+	for _, s := range []struct{ service, without string }{{"api", "nothing is accepted"}, {"relay", "nothing is published"}, {"worker", "nothing is applied"}} {
+		if r.Processes[s.service] == 0 {
+			missing = append(missing, fmt.Sprintf("no %s is connected to Postgres: %s", s.service, s.without))
 		}
+	}
+	if len(missing) > 0 {
+		r.problem(strings.Join(missing, "; "), "start it; if it runs, its log says why it cannot connect: a password that was changed, say")
 	}
 	if !sessions.SeesAll {
 		r.problem("this login may not see what the sessions of others do: locks and waiting commits may be missing here", "GRANT pg_monitor TO it, as a superuser")

@@ -222,3 +222,28 @@ SELECT topic, key, payload, headers FROM outbox o
 WHERE o.id > sqlc.arg(after)::bigint AND o.id <= sqlc.arg(up_to)::bigint AND o.created_at >= @since
   AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
 ORDER BY o.id;
+
+-- TryMigrate takes the lock that one migration at a time holds, for as long as its connection lives, or
+-- reports false. It never waits in the database: a statement that waits holds a snapshot, which CREATE INDEX
+-- CONCURRENTLY of the migration that has the lock would wait for in turn.
+-- name: TryMigrate :one
+SELECT pg_try_advisory_lock(7304519)::boolean AS mine;
+
+-- Migrator returns the session that holds the lock of TryMigrate, or pgx.ErrNoRows.
+-- name: Migrator :one
+SELECT a.pid::integer AS pid, coalesce(a.application_name, '')::text AS application
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database());
+
+-- MakeMigrationsTable makes the table that dbmate keeps, as dbmate does.
+-- name: MakeMigrationsTable :exec
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY);
+
+-- NoteMigration notes that a migration is applied.
+-- name: NoteMigration :exec
+INSERT INTO schema_migrations (version) VALUES (@version);
+
+-- IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
+-- name: IsInvalidIndex :one
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass(sqlc.arg(name)::text) AND NOT i.indisvalid)::boolean AS invalid;

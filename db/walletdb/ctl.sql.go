@@ -235,6 +235,18 @@ func (q *Queries) FirstRowFrom(ctx context.Context, id int64) (FirstRowFromRow, 
 	return i, err
 }
 
+const isInvalidIndex = `-- name: IsInvalidIndex :one
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass($1::text) AND NOT i.indisvalid)::boolean AS invalid
+`
+
+// IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
+func (q *Queries) IsInvalidIndex(ctx context.Context, name string) (bool, error) {
+	row := q.db.QueryRow(ctx, isInvalidIndex, name)
+	var invalid bool
+	err := row.Scan(&invalid)
+	return invalid, err
+}
+
 const listActions = `-- name: ListActions :many
 SELECT id, done_at, actor, action, reason FROM operator_actions ORDER BY id DESC LIMIT $1::int
 `
@@ -350,6 +362,16 @@ func (q *Queries) LockHolders(ctx context.Context, arg LockHoldersParams) ([]Loc
 	return items, nil
 }
 
+const makeMigrationsTable = `-- name: MakeMigrationsTable :exec
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY)
+`
+
+// MakeMigrationsTable makes the table that dbmate keeps, as dbmate does.
+func (q *Queries) MakeMigrationsTable(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, makeMigrationsTable)
+	return err
+}
+
 const messageOfOperation = `-- name: MessageOfOperation :one
 SELECT o.id, o.topic, o.created_at, coalesce((SELECT p.reason FROM parked_rows p WHERE p.outbox_id = o.id), '')::text AS parked_reason
 FROM outbox o WHERE o.xid = ($1::text)::xid8 AND o.key = $2 AND position(convert_to($3::text, 'UTF8') IN o.payload) > 0
@@ -383,6 +405,26 @@ func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperation
 	return i, err
 }
 
+const migrator = `-- name: Migrator :one
+SELECT a.pid::integer AS pid, coalesce(a.application_name, '')::text AS application
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+`
+
+type MigratorRow struct {
+	Pid         int32
+	Application string
+}
+
+// Migrator returns the session that holds the lock of TryMigrate, or pgx.ErrNoRows.
+func (q *Queries) Migrator(ctx context.Context) (MigratorRow, error) {
+	row := q.db.QueryRow(ctx, migrator)
+	var i MigratorRow
+	err := row.Scan(&i.Pid, &i.Application)
+	return i, err
+}
+
 const noteAction = `-- name: NoteAction :exec
 INSERT INTO operator_actions (actor, action, reason) VALUES ($1, $2, $3)
 `
@@ -396,6 +438,16 @@ type NoteActionParams struct {
 // NoteAction leaves who did what and why. It belongs in the transaction of what was done.
 func (q *Queries) NoteAction(ctx context.Context, arg NoteActionParams) error {
 	_, err := q.db.Exec(ctx, noteAction, arg.Actor, arg.Action, arg.Reason)
+	return err
+}
+
+const noteMigration = `-- name: NoteMigration :exec
+INSERT INTO schema_migrations (version) VALUES ($1)
+`
+
+// NoteMigration notes that a migration is applied.
+func (q *Queries) NoteMigration(ctx context.Context, version string) error {
+	_, err := q.db.Exec(ctx, noteMigration, version)
 	return err
 }
 
@@ -765,6 +817,20 @@ func (q *Queries) TopicPartitions(ctx context.Context, topic string) (int32, err
 	var partitions int32
 	err := row.Scan(&partitions)
 	return partitions, err
+}
+
+const tryMigrate = `-- name: TryMigrate :one
+SELECT pg_try_advisory_lock(7304519)::boolean AS mine
+`
+
+// TryMigrate takes the lock that one migration at a time holds, for as long as its connection lives, or
+// reports false. It never waits in the database: a statement that waits holds a snapshot, which CREATE INDEX
+// CONCURRENTLY of the migration that has the lock would wait for in turn.
+func (q *Queries) TryMigrate(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, tryMigrate)
+	var mine bool
+	err := row.Scan(&mine)
+	return mine, err
 }
 
 const unparkRow = `-- name: UnparkRow :execrows
