@@ -69,6 +69,10 @@ func (r *statusReport) print(out io.Writer, on screen, watch bool) error {
 	text.WriteByte('\n')
 	for _, l := range r.lines(paint) {
 		value := l.value
+		if l == (screenLine{}) {
+			text.WriteByte('\n')
+			continue
+		}
 		if why := r.why(l.section); why != "" && l.name == "" {
 			continue
 		} else if why == isLocked || why == isPending {

@@ -32,6 +32,8 @@ const (
 	sectionTimeout = 3 * time.Second
 	lockTimeout    = 500 * time.Millisecond
 	patience       = sectionTimeout + time.Second
+	// writesEvery is how many looks of a watch there are to one that tries to write.
+	writesEvery = 30
 	// clockDiffers is how far the database's clock may be from that of this machine.
 	clockDiffers = 5 * time.Second
 	// countedRows is up to how many rows are counted: of waiting outbox rows twice as many when some are
@@ -84,7 +86,9 @@ type statusReport struct {
 	Processes  map[string]int64 `json:"processes"`
 	Standing   []walletReport   `json:"standingWallets"`
 
-	topic string
+	topic  string
+	writes bool     // whether to try what a full disk refuses
+	later  []string // consequences
 }
 
 type unknown struct {
@@ -132,8 +136,8 @@ func status(c *call) (task, error) {
 		if c.databaseURL == "" {
 			return errNoDatabase
 		}
-		for {
-			r, err := c.look(ctx)
+		for n := 0; ; n++ {
+			r, err := c.look(ctx, n%writesEvery == 0)
 			if err != nil {
 				return err
 			}
@@ -161,8 +165,8 @@ func status(c *call) (task, error) {
 
 // look asks everything once: Postgres, section by section, and Kafka and Redis meanwhile. Its error is a
 // mistake in the settings.
-func (c *call) look(ctx context.Context) (*statusReport, error) {
-	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic}
+func (c *call) look(ctx context.Context, writes bool) (*statusReport, error) {
+	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic, writes: writes}
 	var others sync.WaitGroup
 	if c.kafkaBrokers != "" {
 		others.Go(func() { r.Kafka = c.groupState(ctx, c.group, c.topic) })
@@ -174,6 +178,7 @@ func (c *call) look(ctx context.Context) (*statusReport, error) {
 	others.Wait()
 	r.judgeKafka()
 	r.judgeCache()
+	r.Problems = append(r.Problems, r.later...)
 	r.Healthy = len(r.Problems) == 0
 	return r, err
 }
@@ -218,6 +223,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		{"pending", r.addPending},
 		{"relays", r.addRelays},
 		{"topic", r.addTopic},
+		{"writes", func(ctx context.Context, q *walletdb.Queries) error { return r.addWrites(ctx, conn, q) }},
 	} {
 		err := lost
 		if err == nil {
@@ -281,16 +287,23 @@ func (r *statusReport) judgeUnknown(lost error) {
 			continue
 		}
 		do := "the server's log may say more"
-		if u.Error == isLocked {
-			do = "they are known again when the lock is gone; if nobody is named who holds it, look again"
+		if u.Error == isLocked && len(r.LockHolders) > 0 {
+			do = "they are known again when the lock is gone"
+		} else if u.Error == isLocked {
+			do = "look again: who held it may be gone already"
 		}
-		r.problem(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)
+		r.consequence(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)
 	}
 }
 
 // problem adds what is wrong, and what to do about it.
 func (r *statusReport) problem(what, do string) {
 	r.Problems = append(r.Problems, what+arrow+do)
+}
+
+// consequence is a problem that another may be the cause of: it comes after all of these.
+func (r *statusReport) consequence(what, do string) {
+	r.later = append(r.later, what+arrow+do)
 }
 
 // arrow is between what is wrong and what to do.
@@ -474,7 +487,7 @@ func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) erro
 		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; restore it from a backup. Other wallets go on")
 	}
 	if standingWallets > 0 {
-		r.problem(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
+		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
 	}
 	return nil
 }
@@ -515,7 +528,7 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 		case s.Leader == "":
 			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its row of relay_positions")
 		case backlog.OldestSeconds > slow.Seconds():
-			r.problem(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "is Kafka well? The relay's log says why it cannot publish")
+			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "is Kafka well? The relay's log says why it cannot publish")
 		}
 	}
 	r.Relays = relays
@@ -545,6 +558,28 @@ func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error 
 	return nil
 }
 
+// addWrites finds out whether the disks of the tables are full, which shows nowhere else: it makes a table
+// that nobody else sees on each, writes to it, and takes that back.
+func (r *statusReport) addWrites(ctx context.Context, conn *pgx.Conn, q *walletdb.Queries) error {
+	if !r.writes {
+		return nil
+	}
+	spaces, err := q.Tablespaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, space := range spaces {
+		_, err := conn.Exec(ctx, "BEGIN; CREATE TEMPORARY TABLE ctl_status TABLESPACE "+pgx.Identifier{space}.Sanitize()+" AS SELECT 1; ROLLBACK")
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // the next one finds out if that does not work
+		}
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "53") {
+			r.problem(fmt.Sprintf("postgres cannot write to tablespace %s: %s", space, refused.Message), "make room on its disk: old logs and backups first, never pg_wal; everything goes on by itself then")
+		} // anything else is a right that this login lacks
+	}
+	return nil
+}
+
 // why says why a section is not known, or nothing.
 func (r *statusReport) why(section string) string {
 	if i := slices.IndexFunc(r.Unknown, func(u unknown) bool { return u.Section == section }); i >= 0 {
@@ -564,7 +599,7 @@ func (c *call) cacheState(ctx context.Context) *string {
 		err = walletcache.Probe(ctx, client)
 	}
 	if err != nil {
-		answer = err.Error()
+		answer, _, _ = strings.Cut(err.Error(), " script: ") // which one is of no use
 	}
 	return &answer
 }
@@ -573,7 +608,7 @@ func (r *statusReport) judgeCache() {
 	if r.Cache == nil || *r.Cache == "ok" {
 		return
 	}
-	do := "is it running, and does REDIS_URL name it?"
+	do := "is it running, and does REDIS_URL name it"
 	switch {
 	case strings.Contains(*r.Cache, "READONLY"):
 		do = "REDIS_URL has to name the primary: this one is a replica"
@@ -582,7 +617,7 @@ func (r *statusReport) judgeCache() {
 	case strings.Contains(*r.Cache, "OOM"):
 		do = "its memory is full: maxmemory-policy volatile-lru makes room"
 	case strings.Contains(*r.Cache, "NOAUTH") || strings.Contains(*r.Cache, "WRONGPASS"):
-		do = "the password in REDIS_URL is not the right one: was it changed?"
+		do = "the password in REDIS_URL is not the right one: was it changed"
 	}
-	r.problem("redis does not take writes, balances are read from postgres: "+*r.Cache, do+" Nothing is lost meanwhile")
+	r.problem("redis does not take writes, balances are read from postgres: "+*r.Cache, do+"; nothing is lost meanwhile")
 }

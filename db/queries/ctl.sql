@@ -247,3 +247,10 @@ INSERT INTO schema_migrations (version) VALUES (@version);
 -- IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
 -- name: IsInvalidIndex :one
 SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass(sqlc.arg(name)::text) AND NOT i.indisvalid)::boolean AS invalid;
+
+-- Tablespaces lists those that the growing tables are in.
+-- name: Tablespaces :many
+SELECT DISTINCT t.spcname::text AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_database d ON d.datname = current_database()
+JOIN pg_catalog.pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)
+WHERE c.oid IN (SELECT to_regclass(n) FROM unnest('{wallets,operations,outcomes,outbox}'::text[]) n);

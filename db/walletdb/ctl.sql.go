@@ -807,6 +807,34 @@ func (q *Queries) SetPaused(ctx context.Context, arg SetPausedParams) error {
 	return err
 }
 
+const tablespaces = `-- name: Tablespaces :many
+SELECT DISTINCT t.spcname::text AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_database d ON d.datname = current_database()
+JOIN pg_catalog.pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)
+WHERE c.oid IN (SELECT to_regclass(n) FROM unnest('{wallets,operations,outcomes,outbox}'::text[]) n)
+`
+
+// Tablespaces lists those that the growing tables are in.
+func (q *Queries) Tablespaces(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, tablespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const topicPartitions = `-- name: TopicPartitions :one
 SELECT partitions FROM outbox_topics WHERE topic = $1
 `
