@@ -157,7 +157,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 		if w.Halted {
 			what = fmt.Sprintf("HALTED: operation %d is missing", w.Applied+1)
 		}
-		line("", "standing", "%s at %d of %d, %s", w.WalletID, w.Applied, w.Last, paint(red, what))
+		line("", "stalled", "%s at %d of %d, %s", w.WalletID, w.Applied, w.Last, paint(red, what))
 	}
 	return lines
 }

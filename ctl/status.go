@@ -51,7 +51,7 @@ const (
 var seenAges = []time.Duration{standing, 5 * time.Minute, time.Hour}
 
 // partial says which wallets status looks at.
-const partial = "of the wallets that the newest outbox rows name, and some that are 30s, 5m and 1h old; ctl verify sees all"
+const partial = "of the wallets that the newest outbox rows name, and some of 30s, 5m and 1h ago"
 
 // statusReport is what ctl status tells. Times are in seconds. It costs the same with any number of
 // wallets, so that it knows some things only about: numbers of 10,000 and more are Postgres' estimates, and
@@ -337,7 +337,11 @@ func (r *statusReport) addSchema(ctx context.Context, q *walletdb.Queries) error
 	differs := now.At.Sub(time.Now())
 	r.At = now.At
 	if differs.Abs() > clockDiffers {
-		r.problem(fmt.Sprintf("the database's clock differs from this machine's by %s", differs.Round(time.Second)),
+		which := "ahead of"
+		if differs < 0 {
+			which = "behind"
+		}
+		r.problem(fmt.Sprintf("the database's clock is %s %s this machine's", seconds(differs.Abs().Seconds()), which),
 			"set the one that is wrong, by NTP; order and balances do not depend on it, ages and rates here do")
 	}
 	if !now.HasSchema {
@@ -528,7 +532,7 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 		case s.Leader == "":
 			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its row of relay_positions")
 		case backlog.OldestSeconds > slow.Seconds():
-			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "is Kafka well? The relay's log says why it cannot publish")
+			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
 		}
 	}
 	r.Relays = relays
@@ -608,16 +612,17 @@ func (r *statusReport) judgeCache() {
 	if r.Cache == nil || *r.Cache == "ok" {
 		return
 	}
-	do := "is it running, and does REDIS_URL name it"
-	switch {
-	case strings.Contains(*r.Cache, "READONLY"):
-		do = "REDIS_URL has to name the primary: this one is a replica"
-	case strings.Contains(*r.Cache, "NOPERM"):
-		do = "give its user the rights that docs/operations.md lists"
-	case strings.Contains(*r.Cache, "OOM"):
-		do = "its memory is full: maxmemory-policy volatile-lru makes room"
-	case strings.Contains(*r.Cache, "NOAUTH") || strings.Contains(*r.Cache, "WRONGPASS"):
-		do = "the password in REDIS_URL is not the right one: was it changed"
+	do := "is it running, and does REDIS_URL name it?"
+	for sign, does := range map[string]string{
+		"READONLY":  "REDIS_URL has to name the primary: this one is a replica.",
+		"NOPERM":    "give its user the rights that docs/operations.md lists.",
+		"OOM":       "its memory is full: maxmemory-policy volatile-lru makes room.",
+		"NOAUTH":    "REDIS_URL lacks the password.",
+		"WRONGPASS": "the password in REDIS_URL is not the right one: was it changed?",
+	} {
+		if strings.Contains(*r.Cache, sign) {
+			do = does
+		}
 	}
-	r.problem("redis does not take writes, balances are read from postgres: "+*r.Cache, do+"; nothing is lost meanwhile")
+	r.problem("redis does not take writes, balances are read from postgres: "+*r.Cache, do+" Nothing is lost meanwhile")
 }
