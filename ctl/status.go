@@ -334,7 +334,7 @@ func (r *statusReport) addSchema(ctx context.Context, q *walletdb.Queries) error
 	if err != nil {
 		return err
 	}
-	differs := now.At.Sub(time.Now())
+	differs := time.Until(now.At)
 	r.At = now.At
 	if differs.Abs() > clockDiffers {
 		which := "ahead of"
