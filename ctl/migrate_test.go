@@ -310,6 +310,29 @@ func TestAMigrationThatFailsIsUndoneAndNamed(t *testing.T) {
 	}
 }
 
+// A session that has no lock applies nothing: another may be at work.
+func TestNothingIsAppliedWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	m := migrator{call: &call{stdout: new(bytes.Buffer)}}
+	for _, options := range []string{"", " transaction:false"} {
+		m.files = filesOf(map[string]string{"1": "-- migrate:up" + options + "\nCREATE TABLE a ();\n-- migrate:down\n"})
+		config, err := db.Config(database.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := db.ConnectUnconfirmed(t.Context(), config.ConnConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		if err := m.apply(t.Context(), conn, "1_test.sql"); err == nil || !strings.Contains(err.Error(), "PgBouncer in session mode") {
+			t.Errorf("said %v", err)
+		}
+	}
+	await(t, database.Conn(t), "nothing is applied", "SELECT to_regclass('a') IS NULL")
+}
+
 // CREATE INDEX CONCURRENTLY waits for every snapshot that is older. One that waited in the database for the
 // migrations' lock would have such a snapshot, and each would wait for the other.
 func TestAnIndexIsMadeConcurrentlyWhileOthersWaitToMigrate(t *testing.T) {

@@ -406,22 +406,23 @@ func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperation
 }
 
 const migrator = `-- name: Migrator :one
-SELECT a.pid::integer AS pid, coalesce(a.application_name, '')::text AS application
-FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
+FROM pg_catalog.pg_locks l
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
 `
 
 type MigratorRow struct {
-	Pid         int32
-	Application string
+	Pid  int32
+	Mine bool
 }
 
-// Migrator returns the session that holds the lock of TryMigrate, or pgx.ErrNoRows.
+// Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+// one: behind PgBouncer in transaction mode the next statement may be another's.
 func (q *Queries) Migrator(ctx context.Context) (MigratorRow, error) {
 	row := q.db.QueryRow(ctx, migrator)
 	var i MigratorRow
-	err := row.Scan(&i.Pid, &i.Application)
+	err := row.Scan(&i.Pid, &i.Mine)
 	return i, err
 }
 
