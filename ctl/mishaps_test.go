@@ -161,6 +161,34 @@ func TestStatusWithoutPostgresSaysTheRest(t *testing.T) {
 	}
 }
 
+func TestStatusIsCutShortAndSaysTheRest(t *testing.T) {
+	t.Parallel()
+	s, conn := withHistory(t)
+	execute(t, conn, "BEGIN; LOCK TABLE outcomes IN ACCESS EXCLUSIVE MODE")
+	ended := make(chan error, 1)
+	watch := testdb.Database{URL: strings.TrimPrefix(s.environ[0], "DATABASE_URL=")}.Conn(t)
+	go func() {
+		for terminated := 0; ; {
+			err := watch.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'relation'`).Scan(&terminated)
+			if err != nil || terminated > 0 {
+				ended <- err
+				return
+			}
+		}
+	}()
+	r := answer[statusReport](s, "status --json")
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if said := strings.Join(r.Problems, "\n"); !strings.Contains(said, "postgres does not answer any more: terminating connection") || strings.Contains(said, "not known, because") {
+		t.Errorf("problems: %s", said)
+	}
+	if r.Wallets == nil || r.Outbox == nil || r.why("applied") == "" || r.why("topic") == "" || r.Kafka == nil {
+		t.Errorf("unknown: %v", r.Unknown)
+	}
+}
+
 func asksForPasswords(t *testing.T, wrong string) bool {
 	t.Helper()
 	config, err := db.Config(wrong)

@@ -62,7 +62,8 @@ func (r *statusReport) print(out io.Writer, on screen, watch bool) error {
 	}
 	fmt.Fprintf(&text, "%s  %s\n", verdict, paint(dim, r.At.UTC().Format("2006-01-02 15:04:05 UTC")))
 	for _, p := range r.Problems {
-		what, do, _ := strings.Cut(p, arrow)
+		end := max(strings.LastIndex(p, arrow), 0) // an operator's reason may have one too
+		what, do := p[:end], strings.TrimPrefix(p[end:], arrow)
 		fmt.Fprintf(&text, "  %s %s\n", paint(red, "●"), wrapped(what, on.columns, "    "))
 		fmt.Fprintf(&text, "    %s %s\n", paint(green, "→"), wrapped(do, on.columns, "      "))
 	}

@@ -141,6 +141,9 @@ func status(c *call) (task, error) {
 			if err != nil {
 				return err
 			}
+			if *watch && ctx.Err() != nil {
+				return nil // Ctrl-C ends a watch
+			}
 			if *asJSON {
 				err = json.NewEncoder(c.stdout).Encode(r)
 			} else {
@@ -157,7 +160,7 @@ func status(c *call) (task, error) {
 			select {
 			case <-time.After(*interval):
 			case <-ctx.Done():
-				return nil // Ctrl-C ends a watch
+				return nil
 			}
 		}
 	}, nil
@@ -235,6 +238,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		r.Unknown = append(r.Unknown, unknown{section.name, r.reason(err)})
 		if lost == nil && conn.IsClosed() {
 			lost = err
+			r.problem("postgres does not answer any more: "+r.reason(err), connectAdvice(err))
 		}
 	}
 	if lost == nil && len(r.LockHolders) == 0 && slices.ContainsFunc(r.Unknown, func(u unknown) bool { return u.Error == isLocked }) {
@@ -273,9 +277,13 @@ func (r *statusReport) reason(err error) string {
 	return refused.Message
 }
 
-// judgeUnknown names what is not known, unless that follows from a migration that is named already, or
-// from a connection that is lost.
+// judgeUnknown names what is not known, unless that follows from what is named already: a migration that
+// is pending, or Postgres that is lost.
 func (r *statusReport) judgeUnknown(lost error) {
+	named := isPending
+	if lost != nil {
+		named = r.reason(lost)
+	}
 	sections := map[string][]string{}
 	for _, u := range r.Unknown {
 		sections[u.Error] = append(sections[u.Error], u.Section)
@@ -283,7 +291,7 @@ func (r *statusReport) judgeUnknown(lost error) {
 	for _, u := range r.Unknown {
 		names := sections[u.Error]
 		delete(sections, u.Error)
-		if names == nil || u.Error == isPending || lost != nil && len(names) == len(r.Unknown) && len(r.Problems) > 0 {
+		if names == nil || u.Error == named {
 			continue
 		}
 		do := "the server's log may say more"
