@@ -19,7 +19,8 @@ COPY ${SERVICE} ${SERVICE}
 ARG VERSION=unreleased
 RUN go build -C ${SERVICE} -ldflags="-s -X github.com/legendary-wallet/legendary-wallet/service.version=${VERSION}" -o ../out/service .
 
-# What prepares a database, for Kubernetes: docker build --target migrate .
+# dbmate and the migrations, for those who run `dbmate up` themselves: docker build --target migrate .
+# What is shipped migrates by ctl, of which any number may run at once.
 FROM ghcr.io/amacneil/dbmate:2.28.0 AS migrate
 COPY db/migrations /db/migrations
 USER 65532:65532

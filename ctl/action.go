@@ -12,8 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -35,9 +33,9 @@ func newAction(c *call) action {
 	}
 }
 
-// parse is call.parse for an action.
+// parse is call.arguments for an action.
 func (a action) parse(names ...string) ([]string, error) {
-	args, err := a.call.parse(names...)
+	args, err := a.call.arguments(names...)
 	if err == nil && *a.reason == "" {
 		err = usageError("--reason is required")
 	}
@@ -58,8 +56,8 @@ func (a action) confirm(does string) error {
 }
 
 // do runs fn in a transaction that notes the action too.
-func (a action) do(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) error) error {
-	return db.Write(ctx, conn, func(q *walletdb.Queries) error {
+func (a action) do(ctx context.Context, fn func(q *walletdb.Queries) error) error {
+	return db.Write(ctx, a.call.conn, func(q *walletdb.Queries) error {
 		if err := fn(q); err != nil {
 			return err
 		}
@@ -83,28 +81,25 @@ func (c *call) actor() string {
 		name = u.Username
 	}
 	host, _ := os.Hostname()
-	return cmp.Or(c.env["ACTOR"], name+"@"+host)
+	return cmp.Or(c.settings.actor, name+"@"+host)
 }
 
 // listActions prints the last actions, the newest first.
-func listActions(ctx context.Context, c *call) error {
+func listActions(c *call) (task, error) {
 	most := c.flags.Int("last", 50, "how many")
-	if _, err := c.parse(); err != nil {
-		return err
+	if _, err := c.arguments(); err != nil {
+		return nil, err
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	actions, err := walletdb.New(conn).ListActions(ctx, int32(min(max(*most, 1), 10_000)))
-	if err != nil {
-		return fmt.Errorf("list actions: %w", err)
-	}
-	table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DONE\tBY\tREASON\tACTION")
-	for _, a := range actions {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", a.DoneAt.UTC().Format(time.RFC3339), a.Actor, a.Reason, a.Action)
-	}
-	return table.Flush()
+	return func(ctx context.Context) error {
+		actions, err := c.q.ListActions(ctx, int32(min(max(*most, 1), 10_000)))
+		if err != nil {
+			return fmt.Errorf("list actions: %w", err)
+		}
+		table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "DONE\tBY\tREASON\tACTION")
+		for _, a := range actions {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", a.DoneAt.UTC().Format(time.RFC3339), a.Actor, a.Reason, a.Action)
+		}
+		return table.Flush()
+	}, nil
 }

@@ -99,8 +99,11 @@ func (a *audit) pending(row walletdb.AuditOperationsRow) {
 	}
 }
 
-// end compares the replayed history with the wallet's counters.
+// end compares the replayed history with the wallet's counters. Before the first wallet there is none.
 func (a *audit) end() {
+	if a == nil {
+		return
+	}
 	if !a.known {
 		if a.last > 0 {
 			a.find("wallet-missing", a.last, "there are operations of a wallet that does not exist")

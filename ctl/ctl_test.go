@@ -70,7 +70,7 @@ func TestRowsAreParkedAndUnparked(t *testing.T) {
 	s := newShell(t, database)
 	conn := database.Conn(t)
 	insert(t, conn, 3)
-	exec(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1)")
+	execute(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1)")
 	s.expect("relay park 2", "", 2, "--reason is required")
 	s.expect("relay park two --reason x", "", 2, "ID is the number")
 	s.expect("relay park 9 --reason x", "", 1, "there is no outbox row 9")
@@ -81,7 +81,7 @@ func TestRowsAreParkedAndUnparked(t *testing.T) {
 	s.expect("relay unpark 2 --yes --reason mended", "", 0, "outbox row 2 is published in its place")
 	s.expect("relay unpark 2 --yes --reason mended", "", 1, "is not parked")
 	s.expect("relay park 2 --reason too-large --yes", "", 0, "is parked")
-	exec(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot()")
+	execute(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot()")
 	s.expect("relay unpark 2 --yes --reason mended", "", 1, "passed over already")
 	s.expect("relay park 3 --reason x", "", 1, "published already")
 }
@@ -110,8 +110,8 @@ func TestRebaseAsksAndOnlyThenBeginsAnew(t *testing.T) {
 	s := newShell(t, database)
 	conn := database.Conn(t)
 	insert(t, conn, 3)
-	exec(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', pg_current_snapshot(), 1, 1)")
-	exec(t, conn, "UPDATE outbox SET xid = '99999999999' WHERE id = 2")
+	execute(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', pg_current_snapshot(), 1, 1)")
+	execute(t, conn, "UPDATE outbox SET xid = '99999999999' WHERE id = 2")
 	position := func() (rebased bool) {
 		t.Helper()
 		err := conn.QueryRow(t.Context(), `SELECT prev::text = '1:1:' AND system_identifier = (SELECT system_identifier FROM pg_control_system())
@@ -149,11 +149,11 @@ func TestMistakesOfTheCallerAreToldApart(t *testing.T) {
 func insert(t testing.TB, conn *pgx.Conn, rows int) {
 	t.Helper()
 	for range rows {
-		exec(t, conn, "INSERT INTO outbox (topic, key, payload) VALUES ('t', 'k', '')")
+		execute(t, conn, "INSERT INTO outbox (topic, key, payload) VALUES ('t', 'k', '')")
 	}
 }
 
-func exec(t testing.TB, conn *pgx.Conn, sql string) {
+func execute(t testing.TB, conn *pgx.Conn, sql string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)

@@ -3,16 +3,17 @@ module github.com/legendary-wallet/legendary-wallet/ctl
 go 1.26.0
 
 require (
+	github.com/amacneil/dbmate/v2 v2.28.0
 	github.com/confluentinc/confluent-kafka-go/v2 v2.11.1
 	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/legendary-wallet/legendary-wallet/db v0.0.0
 	github.com/redis/go-redis/v9 v9.23.0
+	golang.org/x/term v0.46.0
 )
 
 require (
-	github.com/amacneil/dbmate/v2 v2.28.0 // indirect
 	github.com/lib/pq v1.10.9 // indirect
 	github.com/vgarvardt/pgx-google-uuid/v5 v5.6.0 // indirect
 )

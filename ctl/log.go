@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -13,15 +12,12 @@ import (
 
 // kafkaConfig is what every client of Kafka here begins with: RDKAFKA_* sets any property.
 func (c *call) kafkaConfig() (kafka.ConfigMap, error) {
-	brokers := c.env["KAFKA_BROKERS"]
-	if brokers == "" {
-		return nil, usageError("KAFKA_BROKERS is required: host:port[,host:port]")
+	if c.kafkaBrokers == "" {
+		return nil, errNoKafka
 	}
-	config := kafka.ConfigMap{"bootstrap.servers": brokers, "log_level": 0, "client.id": "wallet-ctl"}
-	for name, value := range c.env {
-		if property, ok := strings.CutPrefix(name, "RDKAFKA_"); ok {
-			config[strings.ToLower(strings.ReplaceAll(property, "_", "."))] = value
-		}
+	config := kafka.ConfigMap{"bootstrap.servers": c.kafkaBrokers, "log_level": 0, "client.id": "wallet-ctl"}
+	for property, value := range c.rdkafka {
+		config[property] = value
 	}
 	return config, nil
 }
@@ -123,44 +119,4 @@ func logRange(consumer *kafka.Consumer, topic string, from time.Time) (spans, er
 		}
 	}
 	return found, nil
-}
-
-// groupLag is how many messages of a topic a consumer group has yet to finish.
-func (c *call) groupLag(ctx context.Context, group, topic string) (int64, error) {
-	config, err := c.kafkaConfig()
-	if err != nil {
-		return 0, err
-	}
-	config["group.id"] = group
-	config["enable.auto.commit"] = false
-	consumer, err := kafka.NewConsumer(&config)
-	if err != nil {
-		return 0, usageError("RDKAFKA_*: " + err.Error())
-	}
-	defer consumer.Close()
-	const timeout = 3000
-	metadata, err := consumer.GetMetadata(&topic, false, timeout)
-	if err != nil {
-		return 0, fmt.Errorf("ask kafka for topic %s: %w", topic, err)
-	}
-	var partitions []kafka.TopicPartition
-	for _, p := range metadata.Topics[topic].Partitions {
-		partitions = append(partitions, kafka.TopicPartition{Topic: &topic, Partition: p.ID})
-	}
-	if len(partitions) == 0 {
-		return 0, fmt.Errorf("kafka has no topic %s", topic)
-	}
-	committed, err := consumer.Committed(partitions, timeout)
-	if err != nil {
-		return 0, fmt.Errorf("ask kafka for group %s: %w", group, err)
-	}
-	var lag int64
-	for _, p := range committed {
-		low, high, err := consumer.QueryWatermarkOffsets(topic, p.Partition, timeout)
-		if err != nil {
-			return 0, fmt.Errorf("ask kafka for offsets: %w", err)
-		}
-		lag += high - max(low, int64(p.Offset)) // none committed yet is a negative number
-	}
-	return lag, ctx.Err()
 }

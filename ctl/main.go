@@ -1,8 +1,8 @@
-// Ctl is the operator's command: what a person does to the system by hand, rarely.
+// Ctl is the operator's command: what a person does to the system by hand, rarely. It keeps nothing but
+// what it writes to Postgres, so that one that was killed is run again.
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,52 +14,79 @@ import (
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // A command is called by its words, which its arguments follow.
 type command struct {
-	words, args, does string
-	run               func(ctx context.Context, c *call) error
+	words, usage, does string
+	needs              needs  // what is connected, or has to be set, before it does anything
+	reads              string // the settings that it reads, besides those of what it needs
+	parse              func(c *call) (task, error)
 }
 
+// A task is what a command does, once it has understood its arguments and what it needs is there.
+type task func(ctx context.Context) error
+
+// needs are the servers that a command works with.
+type needs int
+
+const nothing needs = 0
+
+const (
+	onPostgres   needs = 1 << iota // c.conn and c.q are connected
+	onKafka                        // KAFKA_BROKERS is set
+	onRedis                        // c.cache is connected
+	onRedisIfSet                   // c.cache is connected, or nil without REDIS_URL
+)
+
 var commands = []command{
-	{"status", "[--json] [--watch]", "how everything is, on one screen", status},
-	{"wallet", "ID [--json]", "a wallet, its last operations, and what the cache says of it", showWallet},
-	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied", showOperation},
-	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", verify},
-	{"actions", "[--last N]", "list what operators did: who, when, what, why", listActions},
-	{"topic create", "NAME --partitions N", "create a topic at Kafka and register it for the outbox", topicCreate},
-	{"relay pause", "--reason TEXT", "stop publishing", relayPause},
-	{"relay resume", "--reason TEXT", "go on publishing", relayResume},
-	{"relay replay", "--since TIME|--wallet ID --reason TEXT", "publish again what the outbox still has", relayReplay},
-	{"relay park", "ID --reason TEXT", "let the relays pass over an outbox row, which is then never published", relayPark},
-	{"relay parked", "", "list the rows that are passed over", relayParked},
-	{"relay unpark", "ID --reason TEXT", "publish a parked row after all, if no relay has passed it yet", relayUnpark},
-	{"relay rebase", "--reason TEXT", "after restoring a dump: publish again everything that is in the outbox", relayRebase},
-	{"relay lost", "--since TIME [--json]", "after a failover: list the operations that Kafka tells of and the database has lost", relayLost},
-	{"cache renew", "--reason TEXT", "after a failover or restore: make everything that is cached unreadable", cacheRenew},
-	{"keys create", "CLIENT [--scopes LIST]", "make an API key for a client and print it", keysCreate},
-	{"keys list", "", "list the API keys", keysList},
-	{"keys revoke", "ID --reason TEXT", "end an API key", keysRevoke},
+	{"status", "[--json] [--watch]", "how everything is, on one screen, and what to do about it; exits 1 unless all is well", nothing, "DATABASE_URL KAFKA_BROKERS RDKAFKA_* REDIS_URL TOPIC KAFKA_GROUP NO_COLOR", status},
+	{"migrate", "[--wait TIME]", "bring the database's schema up to date; any number of them at once do it one after the other", nothing, "DATABASE_URL", migrate},
+	{"wallet", "ID [--json]", "a wallet, its last operations, and what the cache says of it", onPostgres | onRedisIfSet, "", showWallet},
+	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied", onPostgres, "KAFKA_BROKERS RDKAFKA_* TOPIC NO_COLOR", showOperation},
+	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", onPostgres | onRedisIfSet, "TOPIC", verify},
+	{"actions", "[--last N]", "list what operators did: who, when, what, why", onPostgres, "", listActions},
+	{"topic create", "NAME --partitions N", "create a topic at Kafka and register it for the outbox", onPostgres | onKafka, "", topicCreate},
+	{"relay pause", "--reason TEXT", "stop publishing", onPostgres, "RELAY_NAME ACTOR", relayPause},
+	{"relay resume", "--reason TEXT", "go on publishing", onPostgres, "RELAY_NAME ACTOR", relayResume},
+	{"relay replay", "--since TIME|--wallet ID --reason TEXT", "publish again what the outbox still has", onPostgres, "ACTOR", relayReplay},
+	{"relay park", "ID --reason TEXT", "let the relays pass over an outbox row, which is then never published", onPostgres, "ACTOR", relayPark},
+	{"relay parked", "", "list the rows that are passed over", onPostgres, "", relayParked},
+	{"relay unpark", "ID --reason TEXT", "publish a parked row after all, if no relay has passed it yet", onPostgres, "ACTOR", relayUnpark},
+	{"relay rebase", "--reason TEXT", "after restoring a dump: publish again everything that is in the outbox", onPostgres, "ACTOR", relayRebase},
+	{"relay lost", "--since TIME [--json]", "after a failover: list the operations that Kafka tells of and the database has lost", onPostgres | onKafka, "TOPIC", relayLost},
+	{"cache renew", "--reason TEXT", "after a failover or restore: make everything that is cached unreadable", onPostgres | onRedis, "ACTOR", cacheRenew},
+	{"keys create", "CLIENT [--scopes LIST]", "make an API key for a client and print it", onPostgres, "", keysCreate},
+	{"keys list", "", "list the API keys", onPostgres, "", keysList},
+	{"keys revoke", "ID --reason TEXT", "end an API key", onPostgres, "ACTOR", keysRevoke},
 }
 
 // A call is one run of a command.
 type call struct {
-	words  string
+	command
+	settings
 	flags  *flag.FlagSet
 	args   []string
-	env    map[string]string
 	stdin  io.Reader
 	stdout io.Writer
+
+	conn  *pgx.Conn
+	q     *walletdb.Queries // of conn
+	cache redis.UniversalClient
 }
 
 // usageError is a mistake of the caller: exit code 2.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
+
+// errUnwell ends a command that has printed what is wrong: exit code 1 and no more words.
+var errUnwell = errors.New("not well")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
@@ -68,35 +95,23 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run returns the exit code: 0 done, 1 not done, 2 called wrongly.
+// run returns the exit code: 0 done, 1 not done or not well, 2 called wrongly.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	for _, cmd := range commands {
 		words := strings.Fields(cmd.words)
 		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != cmd.words {
 			continue
 		}
-		c := &call{words: cmd.words, flags: flag.NewFlagSet(cmd.words, flag.ContinueOnError), args: args[len(words):], env: map[string]string{}, stdin: stdin, stdout: stdout}
-		c.flags.SetOutput(stderr)
-		c.flags.Usage = func() {
-			fmt.Fprintf(stderr, "usage: ctl %s\n  %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
-			c.flags.PrintDefaults()
-		}
-		for _, pair := range environ {
-			name, value, _ := strings.Cut(pair, "=")
-			c.env[name] = value
-		}
-		err := errors.Join(readFiles(c.env)...)
-		if err != nil {
-			err = usageError(err.Error())
-		} else {
-			err = cmd.run(ctx, c)
-		}
+		c := &call{command: cmd, flags: flag.NewFlagSet(cmd.words, flag.ContinueOnError), args: args[len(words):], stdin: stdin, stdout: stdout}
+		err := c.run(ctx, environ)
 		var usage usageError
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp):
 			return 0
+		case errors.Is(err, errUnwell):
+			return 1
 		case errors.As(err, &usage):
-			fmt.Fprintf(stderr, "ctl %s: %v\nusage: ctl %s %s\n", cmd.words, err, cmd.words, cmd.args)
+			fmt.Fprintf(stderr, "ctl %s: %v\nusage: ctl %s; more by --help\n", cmd.words, err, cmd.synopsis())
 			return 2
 		}
 		fmt.Fprintf(stderr, "ctl %s: %v\n", cmd.words, err)
@@ -106,15 +121,96 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		fmt.Fprintln(stdout, "ctl", release())
 		return 0
 	}
-	fmt.Fprintln(stderr, "usage: ctl COMMAND; those with --reason ask before they act, unless there is --yes")
-	for _, cmd := range commands {
-		fmt.Fprintf(stderr, "  %-60s %s\n", strings.TrimSpace(cmd.words+" "+cmd.args), cmd.does)
-	}
-	return 2
+	_, declared, _ := readSettings(environ)
+	return overview(args, declared, stdout, stderr)
 }
 
-// parse reads flags and exactly the named arguments, in any order.
-func (c *call) parse(names ...string) ([]string, error) {
+// run understands the call, connects what the command needs, and does it.
+func (c *call) run(ctx context.Context, environ []string) error {
+	found, declared, mistakes := readSettings(environ)
+	c.settings = found
+	c.flags.SetOutput(io.Discard) // run tells a mistake
+	c.flags.Usage = func() { c.help(declared) }
+	work, err := c.parse(c)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(append(mistakes, c.missing()...)...); err != nil {
+		return usageError(err.Error())
+	}
+	defer c.disconnect(context.WithoutCancel(ctx))
+	if err := c.connectAll(ctx); err != nil {
+		return err
+	}
+	return work(ctx)
+}
+
+// missing lists what the command needs and the settings do not have.
+func (c *call) missing() (mistakes []error) {
+	if c.needs&onPostgres != 0 && c.databaseURL == "" {
+		mistakes = append(mistakes, errNoDatabase)
+	}
+	if c.needs&onKafka != 0 && c.kafkaBrokers == "" {
+		mistakes = append(mistakes, errNoKafka)
+	}
+	if c.needs&onRedis != 0 && c.redisURL == "" {
+		mistakes = append(mistakes, usageError("REDIS_URL is required"))
+	}
+	return mistakes
+}
+
+const (
+	errNoDatabase = usageError("DATABASE_URL is required: the login that owns the tables")
+	errNoKafka    = usageError("KAFKA_BROKERS is required: host:port[,host:port]")
+)
+
+func (c *call) connectAll(ctx context.Context) (err error) {
+	if c.needs&(onRedis|onRedisIfSet) != 0 && c.redisURL != "" {
+		if c.cache, err = walletcache.Open(c.redisURL); err != nil {
+			return usageError("REDIS_URL: " + err.Error())
+		}
+	}
+	if c.needs&onPostgres != 0 {
+		// What publishes again reads all that the outbox holds. Locks are still given up in 3 s.
+		if c.conn, err = c.connect(ctx, map[string]string{"statement_timeout": "5min"}); err != nil {
+			return err
+		}
+		c.q = walletdb.New(c.conn)
+	}
+	return nil
+}
+
+func (c *call) disconnect(ctx context.Context) {
+	if c.conn != nil {
+		_ = c.conn.Close(ctx)
+	}
+	if c.cache != nil {
+		_ = c.cache.Close()
+	}
+}
+
+// connect opens the database as the owner of its tables.
+func (c *call) connect(ctx context.Context, parameters map[string]string) (*pgx.Conn, error) {
+	if c.databaseURL == "" {
+		return nil, errNoDatabase
+	}
+	config, err := db.Config(c.databaseURL)
+	if err != nil {
+		return nil, usageError("DATABASE_URL: " + err.Error())
+	}
+	for name, value := range parameters {
+		config.ConnConfig.RuntimeParams[name] = value
+	}
+	// An operator looks at a server whose standby is missing, too.
+	conn, err := db.ConnectUnconfirmed(ctx, config.ConnConfig)
+	if err != nil {
+		return nil, fmt.Errorf("connect to postgres: %w", err)
+	}
+	return conn, nil
+}
+
+// arguments reads flags and exactly the named arguments, in any order.
+func (c *call) arguments(names ...string) ([]string, error) {
 	var values []string
 	for rest := c.args; len(rest) > 0; {
 		if err := c.flags.Parse(rest); errors.Is(err, flag.ErrHelp) {
@@ -130,50 +226,4 @@ func (c *call) parse(names ...string) ([]string, error) {
 		return nil, usageError(fmt.Sprintf("want %d arguments (%s), got %d", len(names), strings.Join(names, " "), len(values)))
 	}
 	return values, nil
-}
-
-// text is a setting, or its default.
-func (c *call) text(name, otherwise string) string { return cmp.Or(c.env[name], otherwise) }
-
-// connect opens the database as the owner of its tables.
-func (c *call) connect(ctx context.Context) (*pgx.Conn, error) {
-	if c.env["DATABASE_URL"] == "" {
-		return nil, usageError("DATABASE_URL is required: the login that owns the tables")
-	}
-	config, err := db.Config(c.env["DATABASE_URL"])
-	if err != nil {
-		return nil, usageError("DATABASE_URL: " + err.Error())
-	}
-	// What publishes again reads all that the outbox holds. Locks are still given up in 3 s.
-	config.ConnConfig.RuntimeParams["statement_timeout"] = "5min"
-	// An operator looks at a server whose standby is missing, too.
-	conn, err := db.ConnectUnconfirmed(ctx, config.ConnConfig)
-	if err != nil {
-		return nil, fmt.Errorf("connect to postgres: %w", err)
-	}
-	return conn, nil
-}
-
-// readFiles gives the settings that are secrets their values from files: NAME_FILE says which.
-func readFiles(env map[string]string) (mistakes []error) {
-	for name, path := range env {
-		setting, isFile := strings.CutSuffix(name, "_FILE")
-		if !isFile || path == "" || setting != "DATABASE_URL" && setting != "REDIS_URL" && !strings.HasPrefix(setting, "RDKAFKA_") {
-			continue
-		}
-		text, err := os.ReadFile(path)
-		value := strings.TrimSpace(string(text))
-		switch {
-		case err == nil && env[setting] != "":
-			err = fmt.Errorf("is set, and %s too", setting)
-		case err == nil && value == "":
-			err = errors.New("is an empty file")
-		}
-		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("%s: %w", name, err))
-		}
-		env[setting] = value
-		delete(env, name)
-	}
-	return mistakes
 }

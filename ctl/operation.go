@@ -46,51 +46,47 @@ type recordPlace struct {
 
 // showOperation says where an operation is. Whether it is published follows from the relays' saved
 // positions; --kafka looks for its message there.
-func showOperation(ctx context.Context, c *call) error {
+func showOperation(c *call) (task, error) {
 	inKafka := c.flags.Bool("kafka", false, "look for its message in Kafka too")
 	asJSON := c.flags.Bool("json", false, "print one JSON object")
-	args, err := c.parse("ID")
+	args, err := c.arguments("ID")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id, err := uuid.Parse(args[0])
 	if err != nil {
-		return usageError("ID must be an operation's id: " + err.Error())
+		return nil, usageError("ID must be an operation's id: " + err.Error())
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	q := walletdb.New(conn)
-	op, err := q.FindOperation(ctx, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("operation %s was never accepted by this database", id)
-	} else if err != nil {
-		return fmt.Errorf("read operation: %w", err)
-	}
-	wallet, err := q.GetWallet(ctx, op.WalletID)
-	if err != nil {
-		return fmt.Errorf("read wallet: %w", err)
-	}
-	r := operationReport{
-		OperationID: id, WalletID: op.WalletID, Sequence: op.Seq, Type: string(op.Type), Amount: op.Amount, Reference: op.Reference,
-		AcceptedAt: op.CreatedAt.UTC(), Status: op.Status, FailureReason: op.FailureReason, BalanceAfter: op.BalanceAfter, AppliedAt: op.AppliedAt,
-		Before: max(0, op.Seq-wallet.AppliedSeq-1),
-	}
-	topic := c.text("TOPIC", "wallet-operations")
-	if err := r.addPublication(ctx, q, op.XID, &topic); err != nil {
-		return err
-	}
-	if *inKafka {
-		if err := r.addLog(ctx, c, topic); err != nil {
+	return func(ctx context.Context) error {
+		op, err := c.q.FindOperation(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("operation %s was never accepted by this database", id)
+		} else if err != nil {
+			return fmt.Errorf("read operation: %w", err)
+		}
+		wallet, err := c.q.GetWallet(ctx, op.WalletID)
+		if err != nil {
+			return fmt.Errorf("read wallet: %w", err)
+		}
+		r := operationReport{
+			OperationID: id, WalletID: op.WalletID, Sequence: op.Seq, Type: string(op.Type), Amount: op.Amount, Reference: op.Reference,
+			AcceptedAt: op.CreatedAt.UTC(), Status: op.Status, FailureReason: op.FailureReason, BalanceAfter: op.BalanceAfter, AppliedAt: op.AppliedAt,
+			Before: max(0, op.Seq-wallet.AppliedSeq-1),
+		}
+		topic := c.topic
+		if err := r.addPublication(ctx, c.q, op.XID, &topic); err != nil {
 			return err
 		}
-	}
-	if *asJSON {
-		return json.NewEncoder(c.stdout).Encode(r)
-	}
-	return r.print(c.stdout, c.colours())
+		if *inKafka {
+			if err := r.addLog(ctx, c, topic); err != nil {
+				return err
+			}
+		}
+		if *asJSON {
+			return json.NewEncoder(c.stdout).Encode(r)
+		}
+		return r.print(c.stdout, c.terminal().colours)
+	}, nil
 }
 
 // addPublication finds the operation's outbox row. A row is deleted only after every relay has
@@ -208,49 +204,46 @@ func (l lostOperation) String() string {
 // relayLost lists, once each, the operations in Kafka's log that the database does not have: those
 // that a failover to an asynchronous standby, or a restore to an earlier time, took back after they
 // were published. What was accepted and not yet published is known to its clients alone.
-func relayLost(ctx context.Context, c *call) error {
+func relayLost(c *call) (task, error) {
 	sinceText := c.flags.String("since", "", "look at messages from this `TIME` on (2026-11-24T15:04:05Z)")
 	asJSON := c.flags.Bool("json", false, "print one JSON object a line")
-	if _, err := c.parse(); err != nil {
-		return err
+	if _, err := c.arguments(); err != nil {
+		return nil, err
 	}
 	since, err := time.Parse(time.RFC3339, *sinceText)
 	if err != nil {
-		return usageError("--since is required: a time such as 2026-11-24T15:04:05Z")
+		return nil, usageError("--since is required: a time such as 2026-11-24T15:04:05Z")
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	f := lostFinder{q: walletdb.New(conn), seen: map[uuid.UUID]bool{}, print: func(l lostOperation) {
-		if *asJSON {
-			_ = json.NewEncoder(c.stdout).Encode(l)
-		} else {
-			fmt.Fprintln(c.stdout, l)
+	return func(ctx context.Context) error {
+		f := lostFinder{q: c.q, seen: map[uuid.UUID]bool{}, print: func(l lostOperation) {
+			if *asJSON {
+				_ = json.NewEncoder(c.stdout).Encode(l)
+			} else {
+				fmt.Fprintln(c.stdout, l)
+			}
+		}}
+		err := c.readLog(ctx, c.topic, since, func(m *kafka.Message) bool {
+			f.read++
+			var told message
+			if json.Unmarshal(m.Value, &told) == nil && told.OperationID != uuid.Nil {
+				f.page = append(f.page, lostOperation{message: told, PublishedAt: m.Timestamp, Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset)})
+			}
+			if len(f.page) == lostPage {
+				f.err = f.check(ctx)
+			}
+			return f.err == nil
+		})
+		if err = errors.Join(err, f.err); err == nil {
+			err = f.check(ctx)
 		}
-	}}
-	err = c.readLog(ctx, c.text("TOPIC", "wallet-operations"), since, func(m *kafka.Message) bool {
-		f.read++
-		var told message
-		if json.Unmarshal(m.Value, &told) == nil && told.OperationID != uuid.Nil {
-			f.page = append(f.page, lostOperation{message: told, PublishedAt: m.Timestamp, Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset)})
+		if err != nil {
+			return err
 		}
-		if len(f.page) == lostPage {
-			f.err = f.check(ctx)
+		if !*asJSON {
+			fmt.Fprintf(c.stdout, "%d messages read, %d operations lost\n", f.read, f.lost)
 		}
-		return f.err == nil
-	})
-	if err = errors.Join(err, f.err); err == nil {
-		err = f.check(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	if !*asJSON {
-		fmt.Fprintf(c.stdout, "%d messages read, %d operations lost\n", f.read, f.lost)
-	}
-	return nil
+		return nil
+	}, nil
 }
 
 type lostFinder struct {

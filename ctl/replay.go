@@ -25,75 +25,71 @@ const (
 // outbox, and the relay publishes the copies as it does all rows: no position moves, and nothing
 // else waits. Each page is a transaction of its own, so that a replay that was cut short has published
 // some twice and can be run again.
-func relayReplay(ctx context.Context, c *call) error {
+func relayReplay(c *call) (task, error) {
 	a := newAction(c)
 	sinceText := c.flags.String("since", "", "the operations accepted since this `TIME` (2026-11-24T15:04:05Z)")
 	walletText := c.flags.String("wallet", "", "the operations of this wallet `ID` alone")
 	if _, err := a.parse(); err != nil {
-		return err
+		return nil, err
 	}
 	var since time.Time
 	key := ""
 	if *sinceText == "" && *walletText == "" {
-		return usageError("--since or --wallet is required")
+		return nil, usageError("--since or --wallet is required")
 	}
 	if *sinceText != "" {
 		var err error
 		if since, err = time.Parse(time.RFC3339, *sinceText); err != nil {
-			return usageError("--since: want a time such as 2026-11-24T15:04:05Z")
+			return nil, usageError("--since: want a time such as 2026-11-24T15:04:05Z")
 		}
 	}
 	if *walletText != "" {
 		id, err := uuid.Parse(*walletText)
 		if err != nil {
-			return usageError("--wallet: " + err.Error())
+			return nil, usageError("--wallet: " + err.Error())
 		}
 		key = id.String()
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	q := walletdb.New(conn)
-	edges, err := q.OutboxAge(ctx)
-	if err != nil {
-		return fmt.Errorf("read outbox: %w", err)
-	}
-	if edges.LastID == 0 {
-		return errors.New("the outbox is empty: there is nothing to publish again")
-	}
-	oldest := time.Now().Add(-time.Duration(edges.FirstSeconds * float64(time.Second))).UTC()
-	first, err := firstRowSince(ctx, q, edges.FirstID, edges.LastID, since.Add(-longestFlush))
-	if err != nil {
-		return err
-	}
-	what := "Everything"
-	if key != "" {
-		what = "What wallet " + key + " has"
-	}
-	does := fmt.Sprintf("%s in the outbox since %s is published again, out of at most %d rows. Older rows are deleted (OUTBOX_RETENTION).",
-		what, later(since, oldest).Format(time.RFC3339), edges.LastID-first+1)
-	if err := a.confirm(does); err != nil {
-		return err
-	}
-	if err := db.Write(ctx, conn, func(q *walletdb.Queries) error { return a.note(ctx, q) }); err != nil {
-		return err
-	}
-	var copied int64
-	for after := first - 1; after < edges.LastID; after += replayIDs {
-		var n int64
-		err := db.Write(ctx, conn, func(q *walletdb.Queries) (err error) {
-			n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Key: key})
-			return err
-		})
+	return func(ctx context.Context) error {
+		edges, err := c.q.OutboxAge(ctx)
 		if err != nil {
-			return fmt.Errorf("copy rows, after %d of them: %w", copied, err)
+			return fmt.Errorf("read outbox: %w", err)
 		}
-		copied += n
-	}
-	fmt.Fprintf(c.stdout, "%d messages are in the outbox again\n", copied)
-	return nil
+		if edges.LastID == 0 {
+			return errors.New("the outbox is empty: there is nothing to publish again")
+		}
+		oldest := time.Now().Add(-time.Duration(edges.FirstSeconds * float64(time.Second))).UTC()
+		first, err := firstRowSince(ctx, c.q, edges.FirstID, edges.LastID, since.Add(-longestFlush))
+		if err != nil {
+			return err
+		}
+		what := "Everything"
+		if key != "" {
+			what = "What wallet " + key + " has"
+		}
+		does := fmt.Sprintf("%s in the outbox since %s is published again, out of at most %d rows. Older rows are deleted (OUTBOX_RETENTION).",
+			what, later(since, oldest).Format(time.RFC3339), edges.LastID-first+1)
+		if err := a.confirm(does); err != nil {
+			return err
+		}
+		if err := db.Write(ctx, c.conn, func(q *walletdb.Queries) error { return a.note(ctx, q) }); err != nil {
+			return err
+		}
+		var copied int64
+		for after := first - 1; after < edges.LastID; after += replayIDs {
+			var n int64
+			err := db.Write(ctx, c.conn, func(q *walletdb.Queries) (err error) {
+				n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Key: key})
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("copy rows, after %d of them: %w", copied, err)
+			}
+			copied += n
+		}
+		fmt.Fprintf(c.stdout, "%d messages are in the outbox again\n", copied)
+		return nil
+	}, nil
 }
 
 // firstRowSince finds, by halves, an id with no rows of a time or later before it.

@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
@@ -24,6 +25,17 @@ const (
 	standing = 30 * time.Second
 	// heldLong is when a transaction has held its locks for too long: those of the services end before.
 	heldLong = 10 * time.Second
+	// blocksLong is when others have waited for a lock for too long.
+	blocksLong = time.Second
+	// Each section of the report gets so long, and so long for a lock: one table that is locked, or slow,
+	// leaves the others to be seen. patience is for a server that does not answer at all.
+	sectionTimeout = 3 * time.Second
+	lockTimeout    = 500 * time.Millisecond
+	patience       = sectionTimeout + time.Second
+	// writesEvery is how many looks of a watch there are to one that tries to write.
+	writesEvery = 30
+	// clockDiffers is how far the database's clock may be from that of this machine.
+	clockDiffers = 5 * time.Second
 	// countedRows is up to how many rows are counted: of waiting outbox rows twice as many when some are
 	// older than the position.
 	countedRows  = 10_000
@@ -39,31 +51,49 @@ const (
 var seenAges = []time.Duration{standing, 5 * time.Minute, time.Hour}
 
 // partial says which wallets status looks at.
-const partial = "of the wallets that the newest outbox rows name, and some that are 30s, 5m and 1h old; ctl verify sees all"
+const partial = "of the wallets that the newest outbox rows name, and some of 30s, 5m and 1h ago"
 
 // statusReport is what ctl status tells. Times are in seconds. It costs the same with any number of
 // wallets, so that it knows some things only about: numbers of 10,000 and more are Postgres' estimates, and
 // pending operations and standing wallets are only those of the wallets that it looks at. A wallet that
 // stands still for an hour and gets no new operation is not among them.
+//
+// It has sections, and what one of them could not find out is null: Unknown then says why.
 type statusReport struct {
 	At       time.Time `json:"at"`
-	Problems []string  `json:"problems"`
+	Healthy  bool      `json:"healthy"`
+	Problems []string  `json:"problems"` // what is wrong → what to do
+	Unknown  []unknown `json:"unknown"`
 
-	Wallets           int64   `json:"wallets"`
-	WalletsEstimated  bool    `json:"walletsEstimated"`
-	Accepted          int64   `json:"acceptedOperations"`
-	AcceptedEstimated bool    `json:"acceptedOperationsEstimated"`
-	Pending           int64   `json:"pendingOperations"` // at least
-	OldestPending     float64 `json:"oldestPendingSeconds"`
-	AcceptedPerSecond int64   `json:"acceptedPerSecond"`
-	AppliedPerSecond  int64   `json:"appliedPerSecond"`
+	LockHolders []lockHolder    `json:"lockHolders"`
+	Migrations  []string        `json:"pendingMigrations"`
+	Standbys    *standbysReport `json:"standbys"` // null without synchronous_standby_names, too
 
-	Outbox    outboxReport     `json:"outbox"`
-	Relays    []relayReport    `json:"relays"`
-	Kafka     *kafkaReport     `json:"kafka"` // null without KAFKA_BROKERS
-	Cache     *string          `json:"cache"` // null without REDIS_URL; else ok or an error
-	Processes map[string]int64 `json:"processes"`
-	Standing  []walletReport   `json:"standingWallets"`
+	Wallets           *int64   `json:"wallets"`
+	WalletsEstimated  bool     `json:"walletsEstimated"`
+	Accepted          *int64   `json:"acceptedOperations"`
+	AcceptedEstimated bool     `json:"acceptedOperationsEstimated"`
+	Pending           *int64   `json:"pendingOperations"` // at least
+	OldestPending     *float64 `json:"oldestPendingSeconds"`
+	AcceptedPerSecond *int64   `json:"acceptedPerSecond"`
+	AppliedPerSecond  *int64   `json:"appliedPerSecond"`
+
+	Outbox     *outboxReport    `json:"outbox"`
+	Relays     []relayReport    `json:"relays"`
+	Partitions *int32           `json:"registeredPartitions"` // of the topic; 0: it is not registered
+	Kafka      *kafkaReport     `json:"kafka"`                // null without KAFKA_BROKERS
+	Cache      *string          `json:"cache"`                // null without REDIS_URL; else ok or an error
+	Processes  map[string]int64 `json:"processes"`
+	Standing   []walletReport   `json:"standingWallets"`
+
+	topic  string
+	writes bool     // whether to try what a full disk refuses
+	later  []string // consequences
+}
+
+type unknown struct {
+	Section string `json:"section"`
+	Error   string `json:"error"`
 }
 
 type outboxReport struct {
@@ -83,12 +113,6 @@ type relayReport struct {
 	PauseReason   string  `json:"pauseReason,omitempty"`
 }
 
-type kafkaReport struct {
-	Group string `json:"group"`
-	Lag   int64  `json:"lagMessages"`
-	Error string `json:"error,omitempty"`
-}
-
 type walletReport struct {
 	WalletID string  `json:"walletId"`
 	Applied  int64   `json:"appliedSequence"`
@@ -98,135 +122,333 @@ type walletReport struct {
 }
 
 // status prints how everything is. Rates are those of the last second.
-func status(ctx context.Context, c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON object; walletsEstimated and acceptedOperationsEstimated: Postgres estimates the number; pendingOperations, oldestPendingSeconds and standingWallets: "+partial)
+func status(c *call) (task, error) {
+	asJSON := c.flags.Bool("json", false, "print one JSON object; what could not be found out is null, and unknown says why; walletsEstimated and acceptedOperationsEstimated: Postgres estimates the number; pendingOperations, oldestPendingSeconds and standingWallets: "+partial)
 	watch := c.flags.Bool("watch", false, "look again until interrupted")
 	interval := c.flags.Duration("interval", time.Second, "the time between two looks of a watch")
-	if _, err := c.parse(); err != nil {
-		return err
+	if _, err := c.arguments(); err != nil {
+		return nil, err
 	}
 	if *interval < 100*time.Millisecond {
-		return usageError("--interval must be at least 100ms")
+		return nil, usageError("--interval must be at least 100ms")
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
+	return func(ctx context.Context) error {
+		if c.databaseURL == "" {
+			return errNoDatabase
+		}
+		for n := 0; ; n++ {
+			r, err := c.look(ctx, n%writesEvery == 0)
+			if err != nil {
+				return err
+			}
+			if *watch && ctx.Err() != nil {
+				return nil // Ctrl-C ends a watch
+			}
+			if *asJSON {
+				err = json.NewEncoder(c.stdout).Encode(r)
+			} else {
+				err = r.print(c.stdout, c.terminal(), *watch)
+			}
+			switch {
+			case err != nil:
+				return err
+			case !*watch && !r.Healthy:
+				return errUnwell
+			case !*watch:
+				return nil
+			}
+			select {
+			case <-time.After(*interval):
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}, nil
+}
+
+// look asks everything once: Postgres, section by section, and Kafka and Redis meanwhile. Its error is a
+// mistake in the settings.
+func (c *call) look(ctx context.Context, writes bool) (*statusReport, error) {
+	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic, writes: writes}
+	var others sync.WaitGroup
+	if c.kafkaBrokers != "" {
+		others.Go(func() { r.Kafka = c.groupState(ctx, c.group, c.topic) })
+	}
+	if c.redisURL != "" {
+		others.Go(func() { r.Cache = c.cacheState(ctx) })
+	}
+	err := c.lookAtPostgres(ctx, r)
+	others.Wait()
+	r.judgeKafka()
+	r.judgeCache()
+	r.Problems = append(r.Problems, r.later...)
+	r.Healthy = len(r.Problems) == 0
+	return r, err
+}
+
+// lookAtPostgres asks by one connection, which a section may lose: then the others are unknown.
+func (c *call) lookAtPostgres(ctx context.Context, r *statusReport) error {
+	conn, err := c.connect(ctx, map[string]string{
+		"statement_timeout": fmt.Sprint(sectionTimeout.Milliseconds()), "lock_timeout": fmt.Sprint(lockTimeout.Milliseconds()),
+	})
+	if usage := usageError(""); errors.As(err, &usage) {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	for {
-		report, err := c.look(ctx, conn)
-		if err != nil {
-			return err
+	if err != nil {
+		err = errors.New(oneLine(err.Error()))
+		r.problem(err.Error(), connectAdvice(err))
+	} else {
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_ = conn.Close(ctx)
+		}()
+	}
+	r.lookAt(ctx, conn, err)
+	return nil
+}
+
+// lookAt asks each section in turn. Who holds locks comes first: it answers whatever is locked.
+func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
+	for _, section := range []struct {
+		name string
+		look func(context.Context, *walletdb.Queries) error
+	}{
+		{"locks", func(ctx context.Context, q *walletdb.Queries) error { return r.addLockHolders(ctx, q, heldLong, "") }},
+		{"schema", r.addSchema},
+		{"migrations", func(ctx context.Context, _ *walletdb.Queries) error { return r.addMigrations(ctx, conn) }},
+		{"standbys", r.addStandbys},
+		{"processes", r.addProcesses},
+		{"wallets", r.addWallets},
+		{"operations", r.addOperations},
+		{"outbox", r.addOutbox},
+		{"applied", r.addApplied},
+		{"pending", r.addPending},
+		{"relays", r.addRelays},
+		{"topic", r.addTopic},
+		{"writes", func(ctx context.Context, q *walletdb.Queries) error { return r.addWrites(ctx, conn, q) }},
+	} {
+		err := lost
+		if err == nil {
+			err = within(ctx, walletdb.New(conn), section.look)
 		}
-		switch {
-		case *asJSON:
-			err = json.NewEncoder(c.stdout).Encode(report)
-		case *watch && c.colours():
-			err = report.print(c.stdout, true, "\x1b[H\x1b[2J")
-		default:
-			err = report.print(c.stdout, c.colours(), "")
+		if err == nil {
+			continue
 		}
-		if err != nil || !*watch {
-			return err
+		r.Unknown = append(r.Unknown, unknown{section.name, r.reason(err)})
+		if lost == nil && conn.IsClosed() {
+			lost = err
+			r.problem("postgres does not answer any more: "+r.reason(err), connectAdvice(err))
 		}
-		select {
-		case <-time.After(*interval):
-		case <-ctx.Done():
-			return nil // Ctrl-C ends a watch
+	}
+	if lost == nil && len(r.LockHolders) == 0 && slices.ContainsFunc(r.Unknown, func(u unknown) bool { return u.Error == isLocked }) {
+		r.addYoungLockHolders(ctx, walletdb.New(conn))
+	}
+	r.judgeUnknown(lost)
+}
+
+func within(ctx context.Context, q *walletdb.Queries, look func(context.Context, *walletdb.Queries) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return look(ctx, q)
+}
+
+const (
+	isLocked  = "a table is locked"
+	isPending = "a migration is pending"
+)
+
+// reason says in words why a section is not known.
+func (r *statusReport) reason(err error) string {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return oneLine(err.Error())
+	}
+	switch refused.Code {
+	case "55P03":
+		return isLocked
+	case "57014":
+		return fmt.Sprintf("it took longer than %s", sectionTimeout)
+	case "42P01", "42703", "42883", "42704": // a table, a column, a function, a role
+		if len(r.Migrations) > 0 {
+			return isPending
 		}
+	}
+	return refused.Message
+}
+
+// judgeUnknown names what is not known, unless that follows from what is named already: a migration that
+// is pending, or Postgres that is lost.
+func (r *statusReport) judgeUnknown(lost error) {
+	named := isPending
+	if lost != nil {
+		named = r.reason(lost)
+	}
+	sections := map[string][]string{}
+	for _, u := range r.Unknown {
+		sections[u.Error] = append(sections[u.Error], u.Section)
+	}
+	for _, u := range r.Unknown {
+		names := sections[u.Error]
+		delete(sections, u.Error)
+		if names == nil || u.Error == named {
+			continue
+		}
+		do := "the server's log may say more"
+		if u.Error == isLocked && len(r.LockHolders) > 0 {
+			do = "they are known again when the lock is gone"
+		} else if u.Error == isLocked {
+			do = "look again: who held it may be gone already"
+		}
+		r.consequence(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)
 	}
 }
 
-// look asks everything once.
-func (c *call) look(ctx context.Context, conn *pgx.Conn) (statusReport, error) {
-	q := walletdb.New(conn)
-	r := statusReport{Problems: []string{}, Relays: []relayReport{}, Standing: []walletReport{}}
-	pending, err := db.PendingMigrations(ctx, conn)
-	if err != nil {
-		return r, err
-	}
-	if len(pending) > 0 {
-		r.problem("migrations are pending: %s; run them (dbmate up): a service that starts waits for them", strings.Join(pending, " "))
-	}
-	if err := r.addTotals(ctx, q); err != nil {
-		return r, err
-	}
-	if err := r.addWallets(ctx, q, c.text("TOPIC", "wallet-operations")); err != nil {
-		return r, err
-	}
-	if err := r.addRelays(ctx, q); err != nil {
-		return r, err
-	}
-	if err := r.addLockHolders(ctx, q, heldLong); err != nil {
-		return r, err
-	}
-	sessions, err := q.ServiceSessions(ctx)
-	if err != nil {
-		return r, fmt.Errorf("count sessions: %w", err)
-	}
-	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers}
-	for _, service := range []string{"api", "relay", "worker"} {
-		if r.Processes[service] == 0 {
-			r.problem("no %s is connected to Postgres", service)
+// problem adds what is wrong, and what to do about it.
+func (r *statusReport) problem(what, do string) {
+	r.Problems = append(r.Problems, what+arrow+do)
+}
+
+// consequence is a problem that another may be the cause of: it comes after all of these.
+func (r *statusReport) consequence(what, do string) {
+	r.later = append(r.later, what+arrow+do)
+}
+
+// arrow is between what is wrong and what to do.
+const arrow = " → "
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// connectAdvice says what to do about a Postgres that does not let ctl in.
+func connectAdvice(err error) string {
+	for _, advice := range []struct{ sign, do string }{
+		{"28P01", "the password in DATABASE_URL is not the login's: was it changed? The services that have the old one cannot connect any more either"},
+		{"28000", "DATABASE_URL names a login that may not connect"},
+		{"3D000", "ctl migrate creates the database, if DATABASE_URL is right"},
+		{"53300", "all connections are taken: look at pg_stat_activity, and at max_connections"},
+		{"read-only", "DATABASE_URL has to name the primary"},
+		{"encoding", "make another database"},
+	} {
+		if strings.Contains(err.Error(), advice.sign) {
+			return advice.do
 		}
 	}
-	if c.env["KAFKA_BROKERS"] != "" {
-		r.addKafka(ctx, c)
-	}
-	if c.env["REDIS_URL"] != "" {
-		r.addCache(ctx, c)
-	}
-	return r, nil
+	return "is it running, and does DATABASE_URL name it? Nothing is accepted or applied meanwhile; the services come back by themselves"
 }
 
-func (r *statusReport) problem(format string, args ...any) {
-	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
-}
-
-// addTotals adds how much there is, and how much came in the last second.
-func (r *statusReport) addTotals(ctx context.Context, q *walletdb.Queries) error {
-	counted, err := q.CountSome(ctx, countedRows)
-	if err != nil {
-		return fmt.Errorf("count: %w", err)
-	}
-	r.At = counted.At
-	if r.Wallets, r.WalletsEstimated, err = estimate(ctx, q, "wallets", counted.Wallets); err != nil {
-		return err
-	}
-	if r.Accepted, r.AcceptedEstimated, err = estimate(ctx, q, "operations", counted.Operations); err != nil {
-		return err
-	}
-	edges, err := q.OutboxAge(ctx)
-	if err != nil {
-		return fmt.Errorf("read outbox: %w", err)
-	}
-	r.Outbox = outboxReport{edges.FirstID, edges.LastID, edges.FirstSeconds}
-	secondAgo, err := r.outboxAt(ctx, q, time.Second)
+// addSchema looks at the clock and the schema that everything else is in.
+func (r *statusReport) addSchema(ctx context.Context, q *walletdb.Queries) error {
+	now, err := q.DatabaseTime(ctx)
 	if err != nil {
 		return err
 	}
-	r.AcceptedPerSecond = r.Outbox.LastID - secondAgo
-	if r.AppliedPerSecond, err = q.AppliedLately(ctx, appliedPages); err != nil {
-		return fmt.Errorf("count outcomes: %w", err)
+	differs := time.Until(now.At)
+	r.At = now.At
+	if differs.Abs() > clockDiffers {
+		which := "ahead of"
+		if differs < 0 {
+			which = "behind"
+		}
+		r.problem(fmt.Sprintf("the database's clock is %s %s this machine's", seconds(differs.Abs().Seconds()), which),
+			"set the one that is wrong, by NTP; order and balances do not depend on it, ages and rates here do")
+	}
+	if !now.HasSchema {
+		r.problem(fmt.Sprintf("no schema of search_path (%s) exists", now.SearchPath), "ctl migrate creates it, if the search_path in DATABASE_URL is right")
 	}
 	return nil
 }
 
-// estimate returns about how many rows a table has, if they are too many to be counted.
-func estimate(ctx context.Context, q *walletdb.Queries, table string, counted int64) (rows int64, estimated bool, err error) {
-	if counted < countedRows {
-		return counted, false, nil
+func (r *statusReport) addMigrations(ctx context.Context, conn *pgx.Conn) (err error) {
+	if r.Migrations, err = db.PendingMigrations(ctx, conn); err != nil {
+		return err
 	}
-	if rows, err = q.EstimateRows(ctx, table); err != nil {
-		return 0, false, fmt.Errorf("estimate %s: %w", table, err)
+	if len(r.Migrations) > 0 {
+		r.problem("migrations are pending: "+strings.Join(r.Migrations, " "), "ctl migrate applies them; a service that starts waits for them")
 	}
-	return max(rows, counted), true, nil
+	return nil
 }
 
-// outboxAt returns the id of the newest outbox row that is older than an age, searched by halves: nothing
+func (r *statusReport) addProcesses(ctx context.Context, q *walletdb.Queries) error {
+	sessions, err := q.ServiceSessions(ctx)
+	if err != nil {
+		return err
+	}
+	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers}
+	var missing []string
+	for _, s := range []struct{ service, without string }{{"api", "nothing is accepted"}, {"relay", "nothing is published"}, {"worker", "nothing is applied"}} {
+		if r.Processes[s.service] == 0 {
+			missing = append(missing, fmt.Sprintf("no %s is connected to Postgres: %s", s.service, s.without))
+		}
+	}
+	if len(missing) > 0 {
+		r.problem(strings.Join(missing, "; "), "start it; if it runs, its log says why it cannot connect: a password that was changed, say")
+	}
+	if !sessions.SeesAll {
+		r.problem("this login may not see what the sessions of others do: locks and waiting commits may be missing here", "GRANT pg_monitor TO it, as a superuser")
+	}
+	return nil
+}
+
+func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries) error {
+	counted, err := q.CountWallets(ctx, countedRows)
+	if err == nil {
+		r.Wallets, r.WalletsEstimated, err = estimate(ctx, q, "wallets", counted)
+	}
+	return err
+}
+
+func (r *statusReport) addOperations(ctx context.Context, q *walletdb.Queries) error {
+	counted, err := q.CountOperations(ctx, countedRows)
+	if err == nil {
+		r.Accepted, r.AcceptedEstimated, err = estimate(ctx, q, "operations", counted)
+	}
+	return err
+}
+
+// estimate returns about how many rows a table has, if they are too many to be counted.
+func estimate(ctx context.Context, q *walletdb.Queries, table string, counted int64) (rows *int64, estimated bool, err error) {
+	if counted < countedRows {
+		return &counted, false, nil
+	}
+	about, err := q.EstimateRows(ctx, table)
+	if err != nil {
+		return nil, false, err
+	}
+	about = max(about, counted)
+	return &about, true, nil
+}
+
+func (r *statusReport) addOutbox(ctx context.Context, q *walletdb.Queries) error {
+	edges, err := q.OutboxAge(ctx)
+	if err != nil {
+		return err
+	}
+	r.Outbox = &outboxReport{edges.FirstID, edges.LastID, edges.FirstSeconds}
+	if edges.LastSeconds < -1 {
+		r.problem(fmt.Sprintf("the newest outbox row is %s in the future: the database's clock was set back", seconds(-edges.LastSeconds)),
+			"nothing is lost, and order does not depend on it; ages and rates here are wrong until the clock has caught up")
+	}
+	secondAgo, err := r.outboxAt(ctx, q, time.Second)
+	if err != nil {
+		return err
+	}
+	accepted := edges.LastID - secondAgo
+	r.AcceptedPerSecond = &accepted
+	return nil
+}
+
+func (r *statusReport) addApplied(ctx context.Context, q *walletdb.Queries) error {
+	applied, err := q.AppliedLately(ctx, appliedPages)
+	if err == nil {
+		r.AppliedPerSecond = &applied
+	}
+	return err
+}
+
+// outboxAt returns the id of the newest outbox row that is older than an age, by binary search: nothing
 // but id is indexed.
 func (r *statusReport) outboxAt(ctx context.Context, q *walletdb.Queries, age time.Duration) (int64, error) {
-	if r.Outbox == (outboxReport{}) {
+	if *r.Outbox == (outboxReport{}) {
 		return 0, nil
 	}
 	var err error
@@ -241,7 +463,11 @@ func (r *statusReport) outboxAt(ctx context.Context, q *walletdb.Queries, age ti
 	return r.Outbox.FirstID + int64(younger) - 1, nil
 }
 
-func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries, topic string) error {
+// addPending looks at the wallets that the outbox tells of.
+func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) error {
+	if r.Outbox == nil {
+		return errors.New(r.why("outbox"))
+	}
 	upTo := []int64{r.Outbox.LastID}
 	for _, age := range seenAges {
 		id, err := r.outboxAt(ctx, q, age)
@@ -250,14 +476,15 @@ func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries, topi
 		}
 		upTo = append(upTo, id)
 	}
-	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: upTo, Topic: topic, MaxRows: seenRows, MaxWallets: shownWallets})
+	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: upTo, Topic: r.topic, MaxRows: seenRows, MaxWallets: shownWallets})
 	if err != nil {
-		return fmt.Errorf("read wallets that are behind: %w", err)
+		return err
 	}
+	r.Pending, r.OldestPending, r.Standing = new(int64), new(float64), []walletReport{}
 	halted, standingWallets := 0, 0
 	for _, w := range behind {
-		r.Pending = w.Pending
-		r.OldestPending = max(r.OldestPending, w.AgeSeconds)
+		*r.Pending = w.Pending
+		*r.OldestPending = max(*r.OldestPending, w.AgeSeconds)
 		switch {
 		case w.Halted:
 			halted++
@@ -269,10 +496,10 @@ func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries, topi
 		r.Standing = append(r.Standing, walletReport{w.ID.String(), w.AppliedSeq, w.LastSeq, w.AgeSeconds, w.Halted})
 	}
 	if halted > 0 {
-		r.problem("%s halted: operations are missing after the last one applied", wallets(halted))
+		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; restore it from a backup. Other wallets go on")
 	}
 	if standingWallets > 0 {
-		r.problem("%s not applied for more than %s", wallets(standingWallets), standing)
+		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
 	}
 	return nil
 }
@@ -291,70 +518,92 @@ func wallets(n int) string {
 func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error {
 	states, err := q.RelayStates(ctx)
 	if err != nil {
-		return fmt.Errorf("read relays: %w", err)
+		return err
 	}
+	relays := []relayReport{}
 	for _, s := range states {
 		backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, MaxRows: countedRows})
 		if err != nil {
-			return fmt.Errorf("read backlog: %w", err)
+			return err
 		}
 		position := s.Prev
 		if s.Cur != nil {
 			position = fmt.Sprintf("%s → %s, row %d of %d", s.Prev, *s.Cur, s.AfterID, s.LastID)
 		}
-		r.Relays = append(r.Relays, relayReport{
+		relays = append(relays, relayReport{
 			Relay: s.Relay, Leader: s.Leader, Position: position, Saved: s.SavedSecondsAgo,
 			Waiting: backlog.WaitingRows, OldestWaiting: backlog.OldestSeconds, Paused: s.PausedAt != nil, PauseReason: s.PauseReason,
 		})
 		switch {
 		case s.PausedAt != nil:
-			r.problem("%s is paused since %s: %s", s.Relay, s.PausedAt.UTC().Format(time.RFC3339), s.PauseReason)
+			r.problem(fmt.Sprintf("%s is paused since %s: %s", s.Relay, s.PausedAt.UTC().Format(time.RFC3339), s.PauseReason), "ctl relay resume --reason TEXT, when that is over")
 		case s.Leader == "":
-			r.problem("%s has no leader", s.Relay)
+			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its row of relay_positions")
 		case backlog.OldestSeconds > slow.Seconds():
-			r.problem("%s does not keep up: a row has waited for %s; its log says why", s.Relay, seconds(backlog.OldestSeconds))
+			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
 		}
 	}
+	r.Relays = relays
 	if len(states) == 0 {
-		r.problem("no relay has ever published")
+		r.problem("no relay has ever published", "start a relay")
 	}
 	fit, err := q.PositionsFit(ctx)
 	if err != nil {
-		return fmt.Errorf("check positions: %w", err)
+		return err
 	}
 	if !fit {
-		r.problem("the relays' positions come from another database: ctl relay rebase")
+		r.problem("the relays' positions come from another database: they publish nothing", "ctl relay rebase --reason TEXT")
 	}
 	return nil
 }
 
-// addLockHolders names the transactions that others may wait for, and how to end them.
-func (r *statusReport) addLockHolders(ctx context.Context, q *walletdb.Queries, openFor time.Duration) error {
-	holders, err := q.LockHolders(ctx, openFor.Milliseconds())
-	if err != nil {
-		return fmt.Errorf("read locks: %w", err)
+// addTopic reads how many partitions the topic must have.
+func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error {
+	partitions, err := q.TopicPartitions(ctx, r.topic)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
 	}
-	for _, h := range holders {
-		r.problem("session %d (%s, %q, %s) has held locks of %s for %s; what waits for them goes on after SELECT pg_terminate_backend(%d)",
-			h.Pid, h.Login, h.Application, h.State, h.Tables, seconds(h.OpenSeconds), h.Pid)
+	r.Partitions = &partitions
+	if partitions == 0 {
+		r.problem(fmt.Sprintf("topic %s is not registered: the relay does not publish to it", r.topic), "ctl topic create, if TOPIC is right")
 	}
 	return nil
 }
 
-func (r *statusReport) addKafka(ctx context.Context, c *call) {
-	r.Kafka = &kafkaReport{Group: c.text("KAFKA_GROUP", "wallet-worker")}
-	lag, err := c.groupLag(ctx, r.Kafka.Group, c.text("TOPIC", "wallet-operations"))
-	if err != nil {
-		r.Kafka.Error = err.Error()
-		r.problem("kafka: %v", err)
+// addWrites finds out whether the disks of the tables are full, which shows nowhere else: it makes a table
+// that nobody else sees on each, writes to it, and takes that back.
+func (r *statusReport) addWrites(ctx context.Context, conn *pgx.Conn, q *walletdb.Queries) error {
+	if !r.writes {
+		return nil
 	}
-	r.Kafka.Lag = lag
+	spaces, err := q.Tablespaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, space := range spaces {
+		_, err := conn.Exec(ctx, "BEGIN; CREATE TEMPORARY TABLE ctl_status TABLESPACE "+pgx.Identifier{space}.Sanitize()+" AS SELECT 1; ROLLBACK")
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // the next one finds out if that does not work
+		}
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "53") {
+			r.problem(fmt.Sprintf("postgres cannot write to tablespace %s: %s", space, refused.Message), "make room on its disk: old logs and backups first, never pg_wal; everything goes on by itself then")
+		} // anything else is a right that this login lacks
+	}
+	return nil
 }
 
-// addCache tries every kind of write that the services make: a Redis that answers may refuse them.
-func (r *statusReport) addCache(ctx context.Context, c *call) {
+// why says why a section is not known, or nothing.
+func (r *statusReport) why(section string) string {
+	if i := slices.IndexFunc(r.Unknown, func(u unknown) bool { return u.Section == section }); i >= 0 {
+		return r.Unknown[i].Error
+	}
+	return ""
+}
+
+// cacheState tries every kind of write that the services make: a Redis that answers may refuse them.
+func (c *call) cacheState(ctx context.Context) *string {
 	answer := "ok"
-	client, err := c.redis()
+	client, err := walletcache.Open(c.redisURL)
 	if err == nil {
 		defer client.Close()
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -362,145 +611,26 @@ func (r *statusReport) addCache(ctx context.Context, c *call) {
 		err = walletcache.Probe(ctx, client)
 	}
 	if err != nil {
-		answer = err.Error()
-		r.problem("redis does not take writes, balances are read from postgres: %s", answer)
+		answer, _, _ = strings.Cut(err.Error(), " script: ") // which one is of no use
 	}
-	r.Cache = &answer
+	return &answer
 }
 
-// colours reports whether the output is a terminal whose user has not declined them (no-color.org).
-func (c *call) colours() bool {
-	file, ok := c.stdout.(*os.File)
-	if !ok || c.env["NO_COLOR"] != "" {
-		return false
+func (r *statusReport) judgeCache() {
+	if r.Cache == nil || *r.Cache == "ok" {
+		return
 	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// paint colours a text, on a terminal.
-type paint func(colour, text string) string
-
-func newPaint(colours bool) paint {
-	return func(colour, text string) string {
-		if !colours {
-			return text
-		}
-		return "\x1b[" + colour + "m" + text + "\x1b[0m"
-	}
-}
-
-const (
-	bold   = "1"
-	green  = "32"
-	yellow = "33"
-	red    = "31"
-	dim    = "2"
-)
-
-// print writes the screen at once, after what clears the last one.
-func (r statusReport) print(out io.Writer, colours bool, first string) error {
-	var screen strings.Builder
-	paint := newPaint(colours)
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&screen, "%s %s\n", paint(dim, fmt.Sprintf("%-11s", name)), fmt.Sprintf(format, args...))
-	}
-	verdict := paint(bold+";"+green, "HEALTHY")
-	if len(r.Problems) > 0 {
-		verdict = paint(bold+";"+red, "LOOK HERE")
-	}
-	fmt.Fprintf(&screen, "%s%s  %s\n", first, verdict, paint(dim, r.At.UTC().Format("2006-01-02 15:04:05 UTC")))
-	for _, p := range r.Problems {
-		fmt.Fprintf(&screen, "  %s %s\n", paint(red, "●"), p)
-	}
-	screen.WriteByte('\n')
-	total := func(n int64, estimated bool) string {
-		if estimated {
-			return "about " + count(n)
-		}
-		return count(n)
-	}
-	line("wallets", "%s", total(r.Wallets, r.WalletsEstimated))
-	line("accepted", "%s operations, %s/s", total(r.Accepted, r.AcceptedEstimated), paint(bold, count(r.AcceptedPerSecond)))
-	line("applied", "%s/s", paint(bold, count(r.AppliedPerSecond)))
-	wait := func(n int64, oldest float64) string {
-		if n == 0 {
-			return paint(green, "none")
-		}
-		return count(n) + ", the oldest for " + paint(age(oldest), seconds(oldest))
-	}
-	line("pending", "%s", wait(r.Pending, r.OldestPending))
-	line("", "%s", paint(dim, partial))
-	line("outbox", "rows %s to %s, the oldest %s old", count(r.Outbox.FirstID), count(r.Outbox.LastID), seconds(r.Outbox.Kept))
-	for _, relay := range r.Relays {
-		leader := paint(red, "no leader")
-		if relay.Leader != "" {
-			leader = "led by " + relay.Leader
-		}
-		if relay.Paused {
-			leader += ", " + paint(yellow, "PAUSED: "+relay.PauseReason)
-		}
-		line("relay", "%s, %s", relay.Relay, leader)
-		line("", "rows waiting: %s", wait(relay.Waiting, relay.OldestWaiting))
-		line("", "position %s, saved %s ago", relay.Position, seconds(relay.Saved))
-	}
-	if r.Kafka != nil {
-		if r.Kafka.Error != "" {
-			line("kafka", "%s", paint(red, r.Kafka.Error))
-		} else {
-			line("kafka", "group %s, messages not committed: %s", r.Kafka.Group, count(r.Kafka.Lag))
+	do := "is it running, and does REDIS_URL name it?"
+	for sign, does := range map[string]string{
+		"READONLY":  "REDIS_URL has to name the primary: this one is a replica.",
+		"NOPERM":    "give its user the rights that docs/operations.md lists.",
+		"OOM":       "its memory is full: maxmemory-policy volatile-lru makes room.",
+		"NOAUTH":    "REDIS_URL lacks the password.",
+		"WRONGPASS": "the password in REDIS_URL is not the right one: was it changed?",
+	} {
+		if strings.Contains(*r.Cache, sign) {
+			do = does
 		}
 	}
-	if r.Cache != nil {
-		colour := green
-		if *r.Cache != "ok" {
-			colour = red
-		}
-		line("redis", "%s", paint(colour, *r.Cache))
-	}
-	line("processes", "%d api, %d relay, %d worker", r.Processes["api"], r.Processes["relay"], r.Processes["worker"])
-	if len(r.Standing) > 0 {
-		screen.WriteByte('\n')
-		for _, w := range r.Standing {
-			what := "pending for " + seconds(w.Age)
-			if w.Halted {
-				what = fmt.Sprintf("HALTED: operation %d is missing", w.Applied+1)
-			}
-			line("standing", "%s at %d of %d, %s", w.WalletID, w.Applied, w.Last, paint(red, what))
-		}
-	}
-	_, err := io.WriteString(out, screen.String())
-	return err
-}
-
-// age is the colour of a time that something waits.
-func age(s float64) string {
-	switch {
-	case s > standing.Seconds():
-		return red
-	case s > slow.Seconds():
-		return yellow
-	}
-	return green
-}
-
-// seconds writes a time as people read it.
-func seconds(s float64) string {
-	d := time.Duration(s * float64(time.Second))
-	switch {
-	case d < 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	case d < 10*time.Minute:
-		return d.Round(time.Second).String()
-	}
-	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
-}
-
-// count writes a number with a comma at each thousand.
-func count(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
+	r.problem("redis does not take writes, balances are read from postgres: "+*r.Cache, do+" Nothing is lost meanwhile")
 }

@@ -20,11 +20,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// answer runs a command that must succeed and decodes what it prints.
+// answer runs a command that must succeed, or find something wrong, and decodes what it prints.
 func answer[T any](s shell, command string) T {
 	s.t.Helper()
 	var stdout, stderr bytes.Buffer
-	if code := run(s.t.Context(), strings.Split(command, " "), s.environ, strings.NewReader(""), &stdout, &stderr); code != 0 {
+	if code := run(s.t.Context(), strings.Split(command, " "), s.environ, strings.NewReader(""), &stdout, &stderr); code > 1 || stderr.Len() > 0 {
 		s.t.Fatalf("ctl %s: exit code %d\n%s%s", command, code, &stdout, &stderr)
 	}
 	var v T
@@ -39,7 +39,7 @@ func withHistory(t *testing.T) (shell, *pgx.Conn) {
 	t.Helper()
 	database := testdb.New(t)
 	conn := database.Conn(t)
-	exec(t, conn, history)
+	execute(t, conn, history)
 	return newShell(t, database), conn
 }
 
@@ -56,31 +56,31 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	s, conn := withHistory(t)
 	// Status of a system that nobody has started.
 	r := answer[statusReport](s, "status --json --interval 100ms")
-	if r.Wallets != 3 || r.Accepted != 31 || r.Pending != 1 || r.Outbox.LastID != 31 {
+	if *r.Wallets != 3 || *r.Accepted != 31 || *r.Pending != 1 || r.Outbox.LastID != 31 || r.Healthy || len(r.Unknown) > 0 {
 		t.Errorf("counted %+v", r)
 	}
 	for _, problem := range []string{"no relay has ever published", "no api is connected", "no worker is connected", "kafka has no topic"} {
-		s.expect("status --interval 100ms", "", 0, problem)
+		s.expect("status --interval 100ms", "", 1, problem)
 	}
 	// A relay that has published all but the last row, and leads.
-	exec(t, conn, `INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
+	execute(t, conn, `INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
 		SELECT 'wallet-relay', pg_current_snapshot(), c.system_identifier, d.oid FROM pg_control_system() c, pg_database d WHERE datname = current_database()`)
-	s.expect("status --interval 100ms", "", 0, "wallet-relay has no leader")
-	exec(t, conn, "SET application_name = 'here/1'")
-	exec(t, conn, "SELECT pg_advisory_lock(7304518, hashtext('wallet-relay'))")
-	exec(t, conn, "INSERT INTO outbox (topic, key, payload, created_at) VALUES ('t', 'k', '', now() - interval '1 hour')")
+	s.expect("status --interval 100ms", "", 1, "wallet-relay has no leader")
+	execute(t, conn, "SET application_name = 'here/1'")
+	execute(t, conn, "SELECT pg_advisory_lock(7304518, hashtext('wallet-relay'))")
+	execute(t, conn, "INSERT INTO outbox (topic, key, payload, created_at) VALUES ('t', 'k', '', now() - interval '1 hour')")
 	r = answer[statusReport](s, "status --json --interval 100ms")
 	if len(r.Relays) != 1 || !strings.HasSuffix(r.Relays[0].Leader, "here/1") || r.Relays[0].Waiting != 1 || r.Relays[0].OldestWaiting < 3600 {
 		t.Errorf("relays: %+v", r.Relays)
 	}
-	s.expect("status --interval 100ms", "", 0, "wallet-relay does not keep up: a row has waited for 1h0m")
+	s.expect("status --interval 100ms", "", 1, "wallet-relay does not keep up: a row has waited for 1h0m")
 	s.expect("relay pause --reason upgrade --yes", "", 0, "told")
-	s.expect("status --interval 100ms", "", 0, "PAUSED: upgrade")
+	s.expect("status --interval 100ms", "", 1, "PAUSED: upgrade")
 	// A wallet that stands still, and one that is halted.
-	exec(t, conn, "UPDATE operations SET created_at = now() - interval '2 minutes' WHERE wallet_id = w(2)")
-	s.expect("status --interval 100ms", "", 0, "1 wallet is not applied for more than 30s")
-	exec(t, conn, "DELETE FROM operations WHERE wallet_id = w(2)")
-	s.expect("status --interval 100ms", "", 0, "HALTED: operation 1 is missing")
+	execute(t, conn, "UPDATE operations SET created_at = now() - interval '2 minutes' WHERE wallet_id = w(2)")
+	s.expect("status --interval 100ms", "", 1, "1 wallet is not applied for more than 30s")
+	execute(t, conn, "DELETE FROM operations WHERE wallet_id = w(2)")
+	s.expect("status --interval 100ms", "", 1, "HALTED: operation 1 is missing")
 	if r = answer[statusReport](s, "status --json --interval 100ms"); len(r.Standing) != 1 || !r.Standing[0].Halted || r.Standing[0].WalletID != wallet(t, conn, 2).String() {
 		t.Errorf("standing: %+v", r.Standing)
 	}
@@ -91,10 +91,10 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 func TestRatesAreThoseOfTheLastSecond(t *testing.T) {
 	t.Parallel()
 	s, conn := withHistory(t)
-	exec(t, conn, "UPDATE outbox SET created_at = now() + CASE WHEN id > 20 THEN interval '1 hour' ELSE interval '-1 second' END")
-	exec(t, conn, "UPDATE outcomes SET applied_at = now() + CASE WHEN seq > 25 THEN interval '1 hour' ELSE interval '-1 second' END")
-	if r := answer[statusReport](s, "status --json"); r.AcceptedPerSecond != 11 || r.AppliedPerSecond != 5 {
-		t.Errorf("accepted %d/s, applied %d/s", r.AcceptedPerSecond, r.AppliedPerSecond)
+	execute(t, conn, "UPDATE outbox SET created_at = now() + CASE WHEN id > 20 THEN interval '1 hour' ELSE interval '-1 second' END")
+	execute(t, conn, "UPDATE outcomes SET applied_at = now() + CASE WHEN seq > 25 THEN interval '1 hour' ELSE interval '-1 second' END")
+	if r := answer[statusReport](s, "status --json"); *r.AcceptedPerSecond != 11 || *r.AppliedPerSecond != 5 {
+		t.Errorf("accepted %d/s, applied %d/s", *r.AcceptedPerSecond, *r.AppliedPerSecond)
 	}
 }
 
@@ -106,37 +106,38 @@ func TestStatusCostsTheSameWithAnyNumberOfWallets(t *testing.T) {
 		database := testdb.New(t)
 		s, conn := newShell(t, database), database.Conn(t)
 		for _, table := range []string{"wallets", "wallet_sequences", "operations", "outcomes", "outbox"} {
-			exec(t, conn, "ALTER TABLE "+table+" SET (autovacuum_enabled = off)")
+			execute(t, conn, "ALTER TABLE "+table+" SET (autovacuum_enabled = off)")
 		}
-		exec(t, conn, "INSERT INTO wallets (id, currency, applied_seq) SELECT md5(n::text)::uuid, 'EUR', 1 FROM generate_series(1, 40000) n")
-		exec(t, conn, "INSERT INTO wallet_sequences SELECT id, 1 FROM wallets")
-		exec(t, conn, "INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT id, 1, gen_random_uuid(), 'DEPOSIT', 1 FROM wallets")
-		exec(t, conn, "INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT id, 1, 'PROCESSED', 1 FROM wallets")
+		execute(t, conn, "INSERT INTO wallets (id, currency, applied_seq) SELECT md5(n::text)::uuid, 'EUR', 1 FROM generate_series(1, 40000) n")
+		execute(t, conn, "INSERT INTO wallet_sequences SELECT id, 1 FROM wallets")
+		execute(t, conn, "INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT id, 1, gen_random_uuid(), 'DEPOSIT', 1 FROM wallets")
+		execute(t, conn, "INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT id, 1, 'PROCESSED', 1 FROM wallets")
 		// 40 messages a second, for 1,000 seconds, and some that are no wallet's.
-		exec(t, conn, `INSERT INTO outbox (topic, key, payload, created_at)
+		execute(t, conn, `INSERT INTO outbox (topic, key, payload, created_at)
 			SELECT 'wallet-operations', md5(n::text)::uuid, '', now() - (40000 - n) * interval '25 ms' FROM generate_series(1, 40000) n`)
-		exec(t, conn, "INSERT INTO outbox (topic, key, payload) VALUES ('wallet-operations', 'another', ''), ('another', md5('100'), '')")
+		execute(t, conn, "INSERT INTO outbox (topic, key, payload) VALUES ('wallet-operations', 'another', ''), ('another', md5('100'), '')")
 		// Wallets that are behind: for 40 seconds and for 5 minutes and 5 seconds, which is seen; and for 2 minutes.
-		exec(t, conn, "UPDATE wallets SET applied_seq = 0 WHERE id IN (SELECT md5(n::text)::uuid FROM unnest(ARRAY[38400, 27800, 35200]) n)")
-		exec(t, conn, "UPDATE operations SET created_at = now() - interval '40 s' WHERE wallet_id = md5('38400')::uuid")
-		exec(t, conn, "UPDATE operations SET created_at = now() - interval '305 s' WHERE wallet_id = md5('27800')::uuid")
+		execute(t, conn, "UPDATE wallets SET applied_seq = 0 WHERE id IN (SELECT md5(n::text)::uuid FROM unnest(ARRAY[38400, 27800, 35200]) n)")
+		execute(t, conn, "UPDATE operations SET created_at = now() - interval '40 s' WHERE wallet_id = md5('38400')::uuid")
+		execute(t, conn, "UPDATE operations SET created_at = now() - interval '305 s' WHERE wallet_id = md5('27800')::uuid")
 		about := int64(countedRows)
 		if analyzed {
-			exec(t, conn, "ANALYZE")
+			execute(t, conn, "ANALYZE")
 			about = 40_000
 		}
 		r := answer[statusReport](s, "status --json")
-		if r.Wallets != about || r.Accepted != about || !r.WalletsEstimated || !r.AcceptedEstimated {
-			t.Errorf("analyzed %v: about %d wallets, %d operations", analyzed, r.Wallets, r.Accepted)
+		if *r.Wallets != about || *r.Accepted != about || !r.WalletsEstimated || !r.AcceptedEstimated {
+			t.Errorf("analyzed %v: about %d wallets, %d operations", analyzed, *r.Wallets, *r.Accepted)
 		}
-		if len(r.Standing) != 2 || r.Pending != 2 || r.OldestPending < 305 {
-			t.Errorf("analyzed %v: %d operations pending, the oldest for %v s: %+v", analyzed, r.Pending, r.OldestPending, r.Standing)
+		if len(r.Standing) != 2 || *r.Pending != 2 || *r.OldestPending < 305 {
+			t.Errorf("analyzed %v: %d operations pending, the oldest for %v s: %+v", analyzed, *r.Pending, *r.OldestPending, r.Standing)
 		}
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			conn := database.Conn(t)
-			exec(t, conn, "BEGIN; SET LOCAL plan_cache_mode = "+mode)
-			if _, err := (&call{}).look(t.Context(), conn); err != nil {
-				t.Fatal(err)
+			execute(t, conn, "BEGIN; SET LOCAL plan_cache_mode = "+mode)
+			r := statusReport{topic: "wallet-operations"}
+			if r.lookAt(t.Context(), conn, nil); len(r.Unknown) > 0 {
+				t.Fatalf("not known: %v", r.Unknown)
 			}
 			rows, err := conn.Query(t.Context(), "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables")
 			if err != nil {
@@ -166,42 +167,42 @@ func TestStatusCountsProcessesAndReachesTheCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = conn.Close(t.Context()) })
-		exec(t, conn, "SELECT 1")
+		execute(t, conn, "SELECT 1")
 	}
 	s.environ = append(s.environ, "REDIS_URL="+redisURL(t))
 	r := answer[statusReport](s, "status --json --interval 100ms")
-	if r.Wallets != 0 || r.AcceptedPerSecond != 0 || r.AppliedPerSecond != 0 || r.Pending != 0 {
+	if *r.Wallets != 0 || *r.AcceptedPerSecond != 0 || *r.AppliedPerSecond != 0 || *r.Pending != 0 {
 		t.Errorf("of nothing: %+v", r)
 	}
 	if r.Processes["worker"] != 2 || r.Processes["api"] != 0 || r.Cache == nil || *r.Cache != "ok" {
 		t.Errorf("%+v", r)
 	}
 	s.environ = append(s.environ, "REDIS_URL=redis://127.0.0.1:1")
-	s.expect("status --interval 100ms", "", 0, "balances are read from postgres: dial tcp 127.0.0.1:1")
+	s.expect("status --interval 100ms", "", 1, "balances are read from postgres: dial tcp 127.0.0.1:1")
 }
 
 func TestStatusNamesWhoHoldsLocks(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	queries, console := walletdb.New(database.Conn(t)), database.Conn(t)
-	exec(t, console, history)
-	exec(t, console, "SET application_name = 'console'")
+	execute(t, console, history)
+	execute(t, console, "SET application_name = 'console'")
 	problems := func(openFor time.Duration) string {
 		t.Helper()
 		var r statusReport
-		if err := r.addLockHolders(t.Context(), queries, openFor); err != nil {
+		if err := r.addLockHolders(t.Context(), queries, openFor, ""); err != nil {
 			t.Fatal(err)
 		}
 		return strings.Join(r.Problems, "\n")
 	}
-	exec(t, console, "BEGIN")
-	exec(t, console, "SELECT count(*) FROM wallets") // as a dump does
+	execute(t, console, "BEGIN")
+	execute(t, console, "SELECT count(*) FROM wallets") // as a dump does
 	if got := problems(0); got != "" {
 		t.Errorf("a reader is reported: %s", got)
 	}
-	exec(t, console, "SELECT FROM wallet_sequences WHERE wallet_id = w(2) FOR UPDATE")
+	execute(t, console, "SELECT FROM wallet_sequences WHERE wallet_id = w(2) FOR UPDATE")
 	got := problems(0)
-	for _, want := range []string{`"console", idle in transaction) has held locks of wallet_sequences for `, fmt.Sprintf("pg_terminate_backend(%d)", console.PgConn().PID())} {
+	for _, want := range []string{`"console", idle in transaction) holds ROW SHARE on wallet_sequences for `, "nobody waits for it", fmt.Sprintf("pg_terminate_backend(%d)", console.PgConn().PID())} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %q, want %s", got, want)
 		}
@@ -209,7 +210,7 @@ func TestStatusNamesWhoHoldsLocks(t *testing.T) {
 	if got := problems(time.Hour); got != "" {
 		t.Errorf("reported before its time: %s", got)
 	}
-	exec(t, console, "ROLLBACK")
+	execute(t, console, "ROLLBACK")
 	if got := problems(0); got != "" {
 		t.Errorf("reported after its end: %s", got)
 	}
@@ -218,8 +219,8 @@ func TestStatusNamesWhoHoldsLocks(t *testing.T) {
 func TestStatusNamesPendingMigrations(t *testing.T) {
 	t.Parallel()
 	s, conn := withHistory(t)
-	exec(t, conn, "DELETE FROM schema_migrations WHERE version = '20261124141500'")
-	s.expect("status", "", 0, "migrations are pending: 20261124141500_operator_actions.sql")
+	execute(t, conn, "DELETE FROM schema_migrations WHERE version = '20261124141500'")
+	s.expect("status", "", 1, "migrations are pending: 20261124141500_operator_actions.sql")
 }
 
 func TestColoursAreForATerminal(t *testing.T) {
@@ -227,7 +228,7 @@ func TestColoursAreForATerminal(t *testing.T) {
 	r := statusReport{Problems: []string{"x"}, Relays: []relayReport{{Relay: "r", Paused: true}}, Standing: []walletReport{{}}}
 	for _, colours := range []bool{false, true} {
 		var out bytes.Buffer
-		if err := r.print(&out, colours, ""); err != nil || strings.Contains(out.String(), "\x1b[") != colours {
+		if err := r.print(&out, screen{80, colours}, false); err != nil || strings.Contains(out.String(), "\x1b[") != colours {
 			t.Errorf("colours %v: %v\n%q", colours, err, out.String())
 		}
 	}
@@ -265,12 +266,12 @@ func TestAWalletIsShownWithItsOperations(t *testing.T) {
 func TestTheCacheIsShownAndRenewed(t *testing.T) {
 	t.Parallel()
 	s, conn := withHistory(t)
-	exec(t, conn, "UPDATE wallets SET id = gen_random_uuid() WHERE id = w(3)") // other tests use the same cache
+	execute(t, conn, "UPDATE wallets SET id = gen_random_uuid() WHERE id = w(3)") // other tests use the same cache
 	var id uuid.UUID
 	if err := conn.QueryRow(t.Context(), "SELECT id FROM wallets WHERE id NOT IN (w(1), w(2))").Scan(&id); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, conn, "INSERT INTO wallet_sequences VALUES ('"+id.String()+"', 0)")
+	execute(t, conn, "INSERT INTO wallet_sequences VALUES ('"+id.String()+"', 0)")
 	s.expect("cache renew --reason r", "", 2, "REDIS_URL is required")
 	// A logical database of its own, for a renewal concerns everything that is cached.
 	options, err := redis.ParseURL(redisURL(t))
@@ -298,23 +299,23 @@ func TestAnOperationIsFound(t *testing.T) {
 	topic := "ctl-test-" + uuid.NewString()
 	s.environ = append(s.environ, "TOPIC="+topic)
 	s.expect("topic create "+topic+" --partitions 3", "", 0, "registered")
-	exec(t, conn, "DELETE FROM outbox")
+	execute(t, conn, "DELETE FROM outbox")
 	op, w := uuid.New(), wallet(t, conn, 3)
 	payload := fmt.Sprintf(`{"walletId":"%s","sequence":1,"operationId":"%s","type":"DEPOSIT","amount":5}`, w, op)
-	exec(t, conn, fmt.Sprintf(`BEGIN; INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES ('%[1]s', 1, '%[2]s', 'DEPOSIT', 5);
+	execute(t, conn, fmt.Sprintf(`BEGIN; INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES ('%[1]s', 1, '%[2]s', 'DEPOSIT', 5);
 		INSERT INTO outbox (topic, key, payload) VALUES ('%[3]s', 'another', '{}'), ('%[3]s', '%[1]s', '%[4]s'); COMMIT`, w, op, topic, payload))
 	look := func() operationReport { t.Helper(); return answer[operationReport](s, "operation --json "+op.String()) }
 
 	if r := look(); r.Published != "no" || r.Publication != "no relay has ever published" || r.Status != "PENDING" || r.OutboxID == 0 {
 		t.Errorf("accepted: %+v", r)
 	}
-	exec(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1)")
+	execute(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1)")
 	s.expect("operation "+op.String(), "", 0, "wallet-relay has not saved a position past it yet")
-	exec(t, conn, "UPDATE relay_positions SET cur = pg_current_snapshot(), after_id = 33, last_id = 100")
+	execute(t, conn, "UPDATE relay_positions SET cur = pg_current_snapshot(), after_id = 33, last_id = 100")
 	if r := look(); r.Published != "yes" {
 		t.Errorf("in the middle of a window, past it: %+v", r)
 	}
-	exec(t, conn, "UPDATE relay_positions SET after_id = 32")
+	execute(t, conn, "UPDATE relay_positions SET after_id = 32")
 	if r := look(); r.Published != "no" {
 		t.Errorf("in the middle of a window, before it: %+v", r)
 	}
@@ -323,15 +324,15 @@ func TestAnOperationIsFound(t *testing.T) {
 		t.Errorf("parked: %+v", r)
 	}
 	s.expect("relay unpark 33 --reason mended --yes", "", 0, "published in its place")
-	exec(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot(), cur = NULL")
+	execute(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot(), cur = NULL")
 	s.expect("operation --kafka "+op.String(), "", 0, "not found")
 	produce(t, s, topic, w.String(), payload)
 	if r := answer[operationReport](s, "operation --kafka --json "+op.String()); r.Published != "yes" || r.Log == nil || !r.Log.Found || time.Since(r.Log.Time) > time.Minute {
 		t.Errorf("in kafka: %+v %+v", r, r.Log)
 	}
-	exec(t, conn, fmt.Sprintf("INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ('%s', 1, 'PROCESSED', 5)", w))
+	execute(t, conn, fmt.Sprintf("INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ('%s', 1, 'PROCESSED', 5)", w))
 	s.expect("operation "+op.String(), "", 0, "PROCESSED, balance 5")
-	exec(t, conn, "DELETE FROM outbox")
+	execute(t, conn, "DELETE FROM outbox")
 	s.expect("operation "+op.String(), "", 0, "its outbox row is gone")
 
 	s.expect("operation "+uuid.NewString(), "", 1, "was never accepted")
@@ -373,8 +374,8 @@ func TestMessagesArePublishedAgain(t *testing.T) {
 	t.Parallel()
 	s, conn := withHistory(t)
 	id := wallet(t, conn, 1).String()
-	exec(t, conn, "UPDATE outbox SET created_at = now() - interval '2 hours' WHERE id <= 20")
-	exec(t, conn, "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE id > 20")
+	execute(t, conn, "UPDATE outbox SET created_at = now() - interval '2 hours' WHERE id <= 20")
+	execute(t, conn, "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE id > 20")
 	rows := func() (n int) {
 		t.Helper()
 		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM outbox").Scan(&n); err != nil {
@@ -398,7 +399,7 @@ func TestMessagesArePublishedAgain(t *testing.T) {
 		FROM (SELECT id, (convert_from(payload, 'UTF8')::json->>'sequence')::int AS seq FROM outbox WHERE key = w(1)::text AND id > 42 ORDER BY id LIMIT 30) o`).Scan(&inOrder); err != nil || !inOrder {
 		t.Errorf("in order = %v, %v", inOrder, err)
 	}
-	exec(t, conn, "DELETE FROM outbox")
+	execute(t, conn, "DELETE FROM outbox")
 	s.expect("relay replay --since "+since+" --reason r", "", 1, "the outbox is empty")
 }
 
@@ -455,7 +456,7 @@ func redisURL(t *testing.T) string { return requiredSetting(t, "TEST_REDIS_URL")
 // produce sends one message and waits until it is stored.
 func produce(t *testing.T, s shell, topic, key, value string) {
 	t.Helper()
-	c := call{env: map[string]string{"KAFKA_BROKERS": strings.TrimPrefix(s.environ[1], "KAFKA_BROKERS=")}}
+	c := call{settings: settings{kafkaBrokers: strings.TrimPrefix(s.environ[1], "KAFKA_BROKERS=")}}
 	config, err := c.kafkaConfig()
 	if err != nil {
 		t.Fatal(err)

@@ -18,20 +18,17 @@ const kafkaTimeout = 30 * time.Second
 
 // topicCreate makes the topic at Kafka first and registers it then: a registered topic is always one
 // that rows can be published to. Run again after it died between the two, it does what is missing.
-func topicCreate(ctx context.Context, c *call) error {
+func topicCreate(c *call) (task, error) {
 	partitions := c.flags.Int("partitions", 0, "partition count, which never changes: it decides the partition of every key")
 	replicas := c.flags.Int("replication-factor", 1, "copies of each partition; 3 in production")
 	insync := c.flags.Int("min-insync-replicas", 1, "copies that an acknowledged message has at least; 2 in production")
 	retention := c.flags.Duration("retention", 7*24*time.Hour, "how long messages are kept")
-	args, err := c.parse("NAME")
+	args, err := c.arguments("NAME")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if *partitions < 1 {
-		return usageError("--partitions is required, and at least 1")
-	}
-	if c.env["DATABASE_URL"] == "" || c.env["KAFKA_BROKERS"] == "" {
-		return usageError("DATABASE_URL (the login that owns the tables) and KAFKA_BROKERS (host:port[,host:port]) are required")
+		return nil, usageError("--partitions is required, and at least 1")
 	}
 	topic := kafka.TopicSpecification{
 		Topic: args[0], NumPartitions: *partitions, ReplicationFactor: *replicas,
@@ -41,30 +38,26 @@ func topicCreate(ctx context.Context, c *call) error {
 			"unclean.leader.election.enable": "false",
 		},
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	q := walletdb.New(conn)
-	if err := checkRegistered(ctx, q, topic); err != nil {
-		return err
-	}
-	if err := c.createAtKafka(ctx, topic); err != nil {
-		return err
-	}
-	if _, err := q.RegisterTopic(ctx, walletdb.RegisterTopicParams{Topic: topic.Topic, Partitions: int32(*partitions)}); err != nil {
-		return fmt.Errorf("register topic: %w", err)
-	}
-	// Someone else may have registered it meanwhile.
-	if err := checkRegistered(ctx, q, topic); err != nil {
-		return err
-	}
-	if err := db.Confirm(ctx, conn); err != nil {
-		return fmt.Errorf("register topic: %w", err)
-	}
-	fmt.Fprintf(c.stdout, "topic %s has %d partitions and is registered\n", topic.Topic, *partitions)
-	return nil
+	return func(ctx context.Context) error {
+		if err := checkRegistered(ctx, c.q, topic); err != nil {
+			return err
+		}
+		if err := c.createAtKafka(ctx, topic); err != nil {
+			return err
+		}
+		if _, err := c.q.RegisterTopic(ctx, walletdb.RegisterTopicParams{Topic: topic.Topic, Partitions: int32(*partitions)}); err != nil {
+			return fmt.Errorf("register topic: %w", err)
+		}
+		// Someone else may have registered it meanwhile.
+		if err := checkRegistered(ctx, c.q, topic); err != nil {
+			return err
+		}
+		if err := db.Confirm(ctx, c.conn); err != nil {
+			return fmt.Errorf("register topic: %w", err)
+		}
+		fmt.Fprintf(c.stdout, "topic %s has %d partitions and is registered\n", topic.Topic, *partitions)
+		return nil
+	}, nil
 }
 
 // checkRegistered refuses another partition count than the registered one, if there is one.

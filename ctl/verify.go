@@ -2,11 +2,15 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,59 +27,67 @@ const (
 )
 
 // verify audits a live database and prints what it finds.
-func verify(ctx context.Context, c *call) error {
+func verify(c *call) (task, error) {
 	only := c.flags.String("wallet", "", "audit this wallet `ID` and its messages alone")
 	asJSON := c.flags.Bool("json", false, "print one JSON object a line: the findings, then a summary")
 	overdue := c.flags.Duration("overdue", time.Minute, "an operation that is pending for longer is a finding")
-	topic := c.flags.String("topic", "wallet-operations", "the topic of the operations' messages")
-	if _, err := c.parse(); err != nil {
-		return err
+	topic := c.flags.String("topic", "", "another topic of the operations' messages than TOPIC")
+	if _, err := c.arguments(); err != nil {
+		return nil, err
 	}
 	var wallet uuid.UUID
 	if *only != "" {
 		var err error
 		if wallet, err = uuid.Parse(*only); err != nil {
-			return usageError("--wallet: " + err.Error())
+			return nil, usageError("--wallet: " + err.Error())
 		}
 	}
-	printLine := func(v any) {
-		if *asJSON {
-			_ = json.NewEncoder(c.stdout).Encode(v)
-		} else {
-			fmt.Fprintln(c.stdout, v)
+	return func(ctx context.Context) error {
+		v := verifier{conn: c.conn, cache: c.cache, pages: pages{1_000, 10_000}, topic: cmp.Or(*topic, c.topic), overdue: *overdue, total: &summary{}}
+		printLine := func(v any) {
+			if *asJSON {
+				_ = json.NewEncoder(c.stdout).Encode(v)
+			} else {
+				fmt.Fprintln(c.stdout, v)
+			}
 		}
-	}
-	total := summary{}
-	v := verifier{pages: pages{1_000, 10_000}, topic: *topic, overdue: *overdue, total: &total, report: func(f finding) {
-		total.Findings++
-		printLine(f)
-	}}
-	if c.env["REDIS_URL"] != "" {
+		v.report = func(f finding) {
+			v.total.Findings++
+			printLine(f)
+		}
+		began := time.Now()
 		var err error
-		if v.cache, err = c.redis(); err != nil {
+		if *only == "" {
+			err = v.all(ctx)
+		} else {
+			err = v.wallet(ctx, wallet)
+		}
+		if err != nil {
 			return err
 		}
-		defer v.cache.Close()
-	}
-	var err error
-	if v.conn, err = c.connect(ctx); err != nil {
-		return err
-	}
-	defer v.conn.Close(context.WithoutCancel(ctx))
+		v.total.Seconds = time.Since(began).Seconds()
+		printLine(*v.total)
+		return v.verdict(ctx)
+	}, nil
+}
 
-	began := time.Now()
-	if *only == "" {
-		err = v.all(ctx)
-	} else {
-		err = v.wallet(ctx, wallet)
+// verdict is an error unless something was audited and all of it is as promised. What looks at nothing,
+// because it is pointed at another database or topic, must not look like an audit that was passed.
+func (v *verifier) verdict(ctx context.Context) error {
+	switch {
+	case v.total.Findings > 0:
+		return fmt.Errorf("%d things are not as promised", v.total.Findings)
+	case v.total.Wallets == 0 && v.total.Operations == 0:
+		return errors.New("nothing was audited: there is no wallet here; is it the right database, and the right --wallet?")
+	case v.total.OutboxRows > 0 || v.total.Operations == 0:
+		return nil
 	}
+	others, err := walletdb.New(v.conn).OutboxTopics(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the outbox's topics: %w", err)
 	}
-	total.Seconds = time.Since(began).Seconds()
-	printLine(total)
-	if total.Findings > 0 {
-		return fmt.Errorf("%d things are not as promised", total.Findings)
+	if len(others) > 0 && !slices.Contains(others, v.topic) {
+		return fmt.Errorf("no message was audited: the outbox has none of topic %s, but of %s; is TOPIC right?", v.topic, strings.Join(others, ", "))
 	}
 	return nil
 }
@@ -166,53 +178,87 @@ func (v *verifier) page(ctx context.Context, from, upTo uuid.UUID) (uuid.UUID, e
 // history replays every operation in a range of wallet ids. A wallet without one is audited too, and
 // so are operations without a wallet.
 func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, wallets []walletdb.AuditWalletsRow, from, end uuid.UUID) error {
-	start := func(id uuid.UUID) *audit {
-		a := &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: v.overdue, report: v.report, total: v.total}
-		if len(wallets) > 0 && wallets[0].ID == id {
-			a.wallet, a.known, wallets = wallets[0], true, wallets[1:]
-		}
-		return a
-	}
-	// skipTo audits the wallets without operations that come before an id.
-	skipTo := func(id uuid.UUID) {
-		for len(wallets) > 0 && compare(wallets[0].ID, id) < 0 {
-			start(wallets[0].ID).end()
-		}
-	}
 	var current *audit
-	cursor := walletdb.AuditOperationsParams{AfterWallet: from, AfterSeq: math.MinInt64, UpTo: end, MaxRows: int64(v.pages.rows)}
-	for {
-		rows, err := queries.AuditOperations(ctx, cursor)
+	for e, err := range merge(wallets, v.operations(ctx, queries, from, end)) {
 		if err != nil {
-			return fmt.Errorf("read operations: %w", err)
+			return err
 		}
-		more := len(rows) == v.pages.rows
-		if more {
-			rows = withoutLastKey(rows)
+		if id := e.walletID(); current == nil || current.wallet.ID != id {
+			current.end()
+			current = &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: v.overdue, report: v.report, total: v.total}
 		}
-		for _, row := range rows {
-			if current == nil || current.wallet.ID != row.WalletID {
-				if current != nil {
-					current.end()
-				}
-				skipTo(row.WalletID)
-				current = start(row.WalletID)
-			}
-			current.next(row)
+		if e.wallet != nil {
+			current.wallet, current.known = *e.wallet, true
+		} else {
+			v.total.Operations++
+			current.next(*e.operation)
 		}
-		v.total.Operations += len(rows)
-		if !more {
-			break
-		}
-		cursor.AfterWallet, cursor.AfterSeq = rows[len(rows)-1].WalletID, rows[len(rows)-1].Seq
 	}
-	if current != nil {
-		current.end()
-	}
-	for len(wallets) > 0 {
-		start(wallets[0].ID).end()
-	}
+	current.end()
 	return nil
+}
+
+// entry is either a wallet or an operation.
+type entry struct {
+	wallet    *walletdb.AuditWalletsRow
+	operation *walletdb.AuditOperationsRow
+}
+
+func (e entry) walletID() uuid.UUID {
+	if e.wallet != nil {
+		return e.wallet.ID
+	}
+	return e.operation.WalletID
+}
+
+// merge joins wallets and operations, both in order of the wallets' ids: each wallet comes before its own
+// operations. It ends at the first error.
+func merge(wallets []walletdb.AuditWalletsRow, operations iter.Seq2[*walletdb.AuditOperationsRow, error]) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		for operation, err := range operations {
+			if err != nil {
+				yield(entry{}, err)
+				return
+			}
+			for len(wallets) > 0 && compare(wallets[0].ID, operation.WalletID) <= 0 {
+				if !yield(entry{wallet: &wallets[0]}, nil) {
+					return
+				}
+				wallets = wallets[1:]
+			}
+			if !yield(entry{operation: operation}, nil) {
+				return
+			}
+		}
+		for i := range wallets {
+			if !yield(entry{wallet: &wallets[i]}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// operations reads those of a range of wallet ids, by wallet and sequence, page by page.
+func (v *verifier) operations(ctx context.Context, queries *walletdb.Queries, from, end uuid.UUID) iter.Seq2[*walletdb.AuditOperationsRow, error] {
+	return func(yield func(*walletdb.AuditOperationsRow, error) bool) {
+		cursor := walletdb.AuditOperationsParams{AfterWallet: from, AfterSeq: math.MinInt64, UpTo: end, MaxRows: int64(v.pages.rows)}
+		for more := true; more; {
+			rows, err := queries.AuditOperations(ctx, cursor)
+			if err != nil {
+				yield(nil, fmt.Errorf("read operations: %w", err))
+				return
+			}
+			if more = len(rows) == v.pages.rows; more {
+				rows = withoutLastKey(rows)
+				cursor.AfterWallet, cursor.AfterSeq = rows[len(rows)-1].WalletID, rows[len(rows)-1].Seq
+			}
+			for i := range rows {
+				if !yield(&rows[i], nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // withoutLastKey leaves the rows of the last sequence to the next page: there may be more of them, and

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -42,41 +41,36 @@ type stated struct {
 }
 
 // showWallet prints a wallet and its last operations.
-func showWallet(ctx context.Context, c *call) error {
+func showWallet(c *call) (task, error) {
 	asJSON := c.flags.Bool("json", false, "print one JSON object")
-	args, err := c.parse("ID")
+	args, err := c.arguments("ID")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id, err := uuid.Parse(args[0])
 	if err != nil {
-		return usageError("ID must be a wallet's id: " + err.Error())
+		return nil, usageError("ID must be a wallet's id: " + err.Error())
 	}
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	w, err := readWallet(ctx, walletdb.New(conn), id)
-	if err != nil {
-		return err
-	}
-	if w.Cache, err = c.cached(ctx, id); err != nil {
-		return err
-	}
-	if *asJSON {
-		return json.NewEncoder(c.stdout).Encode(w)
-	}
-	fmt.Fprintf(c.stdout, "wallet    %s\nbalance   %s %s (minor units)\napplied   %d of %d operations\ncreated   %s\ncache     %s\n\n",
-		id, count(w.Balance), w.Currency, w.Applied, w.Last, stamp(w.CreatedAt), w.Cache)
-	for _, o := range w.Operations {
-		after := ""
-		if o.BalanceAfter != nil {
-			after = "→ " + count(*o.BalanceAfter)
+	return func(ctx context.Context) error {
+		w, err := readWallet(ctx, c.q, id)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintf(c.stdout, "%8d  %s  %s  %-8s %12s  %-9s %s\n", o.Sequence, stamp(o.AcceptedAt), o.OperationID, o.Type, count(o.Amount), o.Status, after)
-	}
-	return nil
+		w.Cache = c.cached(ctx, id)
+		if *asJSON {
+			return json.NewEncoder(c.stdout).Encode(w)
+		}
+		fmt.Fprintf(c.stdout, "wallet    %s\nbalance   %s %s (minor units)\napplied   %d of %d operations\ncreated   %s\ncache     %s\n\n",
+			id, count(w.Balance), w.Currency, w.Applied, w.Last, stamp(w.CreatedAt), w.Cache)
+		for _, o := range w.Operations {
+			after := ""
+			if o.BalanceAfter != nil {
+				after = "→ " + count(*o.BalanceAfter)
+			}
+			fmt.Fprintf(c.stdout, "%8d  %s  %s  %-8s %12s  %-9s %s\n", o.Sequence, stamp(o.AcceptedAt), o.OperationID, o.Type, count(o.Amount), o.Status, after)
+		}
+		return nil
+	}, nil
 }
 
 func readWallet(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (walletState, error) {
@@ -117,62 +111,37 @@ func readWallet(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (walletS
 }
 
 // cached says what readers of the cache see.
-func (c *call) cached(ctx context.Context, id uuid.UUID) (string, error) {
-	if c.env["REDIS_URL"] == "" {
-		return "not looked at: REDIS_URL is not set", nil
+func (c *call) cached(ctx context.Context, id uuid.UUID) string {
+	if c.cache == nil {
+		return "not looked at: REDIS_URL is not set"
 	}
-	client, err := c.redis()
-	if err != nil {
-		return "", err
-	}
-	defer client.Close()
-	entry, found, err := walletcache.Get(ctx, client, id)
+	entry, found, err := walletcache.Get(ctx, c.cache, id)
 	switch {
 	case err != nil:
-		return "does not answer: " + err.Error(), nil
+		return "does not answer: " + err.Error()
 	case !found:
-		return "has no entry", nil
+		return "has no entry"
 	}
-	return fmt.Sprintf("balance %s at version %d", count(entry.Balance), entry.AppliedSeq), nil
-}
-
-// redis opens the cache.
-func (c *call) redis() (redis.UniversalClient, error) {
-	if c.env["REDIS_URL"] == "" {
-		return nil, usageError("REDIS_URL is required")
-	}
-	client, err := walletcache.Open(c.env["REDIS_URL"])
-	if err != nil {
-		return nil, usageError("REDIS_URL: " + err.Error())
-	}
-	return client, nil
+	return fmt.Sprintf("balance %s at version %d", count(entry.Balance), entry.AppliedSeq)
 }
 
 // cacheRenew begins a new generation of the cache. After the database went back to an earlier state
 // the cache holds versions that it has not reached again, and would keep newer ones out.
-func cacheRenew(ctx context.Context, c *call) error {
+func cacheRenew(c *call) (task, error) {
 	a := newAction(c)
 	if _, err := a.parse(); err != nil {
-		return err
+		return nil, err
 	}
-	client, err := c.redis()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	if err := a.confirm("Every cached balance becomes unreadable. Readers are answered from Postgres until the cache has filled again."); err != nil {
-		return err
-	}
-	return a.do(ctx, conn, func(*walletdb.Queries) error {
-		if err := walletcache.Invalidate(ctx, client); err != nil {
-			return fmt.Errorf("write to the cache: %w", err)
+	return func(ctx context.Context) error {
+		if err := a.confirm("Every cached balance becomes unreadable. Readers are answered from Postgres until the cache has filled again."); err != nil {
+			return err
 		}
-		fmt.Fprintln(c.stdout, "done")
-		return nil
-	})
+		return a.do(ctx, func(*walletdb.Queries) error {
+			if err := walletcache.Invalidate(ctx, c.cache); err != nil {
+				return fmt.Errorf("write to the cache: %w", err)
+			}
+			fmt.Fprintln(c.stdout, "done")
+			return nil
+		})
+	}, nil
 }

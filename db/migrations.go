@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -22,6 +23,11 @@ var Migrations embed.FS
 // name. A database ahead of the program is none of its business: migrations work with the previous
 // version of the code.
 func PendingMigrations(ctx context.Context, conn walletdb.DBTX) ([]string, error) {
+	return PendingOf(ctx, conn, Migrations)
+}
+
+// PendingOf is PendingMigrations for another folder migrations/.
+func PendingOf(ctx context.Context, conn walletdb.DBTX, folder fs.FS) ([]string, error) {
 	applied, err := walletdb.New(conn).AppliedMigrations(ctx)
 	if missing := new(pgconn.PgError); errors.As(err, &missing) && missing.Code == "42P01" {
 		applied, err = nil, nil // an empty database has no table of them
@@ -29,7 +35,7 @@ func PendingMigrations(ctx context.Context, conn walletdb.DBTX) ([]string, error
 	if err != nil {
 		return nil, fmt.Errorf("read applied migrations: %w", err)
 	}
-	files, err := Migrations.ReadDir("migrations")
+	files, err := fs.ReadDir(folder, "migrations")
 	if err != nil {
 		return nil, err
 	}

@@ -62,11 +62,18 @@ INSERT INTO operator_actions (actor, action, reason) VALUES (@actor, @action, @r
 -- name: ListActions :many
 SELECT * FROM operator_actions ORDER BY id DESC LIMIT sqlc.arg(max_rows)::int;
 
--- CountSome counts wallets and operations, up to max_rows of each.
--- name: CountSome :one
-SELECT clock_timestamp()::timestamptz AS at,
-  (SELECT count(*) FROM (SELECT FROM wallets LIMIT sqlc.arg(max_rows)::bigint) w) AS wallets,
-  (SELECT count(*) FROM (SELECT FROM operations LIMIT sqlc.arg(max_rows)::bigint) o) AS operations;
+-- DatabaseTime is the database's clock, which all times here are of, and whether the schema exists that
+-- search_path names.
+-- name: DatabaseTime :one
+SELECT clock_timestamp()::timestamptz AS at, (current_schema() IS NOT NULL)::boolean AS has_schema, current_setting('search_path')::text AS search_path;
+
+-- CountWallets counts up to max_rows of them.
+-- name: CountWallets :one
+SELECT count(*) FROM (SELECT FROM wallets LIMIT sqlc.arg(max_rows)::bigint) w;
+
+-- CountOperations counts up to max_rows of them.
+-- name: CountOperations :one
+SELECT count(*) FROM (SELECT FROM operations LIMIT sqlc.arg(max_rows)::bigint) o;
 
 -- AppliedLately counts the outcomes of the last second. Rows are never deleted from the table, so new ones
 -- are in its last pages, and no other is read.
@@ -115,34 +122,69 @@ SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_t
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
 FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay;
 
--- OutboxAge returns the edges of the outbox and how old its first row is, zeros if it is empty.
+-- OutboxAge returns the edges of the outbox and how old its first and its last row are, zeros if it is
+-- empty. A last row that is younger than nothing was written before the clock was set back.
 -- name: OutboxAge :one
 SELECT coalesce(min(o.id), 0)::bigint AS first_id, coalesce(max(o.id), 0)::bigint AS last_id,
-  coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::float8 AS first_seconds
-FROM ((SELECT id, created_at FROM outbox ORDER BY id LIMIT 1) UNION ALL (SELECT id, created_at FROM outbox ORDER BY id DESC LIMIT 1)) o;
+  coalesce(extract(epoch FROM clock_timestamp() - (min(o.created_at) FILTER (WHERE o.edge = 1))), 0)::float8 AS first_seconds,
+  coalesce(extract(epoch FROM clock_timestamp() - (max(o.created_at) FILTER (WHERE o.edge = 2))), 0)::float8 AS last_seconds
+FROM ((SELECT id, created_at, 1 AS edge FROM outbox ORDER BY id LIMIT 1) UNION ALL (SELECT id, created_at, 2 FROM outbox ORDER BY id DESC LIMIT 1)) o;
 
--- ServiceSessions counts the processes of each service that are connected.
+-- ServiceSessions counts the processes of each service that are connected. sees_all: the login may see
+-- what the sessions of others do, which a superuser or a member of pg_monitor may.
 -- name: ServiceSessions :one
-SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_api', 'member')) AS apis,
-  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_relay', 'member')) AS relays,
-  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_worker', 'member')) AS workers
+SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_api'), 'member')) AS apis,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_relay'), 'member')) AS relays,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_worker'), 'member')) AS workers,
+  (SELECT pg_has_role('pg_read_all_stats', 'usage'))::boolean AS sees_all
 FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND NOT r.rolsuper;
 
--- LockHolders lists the transactions that have been open for so long and hold locks that accepting,
--- publishing or applying may wait for. Those of the services end by their timeouts, so it is mostly
--- somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them.
+-- LockHolders lists the sessions whose locks accepting, publishing or applying may wait for: those that
+-- have held one for so long, and those that others have waited for, for so long. It reads no table of
+-- ours, and so answers whatever is locked. Transactions of the services end by their timeouts, so it is
+-- mostly somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them. What
+-- a session of another login does is hidden from who may not see it: its state is empty and its times 0.
 -- name: LockHolders :many
-SELECT a.pid::integer AS pid, a.usename::text AS login, a.application_name::text AS application, coalesce(a.state, 'state unknown')::text AS state,
-  extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS open_seconds,
-  string_agg(DISTINCT l.relation::regclass::text, ', ')::text AS tables
-FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_locks l ON l.pid = a.pid
-WHERE a.datname = current_database() AND a.backend_type = 'client backend'
-  AND a.xact_start < clock_timestamp() - sqlc.arg(open_ms)::bigint * interval '1 ms'
-  AND l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
-  AND l.relation = ANY ('{wallets,wallet_sequences,operations,outcomes,outbox,relay_positions}'::regclass[])
-GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start
-ORDER BY a.xact_start LIMIT 10;
+WITH core AS (
+  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,operator_actions,schema_migrations}'::text[]) t(name)
+  JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
+held AS MATERIALIZED (
+  SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables
+  FROM pg_catalog.pg_locks l JOIN core ON core.oid = l.relation
+  WHERE l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+  GROUP BY l.pid),
+waits AS MATERIALIZED (
+  SELECT DISTINCT b.holder, w.pid, clock_timestamp() - w.since AS waited
+  FROM (SELECT l.pid, min(l.waitstart) AS since FROM pg_catalog.pg_locks l WHERE NOT l.granted GROUP BY l.pid) w
+  CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) b(holder)),
+blocked AS MATERIALIZED (
+  SELECT w.holder, max(w.waited) AS waited, array_agg(CASE
+    WHEN r.rolsuper THEN a.usename::text
+    WHEN pg_has_role(a.usesysid, to_regrole('wallet_api'), 'member') THEN 'api'
+    WHEN pg_has_role(a.usesysid, to_regrole('wallet_relay'), 'member') THEN 'relay'
+    WHEN pg_has_role(a.usesysid, to_regrole('wallet_worker'), 'member') THEN 'worker'
+    ELSE a.usename::text END)::text[] AS who
+  FROM waits w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid GROUP BY w.holder)
+SELECT a.pid::integer AS pid, coalesce(a.usename::text, a.backend_type, '')::text AS login, coalesce(a.application_name, '')::text AS application,
+  coalesce(a.state, '')::text AS state, coalesce(a.xact_start, 'epoch')::timestamptz AS since,
+  coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float8 AS open_seconds,
+  coalesce(h.tables, '{}')::text[] AS tables, coalesce(b.who, '{}')::text[] AS blocks
+FROM pg_catalog.pg_stat_activity a
+LEFT JOIN held h ON h.pid = a.pid LEFT JOIN blocked b ON b.holder = a.pid
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND (h.pid IS NOT NULL AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - sqlc.arg(open_ms)::bigint * interval '1 ms'
+    OR b.waited > sqlc.arg(blocks_ms)::bigint * interval '1 ms')
+ORDER BY a.xact_start NULLS FIRST LIMIT 10;
+
+-- Replication says which standbys commits wait for by the setting, which are connected, how many commits
+-- wait right now, and for how long the first of them has.
+-- name: Replication :one
+SELECT current_setting('synchronous_standby_names')::text AS names,
+  ARRAY(SELECT r.application_name FROM pg_catalog.pg_stat_replication r WHERE coalesce(r.state, 'streaming') = 'streaming' ORDER BY 1)::text[] AS connected,
+  (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.wait_event = 'SyncRep') AS waiting,
+  coalesce((SELECT extract(epoch FROM clock_timestamp() - min(a.state_change)) FROM pg_catalog.pg_stat_activity a WHERE a.wait_event = 'SyncRep'), 0)::float8 AS longest_seconds;
 
 -- FindOperation returns pgx.ErrNoRows if there is no such operation. xid is that of the transaction
 -- that accepted it, which wrote its outbox row too: the row's hidden xmin, with the epoch that makes
@@ -180,3 +222,36 @@ SELECT topic, key, payload, headers FROM outbox o
 WHERE o.id > sqlc.arg(after)::bigint AND o.id <= sqlc.arg(up_to)::bigint AND o.created_at >= @since
   AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
 ORDER BY o.id;
+
+-- TryMigrate takes the lock that one migration at a time holds, for as long as its connection lives, or
+-- reports false. It never waits in the database: a statement that waits holds a snapshot, which CREATE INDEX
+-- CONCURRENTLY of the migration that has the lock would wait for in turn.
+-- name: TryMigrate :one
+SELECT pg_try_advisory_lock(7304519)::boolean AS mine;
+
+-- Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+-- one: behind PgBouncer in transaction mode the next statement may be another's.
+-- name: Migrator :one
+SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
+FROM pg_catalog.pg_locks l
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database());
+
+-- MakeMigrationsTable makes the table that dbmate keeps, as dbmate does.
+-- name: MakeMigrationsTable :exec
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY);
+
+-- NoteMigration notes that a migration is applied.
+-- name: NoteMigration :exec
+INSERT INTO schema_migrations (version) VALUES (@version);
+
+-- IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
+-- name: IsInvalidIndex :one
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass(sqlc.arg(name)::text) AND NOT i.indisvalid)::boolean AS invalid;
+
+-- Tablespaces lists those that the growing tables are in.
+-- name: Tablespaces :many
+SELECT DISTINCT t.spcname::text AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_database d ON d.datname = current_database()
+JOIN pg_catalog.pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)
+WHERE c.oid IN (SELECT to_regclass(n) FROM unnest('{wallets,operations,outcomes,outbox}'::text[]) n);

@@ -37,3 +37,7 @@ SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq = @seq;
 -- AcceptedOperations returns those of the operations that exist.
 -- name: AcceptedOperations :many
 SELECT wallet_id, seq, id, type, amount FROM operations WHERE id = ANY (@ids::uuid[]);
+
+-- OutboxTopics lists the topics that the outbox has rows of. It reads all of it.
+-- name: OutboxTopics :many
+SELECT DISTINCT topic FROM outbox ORDER BY topic;

@@ -113,23 +113,46 @@ func (q *Queries) BehindWallets(ctx context.Context, arg BehindWalletsParams) ([
 	return items, nil
 }
 
-const countSome = `-- name: CountSome :one
-SELECT clock_timestamp()::timestamptz AS at,
-  (SELECT count(*) FROM (SELECT FROM wallets LIMIT $1::bigint) w) AS wallets,
-  (SELECT count(*) FROM (SELECT FROM operations LIMIT $1::bigint) o) AS operations
+const countOperations = `-- name: CountOperations :one
+SELECT count(*) FROM (SELECT FROM operations LIMIT $1::bigint) o
 `
 
-type CountSomeRow struct {
-	At         time.Time
-	Wallets    int64
-	Operations int64
+// CountOperations counts up to max_rows of them.
+func (q *Queries) CountOperations(ctx context.Context, maxRows int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countOperations, maxRows)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
-// CountSome counts wallets and operations, up to max_rows of each.
-func (q *Queries) CountSome(ctx context.Context, maxRows int64) (CountSomeRow, error) {
-	row := q.db.QueryRow(ctx, countSome, maxRows)
-	var i CountSomeRow
-	err := row.Scan(&i.At, &i.Wallets, &i.Operations)
+const countWallets = `-- name: CountWallets :one
+SELECT count(*) FROM (SELECT FROM wallets LIMIT $1::bigint) w
+`
+
+// CountWallets counts up to max_rows of them.
+func (q *Queries) CountWallets(ctx context.Context, maxRows int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countWallets, maxRows)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const databaseTime = `-- name: DatabaseTime :one
+SELECT clock_timestamp()::timestamptz AS at, (current_schema() IS NOT NULL)::boolean AS has_schema, current_setting('search_path')::text AS search_path
+`
+
+type DatabaseTimeRow struct {
+	At         time.Time
+	HasSchema  bool
+	SearchPath string
+}
+
+// DatabaseTime is the database's clock, which all times here are of, and whether the schema exists that
+// search_path names.
+func (q *Queries) DatabaseTime(ctx context.Context) (DatabaseTimeRow, error) {
+	row := q.db.QueryRow(ctx, databaseTime)
+	var i DatabaseTimeRow
+	err := row.Scan(&i.At, &i.HasSchema, &i.SearchPath)
 	return i, err
 }
 
@@ -212,6 +235,18 @@ func (q *Queries) FirstRowFrom(ctx context.Context, id int64) (FirstRowFromRow, 
 	return i, err
 }
 
+const isInvalidIndex = `-- name: IsInvalidIndex :one
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass($1::text) AND NOT i.indisvalid)::boolean AS invalid
+`
+
+// IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
+func (q *Queries) IsInvalidIndex(ctx context.Context, name string) (bool, error) {
+	row := q.db.QueryRow(ctx, isInvalidIndex, name)
+	var invalid bool
+	err := row.Scan(&invalid)
+	return invalid, err
+}
+
 const listActions = `-- name: ListActions :many
 SELECT id, done_at, actor, action, reason FROM operator_actions ORDER BY id DESC LIMIT $1::int
 `
@@ -244,32 +279,62 @@ func (q *Queries) ListActions(ctx context.Context, maxRows int32) ([]OperatorAct
 }
 
 const lockHolders = `-- name: LockHolders :many
-SELECT a.pid::integer AS pid, a.usename::text AS login, a.application_name::text AS application, coalesce(a.state, 'state unknown')::text AS state,
-  extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS open_seconds,
-  string_agg(DISTINCT l.relation::regclass::text, ', ')::text AS tables
-FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_locks l ON l.pid = a.pid
-WHERE a.datname = current_database() AND a.backend_type = 'client backend'
-  AND a.xact_start < clock_timestamp() - $1::bigint * interval '1 ms'
-  AND l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
-  AND l.relation = ANY ('{wallets,wallet_sequences,operations,outcomes,outbox,relay_positions}'::regclass[])
-GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start
-ORDER BY a.xact_start LIMIT 10
+WITH core AS (
+  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,operator_actions,schema_migrations}'::text[]) t(name)
+  JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
+held AS MATERIALIZED (
+  SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables
+  FROM pg_catalog.pg_locks l JOIN core ON core.oid = l.relation
+  WHERE l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+  GROUP BY l.pid),
+waits AS MATERIALIZED (
+  SELECT DISTINCT b.holder, w.pid, clock_timestamp() - w.since AS waited
+  FROM (SELECT l.pid, min(l.waitstart) AS since FROM pg_catalog.pg_locks l WHERE NOT l.granted GROUP BY l.pid) w
+  CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) b(holder)),
+blocked AS MATERIALIZED (
+  SELECT w.holder, max(w.waited) AS waited, array_agg(CASE
+    WHEN r.rolsuper THEN a.usename::text
+    WHEN pg_has_role(a.usesysid, to_regrole('wallet_api'), 'member') THEN 'api'
+    WHEN pg_has_role(a.usesysid, to_regrole('wallet_relay'), 'member') THEN 'relay'
+    WHEN pg_has_role(a.usesysid, to_regrole('wallet_worker'), 'member') THEN 'worker'
+    ELSE a.usename::text END)::text[] AS who
+  FROM waits w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.pid JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid GROUP BY w.holder)
+SELECT a.pid::integer AS pid, coalesce(a.usename::text, a.backend_type, '')::text AS login, coalesce(a.application_name, '')::text AS application,
+  coalesce(a.state, '')::text AS state, coalesce(a.xact_start, 'epoch')::timestamptz AS since,
+  coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float8 AS open_seconds,
+  coalesce(h.tables, '{}')::text[] AS tables, coalesce(b.who, '{}')::text[] AS blocks
+FROM pg_catalog.pg_stat_activity a
+LEFT JOIN held h ON h.pid = a.pid LEFT JOIN blocked b ON b.holder = a.pid
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND (h.pid IS NOT NULL AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - $1::bigint * interval '1 ms'
+    OR b.waited > $2::bigint * interval '1 ms')
+ORDER BY a.xact_start NULLS FIRST LIMIT 10
 `
+
+type LockHoldersParams struct {
+	OpenMs   int64
+	BlocksMs int64
+}
 
 type LockHoldersRow struct {
 	Pid         int32
 	Login       string
 	Application string
 	State       string
+	Since       time.Time
 	OpenSeconds float64
-	Tables      string
+	Tables      []string
+	Blocks      []string
 }
 
-// LockHolders lists the transactions that have been open for so long and hold locks that accepting,
-// publishing or applying may wait for. Those of the services end by their timeouts, so it is mostly
-// somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them.
-func (q *Queries) LockHolders(ctx context.Context, openMs int64) ([]LockHoldersRow, error) {
-	rows, err := q.db.Query(ctx, lockHolders, openMs)
+// LockHolders lists the sessions whose locks accepting, publishing or applying may wait for: those that
+// have held one for so long, and those that others have waited for, for so long. It reads no table of
+// ours, and so answers whatever is locked. Transactions of the services end by their timeouts, so it is
+// mostly somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them. What
+// a session of another login does is hidden from who may not see it: its state is empty and its times 0.
+func (q *Queries) LockHolders(ctx context.Context, arg LockHoldersParams) ([]LockHoldersRow, error) {
+	rows, err := q.db.Query(ctx, lockHolders, arg.OpenMs, arg.BlocksMs)
 	if err != nil {
 		return nil, err
 	}
@@ -282,8 +347,10 @@ func (q *Queries) LockHolders(ctx context.Context, openMs int64) ([]LockHoldersR
 			&i.Login,
 			&i.Application,
 			&i.State,
+			&i.Since,
 			&i.OpenSeconds,
 			&i.Tables,
+			&i.Blocks,
 		); err != nil {
 			return nil, err
 		}
@@ -293,6 +360,16 @@ func (q *Queries) LockHolders(ctx context.Context, openMs int64) ([]LockHoldersR
 		return nil, err
 	}
 	return items, nil
+}
+
+const makeMigrationsTable = `-- name: MakeMigrationsTable :exec
+CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY)
+`
+
+// MakeMigrationsTable makes the table that dbmate keeps, as dbmate does.
+func (q *Queries) MakeMigrationsTable(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, makeMigrationsTable)
+	return err
 }
 
 const messageOfOperation = `-- name: MessageOfOperation :one
@@ -328,6 +405,27 @@ func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperation
 	return i, err
 }
 
+const migrator = `-- name: Migrator :one
+SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
+FROM pg_catalog.pg_locks l
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
+  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+`
+
+type MigratorRow struct {
+	Pid  int32
+	Mine bool
+}
+
+// Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+// one: behind PgBouncer in transaction mode the next statement may be another's.
+func (q *Queries) Migrator(ctx context.Context) (MigratorRow, error) {
+	row := q.db.QueryRow(ctx, migrator)
+	var i MigratorRow
+	err := row.Scan(&i.Pid, &i.Mine)
+	return i, err
+}
+
 const noteAction = `-- name: NoteAction :exec
 INSERT INTO operator_actions (actor, action, reason) VALUES ($1, $2, $3)
 `
@@ -344,23 +442,41 @@ func (q *Queries) NoteAction(ctx context.Context, arg NoteActionParams) error {
 	return err
 }
 
+const noteMigration = `-- name: NoteMigration :exec
+INSERT INTO schema_migrations (version) VALUES ($1)
+`
+
+// NoteMigration notes that a migration is applied.
+func (q *Queries) NoteMigration(ctx context.Context, version string) error {
+	_, err := q.db.Exec(ctx, noteMigration, version)
+	return err
+}
+
 const outboxAge = `-- name: OutboxAge :one
 SELECT coalesce(min(o.id), 0)::bigint AS first_id, coalesce(max(o.id), 0)::bigint AS last_id,
-  coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::float8 AS first_seconds
-FROM ((SELECT id, created_at FROM outbox ORDER BY id LIMIT 1) UNION ALL (SELECT id, created_at FROM outbox ORDER BY id DESC LIMIT 1)) o
+  coalesce(extract(epoch FROM clock_timestamp() - (min(o.created_at) FILTER (WHERE o.edge = 1))), 0)::float8 AS first_seconds,
+  coalesce(extract(epoch FROM clock_timestamp() - (max(o.created_at) FILTER (WHERE o.edge = 2))), 0)::float8 AS last_seconds
+FROM ((SELECT id, created_at, 1 AS edge FROM outbox ORDER BY id LIMIT 1) UNION ALL (SELECT id, created_at, 2 FROM outbox ORDER BY id DESC LIMIT 1)) o
 `
 
 type OutboxAgeRow struct {
 	FirstID      int64
 	LastID       int64
 	FirstSeconds float64
+	LastSeconds  float64
 }
 
-// OutboxAge returns the edges of the outbox and how old its first row is, zeros if it is empty.
+// OutboxAge returns the edges of the outbox and how old its first and its last row are, zeros if it is
+// empty. A last row that is younger than nothing was written before the clock was set back.
 func (q *Queries) OutboxAge(ctx context.Context) (OutboxAgeRow, error) {
 	row := q.db.QueryRow(ctx, outboxAge)
 	var i OutboxAgeRow
-	err := row.Scan(&i.FirstID, &i.LastID, &i.FirstSeconds)
+	err := row.Scan(
+		&i.FirstID,
+		&i.LastID,
+		&i.FirstSeconds,
+		&i.LastSeconds,
+	)
 	return i, err
 }
 
@@ -602,6 +718,34 @@ func (q *Queries) ReplayRows(ctx context.Context, arg ReplayRowsParams) (int64, 
 	return result.RowsAffected(), nil
 }
 
+const replication = `-- name: Replication :one
+SELECT current_setting('synchronous_standby_names')::text AS names,
+  ARRAY(SELECT r.application_name FROM pg_catalog.pg_stat_replication r WHERE coalesce(r.state, 'streaming') = 'streaming' ORDER BY 1)::text[] AS connected,
+  (SELECT count(*) FROM pg_catalog.pg_stat_activity a WHERE a.wait_event = 'SyncRep') AS waiting,
+  coalesce((SELECT extract(epoch FROM clock_timestamp() - min(a.state_change)) FROM pg_catalog.pg_stat_activity a WHERE a.wait_event = 'SyncRep'), 0)::float8 AS longest_seconds
+`
+
+type ReplicationRow struct {
+	Names          string
+	Connected      []string
+	Waiting        int64
+	LongestSeconds float64
+}
+
+// Replication says which standbys commits wait for by the setting, which are connected, how many commits
+// wait right now, and for how long the first of them has.
+func (q *Queries) Replication(ctx context.Context) (ReplicationRow, error) {
+	row := q.db.QueryRow(ctx, replication)
+	var i ReplicationRow
+	err := row.Scan(
+		&i.Names,
+		&i.Connected,
+		&i.Waiting,
+		&i.LongestSeconds,
+	)
+	return i, err
+}
+
 const resetPositions = `-- name: ResetPositions :execrows
 UPDATE relay_positions SET prev = '1:1:', cur = NULL, after_id = 0, last_id = 0, updated_at = now(),
   system_identifier = (SELECT system_identifier FROM pg_control_system()),
@@ -618,9 +762,10 @@ func (q *Queries) ResetPositions(ctx context.Context) (int64, error) {
 }
 
 const serviceSessions = `-- name: ServiceSessions :one
-SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_api', 'member')) AS apis,
-  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_relay', 'member')) AS relays,
-  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 'wallet_worker', 'member')) AS workers
+SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_api'), 'member')) AS apis,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_relay'), 'member')) AS relays,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_worker'), 'member')) AS workers,
+  (SELECT pg_has_role('pg_read_all_stats', 'usage'))::boolean AS sees_all
 FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND NOT r.rolsuper
 `
@@ -629,13 +774,20 @@ type ServiceSessionsRow struct {
 	Apis    int64
 	Relays  int64
 	Workers int64
+	SeesAll bool
 }
 
-// ServiceSessions counts the processes of each service that are connected.
+// ServiceSessions counts the processes of each service that are connected. sees_all: the login may see
+// what the sessions of others do, which a superuser or a member of pg_monitor may.
 func (q *Queries) ServiceSessions(ctx context.Context) (ServiceSessionsRow, error) {
 	row := q.db.QueryRow(ctx, serviceSessions)
 	var i ServiceSessionsRow
-	err := row.Scan(&i.Apis, &i.Relays, &i.Workers)
+	err := row.Scan(
+		&i.Apis,
+		&i.Relays,
+		&i.Workers,
+		&i.SeesAll,
+	)
 	return i, err
 }
 
@@ -656,6 +808,34 @@ func (q *Queries) SetPaused(ctx context.Context, arg SetPausedParams) error {
 	return err
 }
 
+const tablespaces = `-- name: Tablespaces :many
+SELECT DISTINCT t.spcname::text AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_database d ON d.datname = current_database()
+JOIN pg_catalog.pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)
+WHERE c.oid IN (SELECT to_regclass(n) FROM unnest('{wallets,operations,outcomes,outbox}'::text[]) n)
+`
+
+// Tablespaces lists those that the growing tables are in.
+func (q *Queries) Tablespaces(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, tablespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const topicPartitions = `-- name: TopicPartitions :one
 SELECT partitions FROM outbox_topics WHERE topic = $1
 `
@@ -666,6 +846,20 @@ func (q *Queries) TopicPartitions(ctx context.Context, topic string) (int32, err
 	var partitions int32
 	err := row.Scan(&partitions)
 	return partitions, err
+}
+
+const tryMigrate = `-- name: TryMigrate :one
+SELECT pg_try_advisory_lock(7304519)::boolean AS mine
+`
+
+// TryMigrate takes the lock that one migration at a time holds, for as long as its connection lives, or
+// reports false. It never waits in the database: a statement that waits holds a snapshot, which CREATE INDEX
+// CONCURRENTLY of the migration that has the lock would wait for in turn.
+func (q *Queries) TryMigrate(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, tryMigrate)
+	var mine bool
+	err := row.Scan(&mine)
+	return mine, err
 }
 
 const unparkRow = `-- name: UnparkRow :execrows

@@ -239,3 +239,28 @@ func (q *Queries) GetOutcome(ctx context.Context, arg GetOutcomeParams) (Outcome
 	)
 	return i, err
 }
+
+const outboxTopics = `-- name: OutboxTopics :many
+SELECT DISTINCT topic FROM outbox ORDER BY topic
+`
+
+// OutboxTopics lists the topics that the outbox has rows of. It reads all of it.
+func (q *Queries) OutboxTopics(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, outboxTopics)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var topic string
+		if err := rows.Scan(&topic); err != nil {
+			return nil, err
+		}
+		items = append(items, topic)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -27,7 +27,7 @@ const root = "../.."
 var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9.]+)?$`)
 
 // images are the programs that the Dockerfile builds, by the compose services that run them.
-var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "topic": "ctl", "ctl": "ctl"}
+var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "topic": "ctl", "ctl": "ctl", "migrate": "ctl"}
 
 // load reads compose.yaml as `docker compose` does where nothing but env is set.
 func load(t *testing.T, env ...string) *types.Project {
