@@ -18,10 +18,11 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: generate
-generate: ## Generate db/walletdb from the queries, server and client from openapi.yaml, docs/performance.md from results
+generate: ## Generate db/walletdb from the queries, server and client from openapi.yaml, config.env, docs/performance.md from results
 	$(SQLC) generate
 	$(OGEN) --config api/ogen.yaml --target api/oas --package oas --clean openapi.yaml
 	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
+	go run ./local/settings
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
 	go run ./local/performance
 

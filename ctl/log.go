@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/uuid"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // kafkaConfig is what every client of Kafka here begins with: RDKAFKA_* sets any property.
@@ -38,6 +40,9 @@ func (c *call) readLog(ctx context.Context, topic string, from time.Time, visit 
 	}
 	defer consumer.Close()
 	ends, err := logRange(consumer, topic, from)
+	for began := time.Now(); electing(err) && time.Since(began) < kafkaTimeout && service.Sleep(ctx, electingPause); {
+		ends, err = logRange(consumer, topic, from)
+	}
 	if err != nil {
 		return err
 	}
@@ -76,6 +81,16 @@ func (c *call) readLog(ctx context.Context, topic string, from time.Time, visit 
 	return nil
 }
 
+// electingPause is between two tries while Kafka moves the lead of a partition.
+const electingPause = 200 * time.Millisecond
+
+// electing reports whether Kafka is moving the lead of a partition: a broker that led it, or is about to, answers
+// so for a moment, as after the topic is created.
+func electing(err error) bool {
+	var refused kafka.Error
+	return errors.As(err, &refused) && slices.Contains([]kafka.ErrorCode{kafka.ErrNotLeaderForPartition, kafka.ErrLeaderNotAvailable}, refused.Code())
+}
+
 // span is a part of a partition, from start to before end.
 type span struct{ start, end int64 }
 
@@ -109,6 +124,9 @@ func logRange(consumer *kafka.Consumer, topic string, from time.Time) (spans, er
 	}
 	found := spans{}
 	for _, start := range starts {
+		if start.Error != nil {
+			return nil, fmt.Errorf("ask kafka for offsets: %w", start.Error)
+		}
 		low, high, err := consumer.QueryWatermarkOffsets(topic, start.Partition, timeout)
 		if err != nil {
 			return nil, fmt.Errorf("ask kafka for offsets: %w", err)

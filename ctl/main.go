@@ -19,6 +19,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // A command is called by its words, which its arguments follow.
@@ -117,25 +118,30 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		fmt.Fprintf(stderr, "ctl %s: %v\n", cmd.words, err)
 		return 1
 	}
-	if len(args) == 1 && args[0] == "--version" {
-		fmt.Fprintln(stdout, "ctl", release())
+	env := service.NewEnv(environ)
+	readSettings(env)
+	switch {
+	case len(args) == 1 && args[0] == "--version":
+		fmt.Fprintln(stdout, "ctl", service.Version())
+		return 0
+	case len(args) == 1 && args[0] == "--settings":
+		_ = service.WriteSettings(stdout, env.Declared())
 		return 0
 	}
-	_, declared, _ := readSettings(environ)
-	return overview(args, declared, stdout, stderr)
+	return overview(args, described(env), stdout, stderr)
 }
 
 // run understands the call, connects what the command needs, and does it.
 func (c *call) run(ctx context.Context, environ []string) error {
-	found, declared, mistakes := readSettings(environ)
-	c.settings = found
+	env := service.NewEnv(environ)
+	c.settings = readSettings(env)
 	c.flags.SetOutput(io.Discard) // run tells a mistake
-	c.flags.Usage = func() { c.help(declared) }
+	c.flags.Usage = func() { c.help(described(env)) }
 	work, err := c.parse(c)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(append(mistakes, c.missing()...)...); err != nil {
+	if err := errors.Join(append(c.missing(), env.Err())...); err != nil {
 		return usageError(err.Error())
 	}
 	defer c.disconnect(context.WithoutCancel(ctx))

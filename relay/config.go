@@ -42,8 +42,7 @@ func parseConfig(env *service.Env) config {
 			p.Close()
 		}
 	}
-	c.relay = env.String("RELAY_NAME", "wallet-relay",
-		"Relays of one name share one position in the outbox: one of them leads, the others stand by.")
+	c.relay = service.RelayName(env)
 	c.retention = env.Duration("OUTBOX_RETENTION", 24*time.Hour, time.Minute, "How long a published row is kept.")
 	c.pollInterval = env.Duration("POLL_INTERVAL", 20*time.Millisecond, minPause,
 		`The least time between the starts of two publish batches while rows keep coming. A row that comes

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,9 +99,12 @@ func (e *Env) OneOf(name string, values []string, meaning string) string {
 
 // Int reads a whole number from least to most; math.MaxInt is no limit.
 func (e *Env) Int(name string, otherwise, least, most int, meaning string) int {
-	s := Setting{Name: name, Default: strconv.Itoa(otherwise), Form: fmt.Sprintf("a whole number of at least %d", least), Meaning: meaning}
-	if most < math.MaxInt {
-		s.Form = fmt.Sprintf("a whole number from %d to %d", least, most)
+	s := Setting{Name: name, Default: strconv.Itoa(otherwise), Form: "a whole number", Meaning: meaning}
+	switch {
+	case most < math.MaxInt:
+		s.Form += fmt.Sprintf(" from %d to %d", least, most)
+	case least > 0:
+		s.Form += fmt.Sprintf(" of at least %d", least)
 	}
 	value, err := strconv.Atoi(e.read(s))
 	if err != nil || value < least || value > most {
@@ -121,7 +125,10 @@ func (e *Env) Fraction(name string, otherwise float64, meaning string) float64 {
 
 // Duration reads a number with its unit, of at least this length.
 func (e *Env) Duration(name string, otherwise, least time.Duration, meaning string) time.Duration {
-	s := Setting{Name: name, Default: brief(otherwise), Form: "a duration of at least " + brief(least), Meaning: meaning}
+	s := Setting{Name: name, Default: brief(otherwise), Form: "a duration", Meaning: meaning}
+	if least > 0 {
+		s.Form += " of at least " + brief(least)
+	}
 	value, err := time.ParseDuration(e.read(s))
 	if err != nil || value < least {
 		e.Check(name, s.mistake())
@@ -215,6 +222,14 @@ func (s Setting) mistake() error {
 		return fmt.Errorf("must be %s", s.Form)
 	}
 	return fmt.Errorf("must be %s, such as %s", s.Form, s.Default)
+}
+
+// WriteSettings writes settings as JSON, for programs: --settings.
+func WriteSettings(w io.Writer, settings []Setting) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(settings)
 }
 
 // PrintSettings lists settings for a person.

@@ -4,7 +4,6 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -74,10 +73,7 @@ func (p Program[C]) describe(args []string, stdout, stderr io.Writer) int {
 			PrintSettings(stdout, env.Declared())
 			return 0
 		case "--settings":
-			encoder := json.NewEncoder(stdout)
-			encoder.SetEscapeHTML(false)
-			encoder.SetIndent("", "  ")
-			_ = encoder.Encode(env.Declared())
+			_ = WriteSettings(stdout, env.Declared())
 			return 0
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // DatabaseURL reads DATABASE_URL; nil if it is wrong.
 func DatabaseURL(env *Env) *pgxpool.Config {
 	url := env.RequiredSecret("DATABASE_URL", "postgres://api:development@localhost:5432/wallet?sslmode=disable",
-		`Postgres, by the service's own login; ctl needs the owner's. (docker compose sets it.)
+		`Postgres, by the service's own login. (docker compose sets it.)
 		With TLS: ...?sslmode=verify-full&sslrootcert=/path/ca.pem
 		The tables are in the schema public, or in that of ...?search_path=SCHEMA. With several servers,
 		postgres://...@a:5432,b:5432/wallet, the one that takes writes is used.`)
@@ -52,6 +52,16 @@ func Brokers(env *Env) string {
 // Topic reads TOPIC.
 func Topic(env *Env) string {
 	return env.String("TOPIC", "wallet-operations", "The topic that the operations go to. It is created, once, by `ctl topic create`.")
+}
+
+// Group reads KAFKA_GROUP.
+func Group(env *Env) string {
+	return env.String("KAFKA_GROUP", "wallet-worker", "The consumer group: all workers of one database have the same.")
+}
+
+// RelayName reads RELAY_NAME.
+func RelayName(env *Env) string {
+	return env.String("RELAY_NAME", "wallet-relay", "Relays of one name share one position in the outbox: one of them leads, the others stand by.")
 }
 
 // AdminAddr reads ADMIN_ADDR.

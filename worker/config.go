@@ -34,7 +34,7 @@ func parseConfig(env *service.Env) config {
 	}
 	brokers := service.Brokers(env)
 	rdkafka := service.Librdkafka(env)
-	group := env.String("KAFKA_GROUP", "wallet-worker", "The consumer group: all workers of one database have the same.")
+	group := service.Group(env)
 	instance := env.Optional("GROUP_INSTANCE_ID", "worker-1",
 		`A name that stays with this worker over restarts, and no other has: it gets its partitions back at
 		once. Without one they are stalled for up to 10 s after a crash. (Not passed on by docker compose.)`)

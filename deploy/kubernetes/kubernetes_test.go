@@ -180,7 +180,7 @@ func checkReferences(t *testing.T, all map[string]any) {
 		}
 	}
 	// The autoscaler's metric is one that the worker has.
-	metrics, err := os.ReadFile("../../worker/admin.go")
+	metrics, err := os.ReadFile("../../worker/metrics.go")
 	if err != nil {
 		t.Fatal(err)
 	}
