@@ -73,7 +73,11 @@ func (c *call) askGroup(ctx context.Context, r *kafkaReport, topic string) error
 		if err != nil {
 			return fmt.Errorf("ask kafka for offsets: %w", err)
 		}
-		if lag := high - max(low, int64(p.Offset)); lag > 0 { // none committed yet is a negative number
+		// None committed yet is a negative number; one beyond the end is of a topic that was deleted.
+		if lag := high - max(low, int64(p.Offset)); lag != 0 {
+			if lag < 0 {
+				lag = high - low
+			}
 			r.Lag += lag
 			r.Behind = append(r.Behind, partitionLag{p.Partition, lag})
 		}
@@ -135,9 +139,13 @@ func (r *statusReport) judgeKafka() {
 		r.problem(k.Error, "is it running, and does KAFKA_BROKERS name it? What is accepted meanwhile waits in the outbox")
 	case k.Partitions < registered:
 		r.problem(fmt.Sprintf("topic %s has %d partitions at Kafka, and is registered with %d: the relay does not publish", r.topic, k.Partitions, registered),
-			fmt.Sprintf("add partitions at Kafka until it has %d", registered))
+			fmt.Sprintf("kafka-topics.sh --alter --topic %s --partitions %d", r.topic, registered))
 	case len(k.Unowned) > 0 && known(&r.Processes)["worker"] > 0:
-		r.problem(fmt.Sprintf("no worker of group %s has partition %s", k.Group, list(k.Unowned)), "if this lasts for a minute: does the worker reach Kafka, and is KAFKA_GROUP right? Its log says")
+		what := fmt.Sprintf("no worker of group %s has partition %s", k.Group, list(k.Unowned))
+		if len(k.Unowned) == k.Partitions {
+			what = fmt.Sprintf("no worker is in group %s, though some are connected to Postgres", k.Group)
+		}
+		r.problem(what, "if this lasts for a minute: is the worker stopped, does it reach Kafka, is KAFKA_GROUP right? Its log says; restarting it does no harm")
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -21,7 +22,7 @@ type lockHolder struct {
 	State       string    `json:"state"` // empty: this login may not see it, nor since when
 	Since       time.Time `json:"since"`
 	Open        float64   `json:"openSeconds"`
-	Locks       []string  `json:"locks"`  // wallets Access Exclusive
+	Locks       []string  `json:"locks"`  // ACCESS EXCLUSIVE on wallets
 	Blocks      []string  `json:"blocks"` // api, relay, worker or a login, once for each session that waits
 }
 
@@ -34,7 +35,7 @@ func (r *statusReport) addLockHolders(ctx context.Context, q *walletdb.Queries, 
 	}
 	r.LockHolders = []lockHolder{}
 	for _, row := range holders {
-		if !slices.ContainsFunc(append(row.Tables, ""), func(lock string) bool { return strings.HasSuffix(lock, mode) }) {
+		if !slices.ContainsFunc(append(row.Tables, ""), func(lock string) bool { return strings.HasPrefix(lock, mode) }) {
 			continue
 		}
 		h := lockHolder{row.Pid, row.Login, row.Application, row.State, row.Since.UTC(), row.OpenSeconds, row.Tables, row.Blocks}
@@ -49,21 +50,18 @@ func (r *statusReport) addYoungLockHolders(ctx context.Context, q *walletdb.Quer
 	others := r.Problems
 	r.Problems = nil
 	_ = within(ctx, q, func(ctx context.Context, q *walletdb.Queries) error {
-		return r.addLockHolders(ctx, q, 0, "Access Exclusive")
+		return r.addLockHolders(ctx, q, 0, "ACCESS EXCLUSIVE")
 	})
 	r.Problems = append(r.Problems, others...)
 }
 
 func (h lockHolder) String() string {
-	holds := "locks"
-	if len(h.Locks) > 0 {
-		holds = "locks of " + strings.Join(h.Locks, ", ")
-	}
-	since := "since nobody may tell when"
+	since := ""
 	if h.State != "" {
-		since = fmt.Sprintf("for %s, since %s", seconds(h.Open), h.Since.Format("15:04:05 UTC"))
+		since = fmt.Sprintf(" for %s, since %s", seconds(h.Open), h.Since.Format("15:04:05 UTC"))
 	}
-	return fmt.Sprintf("session %d (%s, %q, %s) holds %s %s; %s", h.PID, h.Login, h.Application, orElse(h.State, "state unknown"), holds, since, h.waiting())
+	return fmt.Sprintf("session %d (%s, %q, %s) holds %s%s; %s", h.PID, h.Login, h.Application,
+		cmp.Or(h.State, "state unknown"), cmp.Or(strings.Join(h.Locks, ", "), "locks"), since, h.waiting())
 }
 
 // waiting says who waits for it right now.
@@ -77,16 +75,13 @@ func (h lockHolder) waiting() string {
 	}
 	var parts []string
 	for _, who := range slices.Sorted(maps.Keys(sessions)) {
-		parts = append(parts, fmt.Sprintf("%s (%d)", who, sessions[who]))
+		unit := "sessions"
+		if sessions[who] == 1 {
+			unit = "session"
+		}
+		parts = append(parts, fmt.Sprintf("%s (%d %s)", who, sessions[who], unit))
 	}
 	return "it blocks " + strings.Join(parts, ", ")
-}
-
-func orElse(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // standbysReport is about the standbys that commits wait for.
@@ -124,7 +119,7 @@ func (r *statusReport) judgeStandbys(now walletdb.ReplicationRow) {
 	switch {
 	case len(s.Connected) < s.Needed:
 		r.problem(fmt.Sprintf("commits wait for synchronous standbys: %d of %d needed are connected, missing %s; %d commits wait: nothing is acknowledged",
-			len(s.Connected), s.Needed, orElse(strings.Join(s.Missing, ", "), "any"), s.Waiting),
+			len(s.Connected), s.Needed, cmp.Or(strings.Join(s.Missing, ", "), "any"), s.Waiting),
 			"bring it back, and everything goes on by itself. Do not cancel what waits. To go on without, which leaves what is acknowledged on one disk: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()")
 	case len(s.Missing) > 0:
 		r.problem(fmt.Sprintf("standby %s is not connected; commits go on with %s", strings.Join(s.Missing, ", "), strings.Join(s.Connected, ", ")), "bring it back: without it the next loss stops all commits")

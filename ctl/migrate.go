@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func (m *migrator) open(ctx context.Context) (*pgx.Conn, error) {
 			return nil, err
 		}
 		if !m.pause(ctx, "postgres: "+oneLine(err.Error())) {
-			return nil, err
+			return nil, cmp.Or(ctx.Err(), err)
 		}
 	}
 }
@@ -146,13 +147,11 @@ func (m *migrator) lock(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		other, err := q.Migrator(ctx)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue // it has just ended
-		} else if err != nil {
+		if err != nil {
 			return err
 		}
-		if !m.pause(ctx, fmt.Sprintf("session %d migrates already", other.Pid)) {
-			return fmt.Errorf("session %d still migrates after %s: wait longer (--wait), or look at what it waits for (ctl status)", other.Pid, m.wait)
+		if other.Pid != 0 && !m.pause(ctx, fmt.Sprintf("session %d migrates already", other.Pid)) {
+			return cmp.Or(ctx.Err(), fmt.Errorf("session %d still migrates after %s: wait longer (--wait), or look at what it waits for (ctl status)", other.Pid, m.wait))
 		}
 	}
 }
@@ -184,10 +183,14 @@ func (m *migrator) apply(ctx context.Context, conn *pgx.Conn, file string) error
 		return err
 	}
 	version, _, _ := strings.Cut(file, "_")
+	fmt.Fprintf(m.stdout, "applying %s\n", file)
 	for {
 		began := time.Now()
 		if parsed.UpOptions.Transaction() {
 			err = db.Write(ctx, conn, func(q *walletdb.Queries) error {
+				if err := holdsLock(ctx, q); err != nil {
+					return err
+				}
 				if _, err := conn.Exec(ctx, parsed.Up); err != nil {
 					return err
 				}
@@ -215,6 +218,15 @@ func (m *migrator) apply(ctx context.Context, conn *pgx.Conn, file string) error
 	}
 }
 
+// holdsLock makes sure that the lock is of the session that will apply something.
+func holdsLock(ctx context.Context, q *walletdb.Queries) error {
+	holder, err := q.Migrator(ctx)
+	if err == nil && !holder.Mine {
+		err = errors.New("the lock is not this session's: DATABASE_URL must lead to Postgres itself, or to PgBouncer in session mode")
+	}
+	return err
+}
+
 // concurrentIndex finds the name of the index that a migration without a transaction creates.
 var concurrentIndex = regexp.MustCompile(`(?i)CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+IF\s+NOT\s+EXISTS\s+(\w+)`)
 
@@ -222,6 +234,9 @@ var concurrentIndex = regexp.MustCompile(`(?i)CREATE\s+(?:UNIQUE\s+)?INDEX\s+CON
 // is cut short it leaves an invalid index, which IF NOT EXISTS would take for the finished one.
 func (m *migrator) applyAlone(ctx context.Context, conn *pgx.Conn, up, version string) error {
 	q := walletdb.New(conn)
+	if err := holdsLock(ctx, q); err != nil {
+		return err
+	}
 	if name := concurrentIndex.FindStringSubmatch(up); name != nil {
 		invalid, err := q.IsInvalidIndex(ctx, name[1])
 		if err != nil {
@@ -268,7 +283,7 @@ func (m *migrator) holders(ctx context.Context, conn *pgx.Conn) string {
 	}
 	text := ""
 	for _, row := range rows {
-		text += fmt.Sprintf("; session %d (%s, %q) holds %s", row.Pid, row.Login, row.Application, strings.Join(row.Tables, ", "))
+		text += fmt.Sprintf("; session %d (%s, %q) holds %s", row.Pid, row.Login, row.Application, cmp.Or(strings.Join(row.Tables, ", "), "locks"))
 	}
 	return text
 }

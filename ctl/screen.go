@@ -62,13 +62,18 @@ func (r *statusReport) print(out io.Writer, on screen, watch bool) error {
 	}
 	fmt.Fprintf(&text, "%s  %s\n", verdict, paint(dim, r.At.UTC().Format("2006-01-02 15:04:05 UTC")))
 	for _, p := range r.Problems {
-		what, do, _ := strings.Cut(p, arrow)
+		end := max(strings.LastIndex(p, arrow), 0) // an operator's reason may have one too
+		what, do := p[:end], strings.TrimPrefix(p[end:], arrow)
 		fmt.Fprintf(&text, "  %s %s\n", paint(red, "●"), wrapped(what, on.columns, "    "))
 		fmt.Fprintf(&text, "    %s %s\n", paint(green, "→"), wrapped(do, on.columns, "      "))
 	}
 	text.WriteByte('\n')
 	for _, l := range r.lines(paint) {
 		value := l.value
+		if l == (screenLine{}) {
+			text.WriteByte('\n')
+			continue
+		}
 		if why := r.why(l.section); why != "" && l.name == "" {
 			continue
 		} else if why == isLocked || why == isPending {
@@ -153,7 +158,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 		if w.Halted {
 			what = fmt.Sprintf("HALTED: operation %d is missing", w.Applied+1)
 		}
-		line("", "standing", "%s at %d of %d, %s", w.WalletID, w.Applied, w.Last, paint(red, what))
+		line("", "stalled", "%s at %d of %d, %s", w.WalletID, w.Applied, w.Last, paint(red, what))
 	}
 	return lines
 }

@@ -32,6 +32,8 @@ const (
 	sectionTimeout = 3 * time.Second
 	lockTimeout    = 500 * time.Millisecond
 	patience       = sectionTimeout + time.Second
+	// writesEvery is how many looks of a watch there are to one that tries to write.
+	writesEvery = 30
 	// clockDiffers is how far the database's clock may be from that of this machine.
 	clockDiffers = 5 * time.Second
 	// countedRows is up to how many rows are counted: of waiting outbox rows twice as many when some are
@@ -49,7 +51,7 @@ const (
 var seenAges = []time.Duration{standing, 5 * time.Minute, time.Hour}
 
 // partial says which wallets status looks at.
-const partial = "of the wallets that the newest outbox rows name, and some that are 30s, 5m and 1h old; ctl verify sees all"
+const partial = "of the wallets that the newest outbox rows name, and some of 30s, 5m and 1h ago"
 
 // statusReport is what ctl status tells. Times are in seconds. It costs the same with any number of
 // wallets, so that it knows some things only about: numbers of 10,000 and more are Postgres' estimates, and
@@ -84,7 +86,9 @@ type statusReport struct {
 	Processes  map[string]int64 `json:"processes"`
 	Standing   []walletReport   `json:"standingWallets"`
 
-	topic string
+	topic  string
+	writes bool     // whether to try what a full disk refuses
+	later  []string // consequences
 }
 
 type unknown struct {
@@ -132,10 +136,13 @@ func status(c *call) (task, error) {
 		if c.databaseURL == "" {
 			return errNoDatabase
 		}
-		for {
-			r, err := c.look(ctx)
+		for n := 0; ; n++ {
+			r, err := c.look(ctx, n%writesEvery == 0)
 			if err != nil {
 				return err
+			}
+			if *watch && ctx.Err() != nil {
+				return nil // Ctrl-C ends a watch
 			}
 			if *asJSON {
 				err = json.NewEncoder(c.stdout).Encode(r)
@@ -153,7 +160,7 @@ func status(c *call) (task, error) {
 			select {
 			case <-time.After(*interval):
 			case <-ctx.Done():
-				return nil // Ctrl-C ends a watch
+				return nil
 			}
 		}
 	}, nil
@@ -161,8 +168,8 @@ func status(c *call) (task, error) {
 
 // look asks everything once: Postgres, section by section, and Kafka and Redis meanwhile. Its error is a
 // mistake in the settings.
-func (c *call) look(ctx context.Context) (*statusReport, error) {
-	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic}
+func (c *call) look(ctx context.Context, writes bool) (*statusReport, error) {
+	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic, writes: writes}
 	var others sync.WaitGroup
 	if c.kafkaBrokers != "" {
 		others.Go(func() { r.Kafka = c.groupState(ctx, c.group, c.topic) })
@@ -174,6 +181,7 @@ func (c *call) look(ctx context.Context) (*statusReport, error) {
 	others.Wait()
 	r.judgeKafka()
 	r.judgeCache()
+	r.Problems = append(r.Problems, r.later...)
 	r.Healthy = len(r.Problems) == 0
 	return r, err
 }
@@ -218,6 +226,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		{"pending", r.addPending},
 		{"relays", r.addRelays},
 		{"topic", r.addTopic},
+		{"writes", func(ctx context.Context, q *walletdb.Queries) error { return r.addWrites(ctx, conn, q) }},
 	} {
 		err := lost
 		if err == nil {
@@ -229,6 +238,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		r.Unknown = append(r.Unknown, unknown{section.name, r.reason(err)})
 		if lost == nil && conn.IsClosed() {
 			lost = err
+			r.problem("postgres does not answer any more: "+r.reason(err), connectAdvice(err))
 		}
 	}
 	if lost == nil && len(r.LockHolders) == 0 && slices.ContainsFunc(r.Unknown, func(u unknown) bool { return u.Error == isLocked }) {
@@ -267,9 +277,13 @@ func (r *statusReport) reason(err error) string {
 	return refused.Message
 }
 
-// judgeUnknown names what is not known, unless that follows from a migration that is named already, or
-// from a connection that is lost.
+// judgeUnknown names what is not known, unless that follows from what is named already: a migration that
+// is pending, or Postgres that is lost.
 func (r *statusReport) judgeUnknown(lost error) {
+	named := isPending
+	if lost != nil {
+		named = r.reason(lost)
+	}
 	sections := map[string][]string{}
 	for _, u := range r.Unknown {
 		sections[u.Error] = append(sections[u.Error], u.Section)
@@ -277,20 +291,27 @@ func (r *statusReport) judgeUnknown(lost error) {
 	for _, u := range r.Unknown {
 		names := sections[u.Error]
 		delete(sections, u.Error)
-		if names == nil || u.Error == isPending || lost != nil && len(names) == len(r.Unknown) && len(r.Problems) > 0 {
+		if names == nil || u.Error == named {
 			continue
 		}
 		do := "the server's log may say more"
-		if u.Error == isLocked {
-			do = "they are known again when the lock is gone; if nobody is named who holds it, look again"
+		if u.Error == isLocked && len(r.LockHolders) > 0 {
+			do = "they are known again when the lock is gone"
+		} else if u.Error == isLocked {
+			do = "look again: who held it may be gone already"
 		}
-		r.problem(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)
+		r.consequence(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)
 	}
 }
 
 // problem adds what is wrong, and what to do about it.
 func (r *statusReport) problem(what, do string) {
 	r.Problems = append(r.Problems, what+arrow+do)
+}
+
+// consequence is a problem that another may be the cause of: it comes after all of these.
+func (r *statusReport) consequence(what, do string) {
+	r.later = append(r.later, what+arrow+do)
 }
 
 // arrow is between what is wrong and what to do.
@@ -321,10 +342,14 @@ func (r *statusReport) addSchema(ctx context.Context, q *walletdb.Queries) error
 	if err != nil {
 		return err
 	}
-	differs := now.At.Sub(time.Now())
+	differs := time.Until(now.At)
 	r.At = now.At
 	if differs.Abs() > clockDiffers {
-		r.problem(fmt.Sprintf("the database's clock differs from this machine's by %s", differs.Round(time.Second)),
+		which := "ahead of"
+		if differs < 0 {
+			which = "behind"
+		}
+		r.problem(fmt.Sprintf("the database's clock is %s %s this machine's", seconds(differs.Abs().Seconds()), which),
 			"set the one that is wrong, by NTP; order and balances do not depend on it, ages and rates here do")
 	}
 	if !now.HasSchema {
@@ -474,7 +499,7 @@ func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) erro
 		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; restore it from a backup. Other wallets go on")
 	}
 	if standingWallets > 0 {
-		r.problem(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
+		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
 	}
 	return nil
 }
@@ -515,7 +540,7 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 		case s.Leader == "":
 			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its row of relay_positions")
 		case backlog.OldestSeconds > slow.Seconds():
-			r.problem(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "is Kafka well? The relay's log says why it cannot publish")
+			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
 		}
 	}
 	r.Relays = relays
@@ -545,6 +570,28 @@ func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error 
 	return nil
 }
 
+// addWrites finds out whether the disks of the tables are full, which shows nowhere else: it makes a table
+// that nobody else sees on each, writes to it, and takes that back.
+func (r *statusReport) addWrites(ctx context.Context, conn *pgx.Conn, q *walletdb.Queries) error {
+	if !r.writes {
+		return nil
+	}
+	spaces, err := q.Tablespaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, space := range spaces {
+		_, err := conn.Exec(ctx, "BEGIN; CREATE TEMPORARY TABLE ctl_status TABLESPACE "+pgx.Identifier{space}.Sanitize()+" AS SELECT 1; ROLLBACK")
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // the next one finds out if that does not work
+		}
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "53") {
+			r.problem(fmt.Sprintf("postgres cannot write to tablespace %s: %s", space, refused.Message), "make room on its disk: old logs and backups first, never pg_wal; everything goes on by itself then")
+		} // anything else is a right that this login lacks
+	}
+	return nil
+}
+
 // why says why a section is not known, or nothing.
 func (r *statusReport) why(section string) string {
 	if i := slices.IndexFunc(r.Unknown, func(u unknown) bool { return u.Section == section }); i >= 0 {
@@ -564,7 +611,7 @@ func (c *call) cacheState(ctx context.Context) *string {
 		err = walletcache.Probe(ctx, client)
 	}
 	if err != nil {
-		answer = err.Error()
+		answer, _, _ = strings.Cut(err.Error(), " script: ") // which one is of no use
 	}
 	return &answer
 }
@@ -574,15 +621,16 @@ func (r *statusReport) judgeCache() {
 		return
 	}
 	do := "is it running, and does REDIS_URL name it?"
-	switch {
-	case strings.Contains(*r.Cache, "READONLY"):
-		do = "REDIS_URL has to name the primary: this one is a replica"
-	case strings.Contains(*r.Cache, "NOPERM"):
-		do = "give its user the rights that docs/operations.md lists"
-	case strings.Contains(*r.Cache, "OOM"):
-		do = "its memory is full: maxmemory-policy volatile-lru makes room"
-	case strings.Contains(*r.Cache, "NOAUTH") || strings.Contains(*r.Cache, "WRONGPASS"):
-		do = "the password in REDIS_URL is not the right one: was it changed?"
+	for sign, does := range map[string]string{
+		"READONLY":  "REDIS_URL has to name the primary: this one is a replica.",
+		"NOPERM":    "give its user the rights that docs/operations.md lists.",
+		"OOM":       "its memory is full: maxmemory-policy volatile-lru makes room.",
+		"NOAUTH":    "REDIS_URL lacks the password.",
+		"WRONGPASS": "the password in REDIS_URL is not the right one: was it changed?",
+	} {
+		if strings.Contains(*r.Cache, sign) {
+			do = does
+		}
 	}
 	r.problem("redis does not take writes, balances are read from postgres: "+*r.Cache, do+" Nothing is lost meanwhile")
 }

@@ -202,7 +202,7 @@ func TestStatusNamesWhoHoldsLocks(t *testing.T) {
 	}
 	execute(t, console, "SELECT FROM wallet_sequences WHERE wallet_id = w(2) FOR UPDATE")
 	got := problems(0)
-	for _, want := range []string{`"console", idle in transaction) holds locks of wallet_sequences Row Share for `, "nobody waits for it", fmt.Sprintf("pg_terminate_backend(%d)", console.PgConn().PID())} {
+	for _, want := range []string{`"console", idle in transaction) holds ROW SHARE on wallet_sequences for `, "nobody waits for it", fmt.Sprintf("pg_terminate_backend(%d)", console.PgConn().PID())} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %q, want %s", got, want)
 		}

@@ -150,7 +150,7 @@ WITH core AS (
   SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,operator_actions,schema_migrations}'::text[]) t(name)
   JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
 held AS MATERIALIZED (
-  SELECT l.pid, array_agg(DISTINCT core.relname || ' ' || regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g'))::text[] AS tables
+  SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables
   FROM pg_catalog.pg_locks l JOIN core ON core.oid = l.relation
   WHERE l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
     AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
@@ -229,10 +229,11 @@ ORDER BY o.id;
 -- name: TryMigrate :one
 SELECT pg_try_advisory_lock(7304519)::boolean AS mine;
 
--- Migrator returns the session that holds the lock of TryMigrate, or pgx.ErrNoRows.
+-- Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+-- one: behind PgBouncer in transaction mode the next statement may be another's.
 -- name: Migrator :one
-SELECT a.pid::integer AS pid, coalesce(a.application_name, '')::text AS application
-FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
+FROM pg_catalog.pg_locks l
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database());
 
@@ -247,3 +248,10 @@ INSERT INTO schema_migrations (version) VALUES (@version);
 -- IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
 -- name: IsInvalidIndex :one
 SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass(sqlc.arg(name)::text) AND NOT i.indisvalid)::boolean AS invalid;
+
+-- Tablespaces lists those that the growing tables are in.
+-- name: Tablespaces :many
+SELECT DISTINCT t.spcname::text AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_database d ON d.datname = current_database()
+JOIN pg_catalog.pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)
+WHERE c.oid IN (SELECT to_regclass(n) FROM unnest('{wallets,operations,outcomes,outbox}'::text[]) n);

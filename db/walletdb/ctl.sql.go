@@ -283,7 +283,7 @@ WITH core AS (
   SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,operator_actions,schema_migrations}'::text[]) t(name)
   JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
 held AS MATERIALIZED (
-  SELECT l.pid, array_agg(DISTINCT core.relname || ' ' || regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g'))::text[] AS tables
+  SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables
   FROM pg_catalog.pg_locks l JOIN core ON core.oid = l.relation
   WHERE l.granted AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
     AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
@@ -406,22 +406,23 @@ func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperation
 }
 
 const migrator = `-- name: Migrator :one
-SELECT a.pid::integer AS pid, coalesce(a.application_name, '')::text AS application
-FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
+FROM pg_catalog.pg_locks l
 WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
 `
 
 type MigratorRow struct {
-	Pid         int32
-	Application string
+	Pid  int32
+	Mine bool
 }
 
-// Migrator returns the session that holds the lock of TryMigrate, or pgx.ErrNoRows.
+// Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+// one: behind PgBouncer in transaction mode the next statement may be another's.
 func (q *Queries) Migrator(ctx context.Context) (MigratorRow, error) {
 	row := q.db.QueryRow(ctx, migrator)
 	var i MigratorRow
-	err := row.Scan(&i.Pid, &i.Application)
+	err := row.Scan(&i.Pid, &i.Mine)
 	return i, err
 }
 
@@ -805,6 +806,34 @@ type SetPausedParams struct {
 func (q *Queries) SetPaused(ctx context.Context, arg SetPausedParams) error {
 	_, err := q.db.Exec(ctx, setPaused, arg.Relay, arg.Paused, arg.Reason)
 	return err
+}
+
+const tablespaces = `-- name: Tablespaces :many
+SELECT DISTINCT t.spcname::text AS name
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_database d ON d.datname = current_database()
+JOIN pg_catalog.pg_tablespace t ON t.oid = coalesce(nullif(c.reltablespace, 0), d.dattablespace)
+WHERE c.oid IN (SELECT to_regclass(n) FROM unnest('{wallets,operations,outcomes,outbox}'::text[]) n)
+`
+
+// Tablespaces lists those that the growing tables are in.
+func (q *Queries) Tablespaces(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, tablespaces)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const topicPartitions = `-- name: TopicPartitions :one
