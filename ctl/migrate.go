@@ -283,7 +283,7 @@ func (m *migrator) holders(ctx context.Context, conn *pgx.Conn) string {
 	}
 	text := ""
 	for _, row := range rows {
-		text += fmt.Sprintf("; session %d (%s, %q) holds %s", row.Pid, row.Login, row.Application, strings.Join(row.Tables, ", "))
+		text += fmt.Sprintf("; session %d (%s, %q) holds %s", row.Pid, row.Login, row.Application, cmp.Or(strings.Join(row.Tables, ", "), "locks"))
 	}
 	return text
 }

@@ -49,14 +49,14 @@ func absent(t *testing.T) (database testdb.Database, name string) {
 }
 
 // empty is a database without anything. Where a migration creates something of a kind, such as TYPE, it
-// waits until release is called.
+// waits until release is called; not for a lock, which it would give up in 3 s.
 func empty(t *testing.T, kind string) (database testdb.Database, watch *pgx.Conn, release func()) {
 	t.Helper()
 	database, name := absent(t)
 	watch = testdb.Database{URL: requiredSetting(t, "TEST_DATABASE_URL")}.Conn(t)
 	execute(t, watch, "CREATE DATABASE "+name)
 	conn := database.Conn(t)
-	execute(t, conn, "CREATE FUNCTION hold() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock_shared(42); END $$")
+	execute(t, conn, "CREATE FUNCTION hold() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN WHILE NOT pg_try_advisory_xact_lock_shared(42) LOOP PERFORM pg_sleep(0.02); END LOOP; END $$")
 	execute(t, conn, "CREATE EVENT TRIGGER hold ON ddl_command_start WHEN TAG IN ('CREATE "+kind+"') EXECUTE FUNCTION hold()")
 	execute(t, conn, "SELECT pg_advisory_lock(42)")
 	return database, conn, func() { execute(t, conn, "SELECT pg_advisory_unlock(42)") }
@@ -80,8 +80,8 @@ func await(t *testing.T, conn *pgx.Conn, what, query string) {
 }
 
 const (
-	isHeld   = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'"
-	fiveHeld = "SELECT count(*) >= 5 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'"
+	isHeld   = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+	fiveHeld = "SELECT count(*) >= 5 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 	fiveRuns = "SELECT count(*) >= 5 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ctl migrate'"
 )
 
@@ -121,9 +121,13 @@ func TestFiveMigrationsAtOnceAllSucceed(t *testing.T) {
 			t.Parallel()
 			database, conn, release := empty(t, "TYPE")
 			var processes []*process
+			var killed int
 			if test.kill {
 				processes = append(processes, startMigrate(t, database))
 				await(t, conn, "a migration is under way", isHeld)
+				if err := conn.QueryRow(t.Context(), "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ctl migrate'").Scan(&killed); err != nil {
+					t.Fatal(err)
+				}
 			}
 			for len(processes) < 5 {
 				processes = append(processes, startMigrate(t, database))
@@ -131,9 +135,11 @@ func TestFiveMigrationsAtOnceAllSucceed(t *testing.T) {
 			await(t, conn, "all five are connected, and one is held", fiveRuns)
 			await(t, conn, "a migration is under way", isHeld)
 			if test.kill {
+				// Its lock and its transaction end while its statement runs.
 				if err := processes[0].Process.Kill(); err != nil {
 					t.Fatal(err)
 				}
+				await(t, conn, "another goes on", strings.Replace(isHeld, "WHERE", fmt.Sprintf("WHERE pid <> %d AND", killed), 1))
 			}
 			release()
 			applied := ""
@@ -264,15 +270,35 @@ func TestMigrateWaitsNoLongerThanItIsTold(t *testing.T) {
 	execute(t, conn, "BEGIN; LOCK TABLE wallet_sequences IN ROW EXCLUSIVE MODE")
 	s.expect("migrate --wait 300ms", "", 1, "canceling statement due to lock timeout")
 	var output bytes.Buffer
-	done := make(chan int)
-	go func() { done <- run(t.Context(), []string{"migrate"}, s.environ, nil, &output, &output) }()
-	await(t, database.Conn(t), "it waits for the lock", "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ctl migrate' AND wait_event_type = 'Lock'")
-	execute(t, conn, "ROLLBACK")
-	if code := <-done; code != 0 {
+	gaveUp := &heardWriter{to: &output, word: "needs a lock that another session has", heard: make(chan struct{})}
+	done := make(chan int, 1)
+	go func() { done <- run(t.Context(), []string{"migrate"}, s.environ, nil, gaveUp, gaveUp) }()
+	select {
+	case <-gaveUp.heard:
+		execute(t, conn, "ROLLBACK")
+	case code := <-done:
+		done <- code
+	}
+	if code := <-done; code != 0 || !strings.Contains(output.String(), "holds ROW EXCLUSIVE on wallet_sequences") {
 		t.Errorf("exit code %d\n%s", code, &output)
 	}
 	shell{t, []string{"DATABASE_URL=postgres://localhost:1/none"}}.expect("migrate --wait 300ms", "", 1, "waiting for up to 0s: postgres:")
 	s.expect("migrate now", "", 2, "want 0 arguments")
+}
+
+// A heardWriter tells when a word is written.
+type heardWriter struct {
+	to    *bytes.Buffer
+	word  string
+	heard chan struct{}
+	once  sync.Once
+}
+
+func (w *heardWriter) Write(text []byte) (int, error) {
+	if strings.Contains(string(text), w.word) {
+		defer w.once.Do(func() { close(w.heard) })
+	}
+	return w.to.Write(text)
 }
 
 // filesOf is a folder of migrations, by their versions.
