@@ -52,15 +52,15 @@ func surfaces() []surface {
 	}
 	amount := func(value string) string { return `{"walletId":"W","operationType":"DEPOSIT","amount":` + value + `}` }
 	invalid := func(name, body, field string) surface {
-		return surface{name, "POST", operationsPath, body, nil, 400, "invalid-request", field}
+		return surface{name: name, method: "POST", path: operationsPath, body: body, status: 400, code: "invalid-request", field: field}
 	}
 	const item = `{"walletId":"W","operationType":"DEPOSIT","amount":1}`
 	batch := func(items string) string { return `{"operations":[` + items + `]}` }
 	invalidBatch := func(name, body, field string) surface {
-		return surface{name, "POST", batchPath, body, nil, 400, "invalid-request", field}
+		return surface{name: name, method: "POST", path: batchPath, body: body, status: 400, code: "invalid-request", field: field}
 	}
 	invalidKey := func(name string, header ...string) surface {
-		return surface{name, "POST", operationsPath, deposit(""), header, 400, "invalid-request", "Idempotency-Key"}
+		return surface{name: name, method: "POST", path: operationsPath, body: deposit(""), header: header, status: 400, code: "invalid-request", field: "Idempotency-Key"}
 	}
 	return []surface{
 		{name: "create a wallet", method: "POST", path: walletsPath, body: `{}`, status: 201},
@@ -287,7 +287,7 @@ func situations() []situation {
 				s.proxy.Cut()
 			},
 			rows: append(everyRoute("without Postgres", 503, "overloaded"),
-				surface{"garbage for a key does not reach Postgres", "GET", walletsW, "", []string{"Authorization: Bearer x"}, 401, "unauthorized", ""}),
+				surface{name: "garbage for a key does not reach Postgres", method: "GET", path: walletsW, header: []string{"Authorization: Bearer x"}, status: 401, code: "unauthorized"}),
 		},
 		{
 			name: "the api meets what it does not expect",
