@@ -13,7 +13,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/legendary-wallet/legendary-wallet/db/mutation"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -207,24 +206,6 @@ func TestWithoutAnyWriteButDELNothingIsReadAtOnce(t *testing.T) {
 	}
 }
 
-var serverMutations = []mutation.Mutation{
-	mutation.Of("Redis: who cannot write does not read", "TestNothingIsReadWhereAWriteIsRefused", "read.lua",
-		"redis.call('SETNX', KEYS[1], '-')", "if not redis.call('GET', KEYS[1]) then redis.call('SETNX', KEYS[1], '-') end",
-	),
-	mutation.Of("Redis: a generation belongs to one history of writes", "TestNothingIsReadOfAnotherHistory", "read.lua",
-		"'master_replid:' .. string.sub(generation, 1, 20)", "'master_replid'",
-	),
-	mutation.Of("Redis: a generation that nobody renews is over", "TestNothingIsReadOfAnotherHistory", "touch.lua",
-		"redis.call('SET', KEYS[1], generation, 'PX', ARGV[3])", "redis.call('SET', KEYS[1], generation)",
-	),
-	mutation.Of("Redis: in a new server nothing is cached until every process is there", "TestInANewServerNothingIsCachedForAWhile", "touch.lua",
-		"past .. '?' .. string.format('%.0f', now + ARGV[4])", "past .. ':'",
-	),
-	mutation.Of("Redis: where SET is refused, DEL", "TestWithoutAnyWriteButDELNothingIsReadAtOnce", "guard.go",
-		"refused(err) && forget(ctx, g.client) == nil", "false",
-	),
-}
-
 // A process finds a new server before another one does: nothing is cached until the other is there too.
 func TestInANewServerNothingIsCachedForAWhile(t *testing.T) {
 	t.Parallel()
@@ -254,9 +235,4 @@ func TestInANewServerNothingIsCachedForAWhile(t *testing.T) {
 	if _, ticket, _, err := walletcache.Read(t.Context(), s, wallet.ID); ticket == "" || err != nil {
 		t.Errorf("ticket %q, %v", ticket, err)
 	}
-}
-
-func TestServerMutationsAreCaught(t *testing.T) {
-	t.Setenv("GOFLAGS", "-tags=e2e")
-	mutation.Run(t, serverMutations)
 }
