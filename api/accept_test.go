@@ -84,21 +84,21 @@ func TestErrorsDecideHowAFlushGoesOn(t *testing.T) {
 		size int
 		want step
 	}{
-		{"no error", nil, true, mode{}, 1, deliver},
-		{"lock timeout", refused("55P03"), false, mode{}, 1, withoutHeld},
-		{"lock timeout although held wallets are skipped", refused("55P03"), true, mode{skipHeld: true}, 1, later},
-		{"accepted before", duplicate, true, mode{}, 1, withLookup},
-		{"accepted before although it was looked up", duplicate, true, mode{lookup: true}, 2, split},
-		{"another constraint", refused("23505"), true, mode{}, 2, split},
-		{"bad data among others", refused("22021"), true, mode{}, 2, split},
-		{"bad data alone", refused("22021"), true, mode{}, 1, refuse},
-		{"a damaged page", refused("XX001"), true, mode{}, 2, split},
-		{"deadlock", refused("40P01"), true, mode{}, 2, later},
-		{"disk full", refused("53100"), true, mode{}, 1, later},
-		{"connection lost before the commit", errors.New("EOF"), false, mode{}, 1, later},
-		{"connection lost after the commit was sent", errors.New("EOF"), true, mode{}, 1, laterUnknown},
-		{"backend ended after the commit was sent", fatal, true, mode{}, 1, laterUnknown},
-		{"no answer in time", context.DeadlineExceeded, true, mode{}, 1, laterUnknown},
+		{name: "no error", sent: true, size: 1, want: deliver},
+		{name: "lock timeout", err: refused("55P03"), sent: false, size: 1, want: withoutHeld},
+		{name: "lock timeout although held wallets are skipped", err: refused("55P03"), sent: true, mode: mode{skipHeld: true}, size: 1, want: later},
+		{name: "accepted before", err: duplicate, sent: true, size: 1, want: withLookup},
+		{name: "accepted before although it was looked up", err: duplicate, sent: true, mode: mode{lookup: true}, size: 2, want: split},
+		{name: "another constraint", err: refused("23505"), sent: true, size: 2, want: split},
+		{name: "bad data among others", err: refused("22021"), sent: true, size: 2, want: split},
+		{name: "bad data alone", err: refused("22021"), sent: true, size: 1, want: refuse},
+		{name: "a damaged page", err: refused("XX001"), sent: true, size: 2, want: split},
+		{name: "deadlock", err: refused("40P01"), sent: true, size: 2, want: later},
+		{name: "disk full", err: refused("53100"), sent: true, size: 1, want: later},
+		{name: "connection lost before the commit", err: errors.New("EOF"), sent: false, size: 1, want: later},
+		{name: "connection lost after the commit was sent", err: errors.New("EOF"), sent: true, size: 1, want: laterUnknown},
+		{name: "backend ended after the commit was sent", err: fatal, sent: true, size: 1, want: laterUnknown},
+		{name: "no answer in time", err: context.DeadlineExceeded, sent: true, size: 1, want: laterUnknown},
 	} {
 		if got := afterError(test.err, test.sent, test.mode, test.size); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)

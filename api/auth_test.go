@@ -37,13 +37,13 @@ func TestAKeyMayDoWhatItsScopesSay(t *testing.T) {
 	operation := a.deposit(walletID, 1).header.Get("Location")
 	wallet := walletsPath + "/" + walletID.String()
 	for _, test := range []struct{ method, path, body, scope string }{
-		{"POST", walletsPath, "{}", "wallets:write"},
-		{"GET", walletsPath, "", "wallets:read"},
-		{"GET", wallet, "", "wallets:read"},
-		{"GET", wallet + "/operations", "", "wallets:read"},
-		{"GET", operation, "", "wallets:read"},
-		{"POST", operationsPath, depositBody(walletID, 1), "operations:write"},
-		{"POST", batchPath, `{"operations":[` + depositBody(walletID, 1) + `]}`, "operations:write"},
+		{method: "POST", path: walletsPath, body: "{}", scope: "wallets:write"},
+		{method: "GET", path: walletsPath, scope: "wallets:read"},
+		{method: "GET", path: wallet, scope: "wallets:read"},
+		{method: "GET", path: wallet + "/operations", scope: "wallets:read"},
+		{method: "GET", path: operation, scope: "wallets:read"},
+		{method: "POST", path: operationsPath, body: depositBody(walletID, 1), scope: "operations:write"},
+		{method: "POST", path: batchPath, body: `{"operations":[` + depositBody(walletID, 1) + `]}`, scope: "operations:write"},
 	} {
 		for _, scope := range apikey.Scopes {
 			r := a.send(test.method, test.path, test.body, "Authorization: Bearer "+newKey(t, database, "one", scope))
@@ -118,9 +118,9 @@ func TestWithoutPostgresAKeyIsNotCalledWrong(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	a := startAPI(t, proxy.url, "AUTH=on")
+	a := startAPI(t, proxy.URL, "AUTH=on")
 	key := newKey(t, database, "client", apikey.Scopes...)
-	proxy.close()
+	proxy.Cut()
 	r := a.send("GET", walletsPath+"/"+absent, "", "Authorization: Bearer "+key)
 	if r.status != http.StatusServiceUnavailable || r.body["code"] != "overloaded" {
 		t.Errorf("%d %s", r.status, r.text)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -42,12 +42,8 @@ func newFlusher(t *testing.T, databaseURL string) *flusher {
 // insertWallet makes a wallet in the database.
 func insertWallet(t *testing.T, database testdb.Database) uuid.UUID {
 	t.Helper()
-	id := uuid.New()
-	q := walletdb.New(database.Conn(t))
-	if _, err := q.CreateWallet(t.Context(), walletdb.CreateWalletParams{ID: id, Currency: "EUR"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := q.CreateSequence(t.Context(), id); err != nil {
+	id, err := testdb.CreateWallet(t.Context(), database.Conn(t))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -170,10 +166,7 @@ func TestAnOperationCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
 		}
 	}
 	go f.flush(t.Context(), []*request{r}, false)
-	eventually(t, "the flush waits for the lock", func() (waits bool) {
-		err := observer.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'flush' AND wait_event_type = 'Lock')").Scan(&waits)
-		return err == nil && waits
-	})
+	testkit.Until(t, "the flush waits for the lock", flushWaits(observer))
 	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +260,7 @@ func TestATransactionLeftOpenIsEndedAndHoldsItsWalletNoLonger(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	stopped := startAPI(t, proxy.url)
+	stopped := startAPI(t, proxy.URL)
 	other := startAPI(t, database.As(testdb.API))
 	walletID := stopped.newWallet(t)
 
@@ -282,7 +275,7 @@ func TestATransactionLeftOpenIsEndedAndHoldsItsWalletNoLonger(t *testing.T) {
 	if took := time.Since(start); took < 2*time.Second || took > 7*time.Second {
 		t.Errorf("the wallet was held for %v, not for the 5 s of the session's limit", took)
 	}
-	if said := other.lines("wallet is locked by another transaction"); len(said) != 1 || !strings.Contains(said[0], walletID.String()) {
+	if said := other.log.Lines("wallet is locked by another transaction"); len(said) != 1 || !strings.Contains(said[0], walletID.String()) {
 		t.Errorf("the log says of the wallet: %q", said)
 	}
 	mustBeDense(t, database.Conn(t), walletID, 1)
@@ -290,8 +283,9 @@ func TestATransactionLeftOpenIsEndedAndHoldsItsWalletNoLonger(t *testing.T) {
 	// The stopped process wakes up, finds its transaction gone, and does the same flush again.
 	proxy.release()
 	stopped.signal(t, syscall.SIGCONT)
-	eventually(t, "the stopped process has accepted its operation", func() bool {
-		return stopped.deposit(walletID, 1, "Idempotency-Key: stopped").status == http.StatusAccepted
+	testkit.Until(t, "the stopped process has accepted its operation", func() error {
+		r := stopped.deposit(walletID, 1, "Idempotency-Key: stopped")
+		return testkit.Unless(r.status == http.StatusAccepted, "%d %s %v", r.status, r.text, r.err)
 	})
 	mustBeDense(t, database.Conn(t), walletID, 2)
 }
@@ -306,7 +300,7 @@ func TestALostAnswerToACommitIsFoundOut(t *testing.T) {
 			t.Parallel()
 			database := testdb.New(t)
 			proxy := newProxy(t, database.As(testdb.API))
-			a := startAPI(t, proxy.url)
+			a := startAPI(t, proxy.URL)
 			for _, header := range []string{"Idempotency-Key: k", "X-Request-Id: without-a-key"} {
 				walletID := a.newWallet(t)
 				proxy.cutInsert(test.committed, false)
@@ -327,7 +321,7 @@ func TestAnOutcomeThatStaysUnknownIsToldWithTheOperationsID(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	a := startAPI(t, proxy.url, "REQUEST_TIMEOUT=1s")
+	a := startAPI(t, proxy.URL, "REQUEST_TIMEOUT=1s")
 	walletID := a.newWallet(t)
 	proxy.cutInsert(true, true)
 	r := a.deposit(walletID, 7, "Idempotency-Key: k")
@@ -335,10 +329,10 @@ func TestAnOutcomeThatStaysUnknownIsToldWithTheOperationsID(t *testing.T) {
 	if r.status != http.StatusServiceUnavailable || r.body["code"] != "outcome-unknown" || r.body["operationId"] != want {
 		t.Fatalf("%d %s %v", r.status, r.text, r.err)
 	}
-	proxy.open(t)
-	eventually(t, "a retry finds the operation", func() bool {
+	proxy.Open(t)
+	testkit.Until(t, "a retry finds the operation", func() error {
 		r := a.deposit(walletID, 7, "Idempotency-Key: k")
-		return r.status == http.StatusAccepted && r.body["operationId"] == want
+		return testkit.Unless(r.status == http.StatusAccepted && r.body["operationId"] == want, "%d %s %v", r.status, r.text, r.err)
 	})
 	mustBeDense(t, database.Conn(t), walletID, 1)
 }
@@ -375,7 +369,9 @@ func TestAFullQueueRefusesWithoutAccepting(t *testing.T) {
 	for range cap(replies) {
 		clients.Go(func() { replies <- a.deposit(locked, 1) })
 	}
-	eventually(t, "the wallet's half of the queue is full", func() bool { return len(replies) == 8 })
+	testkit.Until(t, "the wallet's half of the queue is full", func() error {
+		return testkit.Unless(len(replies) == 8, "%d requests are refused, not 8", len(replies))
+	})
 	if r := a.deposit(other, 1); r.status != http.StatusAccepted {
 		t.Errorf("another wallet: %d %s", r.status, r.text)
 	}
@@ -402,9 +398,9 @@ func TestARequestIsNotAcceptedAfterItsClientHasLeft(t *testing.T) {
 		request.Header.Set("Content-Type", "application/json")
 		_, _ = client.Do(request)
 	}()
-	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	testkit.Until(t, "the request waits", a.admin.Counts("wallet_api_queue_operations", "1"))
 	leave()
-	eventually(t, "the request is dropped", func() bool { return a.metric(t, "wallet_api_queue_operations") == "0" })
+	testkit.Until(t, "the request is dropped", a.admin.Counts("wallet_api_queue_operations", "0"))
 	release()
 	if r := a.deposit(walletID, 1); r.status != http.StatusAccepted {
 		t.Errorf("%d %s", r.status, r.text)

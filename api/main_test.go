@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 // binary is the api as it is shipped, with the race detector and failpoints.
@@ -49,14 +49,13 @@ func TestMain(m *testing.M) {
 
 // api is a running process.
 type api struct {
-	url      string
-	adminURL string
-	key      string // sent with every request
-	process  *os.Process
-	exited   chan int
-
-	mu  sync.Mutex
-	log []string
+	url     string
+	admin   testkit.Admin
+	key     string // sent with every request
+	process *os.Process
+	log     *testkit.Log
+	exited  chan struct{}
+	code    int // once it has exited
 }
 
 // startAPI starts an api and waits until it listens.
@@ -79,33 +78,25 @@ func launchProgram(t *testing.T, program, databaseURL string, settings ...string
 	if redisURL == "" {
 		t.Fatal("TEST_REDIS_URL is not set: run `make test`, or set it to a Redis server's URL")
 	}
+	a := &api{admin: testkit.Admin(testkit.FreeAddr(t).String()), log: testkit.NewLog(t, "the api"), exited: make(chan struct{})}
 	cmd := exec.Command(program)
 	cmd.Env = append([]string{
-		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "AUTH=off",
+		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=" + string(a.admin), "AUTH=off",
 	}, settings...)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd.Stderr = a.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a := &api{process: cmd.Process, exited: make(chan int, 1)}
+	a.process = cmd.Process
 	go func() {
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			a.mu.Lock()
-			a.log = append(a.log, lines.Text())
-			a.mu.Unlock()
-		}
 		_ = cmd.Wait()
-		a.exited <- cmd.ProcessState.ExitCode()
+		a.code = cmd.ProcessState.ExitCode()
+		close(a.exited)
 	}()
 	t.Cleanup(func() {
 		_ = a.process.Kill()
-		if t.Failed() {
-			t.Log(strings.Join(a.lines(""), "\n"))
-		}
-		if races := a.lines("DATA RACE"); len(races) > 0 {
+		<-a.exited
+		if a.log.Count("DATA RACE") > 0 {
 			t.Error("the api has a data race")
 		}
 	})
@@ -114,24 +105,12 @@ func launchProgram(t *testing.T, program, databaseURL string, settings ...string
 
 func (a *api) listening(t *testing.T) {
 	t.Helper()
-	eventually(t, "the api listens", func() bool { return len(a.lines("api listening")) > 0 })
-	var line struct{ Addr, Admin string }
-	if err := json.Unmarshal([]byte(a.lines("api listening")[0]), &line); err != nil {
+	testkit.Until(t, "the api listens", a.log.Has("api listening"))
+	var line struct{ Addr string }
+	if err := json.Unmarshal([]byte(a.log.Lines("api listening")[0]), &line); err != nil {
 		t.Fatal(err)
 	}
-	a.url, a.adminURL = "http://"+line.Addr, "http://"+line.Admin
-}
-
-// lines returns what was logged and contains text.
-func (a *api) lines(text string) (found []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, line := range a.log {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
+	a.url = "http://" + line.Addr
 }
 
 func (a *api) signal(t *testing.T, s syscall.Signal) {
@@ -144,8 +123,8 @@ func (a *api) signal(t *testing.T, s syscall.Signal) {
 func (a *api) exitCode(t *testing.T, within time.Duration) int {
 	t.Helper()
 	select {
-	case code := <-a.exited:
-		return code
+	case <-a.exited:
+		return a.code
 	case <-time.After(within):
 		t.Fatalf("the api runs still after %v", within)
 		return 0
@@ -227,26 +206,6 @@ func (r reply) number(t *testing.T, field string) int64 {
 	return n
 }
 
-// metric returns the value of a metric without labels.
-func (a *api) metric(t *testing.T, name string) string {
-	t.Helper()
-	for line := range strings.Lines(sendTo(a.adminURL, "GET", "/metrics", "").text) {
-		if value, found := strings.CutPrefix(line, name+" "); found {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
-}
-
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // mustBeDense checks a wallet's rows: sequences without gaps, one outbox row each, in their order.
 func mustBeDense(t *testing.T, conn *pgx.Conn, walletID uuid.UUID, operations int) {
 	t.Helper()
@@ -263,6 +222,15 @@ func mustBeDense(t *testing.T, conn *pgx.Conn, walletID uuid.UUID, operations in
 	}
 	if count != operations || last != operations || counted != operations || ordered != operations {
 		t.Errorf("operations %d, last sequence %d, last_seq %d, outbox rows in order %d; want %d of each", count, last, counted, ordered, operations)
+	}
+}
+
+// flushWaits returns a condition: a connection named flush waits for a lock.
+func flushWaits(observer *pgx.Conn) func() error {
+	return func() error {
+		var waits bool
+		err := observer.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'flush' AND wait_event_type = 'Lock')").Scan(&waits)
+		return errors.Join(err, testkit.Unless(waits, "it does not"))
 	}
 }
 

@@ -165,7 +165,7 @@ func TestOddRequestsAreAnsweredAsTheStandardsSay(t *testing.T) {
 			}
 		})
 	}
-	if failures := a.lines("request failed"); len(failures) > 0 {
+	if failures := a.log.Lines("request failed"); len(failures) > 0 {
 		t.Errorf("the api logged: %s", failures)
 	}
 }
@@ -228,13 +228,13 @@ func TestPagesOfAllowedOriginsMayUseTheAPI(t *testing.T) {
 		origin string
 		want   string // Access-Control-Allow-Origin
 	}{
-		{"one of the origins", allowed, "https://shop.example", "https://shop.example"},
-		{"the other one", allowed, "http://127.0.0.1:3000", "http://127.0.0.1:3000"},
-		{"another scheme", allowed, "http://shop.example", ""},
-		{"an origin that ends alike", allowed, "https://eshop.example", ""},
-		{"a page from a file", allowed, "null", ""},
-		{"any origin", all, "https://other.example", "*"},
-		{"without CORS", none, "https://shop.example", ""},
+		{name: "one of the origins", api: allowed, origin: "https://shop.example", want: "https://shop.example"},
+		{name: "the other one", api: allowed, origin: "http://127.0.0.1:3000", want: "http://127.0.0.1:3000"},
+		{name: "another scheme", api: allowed, origin: "http://shop.example"},
+		{name: "an origin that ends alike", api: allowed, origin: "https://eshop.example"},
+		{name: "a page from a file", api: allowed, origin: "null"},
+		{name: "any origin", api: all, origin: "https://other.example", want: "*"},
+		{name: "without CORS", api: none, origin: "https://shop.example"},
 	} {
 		// A preflight has no key.
 		asked := sendTo(c.api.url, "OPTIONS", operationsPath, "", append(preflight, "Origin: "+c.origin)...)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,27 +15,20 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
-// ready returns the status of /readyz and what it calls degraded.
-func (a *api) ready() (status int, degraded []string) {
-	r := sendTo(a.adminURL, "GET", "/readyz", "")
-	list, _ := r.body["degraded"].([]any)
-	for _, d := range list {
-		degraded = append(degraded, d.(string))
-	}
-	return r.status, degraded
-}
-
-func (a *api) isDegraded(names ...string) func() bool {
-	return func() bool {
-		status, degraded := a.ready()
-		for i, line := range degraded {
-			degraded[i], _, _ = strings.Cut(line, ": ")
+// isDegraded returns a condition: the api is ready, and lacks these alone.
+func (a *api) isDegraded(names ...string) func() error {
+	return a.admin.Is(func(s testkit.State) bool {
+		var degraded []string
+		for _, text := range s.Degraded {
+			name, _, _ := strings.Cut(text, ": ")
+			degraded = append(degraded, name)
 		}
-		return status == http.StatusOK && slices.Equal(degraded, names)
-	}
+		return s.Ready && slices.Equal(degraded, names)
+	})
 }
 
 func TestWaitingRequestsAreAnsweredBeforeTheProcessEnds(t *testing.T) {
@@ -45,9 +39,9 @@ func TestWaitingRequestsAreAnsweredBeforeTheProcessEnds(t *testing.T) {
 	release := lockWallet(t, database, walletID)
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 1) }()
-	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	testkit.Until(t, "the request waits", a.admin.Counts("wallet_api_queue_operations", "1"))
 	a.signal(t, syscall.SIGTERM)
-	eventually(t, "the api is not ready", func() bool { status, _ := a.ready(); return status == http.StatusServiceUnavailable })
+	testkit.Until(t, "the api is not ready", a.admin.Says("draining"))
 	if r := a.send("GET", walletsPath+"/"+walletID.String(), "", "Connection: close"); r.err == nil {
 		t.Errorf("a new request was let in: %d", r.status)
 	}
@@ -68,7 +62,7 @@ func TestTheProcessEndsInTimeAlthoughARequestCannotBeAccepted(t *testing.T) {
 	lockWallet(t, database, walletID)
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 1) }()
-	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
+	testkit.Until(t, "the request waits", a.admin.Counts("wallet_api_queue_operations", "1"))
 	a.signal(t, syscall.SIGTERM)
 	if code := a.exitCode(t, 5*time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -82,32 +76,32 @@ func TestPostgresMayComeLateAndGo(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	proxy.close()
-	a := launchAPI(t, proxy.url)
-	eventually(t, "the api waits", func() bool { return len(a.lines("degraded: postgres")) > 0 })
-	proxy.open(t)
+	proxy.Cut()
+	a := launchAPI(t, proxy.URL)
+	testkit.Until(t, "the api waits", a.admin.Says("postgres: "))
+	proxy.Open(t)
 	a.listening(t)
 	walletID := a.newWallet(t)
 	if r := a.deposit(walletID, 1); r.status != http.StatusAccepted {
 		t.Fatalf("%d %s", r.status, r.text)
 	}
 
-	proxy.close()
-	eventually(t, "postgres is named as lost", a.isDegraded("postgres"))
+	proxy.Cut()
+	testkit.Until(t, "postgres is named as lost", a.isDegraded("postgres"))
 	read := a.send("GET", walletsPath+"/"+walletID.String()+"/operations/"+absent, "")
 	if read.status != http.StatusServiceUnavailable || read.body["code"] != "overloaded" {
 		t.Errorf("a read without postgres: %d %s", read.status, read.text)
 	}
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 2) }()
-	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_queue_operations") == "1" })
-	proxy.open(t)
+	testkit.Until(t, "the request waits", a.admin.Counts("wallet_api_queue_operations", "1"))
+	proxy.Open(t)
 	if r := <-replies; r.status != http.StatusAccepted || r.number(t, "sequence") != 2 {
 		t.Errorf("the request that waited: %d %s", r.status, r.text)
 	}
-	eventually(t, "nothing is degraded", a.isDegraded())
+	testkit.Until(t, "nothing is degraded", a.isDegraded())
 	for _, message := range []string{"degraded: accepting", "recovered: accepting", "degraded: postgres", "recovered: postgres"} {
-		if said := a.lines(message); len(said) != 1 { // Postgres was lost twice within a minute
+		if said := a.log.Lines(message); len(said) != 1 { // Postgres was lost twice within a minute
 			t.Errorf("%q was said %d times", message, len(said))
 		}
 	}
@@ -152,7 +146,7 @@ func TestMigrationsAreWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := launchAPI(t, database.As(testdb.API))
-	eventually(t, "the api names the migration", func() bool { return len(a.lines("20261124000003_outbox.sql")) == 1 })
+	testkit.Until(t, "the api names the migration", a.admin.Says("20261124000003_outbox.sql"))
 	if _, err := conn.Exec(t.Context(), "INSERT INTO schema_migrations VALUES ('20261124000003')"); err != nil {
 		t.Fatal(err)
 	}
@@ -181,10 +175,10 @@ func (c cached) setting() string { return "REDIS_URL=redis://" + c.Addr() }
 // hold returns when the wallet is in it, as the api reads it.
 func (c cached) hold(t *testing.T, a *api, walletID uuid.UUID) {
 	t.Helper()
-	eventually(t, "the wallet is cached", func() bool {
+	testkit.Until(t, "the wallet is cached", func() error {
 		a.send("GET", walletsPath+"/"+walletID.String(), "")
 		_, found, err := walletcache.Get(t.Context(), c.client, walletID)
-		return err == nil && found
+		return errors.Join(err, testkit.Unless(found, "it is not"))
 	})
 }
 
@@ -215,15 +209,15 @@ func TestRedisMayComeLateAndGo(t *testing.T) {
 	if got := balance(); got != 5 {
 		t.Errorf("balance %d without redis, want 5 from postgres", got)
 	}
-	eventually(t, "redis is named as lost", a.isDegraded("redis"))
+	testkit.Until(t, "redis is named as lost", a.isDegraded("redis"))
 	if err := cache.Restart(); err != nil { // with what it held before
 		t.Fatal(err)
 	}
-	eventually(t, "redis is used again", a.isDegraded())
+	testkit.Until(t, "redis is used again", a.isDegraded())
 	if got := balance(); got != 5 {
 		t.Errorf("balance %d, want 5: it went back", got)
 	}
-	if lost, back := len(a.lines("degraded: redis")), len(a.lines("recovered: redis")); lost != 1 || back != 1 { // on a busy machine it may have been slow before
+	if lost, back := a.log.Count("degraded: redis"), a.log.Count("recovered: redis"); lost != 1 || back != 1 { // on a busy machine it may have been slow before
 		t.Errorf("that redis is lost was said %d times within a minute, that it is back %d times", lost, back)
 	}
 }
@@ -283,7 +277,7 @@ func TestAWrongConfigurationEndsTheProcessWithCode2(t *testing.T) {
 	if code := a.exitCode(t, 10*time.Second); code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
-	eventually(t, "both mistakes are named", func() bool {
-		return strings.Contains(strings.Join(a.lines(""), "\n"), "DATABASE_URL") && len(a.lines("FLUSH_MAX")) == 1
-	})
+	if a.log.Count("DATABASE_URL") != 1 || a.log.Count("FLUSH_MAX") != 1 {
+		t.Error("not both mistakes are named, each once")
+	}
 }

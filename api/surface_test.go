@@ -16,6 +16,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 // surface is one request and what it is answered. In paths and bodies W is a wallet, O one of its
@@ -51,101 +52,101 @@ func surfaces() []surface {
 	}
 	amount := func(value string) string { return `{"walletId":"W","operationType":"DEPOSIT","amount":` + value + `}` }
 	invalid := func(name, body, field string) surface {
-		return surface{name, "POST", operationsPath, body, nil, 400, "invalid-request", field}
+		return surface{name: name, method: "POST", path: operationsPath, body: body, status: 400, code: "invalid-request", field: field}
 	}
 	const item = `{"walletId":"W","operationType":"DEPOSIT","amount":1}`
 	batch := func(items string) string { return `{"operations":[` + items + `]}` }
 	invalidBatch := func(name, body, field string) surface {
-		return surface{name, "POST", batchPath, body, nil, 400, "invalid-request", field}
+		return surface{name: name, method: "POST", path: batchPath, body: body, status: 400, code: "invalid-request", field: field}
 	}
 	invalidKey := func(name string, header ...string) surface {
-		return surface{name, "POST", operationsPath, deposit(""), header, 400, "invalid-request", "Idempotency-Key"}
+		return surface{name: name, method: "POST", path: operationsPath, body: deposit(""), header: header, status: 400, code: "invalid-request", field: "Idempotency-Key"}
 	}
 	return []surface{
-		{"create a wallet", "POST", walletsPath, `{}`, nil, 201, "", ""},
-		{"create a wallet with everything", "POST", walletsPath, `{"currency":"EUR","reference":"größe ✓"}`, nil, 201, "", ""},
-		{"create it with a key", "POST", walletsPath, `{"currency":"EUR"}`, key("w1"), 201, "", ""},
-		{"create it again", "POST", walletsPath, `{"currency":"EUR"}`, key(`"w1"`), 200, "", ""},
-		{"create another one with its key", "POST", walletsPath, `{"currency":"USD"}`, key("w1"), 422, "idempotency-key-reused", ""},
-		{"read a wallet", "GET", walletsW, "", nil, 200, "", ""},
-		{"read a wallet's head", "HEAD", walletsW, "", nil, 200, "", ""},
-		{"deposit", "POST", operationsPath, deposit(`,"reference":"r"`), nil, 202, "", ""},
-		{"deposit with a key", "POST", operationsPath, deposit(""), key("k"), 202, "", ""},
-		{"the key once more", "POST", operationsPath, deposit(""), key("k"), 202, "", ""},
-		{"the key with another amount", "POST", operationsPath, amount("2"), key("k"), 422, "idempotency-key-reused", ""},
-		{"the key with another reference", "POST", operationsPath, deposit(`,"reference":"r"`), key("k"), 422, "idempotency-key-reused", ""},
-		{"the key with another type", "POST", operationsPath, `{"walletId":"W","operationType":"WITHDRAW","amount":1}`, key("k"), 422, "idempotency-key-reused", ""},
-		{"the largest amount", "POST", operationsPath, amount("9007199254740991"), nil, 202, "", ""},
-		{"content type with a charset", "POST", operationsPath, deposit(""), []string{"Content-Type: application/json; charset=utf-8"}, 202, "", ""},
-		{"read an operation", "GET", operationO, "", nil, 200, "", ""},
-		{"read an operation's head", "HEAD", operationO, "", nil, 200, "", ""},
-		{"find wallets", "GET", walletsPath + "?reference=x&limit=500&after=" + absent, "", nil, 200, "", ""},
-		{"list wallets", "GET", walletsPath, "", nil, 200, "", ""},
-		{"read a statement", "GET", statementW, "", nil, 200, "", ""},
-		{"read a statement with everything", "GET", statementW + "?after=1&limit=1&order=asc", "", nil, 200, "", ""},
-		{"read an unchanged wallet", "GET", walletsW, "", []string{`If-None-Match: "0"`}, 304, "", ""},
-		{"a least sequence", "GET", walletsW + "?minSequence=0", "", nil, 200, "", ""},
-		{"a sequence that was never given", "GET", walletsW + "?minSequence=9007199254740991", "", nil, 409, "not-yet-applied", ""},
-		{"a negative sequence", "GET", walletsW + "?minSequence=-1", "", nil, 400, "invalid-request", "minSequence"},
-		{"two least sequences", "GET", walletsW + "?minSequence=0&minSequence=0", "", nil, 400, "invalid-request", "minSequence"},
-		{"nonsense preferred", "POST", operationsPath, deposit(""), []string{"Prefer: wait=soon"}, 202, "", ""},
-		{"the contract", "GET", "/openapi.yaml", "", nil, 200, "", ""},
-		{"the contract's head", "HEAD", "/openapi.yaml", "", nil, 200, "", ""},
-		{"Swagger UI", "GET", "/swagger/", "", nil, 200, "", ""},
-		{"Swagger UI without its slash", "GET", "/swagger", "", nil, 301, "", ""},
-		{"an unknown query parameter", "GET", walletsW + "?x=1", "", nil, 200, "", ""},
+		{name: "create a wallet", method: "POST", path: walletsPath, body: `{}`, status: 201},
+		{name: "create a wallet with everything", method: "POST", path: walletsPath, body: `{"currency":"EUR","reference":"größe ✓"}`, status: 201},
+		{name: "create it with a key", method: "POST", path: walletsPath, body: `{"currency":"EUR"}`, header: key("w1"), status: 201},
+		{name: "create it again", method: "POST", path: walletsPath, body: `{"currency":"EUR"}`, header: key(`"w1"`), status: 200},
+		{name: "create another one with its key", method: "POST", path: walletsPath, body: `{"currency":"USD"}`, header: key("w1"), status: 422, code: "idempotency-key-reused"},
+		{name: "read a wallet", method: "GET", path: walletsW, status: 200},
+		{name: "read a wallet's head", method: "HEAD", path: walletsW, status: 200},
+		{name: "deposit", method: "POST", path: operationsPath, body: deposit(`,"reference":"r"`), status: 202},
+		{name: "deposit with a key", method: "POST", path: operationsPath, body: deposit(""), header: key("k"), status: 202},
+		{name: "the key once more", method: "POST", path: operationsPath, body: deposit(""), header: key("k"), status: 202},
+		{name: "the key with another amount", method: "POST", path: operationsPath, body: amount("2"), header: key("k"), status: 422, code: "idempotency-key-reused"},
+		{name: "the key with another reference", method: "POST", path: operationsPath, body: deposit(`,"reference":"r"`), header: key("k"), status: 422, code: "idempotency-key-reused"},
+		{name: "the key with another type", method: "POST", path: operationsPath, body: `{"walletId":"W","operationType":"WITHDRAW","amount":1}`, header: key("k"), status: 422, code: "idempotency-key-reused"},
+		{name: "the largest amount", method: "POST", path: operationsPath, body: amount("9007199254740991"), status: 202},
+		{name: "content type with a charset", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Content-Type: application/json; charset=utf-8"}, status: 202},
+		{name: "read an operation", method: "GET", path: operationO, status: 200},
+		{name: "read an operation's head", method: "HEAD", path: operationO, status: 200},
+		{name: "find wallets", method: "GET", path: walletsPath + "?reference=x&limit=500&after=" + absent, status: 200},
+		{name: "list wallets", method: "GET", path: walletsPath, status: 200},
+		{name: "read a statement", method: "GET", path: statementW, status: 200},
+		{name: "read a statement with everything", method: "GET", path: statementW + "?after=1&limit=1&order=asc", status: 200},
+		{name: "read an unchanged wallet", method: "GET", path: walletsW, header: []string{`If-None-Match: "0"`}, status: 304},
+		{name: "a least sequence", method: "GET", path: walletsW + "?minSequence=0", status: 200},
+		{name: "a sequence that was never given", method: "GET", path: walletsW + "?minSequence=9007199254740991", status: 409, code: "not-yet-applied"},
+		{name: "a negative sequence", method: "GET", path: walletsW + "?minSequence=-1", status: 400, code: "invalid-request", field: "minSequence"},
+		{name: "two least sequences", method: "GET", path: walletsW + "?minSequence=0&minSequence=0", status: 400, code: "invalid-request", field: "minSequence"},
+		{name: "nonsense preferred", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Prefer: wait=soon"}, status: 202},
+		{name: "the contract", method: "GET", path: "/openapi.yaml", status: 200},
+		{name: "the contract's head", method: "HEAD", path: "/openapi.yaml", status: 200},
+		{name: "Swagger UI", method: "GET", path: "/swagger/", status: 200},
+		{name: "Swagger UI without its slash", method: "GET", path: "/swagger", status: 301},
+		{name: "an unknown query parameter", method: "GET", path: walletsW + "?x=1", status: 200},
 
-		{"an unknown path", "GET", "/nowhere", "", nil, 404, "not-found", ""},
-		{"an unknown path of the API", "GET", "/api/v1/nowhere", "", nil, 404, "not-found", ""},
-		{"a trailing slash", "POST", operationsPath + "/", deposit(""), nil, 404, "not-found", ""},
-		{"a method that wallets do not have", "DELETE", walletsW, "", nil, 405, "method-not-allowed", ""},
-		{"a method that operations do not have", "PUT", operationsPath, deposit(""), nil, 405, "method-not-allowed", ""},
-		{"reading where only writing is", "GET", operationsPath, "", nil, 405, "method-not-allowed", ""},
-		{"OPTIONS", "OPTIONS", operationsPath, "", nil, 405, "method-not-allowed", ""},
-		{"writing the contract", "POST", "/openapi.yaml", "{}", nil, 405, "method-not-allowed", ""},
-		{"no such wallet", "GET", "/api/v1/wallets/" + absent, "", nil, 404, "wallet-not-found", ""},
-		{"a deposit to no wallet", "POST", operationsPath, `{"walletId":"` + absent + `","operationType":"DEPOSIT","amount":1}`, nil, 404, "wallet-not-found", ""},
-		{"no such operation", "GET", walletsW + "/operations/" + absent, "", nil, 404, "operation-not-found", ""},
-		{"another wallet's operation", "GET", "/api/v1/wallets/" + absent + "/operations/O", "", nil, 404, "operation-not-found", ""},
-		{"a wallet id that is none", "GET", "/api/v1/wallets/x", "", nil, 400, "invalid-request", "walletId"},
-		{"an operation id that is none", "GET", walletsW + "/operations/x", "", nil, 400, "invalid-request", "operationId"},
-		{"a wallet id in braces", "GET", "/api/v1/wallets/{" + absent + "}", "", nil, 400, "invalid-request", "walletId"},
-		{"a wallet id as a URN", "GET", "/api/v1/wallets/urn:uuid:" + absent, "", nil, 400, "invalid-request", "walletId"},
-		{"a wallet id without hyphens", "GET", "/api/v1/wallets/" + strings.ReplaceAll(absent, "-", "") + "/operations", "", nil, 400, "invalid-request", "walletId"},
-		{"a wallet id in capital letters", "GET", "/api/v1/wallets/" + capitals, "", nil, 404, "wallet-not-found", ""},
-		{"an escaped wallet id", "GET", "/api/v1/wallets/%30" + absent[1:], "", nil, 404, "wallet-not-found", ""},
-		{"an operation id in braces", "GET", walletsW + "/operations/%7B" + absent + "%7D", "", nil, 400, "invalid-request", "operationId"},
-		{"an operation id without hyphens", "GET", walletsW + "/operations/" + strings.ReplaceAll(absent, "-", ""), "", nil, 400, "invalid-request", "operationId"},
-		{"a statement of no wallet", "GET", "/api/v1/wallets/" + absent + "/operations", "", nil, 404, "wallet-not-found", ""},
-		{"a page of 0", "GET", statementW + "?limit=0", "", nil, 400, "invalid-request", "limit"},
-		{"a page of 501", "GET", walletsPath + "?limit=501", "", nil, 400, "invalid-request", "limit"},
-		{"a page of words", "GET", walletsPath + "?limit=all", "", nil, 400, "invalid-request", "limit"},
-		{"two limits", "GET", walletsPath + "?limit=1&limit=2", "", nil, 400, "invalid-request", "limit"},
-		{"an empty limit", "GET", walletsPath + "?limit=", "", nil, 400, "invalid-request", "limit"},
-		{"after nothing", "GET", statementW + "?after=0", "", nil, 400, "invalid-request", "after"},
-		{"after no wallet", "GET", walletsPath + "?after=x", "", nil, 400, "invalid-request", "after"},
-		{"after a wallet without hyphens", "GET", walletsPath + "?after=" + strings.ReplaceAll(absent, "-", ""), "", nil, 400, "invalid-request", "after"},
-		{"after a wallet in capital letters", "GET", walletsPath + "?after=" + capitals, "", nil, 200, "", ""},
-		{"another order", "GET", statementW + "?order=up", "", nil, 400, "invalid-request", "order"},
-		{"an empty reference to find", "GET", walletsPath + "?reference=", "", nil, 400, "invalid-request", "reference"},
-		{"a malformed query", "GET", walletsW + "?a=%zz", "", nil, 400, "invalid-request", ""},
+		{name: "an unknown path", method: "GET", path: "/nowhere", status: 404, code: "not-found"},
+		{name: "an unknown path of the API", method: "GET", path: "/api/v1/nowhere", status: 404, code: "not-found"},
+		{name: "a trailing slash", method: "POST", path: operationsPath + "/", body: deposit(""), status: 404, code: "not-found"},
+		{name: "a method that wallets do not have", method: "DELETE", path: walletsW, status: 405, code: "method-not-allowed"},
+		{name: "a method that operations do not have", method: "PUT", path: operationsPath, body: deposit(""), status: 405, code: "method-not-allowed"},
+		{name: "reading where only writing is", method: "GET", path: operationsPath, status: 405, code: "method-not-allowed"},
+		{name: "OPTIONS", method: "OPTIONS", path: operationsPath, status: 405, code: "method-not-allowed"},
+		{name: "writing the contract", method: "POST", path: "/openapi.yaml", body: "{}", status: 405, code: "method-not-allowed"},
+		{name: "no such wallet", method: "GET", path: "/api/v1/wallets/" + absent, status: 404, code: "wallet-not-found"},
+		{name: "a deposit to no wallet", method: "POST", path: operationsPath, body: `{"walletId":"` + absent + `","operationType":"DEPOSIT","amount":1}`, status: 404, code: "wallet-not-found"},
+		{name: "no such operation", method: "GET", path: walletsW + "/operations/" + absent, status: 404, code: "operation-not-found"},
+		{name: "another wallet's operation", method: "GET", path: "/api/v1/wallets/" + absent + "/operations/O", status: 404, code: "operation-not-found"},
+		{name: "a wallet id that is none", method: "GET", path: "/api/v1/wallets/x", status: 400, code: "invalid-request", field: "walletId"},
+		{name: "an operation id that is none", method: "GET", path: walletsW + "/operations/x", status: 400, code: "invalid-request", field: "operationId"},
+		{name: "a wallet id in braces", method: "GET", path: "/api/v1/wallets/{" + absent + "}", status: 400, code: "invalid-request", field: "walletId"},
+		{name: "a wallet id as a URN", method: "GET", path: "/api/v1/wallets/urn:uuid:" + absent, status: 400, code: "invalid-request", field: "walletId"},
+		{name: "a wallet id without hyphens", method: "GET", path: "/api/v1/wallets/" + strings.ReplaceAll(absent, "-", "") + "/operations", status: 400, code: "invalid-request", field: "walletId"},
+		{name: "a wallet id in capital letters", method: "GET", path: "/api/v1/wallets/" + capitals, status: 404, code: "wallet-not-found"},
+		{name: "an escaped wallet id", method: "GET", path: "/api/v1/wallets/%30" + absent[1:], status: 404, code: "wallet-not-found"},
+		{name: "an operation id in braces", method: "GET", path: walletsW + "/operations/%7B" + absent + "%7D", status: 400, code: "invalid-request", field: "operationId"},
+		{name: "an operation id without hyphens", method: "GET", path: walletsW + "/operations/" + strings.ReplaceAll(absent, "-", ""), status: 400, code: "invalid-request", field: "operationId"},
+		{name: "a statement of no wallet", method: "GET", path: "/api/v1/wallets/" + absent + "/operations", status: 404, code: "wallet-not-found"},
+		{name: "a page of 0", method: "GET", path: statementW + "?limit=0", status: 400, code: "invalid-request", field: "limit"},
+		{name: "a page of 501", method: "GET", path: walletsPath + "?limit=501", status: 400, code: "invalid-request", field: "limit"},
+		{name: "a page of words", method: "GET", path: walletsPath + "?limit=all", status: 400, code: "invalid-request", field: "limit"},
+		{name: "two limits", method: "GET", path: walletsPath + "?limit=1&limit=2", status: 400, code: "invalid-request", field: "limit"},
+		{name: "an empty limit", method: "GET", path: walletsPath + "?limit=", status: 400, code: "invalid-request", field: "limit"},
+		{name: "after nothing", method: "GET", path: statementW + "?after=0", status: 400, code: "invalid-request", field: "after"},
+		{name: "after no wallet", method: "GET", path: walletsPath + "?after=x", status: 400, code: "invalid-request", field: "after"},
+		{name: "after a wallet without hyphens", method: "GET", path: walletsPath + "?after=" + strings.ReplaceAll(absent, "-", ""), status: 400, code: "invalid-request", field: "after"},
+		{name: "after a wallet in capital letters", method: "GET", path: walletsPath + "?after=" + capitals, status: 200},
+		{name: "another order", method: "GET", path: statementW + "?order=up", status: 400, code: "invalid-request", field: "order"},
+		{name: "an empty reference to find", method: "GET", path: walletsPath + "?reference=", status: 400, code: "invalid-request", field: "reference"},
+		{name: "a malformed query", method: "GET", path: walletsW + "?a=%zz", status: 400, code: "invalid-request"},
 
-		{"no key", "GET", walletsW, "", []string{"Authorization: "}, 401, "unauthorized", ""},
-		{"another scheme", "GET", walletsW, "", []string{"Authorization: Basic x"}, 401, "unauthorized", ""},
-		{"garbage for a key", "GET", walletsW, "", []string{"Authorization: Bearer x"}, 401, "unauthorized", ""},
-		{"a key that nobody has", "GET", walletsW, "", []string{"Authorization: Bearer " + strangersKey}, 401, "unauthorized", ""},
-		{"no key, and no such path", "GET", "/api/v1/nowhere", "", []string{"Authorization: "}, 404, "not-found", ""},
-		{"no key, and no such method", "PUT", walletsW, "", []string{"Authorization: "}, 405, "method-not-allowed", ""},
-		{"no key, and everything else wrong", "POST", operationsPath, "x", []string{"Authorization: ", "Content-Type: x", "Idempotency-Key: "}, 401, "unauthorized", ""},
-		{"the contract without a key", "GET", "/openapi.yaml", "", []string{"Authorization: "}, 200, "", ""},
-		{"Swagger UI without a key", "GET", "/swagger/", "", []string{"Authorization: "}, 200, "", ""},
+		{name: "no key", method: "GET", path: walletsW, header: []string{"Authorization: "}, status: 401, code: "unauthorized"},
+		{name: "another scheme", method: "GET", path: walletsW, header: []string{"Authorization: Basic x"}, status: 401, code: "unauthorized"},
+		{name: "garbage for a key", method: "GET", path: walletsW, header: []string{"Authorization: Bearer x"}, status: 401, code: "unauthorized"},
+		{name: "a key that nobody has", method: "GET", path: walletsW, header: []string{"Authorization: Bearer " + strangersKey}, status: 401, code: "unauthorized"},
+		{name: "no key, and no such path", method: "GET", path: "/api/v1/nowhere", header: []string{"Authorization: "}, status: 404, code: "not-found"},
+		{name: "no key, and no such method", method: "PUT", path: walletsW, header: []string{"Authorization: "}, status: 405, code: "method-not-allowed"},
+		{name: "no key, and everything else wrong", method: "POST", path: operationsPath, body: "x", header: []string{"Authorization: ", "Content-Type: x", "Idempotency-Key: "}, status: 401, code: "unauthorized"},
+		{name: "the contract without a key", method: "GET", path: "/openapi.yaml", header: []string{"Authorization: "}, status: 200},
+		{name: "Swagger UI without a key", method: "GET", path: "/swagger/", header: []string{"Authorization: "}, status: 200},
 
-		{"no content type", "POST", operationsPath, deposit(""), []string{"Content-Type: "}, 415, "unsupported-media-type", ""},
-		{"another content type", "POST", operationsPath, deposit(""), []string{"Content-Type: text/plain"}, 415, "unsupported-media-type", ""},
-		{"another content type and too large", "POST", operationsPath, deposit(big), []string{"Content-Type: text/plain"}, 415, "unsupported-media-type", ""},
-		{"too large", "POST", operationsPath, deposit(big), nil, 413, "request-too-large", ""},
-		{"too large with a bad key", "POST", operationsPath, deposit(big), key("a b"), 413, "request-too-large", ""},
-		{"a wallet too large", "POST", walletsPath, "{" + big + "}", nil, 413, "request-too-large", ""},
+		{name: "no content type", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Content-Type: "}, status: 415, code: "unsupported-media-type"},
+		{name: "another content type", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported-media-type"},
+		{name: "another content type and too large", method: "POST", path: operationsPath, body: deposit(big), header: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported-media-type"},
+		{name: "too large", method: "POST", path: operationsPath, body: deposit(big), status: 413, code: "request-too-large"},
+		{name: "too large with a bad key", method: "POST", path: operationsPath, body: deposit(big), header: key("a b"), status: 413, code: "request-too-large"},
+		{name: "a wallet too large", method: "POST", path: walletsPath, body: "{" + big + "}", status: 413, code: "request-too-large"},
 
 		invalid("no body", "", ""),
 		invalid("broken JSON", `{"walletId":`, ""),
@@ -162,7 +163,7 @@ func surfaces() []surface {
 		invalid("a wallet in braces", strings.Replace(deposit(""), "W", "{"+absent+"}", 1), "walletId"),
 		invalid("a wallet as a URN", strings.Replace(deposit(""), "W", "urn:uuid:"+absent, 1), "walletId"),
 		invalid("a wallet without hyphens", strings.Replace(deposit(""), "W", strings.ReplaceAll(absent, "-", ""), 1), "walletId"),
-		{"a wallet in capital letters", "POST", operationsPath, strings.Replace(deposit(""), "W", capitals, 1), nil, 404, "wallet-not-found", ""},
+		{name: "a wallet in capital letters", method: "POST", path: operationsPath, body: strings.Replace(deposit(""), "W", capitals, 1), status: 404, code: "wallet-not-found"},
 		invalid("another type", `{"walletId":"W","operationType":"TRANSFER","amount":1}`, "operationType"),
 		invalid("an amount of 0", amount("0"), "amount"),
 		invalid("a negative amount", amount("-1"), "amount"),
@@ -187,22 +188,22 @@ func surfaces() []surface {
 		invalidBatch("a repeated field in a batch", batch(item+","+strings.Replace(item, ":1}", `:1,"amount":1}`, 1)), "operations[1].amount"),
 		invalidBatch("an empty key in a batch", batch(strings.Replace(item, ":1}", `:1,"idempotencyKey":""}`, 1)), "operations[0].idempotencyKey"),
 		invalidBatch("a wallet without hyphens in a batch", batch(item+","+strings.Replace(item, "W", strings.ReplaceAll(absent, "-", ""), 1)), "operations[1].walletId"),
-		{"a batch with no such wallet", "POST", batchPath, batch(item + "," + strings.Replace(item, "W", absent, 1)), nil, 200, "wallet-not-found", ""},
-		{"a batch with a key of other content", "POST", batchPath, batch(strings.Replace(item, ":1}", `:2,"idempotencyKey":"k"}`, 1)), nil, 200, "idempotency-key-reused", ""},
-		{"another content type for a batch", "POST", batchPath, batch(item), []string{"Content-Type: text/plain"}, 415, "unsupported-media-type", ""},
-		{"another content type for a wallet", "POST", walletsPath, "{}", []string{"Content-Type: text/plain"}, 415, "unsupported-media-type", ""},
-		{"a wrong amount, and no such wallet", "POST", operationsPath, strings.Replace(amount("0"), "W", absent, 1), nil, 400, "invalid-request", "amount"},
+		{name: "a batch with no such wallet", method: "POST", path: batchPath, body: batch(item + "," + strings.Replace(item, "W", absent, 1)), status: 200, code: "wallet-not-found"},
+		{name: "a batch with a key of other content", method: "POST", path: batchPath, body: batch(strings.Replace(item, ":1}", `:2,"idempotencyKey":"k"}`, 1)), status: 200, code: "idempotency-key-reused"},
+		{name: "another content type for a batch", method: "POST", path: batchPath, body: batch(item), header: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported-media-type"},
+		{name: "another content type for a wallet", method: "POST", path: walletsPath, body: "{}", header: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported-media-type"},
+		{name: "a wrong amount, and no such wallet", method: "POST", path: operationsPath, body: strings.Replace(amount("0"), "W", absent, 1), status: 400, code: "invalid-request", field: "amount"},
 		invalidBatch("an item that is no object", batch(item+",7"), "operations[1]"),
-		{"a batch too large", "POST", batchPath, batch(item) + strings.Repeat(" ", maxBatchBody), nil, 413, "request-too-large", ""},
-		{"a batch", "POST", batchPath, batch(item), nil, 200, "", ""},
-		{"a large batch", "POST", batchPath, batch(strings.Repeat(item+",", 999) + item), nil, 200, "", ""},
-		{"reading a batch", "GET", batchPath, "", nil, 405, "method-not-allowed", ""},
-		{"a currency in small letters", "POST", walletsPath, `{"currency":"eur"}`, nil, 400, "invalid-request", "currency"},
-		{"the longest reference", "POST", operationsPath, deposit(`,"reference":"` + strings.Repeat("é", 128) + `"`), nil, 202, "", ""},
+		{name: "a batch too large", method: "POST", path: batchPath, body: batch(item) + strings.Repeat(" ", maxBatchBody), status: 413, code: "request-too-large"},
+		{name: "a batch", method: "POST", path: batchPath, body: batch(item), status: 200},
+		{name: "a large batch", method: "POST", path: batchPath, body: batch(strings.Repeat(item+",", 999) + item), status: 200},
+		{name: "reading a batch", method: "GET", path: batchPath, status: 405, code: "method-not-allowed"},
+		{name: "a currency in small letters", method: "POST", path: walletsPath, body: `{"currency":"eur"}`, status: 400, code: "invalid-request", field: "currency"},
+		{name: "the longest reference", method: "POST", path: operationsPath, body: deposit(`,"reference":"` + strings.Repeat("é", 128) + `"`), status: 202},
 
-		{"the longest key", "POST", operationsPath, deposit(""), key(strings.Repeat("k", 255)), 202, "", ""},
-		{"the longest quoted key", "POST", operationsPath, deposit(""), key(`"` + strings.Repeat(`\"`, 255) + `"`), 202, "", ""},
-		{"a quoted key with spaces", "POST", operationsPath, deposit(""), key(`" a b "`), 202, "", ""},
+		{name: "the longest key", method: "POST", path: operationsPath, body: deposit(""), header: key(strings.Repeat("k", 255)), status: 202},
+		{name: "the longest quoted key", method: "POST", path: operationsPath, body: deposit(""), header: key(`"` + strings.Repeat(`\"`, 255) + `"`), status: 202},
+		{name: "a quoted key with spaces", method: "POST", path: operationsPath, body: deposit(""), header: key(`" a b "`), status: 202},
 		invalidKey("a long key", key(strings.Repeat("k", 256))...),
 		invalidKey("a long quoted key", key(`"`+strings.Repeat(`k`, 256)+`"`)...),
 		invalidKey("an empty key", "Idempotency-Key: "),
@@ -213,7 +214,7 @@ func surfaces() []surface {
 		invalidKey("a wrong escape", `Idempotency-Key: "\a"`),
 		invalidKey("a key beyond ASCII", "Idempotency-Key: é"),
 		invalidKey("two keys", "Idempotency-Key: a", "Idempotency-Key: a"),
-		{"two keys for a wallet", "POST", walletsPath, "{}", []string{"Idempotency-Key: a", "Idempotency-Key: b"}, 400, "invalid-request", "Idempotency-Key"},
+		{name: "two keys for a wallet", method: "POST", path: walletsPath, body: "{}", header: []string{"Idempotency-Key: a", "Idempotency-Key: b"}, status: 400, code: "invalid-request", field: "Idempotency-Key"},
 	}
 }
 
@@ -221,14 +222,14 @@ func surfaces() []surface {
 func everyRoute(name string, status int, code string, header ...string) []surface {
 	const item = `{"walletId":"W","operationType":"DEPOSIT","amount":1}`
 	return []surface{
-		{name + ": create a wallet", "POST", walletsPath, `{}`, header, status, code, ""},
-		{name + ": find wallets", "GET", walletsPath, "", header, status, code, ""},
-		{name + ": read a wallet", "GET", walletsW, "", header, status, code, ""},
-		{name + ": deposit", "POST", operationsPath, item, header, status, code, ""},
-		{name + ": send a batch", "POST", batchPath, `{"operations":[` + item + `]}`, header, status, code, ""},
-		{name + ": read a statement", "GET", statementW, "", header, status, code, ""},
-		{name + ": read an operation", "GET", operationO, "", header, status, code, ""},
-		{name + ", and the body is wrong too", "POST", operationsPath, "x", append(header, "Content-Type: x"), status, code, ""},
+		{name: name + ": create a wallet", method: "POST", path: walletsPath, body: `{}`, header: header, status: status, code: code},
+		{name: name + ": find wallets", method: "GET", path: walletsPath, header: header, status: status, code: code},
+		{name: name + ": read a wallet", method: "GET", path: walletsW, header: header, status: status, code: code},
+		{name: name + ": deposit", method: "POST", path: operationsPath, body: item, header: header, status: status, code: code},
+		{name: name + ": send a batch", method: "POST", path: batchPath, body: `{"operations":[` + item + `]}`, header: header, status: status, code: code},
+		{name: name + ": read a statement", method: "GET", path: statementW, header: header, status: status, code: code},
+		{name: name + ": read an operation", method: "GET", path: operationO, header: header, status: status, code: code},
+		{name: name + ", and the body is wrong too", method: "POST", path: operationsPath, body: "x", header: append(header, "Content-Type: x"), status: status, code: code},
 	}
 }
 
@@ -272,7 +273,10 @@ func situations() []situation {
 		{
 			name: "the key's rate is used up", settings: []string{"RATE_LIMIT=1"},
 			each: func(t *testing.T, s *scene) {
-				eventually(t, "the rate is used up", func() bool { return s.send("GET", walletsPath, "").status == 429 })
+				testkit.Until(t, "the rate is used up", func() error {
+					r := s.send("GET", walletsPath, "")
+					return testkit.Unless(r.status == 429, "%d %s", r.status, r.text)
+				})
 			},
 			rows: everyRoute("too fast", 429, "rate-limited"),
 		},
@@ -280,10 +284,10 @@ func situations() []situation {
 			name: "Postgres is away",
 			begin: func(t *testing.T, s *scene) {
 				newKeyOf(apikey.Scopes...)(t, s) // that the api does not know yet
-				s.proxy.close()
+				s.proxy.Cut()
 			},
 			rows: append(everyRoute("without Postgres", 503, "overloaded"),
-				surface{"garbage for a key does not reach Postgres", "GET", walletsW, "", []string{"Authorization: Bearer x"}, 401, "unauthorized", ""}),
+				surface{name: "garbage for a key does not reach Postgres", method: "GET", path: walletsW, header: []string{"Authorization: Bearer x"}, status: 401, code: "unauthorized"}),
 		},
 		{
 			name: "the api meets what it does not expect",
@@ -299,30 +303,30 @@ func situations() []situation {
 				s.exec(t, "ALTER TABLE operations ADD CHECK (amount <> 1) NOT VALID")
 			},
 			rows: []surface{
-				{"a deposit that is refused", "POST", operationsPath, deposit, nil, 500, "internal", ""},
-				{"an item that is refused", "POST", batchPath, one, nil, 200, "internal", ""},
+				{name: "a deposit that is refused", method: "POST", path: operationsPath, body: deposit, status: 500, code: "internal"},
+				{name: "an item that is refused", method: "POST", path: batchPath, body: one, status: 200, code: "internal"},
 			},
 		},
 		{
 			name: "the queue is full", settings: []string{"QUEUE_MAX_OPERATIONS=1", "REQUEST_TIMEOUT=1s"},
 			begin: func(t *testing.T, s *scene) { lockWallet(t, s.database, s.walletID) },
 			rows: []surface{
-				{"no room for a batch", "POST", batchPath, two, nil, 503, "overloaded", ""},
-				{"a deposit that is not accepted in time", "POST", operationsPath, deposit, nil, 503, "overloaded", ""},
-				{"an item that is not accepted in time", "POST", batchPath, one, nil, 200, "overloaded", ""},
+				{name: "no room for a batch", method: "POST", path: batchPath, body: two, status: 503, code: "overloaded"},
+				{name: "a deposit that is not accepted in time", method: "POST", path: operationsPath, body: deposit, status: 503, code: "overloaded"},
+				{name: "an item that is not accepted in time", method: "POST", path: batchPath, body: one, status: 200, code: "overloaded"},
 			},
 		},
 		{
 			name: "the answer to COMMIT is lost", settings: []string{"REQUEST_TIMEOUT=1s"},
 			each: func(t *testing.T, s *scene) {
-				s.proxy.close()
-				s.proxy.open(t)
+				s.proxy.Cut()
+				s.proxy.Open(t)
 				s.proxy.cutInsert(true, true)
 			},
 			rows: []surface{
-				{"a deposit that may be accepted", "POST", operationsPath, deposit, nil, 503, "outcome-unknown", ""},
-				{"an item that may be accepted", "POST", batchPath, one, nil, 200, "outcome-unknown", ""},
-				{"a wallet that may be created", "POST", walletsPath, `{"reference":"` + cutHere + `"}`, nil, 503, "outcome-unknown", ""},
+				{name: "a deposit that may be accepted", method: "POST", path: operationsPath, body: deposit, status: 503, code: "outcome-unknown"},
+				{name: "an item that may be accepted", method: "POST", path: batchPath, body: one, status: 200, code: "outcome-unknown"},
+				{name: "a wallet that may be created", method: "POST", path: walletsPath, body: `{"reference":"` + cutHere + `"}`, status: 503, code: "outcome-unknown"},
 			},
 		},
 	}
@@ -375,18 +379,20 @@ func TestEveryRequestIsAnsweredAsTheContractSays(t *testing.T) {
 func (s situation) play(t *testing.T, met func(route, code string)) {
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	a := startAPI(t, proxy.url, append([]string{"AUTH=on"}, s.settings...)...)
+	a := startAPI(t, proxy.URL, append([]string{"AUTH=on"}, s.settings...)...)
 	a.key = newKey(t, database, "client", apikey.Scopes...)
 	here := &scene{api: a, database: database, proxy: proxy}
-	eventually(t, "a wallet is made", func() bool { // a key's rate may be low
-		id, _ := a.send("POST", walletsPath, "{}").body["walletId"].(string)
+	testkit.Until(t, "a wallet is made", func() error { // a key's rate may be low
+		r := a.send("POST", walletsPath, "{}")
+		id, _ := r.body["walletId"].(string)
 		here.walletID, _ = uuid.Parse(id)
-		return id != ""
+		return testkit.Unless(id != "", "%d %s %v", r.status, r.text, r.err)
 	})
 	var operation any
-	eventually(t, "an operation is made", func() bool {
-		operation = a.deposit(here.walletID, 5).body["operationId"]
-		return operation != nil
+	testkit.Until(t, "an operation is made", func() error {
+		r := a.deposit(here.walletID, 5)
+		operation = r.body["operationId"]
+		return testkit.Unless(operation != nil, "%d %s %v", r.status, r.text, r.err)
 	})
 	if s.begin != nil {
 		s.begin(t, here)
@@ -425,7 +431,7 @@ func (s situation) play(t *testing.T, met func(route, code string)) {
 		}
 		met(route, test.code)
 	}
-	if failures := a.lines("request failed"); len(failures) > 0 && !slices.ContainsFunc(s.rows, func(row surface) bool { return row.code == "internal" }) {
+	if failures := a.log.Lines("request failed"); len(failures) > 0 && !slices.ContainsFunc(s.rows, func(row surface) bool { return row.code == "internal" }) {
 		t.Errorf("the api logged: %s", failures)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -95,10 +96,7 @@ func TestTheClockIsReadOnceTheWalletIsLocked(t *testing.T) {
 	release, observer := lockWallet(t, database, walletID), database.Conn(t)
 	r := waitingRequest(t.Context(), walletID)
 	go f.flush(t.Context(), []*request{r}, false)
-	eventually(t, "the flush waits for the lock", func() (waits bool) {
-		err := observer.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'flush' AND wait_event_type = 'Lock')").Scan(&waits)
-		return err == nil && waits
-	})
+	testkit.Until(t, "the flush waits for the lock", flushWaits(observer))
 	var released time.Time
 	if err := observer.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&released); err != nil {
 		t.Fatal(err)
@@ -120,8 +118,8 @@ func TestAClockThatWasSetBack(t *testing.T) {
 		ahead    time.Duration // the wallet's last operation is, of the clock
 		backward bool
 	}{
-		{"by 4 s", 4 * time.Second, false},
-		{"by an hour", time.Hour, true},
+		{name: "by 4 s", ahead: 4 * time.Second, backward: false},
+		{name: "by an hour", ahead: time.Hour, backward: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			walletID := insertWallet(t, database)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -23,17 +25,17 @@ func TestPreferAsksForAWait(t *testing.T) {
 		wait   time.Duration
 		asked  bool
 	}{
-		{"wait=5", 5 * time.Second, true},
-		{"respond-async, Wait = 5; x=1, wait=7", 5 * time.Second, true},
-		{`wait="5"`, 5 * time.Second, true},
-		{"wait=0", 0, true},
-		{"wait=31", maxWait, true},
-		{"wait=99999999999999999999", maxWait, false},
-		{"wait=-1", 0, false},
-		{"wait=1.5", 0, false},
-		{"wait", 0, false},
-		{"waiting=5", 0, false},
-		{"", 0, false},
+		{prefer: "wait=5", wait: 5 * time.Second, asked: true},
+		{prefer: "respond-async, Wait = 5; x=1, wait=7", wait: 5 * time.Second, asked: true},
+		{prefer: `wait="5"`, wait: 5 * time.Second, asked: true},
+		{prefer: "wait=0", wait: 0, asked: true},
+		{prefer: "wait=31", wait: maxWait, asked: true},
+		{prefer: "wait=99999999999999999999", wait: maxWait, asked: false},
+		{prefer: "wait=-1", wait: 0, asked: false},
+		{prefer: "wait=1.5", wait: 0, asked: false},
+		{prefer: "wait", wait: 0, asked: false},
+		{prefer: "waiting=5", wait: 0, asked: false},
+		{wait: 0, asked: false},
 	} {
 		wait, asked := preferredWait(test.prefer)
 		if asked != test.asked || asked && wait != test.wait {
@@ -48,17 +50,12 @@ type applier struct {
 	redis    redis.UniversalClient
 }
 
-// apply finishes a wallet's operation, announced only if that is asked for.
-func (w applier) apply(t *testing.T, walletID uuid.UUID, seq, balance int64, announced bool) {
+// apply finishes a wallet's operations, announced only if that is asked for.
+func (w applier) apply(t *testing.T, walletID uuid.UUID, announced bool) {
 	t.Helper()
 	conn := w.database.Conn(t)
-	for _, sql := range []string{
-		"INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ($1, $2, 'PROCESSED', $3)",
-		"UPDATE wallets SET applied_seq = $2, balance = $3 WHERE id = $1",
-	} {
-		if _, err := conn.Exec(t.Context(), sql, walletID, seq, balance); err != nil {
-			t.Fatal(err)
-		}
+	if err := testdb.Apply(t.Context(), conn, walletID); err != nil {
+		t.Fatal(err)
 	}
 	if !announced {
 		return
@@ -72,11 +69,13 @@ func (w applier) apply(t *testing.T, walletID uuid.UUID, seq, balance int64, ann
 	}
 }
 
-func (w applier) hasOperation(t *testing.T, walletID uuid.UUID, seq int64) func() bool {
+// hasOperation returns a condition: the operation is accepted.
+func (w applier) hasOperation(t *testing.T, walletID uuid.UUID, seq int64) func() error {
 	conn := w.database.Conn(t)
-	return func() (has bool) {
-		err := conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM operations WHERE wallet_id = $1 AND seq = $2)", walletID, seq).Scan(&has)
-		return err == nil && has
+	return func() error {
+		var last int64
+		err := conn.QueryRow(t.Context(), "SELECT coalesce(max(seq), 0) FROM operations WHERE wallet_id = $1", walletID).Scan(&last)
+		return errors.Join(err, testkit.Unless(last >= seq, "the wallet's last sequence is %d, not %d", last, seq))
 	}
 }
 
@@ -101,9 +100,9 @@ func TestAWaitEndsWithTheOutcome(t *testing.T) {
 	for seq := int64(1); seq <= 5; seq++ {
 		replies := make(chan reply, 2)
 		go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
-		eventually(t, "the operation is accepted", worker.hasOperation(t, walletID, seq))
+		testkit.Until(t, "the operation is accepted", worker.hasOperation(t, walletID, seq))
 		start := time.Now()
-		worker.apply(t, walletID, seq, seq, true)
+		worker.apply(t, walletID, true)
 		r := <-replies
 		fastest = min(fastest, time.Since(start))
 		if r.status != http.StatusOK || r.body["status"] != "PROCESSED" || r.number(t, "balanceAfter") != seq || r.header.Get("Preference-Applied") != "wait=20" {
@@ -132,8 +131,8 @@ func TestAWaitEndsWithoutAnnouncementsToo(t *testing.T) {
 	go func() {
 		replies <- a.send("GET", walletsPath+"/"+walletID.String()+"?minSequence=1", "", "Prefer: wait=20")
 	}()
-	eventually(t, "both wait", func() bool { return a.metric(t, "wallet_api_waiters") == "2" })
-	worker.apply(t, walletID, 1, 1, false)
+	testkit.Until(t, "both wait", a.admin.Counts("wallet_api_waiters", "2"))
+	worker.apply(t, walletID, false)
 	for range 2 {
 		if r := <-replies; r.status != http.StatusOK || r.header.Get("Preference-Applied") != "wait=20" {
 			t.Errorf("%d %s %v", r.status, r.text, r.header)
@@ -167,7 +166,7 @@ func TestAFailedOperationIsFinal(t *testing.T) {
 	walletID := a.newWallet(t)
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 1, "Idempotency-Key: k", "Prefer: wait=20") }()
-	eventually(t, "the request waits", func() bool { return a.metric(t, "wallet_api_waiters") == "1" })
+	testkit.Until(t, "the request waits", a.admin.Counts("wallet_api_waiters", "1"))
 	for _, sql := range []string{
 		"INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after) VALUES ($1, 1, 'FAILED', 'BALANCE_LIMIT', 0)",
 		"UPDATE wallets SET applied_seq = 1 WHERE id = $1",
@@ -226,7 +225,7 @@ func TestMinSequenceReadsWhatIsAppliedAndDoesNotWaitForWhatWasNeverSent(t *testi
 	path := walletsPath + "/" + walletID.String()
 	cache.hold(t, a, walletID)
 	a.deposit(walletID, 5)
-	worker.apply(t, walletID, 1, 5, false)
+	worker.apply(t, walletID, false)
 	if r := a.send("GET", path+"?minSequence=1", "", "Prefer: wait=0"); r.status != http.StatusOK || r.number(t, "balance") != 5 {
 		t.Errorf("%d %s", r.status, r.text)
 	}
@@ -244,7 +243,7 @@ func TestWaitingEndsAtOnceWhenTheProcessEnds(t *testing.T) {
 	walletID := a.newWallet(t)
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
-	eventually(t, "the operation is accepted", worker.hasOperation(t, walletID, 1))
+	testkit.Until(t, "the operation is accepted", worker.hasOperation(t, walletID, 1))
 	start := time.Now()
 	a.signal(t, syscall.SIGTERM)
 	if r := <-replies; r.status != http.StatusAccepted || time.Since(start) > drainTime {

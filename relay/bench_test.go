@@ -195,7 +195,7 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 				if err := statement.run(); err != nil {
 					b.Fatal(err)
 				}
-				ms, hits, reads = ms+p.plan.Time, hits+p.plan.Node.Hit, reads+p.plan.Node.Read
+				ms, hits, reads = ms+p.Last.Time, hits+p.Last.Hit, reads+p.Last.Read
 			}
 			b.ReportMetric(ms/float64(b.N), "ms")
 			b.ReportMetric(float64(hits)/float64(b.N), "hits")

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 // newLiar starts a broker that the test can make lie, with a registered topic of 3 partitions.
@@ -129,11 +128,11 @@ func TestNothingIsSentBehindAGap(t *testing.T) {
 	if err := p.publish(t.Context(), messages); err == nil {
 		t.Fatal("published, although a batch was refused")
 	}
-	await(t, "the producer has done with every message", func() bool {
+	testkit.Until(t, "the producer has done with every message", func() error {
 		for len(p.producer.Events()) > 0 {
 			<-p.producer.Events()
 		}
-		return p.producer.Len() == 0
+		return testkit.Unless(p.producer.Len() == 0, "%d are left", p.producer.Len())
 	})
 	n := int(endOffsets(t, addr, "topic", 1))
 	if n == 0 {
@@ -184,16 +183,17 @@ func TestARowThatKafkaRejectsStopsPublishingUntilParked(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, conn, topic, "a", 21, 20)
-	log := &logs{show: t.Output()}
-	start(t, environ(database, brokers(t)), log)
-	await(t, "the relay stops at row 21", func() bool { return log.count("ctl relay park 21 ") > 0 })
+	log := testkit.NewLog(t, "the relay")
+	admin, setting := newAdmin(t)
+	start(t, environ(database, brokers(t), setting), log)
+	testkit.Until(t, "the relay stops at row 21", admin.Says("ctl relay park 21 "))
 	checkOrder(t, consume(t, brokers(t), topic, 1, distinct(20)), map[string]int{"a": 20})
 
 	if _, err := conn.Exec(t.Context(), "INSERT INTO parked_rows (outbox_id, actor, reason) VALUES (21, 'test', 'too large')"); err != nil {
 		t.Fatal(err)
 	}
 	checkOrder(t, consume(t, brokers(t), topic, 1, distinct(40)), map[string]int{"a": 40})
-	if n := log.count("publishing has stopped"); n != 1 {
+	if n := log.Count("publishing has stopped"); n != 1 {
 		t.Errorf("told of %d times", n)
 	}
 }
@@ -202,38 +202,27 @@ func TestKafkaCountsAsLostWhileItDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	cluster, topic := newLiar(t, database)
-	addr, admin := cluster.ListenAddrs()[0], fmt.Sprint("127.0.0.1:", freePort(t))
+	addr := cluster.ListenAddrs()[0]
+	admin, setting := newAdmin(t)
 	conn := database.Conn(t)
 	var answers atomic.Bool
 	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		return nil, nil, !answers.Load()
 	})
-	log := &logs{show: t.Output()}
-	start(t, environ(database, addr, "ADMIN_ADDR="+admin, "WAVE_TIMEOUT=1s"), log)
-	says := func(metric string) func() bool {
-		return func() bool {
-			response, err := http.Get("http://" + admin + "/metrics")
-			if err != nil {
-				return false
-			}
-			defer response.Body.Close()
-			text, err := io.ReadAll(response.Body)
-			return err == nil && strings.Contains(string(text), metric+"\n")
-		}
-	}
-	up, lost := says(`wallet_dependency_up{dependency="kafka"} 1`), says(`wallet_dependency_up{dependency="kafka"} 0`)
-	await(t, "a relay without anything to publish does not miss it", up)
+	start(t, environ(database, addr, setting, "WAVE_TIMEOUT=1s"), t.Output())
+	up, lost := admin.Counts(`wallet_dependency_up{dependency="kafka"}`, "1"), admin.Counts(`wallet_dependency_up{dependency="kafka"}`, "0")
+	testkit.Until(t, "a relay without anything to publish does not miss it", up)
 	put(t, conn, topic, "a", 1, 1)
-	await(t, "it is lost", lost)
+	testkit.Until(t, "it is lost", lost)
 	answers.Store(true)
-	await(t, "it is back", up)
+	testkit.Until(t, "it is back", up)
 
 	// A refusal is an answer.
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: 1000})
 	put(t, conn, topic, "a", 2, 1)
-	await(t, "the relay stops", says("wallet_relay_stopped 1"))
-	await(t, "it is not lost", up)
+	testkit.Until(t, "the relay stops", admin.Counts("wallet_relay_stopped", "1"))
+	testkit.Until(t, "it is not lost", up)
 }
 
 func TestAnUnregisteredTopicStopsPublishingUntilRegistered(t *testing.T) {
@@ -248,9 +237,9 @@ func TestAnUnregisteredTopicStopsPublishingUntilRegistered(t *testing.T) {
 	put(t, conn, topic, "a", 1, 10)
 	put(t, conn, "other", "a", 1, 1)
 	put(t, conn, topic, "a", 11, 10)
-	log := &logs{show: t.Output()}
-	start(t, environ(database, addr), log)
-	await(t, "the relay stops at row 11", func() bool { return log.count(`outbox row 11: topic \"other\" is not registered`) == 1 })
+	admin, setting := newAdmin(t)
+	start(t, environ(database, addr, setting), t.Output())
+	testkit.Until(t, "the relay stops at row 11", admin.Says(`outbox row 11: topic "other" is not registered`))
 	checkOrder(t, consume(t, addr, topic, 3, distinct(10)), map[string]int{"a": 10})
 	register(t, database, "other", 3)
 	checkOrder(t, consume(t, addr, topic, 3, distinct(20)), map[string]int{"a": 20})
@@ -266,33 +255,31 @@ func TestFewerPartitionsAtTheBrokerStopPublishing(t *testing.T) {
 	}
 	register(t, database, "narrow", 4)
 	put(t, database.Conn(t), "narrow", "a", 1, 1)
-	log := &logs{show: t.Output()}
-	start(t, environ(database, cluster.ListenAddrs()[0]), log)
-	await(t, "the relay stops", func() bool {
-		return log.count(`topic \"narrow\" has 2 partitions at the broker and 4 registered`) == 1
-	})
+	admin, setting := newAdmin(t)
+	start(t, environ(database, cluster.ListenAddrs()[0], setting), t.Output())
+	testkit.Until(t, "the relay stops", admin.Says(`topic "narrow" has 2 partitions at the broker and 4 registered`))
 }
 
 func TestKafkaMissingAtTheStartIsToldOfOnce(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	port := freePort(t)
-	addr := fmt.Sprint("127.0.0.1:", port)
+	free := testkit.FreeAddr(t)
+	addr := free.String()
 	register(t, database, "topic", 3)
 	put(t, database.Conn(t), "topic", "a", 1, 10)
-	log := &logs{show: t.Output()}
-	start(t, environ(database, addr, "WAVE_TIMEOUT=1s"), log)
-	await(t, "the relay misses Kafka", func() bool { return log.count("degraded: kafka") == 1 })
-	time.Sleep(2500 * time.Millisecond) // Two more tries.
-	cluster, err := kfake.NewCluster(kfake.Ports(port), kfake.NumBrokers(1), kfake.SeedTopics(3, "topic"))
+	log := testkit.NewLog(t, "the relay")
+	admin, setting := newAdmin(t)
+	start(t, environ(database, addr, setting, "WAVE_TIMEOUT=1s"), log)
+	testkit.Until(t, "the relay has tried three times", admin.Counts("wallet_relay_producers_total", "3"))
+	cluster, err := kfake.NewCluster(kfake.Ports(free.Port), kfake.NumBrokers(1), kfake.SeedTopics(3, "topic"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
 	checkOrder(t, consume(t, addr, "topic", 3, distinct(10)), map[string]int{"a": 10})
-	await(t, "the relay is content", func() bool { return log.count("recovered: kafka") == 1 })
-	if n := log.count("WARN"); n != 1 {
-		t.Errorf("%d warnings", n)
+	admin.UntilWell(t)
+	if lost, back, all := log.Count("degraded: kafka"), log.Count("recovered: kafka"), log.Count("WARN"); lost != 1 || back != 1 || all != 1 {
+		t.Errorf("that Kafka is lost is said %d times, that it is back %d times, in %d warnings; want 1 of each", lost, back, all)
 	}
 }
 
@@ -314,13 +301,13 @@ func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
 		}
 		return nil, nil, true // No answer.
 	})
-	for name, addr := range map[string]string{"nobody listens": fmt.Sprint("127.0.0.1:", freePort(t)), "nobody answers": cluster.ListenAddrs()[0]} {
-		log := &logs{show: t.Output()}
-		stop := start(t, environ(database, addr), log)
+	for name, addr := range map[string]string{"nobody listens": testkit.FreeAddr(t).String(), "nobody answers": cluster.ListenAddrs()[0]} {
+		admin, setting := newAdmin(t)
+		stop := start(t, environ(database, addr, setting), t.Output())
 		if name == "nobody answers" {
 			<-waves
 		} else {
-			await(t, "the relay misses Kafka", func() bool { return log.count("degraded: kafka") == 1 })
+			testkit.Until(t, "the relay misses Kafka", admin.Says("kafka: "))
 		}
 		stop()
 	}

@@ -2,40 +2,23 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// planner makes the plan of every query that it is given, as the relay's connections do, and explains running it. The plans stay as they were when the query came first.
+// planner explains queries on a connection such as the relay's. The plans stay as they were when the query
+// came first.
 type planner struct {
-	walletdb.DBTX
-	conn     *pgx.Conn
-	prepared []string
-	plan     plan // of the last query
-}
-
-type plan struct {
-	Node node    `json:"Plan"`
-	Time float64 `json:"Execution Time"` // ms
-}
-
-type node struct {
-	Type     string `json:"Node Type"`
-	Relation string `json:"Relation Name"`
-	Index    string `json:"Index Name"`
-	Hit      int    `json:"Shared Hit Blocks"`
-	Read     int    `json:"Shared Read Blocks"`
-	Plans    []node `json:"Plans"`
+	*testkit.Explainer
+	conn *pgx.Conn
 }
 
 func newPlanner(t testing.TB, database testdb.Database) *planner {
@@ -49,62 +32,14 @@ func newPlanner(t testing.TB, database testdb.Database) *planner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return &planner{conn: conn}
+	return &planner{testkit.Explain(conn), conn}
 }
-
-func (p *planner) explain(ctx context.Context, sql string, args []any) error {
-	n := slices.Index(p.prepared, sql)
-	if n < 0 {
-		n = len(p.prepared)
-		if _, err := p.conn.Exec(ctx, fmt.Sprintf("PREPARE p%d AS %s", n, sql)); err != nil {
-			return err
-		}
-		p.prepared = append(p.prepared, sql)
-	}
-	literals := make([]string, len(args))
-	for i, arg := range args {
-		literals[i] = fmt.Sprintf("'%v'", arg)
-	}
-	var plans []plan
-	var text []byte
-	explain := fmt.Sprintf("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE p%d", n)
-	if len(args) > 0 {
-		explain += "(" + strings.Join(literals, ", ") + ")"
-	}
-	if err := p.conn.QueryRow(ctx, explain, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, &plans); err != nil {
-		return err
-	}
-	p.plan = plans[0]
-	return nil
-}
-
-func (p *planner) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if err := p.explain(ctx, sql, args); err != nil {
-		return nil, err
-	}
-	return p.conn.Query(ctx, "SELECT WHERE false")
-}
-
-func (p *planner) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return pgconn.CommandTag{}, p.explain(ctx, sql, args)
-}
-
-func (p *planner) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return noRow{p.explain(ctx, sql, args)}
-}
-
-type noRow struct{ err error }
-
-func (r noRow) Scan(...any) error { return r.err }
 
 // check fails if the last query read the outbox in another way than by index, or too much of it.
 func (p *planner) check(t testing.TB, name, index string, maxBuffers int) {
 	t.Helper()
-	var scans func(n node) []string
-	scans = func(n node) (found []string) {
+	var scans func(n testkit.Node) []string
+	scans = func(n testkit.Node) (found []string) {
 		if strings.HasSuffix(n.Type, "Scan") && (n.Relation == "outbox" || n.Index != "") && n.Index != "relay_positions_pkey" && n.Type != "Bitmap Heap Scan" {
 			found = append(found, n.Index)
 		}
@@ -113,11 +48,11 @@ func (p *planner) check(t testing.TB, name, index string, maxBuffers int) {
 		}
 		return found
 	}
-	found := scans(p.plan.Node)
+	found := scans(p.Last.Node)
 	if len(found) == 0 || slices.ContainsFunc(found, func(i string) bool { return i != index }) {
 		t.Errorf("%s: reads the outbox by %q, want only %s", name, found, index)
 	}
-	if buffers := p.plan.Node.Hit + p.plan.Node.Read; buffers > maxBuffers {
+	if buffers := p.Last.Buffers(); buffers > maxBuffers {
 		t.Errorf("%s: reads %d buffers, want at most %d", name, buffers, maxBuffers)
 	}
 }
@@ -227,27 +162,27 @@ func (p *planner) checkAll(t testing.TB, name, prev, cur string, after int64, ex
 		buffers     int
 		run         func() error
 	}{
-		{"window", "outbox_xid", min(extent, 500), func() error {
+		{name: "window", index: "outbox_xid", buffers: min(extent, 500), run: func() error {
 			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(waveLimits.rows)})
 			return err
 		}},
-		{"extent", "outbox_xid", extent, func() error {
+		{name: "extent", index: "outbox_xid", buffers: extent, run: func() error {
 			_, err := q.RelayExtent(ctx, walletdb.RelayExtentParams{Prev: prev, Cur: cur})
 			return err
 		}},
-		{"page", "outbox_pkey", 300, func() error {
+		{name: "page", index: "outbox_pkey", buffers: 300, run: func() error {
 			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: after, UpTo: upTo, Prev: prev, Cur: cur})
 			return err
 		}},
-		{"backlog", "outbox_xid", 1000, func() error {
+		{name: "backlog", index: "outbox_xid", buffers: 1000, run: func() error {
 			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
 			return err
 		}},
-		{"first row", "outbox_pkey", 10, func() error {
+		{name: "first row", index: "outbox_pkey", buffers: 10, run: func() error {
 			_, err := q.FirstRow(ctx, after)
 			return err
 		}},
-		{"retention", "outbox_pkey", 300, func() error {
+		{name: "retention", index: "outbox_pkey", buffers: 300, run: func() error {
 			_, err := q.DeletePublished(ctx, walletdb.DeletePublishedParams{After: after, UpTo: upTo})
 			return err
 		}},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -191,9 +192,9 @@ func TestARelayThatWaitsIsWoken(t *testing.T) {
 		t.Errorf("woken after 50 ms, it waited %v", took)
 	}
 	wake()
-	await(t, "an answer brings the notification along", func() bool {
+	testkit.Until(t, "an answer brings the notification along", func() error {
 		_, err := p.controls(t.Context())
-		return err != nil || p.woken.Load()
+		return errors.Join(err, testkit.Unless(p.woken.Load(), "it has not come"))
 	})
 	if took := waits(t.Context(), long); took > long/2 {
 		t.Errorf("woken before, it waited %v", took)

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -31,13 +30,14 @@ func TestMain(m *testing.M) {
 // A child is a relay in a process of its own.
 type child struct {
 	*exec.Cmd
-	log *logs
+	admin testkit.Admin
 }
 
 func startChild(t testing.TB, environ []string) child {
 	t.Helper()
-	c := child{exec.Command(os.Args[0]), &logs{show: t.Output()}}
-	c.Env, c.Stderr = append(environ, "RELAY_CHILD=1"), c.log
+	admin, setting := newAdmin(t)
+	c := child{exec.Command(os.Args[0]), admin}
+	c.Env, c.Stderr = append(environ, setting, "RELAY_CHILD=1"), testkit.NewLog(t, "a relay")
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,10 +48,10 @@ func startChild(t testing.TB, environ []string) child {
 	return c
 }
 
-// leads waits until the child leads.
-func (c child) leads(t testing.TB) {
+// is waits until the child is a leader or a standby.
+func (c child) is(t testing.TB, role string) {
 	t.Helper()
-	await(t, "the relay leads", func() bool { return c.log.count(`"leading":true`) > c.log.count(`"leading":false`) })
+	testkit.Until(t, "the relay is a "+role, c.admin.Is(func(s testkit.State) bool { return s.Ready && s.Role == role }))
 }
 
 // writer inserts rows of one key until it is stopped, and returns how many.
@@ -96,23 +96,23 @@ func TestAStandbyTakesOverFromALeaderThatDiesOrStops(t *testing.T) {
 		started := time.Now()
 		number++
 		put(t, conn, topic, "single", number, 1)
-		await(t, "the row arrives", func() bool {
+		testkit.Until(t, "the row arrives", func() error {
+			var last string
 			select {
-			case value := <-singles:
-				return value == fmt.Sprint(number)
+			case last = <-singles:
 			default:
-				return false
 			}
+			return testkit.Unless(last == fmt.Sprint(number), "row %d does not, row %q does", number, last)
 		})
 		return time.Since(started)
 	}
 
 	first := startChild(t, environ(database, brokers(t)))
-	first.leads(t)
+	first.is(t, "leader")
 	stop := writer(t, database, topic, "a")
 	arrives()
 	second := startChild(t, environ(database, brokers(t)))
-	await(t, "the second relay starts", func() bool { return second.log.count("relay started") > 0 })
+	second.is(t, "standby")
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -121,8 +121,8 @@ func TestAStandbyTakesOverFromALeaderThatDiesOrStops(t *testing.T) {
 	}
 
 	third := startChild(t, environ(database, brokers(t)))
-	await(t, "the third relay starts", func() bool { return third.log.count("relay started") > 0 })
-	second.leads(t)
+	third.is(t, "standby")
+	second.is(t, "leader")
 	if err := second.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestAStandbyTakesOverFromALeaderThatDiesOrStops(t *testing.T) {
 	if err := second.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the stopped relay knows that it does not lead", func() bool { return second.log.count(`"leading":false`) > 0 })
+	second.is(t, "standby")
 	arrives()
 	total := stop()
 	all := consume(t, brokers(t), topic, 3, distinct(total+number))
@@ -190,7 +190,10 @@ func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
 	stops := 0
 	for open, before := position(); open; open, before = position() {
 		stop := start(t, environ(database, brokers(t)), t.Output())
-		await(t, "the position moves", func() bool { _, text := position(); return text != before })
+		testkit.Until(t, "the position moves", func() error {
+			_, text := position()
+			return testkit.Unless(text != before, "it is %s", text)
+		})
 		stop()
 		stops++
 	}
@@ -248,66 +251,20 @@ func TestASilentPostgresIsLeftAndFoundAgain(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	topic := newTopic(t, database, brokers(t), 3)
-	u, err := url.Parse(database.As(testdb.Relay))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var silent atomic.Bool
-	u.Host = forward(t, u.Host, &silent)
-	log := &logs{show: t.Output()}
-	start(t, append(environ(database, brokers(t)), "DATABASE_URL="+u.String()), log)
+	proxy := testkit.NewProxy(t, database.As(testdb.Relay))
+	proxy.Open(t)
+	admin, setting := newAdmin(t)
+	start(t, append(environ(database, brokers(t), setting), "DATABASE_URL="+proxy.URL), t.Output())
 	conn := database.Conn(t)
 	put(t, conn, topic, "a", 1, 10)
 	consume(t, brokers(t), topic, 3, distinct(10))
 
-	silent.Store(true)
+	proxy.Hold()
 	put(t, conn, topic, "a", 11, 10)
-	await(t, "the relay leaves", func() bool { return log.count("degraded: postgres") == 1 && log.count(`"leading":false`) == 1 })
-	silent.Store(false)
+	testkit.Until(t, "the relay leaves", admin.Is(func(s testkit.State) bool { return s.Role == "standby" && s.Says("postgres: ") }))
+	proxy.Release()
 	checkOrder(t, consume(t, brokers(t), topic, 3, distinct(20)), map[string]int{"a": 20})
-	await(t, "the relay is content", func() bool { return log.count("recovered: postgres") == 1 })
-}
-
-// forward passes connections on to a server; while silent, it reads and passes nothing on.
-func forward(t testing.TB, server string, silent *atomic.Bool) (addr string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	pass := func(from, to net.Conn) {
-		defer to.Close()
-		buffer := make([]byte, 1<<16)
-		for {
-			n, err := from.Read(buffer)
-			if err != nil {
-				return
-			}
-			if silent.Load() {
-				continue
-			}
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return
-			}
-		}
-	}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			upstream, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			go pass(client, upstream)
-			go pass(upstream, client)
-		}
-	}()
-	return listener.Addr().String()
+	admin.UntilWell(t)
 }
 
 // A dump carries the position and the xids of another database along; with them the relay would
@@ -334,16 +291,16 @@ func TestARestoredDumpStopsPublishingUntilRebased(t *testing.T) {
 	restored := copyOf(t, original)
 	conn = restored.Conn(t)
 
-	log := &logs{show: t.Output()}
-	start(t, environ(restored, brokers(t)), log)
-	await(t, "the relay stops", func() bool { return log.count("ctl relay rebase") == 1 })
+	admin, setting := newAdmin(t)
+	start(t, environ(restored, brokers(t), setting), t.Output())
+	testkit.Until(t, "the relay stops", admin.Says("ctl relay rebase"))
 	if _, err := conn.Exec(ctx, "DELETE FROM relay_positions"); err != nil { // The xids alone tell.
 		t.Fatal(err)
 	}
-	await(t, "the relay begins anew", func() bool {
+	testkit.Until(t, "the relay begins anew", func() error {
 		var n int
 		err := conn.QueryRow(ctx, "SELECT count(*) FROM relay_positions").Scan(&n)
-		return err == nil && n == 1
+		return errors.Join(err, testkit.Unless(n == 1, "there are %d positions", n))
 	})
 	rebase(t, conn)
 	put(t, conn, topic, "a", 21, 10)
@@ -362,9 +319,9 @@ func TestAPausedRelayPublishesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, conn, topic, "a", 1, 10)
-	log := &logs{show: t.Output()}
-	start(t, environ(database, brokers(t)), log)
-	await(t, "the relay pauses", func() bool { return log.count("degraded: an operator paused publishing") == 1 })
+	admin, setting := newAdmin(t)
+	start(t, environ(database, brokers(t), setting), t.Output())
+	testkit.Until(t, "the relay pauses", admin.Says("an operator paused publishing"))
 	if n := endOffsets(t, brokers(t), topic, 3); n != 0 {
 		t.Errorf("%d messages", n)
 	}

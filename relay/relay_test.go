@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -41,36 +41,6 @@ func put(t testing.TB, conn *pgx.Conn, topic, key string, first, rows int) {
 		SELECT $1, $2, convert_to(n::text, 'UTF8'), '{"version": "1"}' FROM generate_series($3::int, $3::int + $4::int - 1) n`, topic, key, first, rows)
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// logs collects what a relay logs, and shows it with the test.
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-	show io.Writer
-}
-
-func (l *logs) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(line)
-	return l.show.Write(line)
-}
-
-func (l *logs) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
-
-// await waits until something holds.
-func await(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(silence); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, silence)
-		}
 	}
 }
 
@@ -96,17 +66,6 @@ func newTopic(t testing.TB, database testdb.Database, brokers string, partitions
 	return name
 }
 
-// freePort is free for the moment.
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
-
 // register tells the relays of a topic.
 func register(t testing.TB, database testdb.Database, topic string, partitions int) {
 	t.Helper()
@@ -125,6 +84,13 @@ func environ(database testdb.Database, brokers string, more ...string) []string 
 	return append([]string{
 		"DATABASE_URL=" + database.As(testdb.Relay), "KAFKA_BROKERS=" + brokers, "ADMIN_ADDR=127.0.0.1:0",
 	}, more...)
+}
+
+// newAdmin returns a relay's admin port to be, and the setting.
+func newAdmin(t testing.TB) (admin testkit.Admin, setting string) {
+	t.Helper()
+	admin = testkit.Admin(testkit.FreeAddr(t).String())
+	return admin, "ADMIN_ADDR=" + string(admin)
 }
 
 // start runs a relay until the test ends or stop is called, which waits for its end.

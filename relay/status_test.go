@@ -23,43 +23,43 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 		standbyMissing bool
 		want           service.State
 	}{
-		{"a standby is ready", func(*status) {}, false, service.State{Ready: true, Role: "standby", Degraded: none, Reasons: none}},
-		{"a leader is ready", func(s *status) { s.lead(true) }, false, service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none}},
+		{name: "a standby is ready", set: func(*status) {}, want: service.State{Ready: true, Role: "standby", Degraded: none, Reasons: none}},
+		{name: "a leader is ready", set: func(s *status) { s.lead(true) }, want: service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none}},
 		{
-			"one error does not matter", func(s *status) { s.lead(true); s.failed(errors.New("e")) }, false,
-			service.State{Ready: true, Role: "leader", Degraded: []string{"publishing: e"}, Reasons: none},
+			name: "one error does not matter", set: func(s *status) { s.lead(true); s.failed(errors.New("e")) },
+			want: service.State{Ready: true, Role: "leader", Degraded: []string{"publishing: e"}, Reasons: none},
 		},
 		{
-			"nor does one of Kafka", func(s *status) { s.lead(true); s.unsent(errors.New("e")); s.failed(errors.New("e")) }, false,
-			service.State{Ready: true, Role: "leader", Degraded: []string{"kafka: e"}, Reasons: none},
+			name: "nor does one of Kafka", set: func(s *status) { s.lead(true); s.unsent(errors.New("e")); s.failed(errors.New("e")) },
+			want: service.State{Ready: true, Role: "leader", Degraded: []string{"kafka: e"}, Reasons: none},
 		},
 		{
-			"a leader that stands still is not", func(s *status) { s.lead(true); s.failed(errors.New("e")); still(s) }, false,
-			service.State{Role: "leader", Degraded: []string{"publishing: e"}, Reasons: []string{"the position does not move: e"}},
+			name: "a leader that stands still is not", set: func(s *status) { s.lead(true); s.failed(errors.New("e")); still(s) },
+			want: service.State{Role: "leader", Degraded: []string{"publishing: e"}, Reasons: []string{"the position does not move: e"}},
 		},
 		{
-			"not even without an error", func(s *status) { s.lead(true); still(s) }, false,
-			service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: no step has succeeded for 5s"}},
+			name: "not even without an error", set: func(s *status) { s.lead(true); still(s) },
+			want: service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: no step has succeeded for 5s"}},
 		},
 		{
-			"while a standby is missing it is", func(s *status) { s.lead(true); still(s) }, true,
-			service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none},
+			name: "while a standby is missing it is", set: func(s *status) { s.lead(true); still(s) }, standbyMissing: true,
+			want: service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none},
 		},
 		{
-			"a leader that waits for an operator is not", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}) }, false,
-			service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: stopped"}},
+			name: "a leader that waits for an operator is not", set: func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}) },
+			want: service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: stopped"}},
 		},
 		{
-			"a step that succeeds ends that", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.stepped(1, false) }, false,
-			service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none},
+			name: "a step that succeeds ends that", set: func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.stepped(1, false) },
+			want: service.State{Ready: true, Role: "leader", Degraded: none, Reasons: none},
 		},
 		{
-			"a paused leader is ready", func(s *status) { s.lead(true); s.stepped(0, true) }, false,
-			service.State{Ready: true, Role: "leader", Degraded: []string{"an operator paused publishing: ctl relay resume goes on"}, Reasons: none},
+			name: "a paused leader is ready", set: func(s *status) { s.lead(true); s.stepped(0, true) },
+			want: service.State{Ready: true, Role: "leader", Degraded: []string{"an operator paused publishing: ctl relay resume goes on"}, Reasons: none},
 		},
 		{
-			"a leader that leads no more has no problems of one", func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.lead(false) }, false,
-			service.State{Ready: true, Role: "standby", Degraded: none, Reasons: none},
+			name: "a leader that leads no more has no problems of one", set: func(s *status) { s.lead(true); s.failed(&stoppedError{"stopped"}); s.lead(false) },
+			want: service.State{Ready: true, Role: "standby", Degraded: none, Reasons: none},
 		},
 	} {
 		s := newStatus(slog.New(slog.DiscardHandler))

@@ -130,10 +130,10 @@ func TestExitCodes(t *testing.T) {
 		code    int
 		says    string
 	}{
-		{[]string{"URL=x"}, nil, 0, `"msg":"worker ended"`},
-		{[]string{"URL=x"}, errTest, 1, `"msg":"worker ends","error":"no route"`},
-		{[]string{"LOG_LEVEL=loud", "AUTH=x"}, nil, 2, "LOG_LEVEL: must be info or debug or warn or error\nURL: is required\nAUTH: must be on or off\n"},
-		{[]string{"URL=x", "LOG_LEVEL=error"}, nil, 0, ""},
+		{environ: []string{"URL=x"}, code: 0, says: `"msg":"worker ended"`},
+		{environ: []string{"URL=x"}, err: errTest, code: 1, says: `"msg":"worker ends","error":"no route"`},
+		{environ: []string{"LOG_LEVEL=loud", "AUTH=x"}, code: 2, says: "LOG_LEVEL: must be info or debug or warn or error\nURL: is required\nAUTH: must be on or off\n"},
+		{environ: []string{"URL=x", "LOG_LEVEL=error"}, code: 0},
 	} {
 		var stderr bytes.Buffer
 		p := Program[map[string]any]{Name: "worker", Config: read, Run: func(context.Context, map[string]any, *slog.Logger) error { return test.err }}

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,36 +8,17 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 var errTest = errors.New("no route")
-
-// lines is a log that other goroutines write to.
-type lines struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (l *lines) Write(text []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(text)
-}
-
-// take returns what was written since the last time.
-func (l *lines) take() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.buffer.Reset()
-	return l.buffer.String()
-}
 
 func testLog(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -51,7 +31,7 @@ func testLog(w io.Writer) *slog.Logger {
 
 func TestReadinessMetricsAndLogSayTheSame(t *testing.T) {
 	t.Parallel()
-	var log lines
+	var log testkit.Log
 	registry := prometheus.NewRegistry()
 	h := NewHealth(testLog(&log), registry, "postgres", "redis", "kafka")
 	admin, err := ListenAdmin("127.0.0.1:0", h, registry, testLog(&log))
@@ -78,62 +58,57 @@ func TestReadinessMetricsAndLogSayTheSame(t *testing.T) {
 		lacks  string
 		logged string
 	}{
-		{"while it starts", func() {}, State{Degraded: none, Reasons: []string{"starting"}}, "", ""},
+		{fact: "while it starts", do: func() {}, want: State{Degraded: none, Reasons: []string{"starting"}}},
 		{
-			"migrations are pending", func() { h.setPending([]string{"2_b.sql", "3_c.sql"}) },
-			State{Degraded: none, Reasons: []string{"migrations are pending: 2_b.sql 3_c.sql", "starting"}},
-			"",
-			`level=ERROR msg="not ready: migrations are pending" condition="migrations are pending" error="2_b.sql 3_c.sql"`,
+			fact: "migrations are pending", do: func() { h.setPending([]string{"2_b.sql", "3_c.sql"}) },
+			want:   State{Degraded: none, Reasons: []string{"migrations are pending: 2_b.sql 3_c.sql", "starting"}},
+			logged: `level=ERROR msg="not ready: migrations are pending" condition="migrations are pending" error="2_b.sql 3_c.sql"`,
 		},
 		{
-			"started", func() { h.setPending(nil); h.Started() },
-			State{Ready: true, Degraded: none, Reasons: none},
-			"",
-			`level=INFO msg="recovered: migrations are pending" condition="migrations are pending" after=.*`,
+			fact: "started", do: func() { h.setPending(nil); h.Started() },
+			want:   State{Ready: true, Degraded: none, Reasons: none},
+			logged: `level=INFO msg="recovered: migrations are pending" condition="migrations are pending" after=.*`,
 		},
 		{
-			"a dependency is lost", func() { h.Set(Redis, errTest) },
-			State{Ready: true, Degraded: []string{"redis: no route"}, Reasons: none},
-			"redis",
-			`level=WARN msg="degraded: redis" condition=redis error="no route"`,
+			fact: "a dependency is lost", do: func() { h.Set(Redis, errTest) },
+			want:   State{Ready: true, Degraded: []string{"redis: no route"}, Reasons: none},
+			lacks:  "redis",
+			logged: `level=WARN msg="degraded: redis" condition=redis error="no route"`,
 		},
-		{"it still is", func() { h.Set(Redis, errTest) }, State{Ready: true, Degraded: []string{"redis: no route"}, Reasons: none}, "redis", ""},
+		{fact: "it still is", do: func() { h.Set(Redis, errTest) }, want: State{Ready: true, Degraded: []string{"redis: no route"}, Reasons: none}, lacks: "redis"},
 		{
-			"so is one of another's uses", func() { h.Set(Redis, nil); h.Set(sweep, errTest) },
-			State{Ready: true, Degraded: []string{"postgres for sweeping: no route"}, Reasons: none},
-			"postgres",
-			`level=INFO msg="recovered: redis" condition=redis after=.*
+			fact: "so is one of another's uses", do: func() { h.Set(Redis, nil); h.Set(sweep, errTest) },
+			want:  State{Ready: true, Degraded: []string{"postgres for sweeping: no route"}, Reasons: none},
+			lacks: "postgres",
+			logged: `level=INFO msg="recovered: redis" condition=redis after=.*
 level=WARN msg="degraded: postgres for sweeping" condition="postgres for sweeping" error="no route"`,
 		},
 		{
-			"the process alone is in trouble", func() { h.Set(sweep, nil); h.Set(partition, errTest) },
-			State{Degraded: none, Reasons: []string{"partition 3: no route"}},
-			"",
-			`level=INFO msg="recovered: postgres for sweeping" condition="postgres for sweeping" after=.*
+			fact: "the process alone is in trouble", do: func() { h.Set(sweep, nil); h.Set(partition, errTest) },
+			want: State{Degraded: none, Reasons: []string{"partition 3: no route"}},
+			logged: `level=INFO msg="recovered: postgres for sweeping" condition="postgres for sweeping" after=.*
 level=ERROR msg="not ready: partition 3" condition="partition 3" error="no route"`,
 		},
 		{
-			"a standby is missing, and so Postgres seems lost", func() { h.Set(partition, nil); h.Set(Postgres, errTest); h.Set(standby, errTest) },
-			State{Ready: true, Degraded: []string{"standby: no route"}, Reasons: none},
-			"",
-			`level=INFO msg="recovered: partition 3" condition="partition 3" after=.*
+			fact: "a standby is missing, and so Postgres seems lost", do: func() { h.Set(partition, nil); h.Set(Postgres, errTest); h.Set(standby, errTest) },
+			want: State{Ready: true, Degraded: []string{"standby: no route"}, Reasons: none},
+			logged: `level=INFO msg="recovered: partition 3" condition="partition 3" after=.*
 level=WARN msg="degraded: postgres" condition=postgres error="no route"
 level=WARN msg="degraded: standby" condition=standby error="no route"`,
 		},
 		{
-			"it is there again, and Postgres is not", func() { h.Set(standby, nil) },
-			State{Ready: true, Degraded: []string{"postgres: no route"}, Reasons: none},
-			"postgres",
-			`level=INFO msg="recovered: standby" condition=standby after=.*`,
+			fact: "it is there again, and Postgres is not", do: func() { h.Set(standby, nil) },
+			want:   State{Ready: true, Degraded: []string{"postgres: no route"}, Reasons: none},
+			lacks:  "postgres",
+			logged: `level=INFO msg="recovered: standby" condition=standby after=.*`,
 		},
 		{
-			"it leads, and is told to end", func() { h.Set(Postgres, nil); h.SetRole("leader"); h.Drain() },
-			State{Role: "leader", Degraded: none, Reasons: []string{"draining"}},
-			"",
-			`level=INFO msg="recovered: postgres" condition=postgres after=.*`,
+			fact: "it leads, and is told to end", do: func() { h.Set(Postgres, nil); h.SetRole("leader"); h.Drain() },
+			want:   State{Role: "leader", Degraded: none, Reasons: []string{"draining"}},
+			logged: `level=INFO msg="recovered: postgres" condition=postgres after=.*`,
 		},
 	} {
-		log.take()
+		log.Take()
 		step.do()
 		code, body := get("/readyz")
 		var got State
@@ -143,7 +118,7 @@ level=WARN msg="degraded: standby" condition=standby error="no route"`,
 		if diff := cmp.Diff(step.want, got); diff != "" || (code == http.StatusOK) != step.want.Ready {
 			t.Errorf("%s: %d %s", step.fact, code, diff)
 		}
-		if logged := log.take(); !regexp.MustCompile("^" + step.logged + "\n?$").MatchString(logged) {
+		if logged := log.Take(); !regexp.MustCompile("^" + step.logged + "\n?$").MatchString(logged) {
 			t.Errorf("%s: logged\n%s\nwant\n%s", step.fact, logged, step.logged)
 		}
 		_, metrics := get("/metrics")
@@ -163,12 +138,12 @@ level=WARN msg="degraded: standby" condition=standby error="no route"`,
 func TestAFlappingConditionIsLoggedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log lines
+		var log testkit.Log
 		h := NewHealth(testLog(&log), prometheus.NewRegistry())
 		expect := func(fact, want string) {
 			t.Helper()
 			synctest.Wait()
-			if logged := log.take(); logged != want {
+			if logged := log.Take(); logged != want {
 				t.Errorf("%s: logged\n%s\nwant\n%s", fact, logged, want)
 			}
 		}
@@ -195,7 +170,7 @@ func TestAFlappingConditionIsLoggedOnceAMinute(t *testing.T) {
 func TestALineThatRepeatsIsLoggedOnceAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var log lines
+		var log testkit.Log
 		r := NewRepeats(testLog(&log))
 		for offset := range 20_000 {
 			r.Log(slog.LevelError, "unparseable message", "offset", offset)
@@ -204,13 +179,13 @@ func TestALineThatRepeatsIsLoggedOnceAMinute(t *testing.T) {
 		time.Sleep(quietTime + time.Second)
 		synctest.Wait()
 		want := "level=ERROR msg=\"unparseable message\" offset=0\nlevel=WARN msg=another wallet=1\nlevel=ERROR msg=\"unparseable message\" offset=19999 times=19999\n"
-		if logged := log.take(); logged != want {
+		if logged := log.Take(); logged != want {
 			t.Errorf("logged\n%s\nwant\n%s", logged, want)
 		}
 		time.Sleep(quietTime)
 		r.Log(slog.LevelError, "unparseable message", "offset", 7)
 		want = "level=ERROR msg=\"unparseable message\" offset=7\n"
-		if logged := log.take(); logged != want {
+		if logged := log.Take(); logged != want {
 			t.Errorf("after a quiet minute: logged\n%s\nwant\n%s", logged, want)
 		}
 		time.Sleep(3 * quietTime)

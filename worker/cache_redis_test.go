@@ -3,9 +3,6 @@
 package main
 
 import (
-	"fmt"
-	"net"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,13 +10,15 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 // A Redis that is stopped takes connections and never answers.
 func TestASilentRedisHoldsNothingUp(t *testing.T) {
 	t.Parallel()
-	r := startRedis(t)
-	c := newTestCache(t, r.addr).watched(t)
+	r := testkit.StartRedis(t)
+	c := newTestCache(t, r.Addr).watched(t)
 	id := uuid.New()
 	c.fill(t, id, 1)
 	_ = r.Process.Signal(syscall.SIGSTOP)
@@ -31,12 +30,7 @@ func TestASilentRedisHoldsNothingUp(t *testing.T) {
 		t.Errorf("1000 writes took %v", took)
 	}
 	_ = r.Process.Signal(syscall.SIGCONT)
-	eventually(t, 5*time.Second, func() string {
-		if err := c.Err(); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	testkit.Until(t, "the cache is used again", c.Err)
 	if got := c.cachedVersion(t, id); got == 1 {
 		t.Error("version 1 can be read although 2 is committed")
 	}
@@ -45,23 +39,21 @@ func TestASilentRedisHoldsNothingUp(t *testing.T) {
 // Which writes Redis refuses, and why, is in /readyz without a single operation.
 func TestARefusalIsToldWithoutAnyWrite(t *testing.T) {
 	t.Parallel()
-	r := startRedis(t)
-	c := newTestCache(t, r.addr).watched(t)
-	degraded := func(part string) func() string {
-		return func() string {
-			if got := c.health.State().Degraded; !strings.Contains(strings.Join(got, "; "), part) || part == "" && len(got) > 0 {
-				return fmt.Sprintf("degraded: %q", got)
-			}
-			return ""
+	r := testkit.StartRedis(t)
+	c := newTestCache(t, r.Addr).watched(t)
+	degraded := func(part string) func() error {
+		return func() error {
+			got := c.health.State().Degraded
+			return testkit.Unless(strings.Contains(strings.Join(got, "; "), part) && (part != "" || len(got) == 0), "degraded: %q", got)
 		}
 	}
 	for _, fault := range []struct{ make, heal, told string }{
-		{"REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "redis: READONLY"},
-		{"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "redis: OOM"},
-		{"ACL SETUSER default -evalsha", "ACL SETUSER default +evalsha", "redis: NOPERM"},
-		{"ACL SETUSER default -hset", "ACL SETUSER default +hset", "redis: "},
+		{make: "REPLICAOF 127.0.0.1 1", heal: "REPLICAOF NO ONE", told: "redis: READONLY"},
+		{make: "CONFIG SET maxmemory 1", heal: "CONFIG SET maxmemory 0", told: "redis: OOM"},
+		{make: "ACL SETUSER default -evalsha", heal: "ACL SETUSER default +evalsha", told: "redis: NOPERM"},
+		{make: "ACL SETUSER default -hset", heal: "ACL SETUSER default +hset", told: "redis: "},
 	} {
-		operator := redis.NewClient(&redis.Options{Addr: r.addr})
+		operator := redis.NewClient(&redis.Options{Addr: r.Addr})
 		defer operator.Close()
 		do := func(command string) {
 			if err := operator.Do(t.Context(), words(command)...).Err(); err != nil {
@@ -69,12 +61,12 @@ func TestARefusalIsToldWithoutAnyWrite(t *testing.T) {
 			}
 		}
 		do(fault.make)
-		eventually(t, 5*time.Second, degraded(fault.told))
+		testkit.Until(t, "the refusal is told", degraded(fault.told))
 		if !c.Refused() {
 			t.Errorf("%s: it is not said that Redis answers", fault.make)
 		}
 		do(fault.heal)
-		eventually(t, 5*time.Second, degraded(""))
+		testkit.Until(t, "it is over", degraded(""))
 	}
 }
 
@@ -83,43 +75,4 @@ func words(command string) (words []any) {
 		words = append(words, word)
 	}
 	return words
-}
-
-// redisServer is a real Redis that can be killed and stopped.
-type redisServer struct {
-	*exec.Cmd
-	t    testing.TB
-	addr string
-	dir  string
-}
-
-func startRedis(t testing.TB) *redisServer {
-	t.Helper()
-	r := &redisServer{t: t, addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), dir: t.TempDir()}
-	r.start()
-	t.Cleanup(r.kill)
-	return r
-}
-
-func (r *redisServer) start() {
-	r.t.Helper()
-	_, port, _ := net.SplitHostPort(r.addr)
-	r.Cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir, "--save", "")
-	r.SysProcAttr = endsWithTest
-	if err := r.Cmd.Start(); err != nil {
-		r.t.Fatalf("start redis-server (install the package redis-server): %v", err)
-	}
-	eventually(r.t, 10*time.Second, func() string {
-		conn, err := net.Dial("tcp", r.addr)
-		if err != nil {
-			return err.Error()
-		}
-		_ = conn.Close()
-		return ""
-	})
-}
-
-func (r *redisServer) kill() {
-	_ = r.Process.Kill()
-	_ = r.Cmd.Wait()
 }

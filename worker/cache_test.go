@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
@@ -47,18 +48,12 @@ func walletAt(id uuid.UUID, version int64) []walletdb.Wallet {
 // fill is what a reader does who finds that version in Postgres, as soon as a new server has settled.
 func (c testCache) fill(t testing.TB, id uuid.UUID, stored int64) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() string {
+	testkit.Until(t, "an entry is made", func() error {
 		_, ticket, _, err := walletcache.Read(t.Context(), c.client, id)
-		if err == nil && ticket == "" {
-			return "nothing may be cached"
+		if err != nil || ticket == "" {
+			return errors.Join(err, errors.New("nothing may be cached"))
 		}
-		if err == nil {
-			err = walletcache.Fill(t.Context(), c.client, ticket, walletAt(id, stored)[0])
-		}
-		if err != nil {
-			return err.Error()
-		}
-		return ""
+		return walletcache.Fill(t.Context(), c.client, ticket, walletAt(id, stored)[0])
 	})
 }
 
@@ -88,12 +83,7 @@ func TestWhatRedisMissedIsNotReadLater(t *testing.T) {
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() string {
-		if err := c.Err(); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	testkit.Until(t, "the cache is used again", c.Err)
 	if got := c.cachedVersion(t, missed); got != 0 {
 		t.Errorf("version %d can still be read", got)
 	}

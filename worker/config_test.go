@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 var required = []string{"DATABASE_URL=postgres://worker@db/wallet", "REDIS_URL=redis://redis:6379/0", "KAFKA_BROKERS=kafka:9092"}
@@ -73,13 +74,13 @@ func TestMovement(t *testing.T) {
 		looks          [][3]int64 // stored, polled, end; one a second
 		stored, polled int        // seconds that each stands still at the end
 	}{
-		"idle":                            {[][3]int64{{5, 5, 5}, {5, 5, 5}, {5, 5, 5}}, 0, 0},
-		"keeping up":                      {[][3]int64{{5, 5, 6}, {6, 6, 7}, {7, 7, 8}}, 0, 0},
-		"nothing comes":                   {[][3]int64{{5, 5, 6}, {5, 5, 7}, {5, 5, 7}}, 2, 2},
-		"messages come and stay undone":   {[][3]int64{{5, 6, 7}, {5, 7, 8}, {5, 8, 9}}, 2, 0},
-		"all messages are here, not done": {[][3]int64{{5, 7, 7}, {5, 7, 7}, {5, 7, 7}}, 2, 0},
-		"it begins to stand still":        {[][3]int64{{5, 5, 5}, {5, 5, 5}, {5, 5, 6}, {5, 5, 6}}, 2, 2},
-		"it moves again":                  {[][3]int64{{5, 5, 9}, {5, 5, 9}, {6, 6, 9}}, 0, 0},
+		"idle":                            {looks: [][3]int64{{5, 5, 5}, {5, 5, 5}, {5, 5, 5}}, stored: 0, polled: 0},
+		"keeping up":                      {looks: [][3]int64{{5, 5, 6}, {6, 6, 7}, {7, 7, 8}}, stored: 0, polled: 0},
+		"nothing comes":                   {looks: [][3]int64{{5, 5, 6}, {5, 5, 7}, {5, 5, 7}}, stored: 2, polled: 2},
+		"messages come and stay undone":   {looks: [][3]int64{{5, 6, 7}, {5, 7, 8}, {5, 8, 9}}, stored: 2, polled: 0},
+		"all messages are here, not done": {looks: [][3]int64{{5, 7, 7}, {5, 7, 7}, {5, 7, 7}}, stored: 2, polled: 0},
+		"it begins to stand still":        {looks: [][3]int64{{5, 5, 5}, {5, 5, 5}, {5, 5, 6}, {5, 5, 6}}, stored: 2, polled: 2},
+		"it moves again":                  {looks: [][3]int64{{5, 5, 9}, {5, 5, 9}, {6, 6, 9}}, stored: 0, polled: 0},
 	} {
 		var m movement
 		for i, look := range test.looks {

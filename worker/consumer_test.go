@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -34,13 +35,12 @@ func TestMessagesBecomeBalances(t *testing.T) {
 	defer stop()
 	reader := newCache(cache, testHealth(), newMetrics())
 	go reader.Run(ctx)
-	eventually(t, 20*time.Second, func() string {
+	testkit.Until(t, "the wallet is cached", func() error {
 		_, ticket, found := reader.Read(first)
-		if found {
-			return ""
+		if !found {
+			reader.Fill(ctx, ticket, walletdb.Wallet{ID: first, Currency: "EUR"})
 		}
-		reader.Fill(ctx, ticket, walletdb.Wallet{ID: first, Currency: "EUR"})
-		return "it is not cached"
+		return testkit.Unless(found, "it is not")
 	})
 	k.produce(s.accept(first, 100, -30, -80)...)
 	k.produce(s.accept(second, 5)...)
@@ -49,17 +49,14 @@ func TestMessagesBecomeBalances(t *testing.T) {
 	s.wantBalance(first, 70, 3)
 	s.wantBalance(second, 5, 1)
 
-	eventually(t, 5*time.Second, func() string {
+	testkit.Until(t, "the cache has the newest balance", func() error {
 		got, ticket, found := reader.Read(first)
 		if !found { // another test's worker may have missed something
 			if stored, err := walletdb.New(s.conn).GetWallet(ctx, first); err == nil {
 				reader.Fill(ctx, ticket, stored)
 			}
 		}
-		if got.Balance != 70 || got.AppliedSeq != 3 {
-			return fmt.Sprintf("the cache says %+v", got)
-		}
-		return ""
+		return testkit.Unless(got.Balance == 70 && got.AppliedSeq == 3, "it says %+v", got)
 	})
 	s.waitCommitted(k, 4)
 	w.stop()
@@ -92,11 +89,9 @@ func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 			w.waitForPartitions()
 		}
 		before := s.checkOffsets(k)
-		eventually(t, 30*time.Second, func() string {
-			if got := s.checkOffsets(k); got < before+500 {
-				return fmt.Sprintf("%d messages committed after %d", got, before)
-			}
-			return ""
+		testkit.Until(t, "500 more messages are committed", func() error {
+			got := s.checkOffsets(k)
+			return testkit.Unless(got >= before+500, "%d are, after %d", got, before)
 		})
 	}
 	a := s.startWorker(k)
@@ -134,14 +129,14 @@ func TestPartitionsThatTheTopicDoesNotHaveAreLeftAfterAWhile(t *testing.T) {
 		vanished []int32
 		leaves   bool
 	}{
-		{0, []int32{8}, false},
-		{vanishedFor - time.Second, []int32{8}, false},
-		{vanishedFor, nil, false}, // the broker has heard
-		{vanishedFor + time.Second, []int32{8}, false},
-		{2 * vanishedFor, []int32{8}, false},
-		{2*vanishedFor + time.Second, []int32{8}, true},
-		{2*vanishedFor + 2*time.Second, []int32{8}, false}, // it is leaving
-		{3*vanishedFor + time.Second, []int32{8}, true},
+		{after: 0, vanished: []int32{8}, leaves: false},
+		{after: vanishedFor - time.Second, vanished: []int32{8}, leaves: false},
+		{after: vanishedFor, leaves: false}, // the broker has heard
+		{after: vanishedFor + time.Second, vanished: []int32{8}, leaves: false},
+		{after: 2 * vanishedFor, vanished: []int32{8}, leaves: false},
+		{after: 2*vanishedFor + time.Second, vanished: []int32{8}, leaves: true},
+		{after: 2*vanishedFor + 2*time.Second, vanished: []int32{8}, leaves: false}, // it is leaving
+		{after: 3*vanishedFor + time.Second, vanished: []int32{8}, leaves: true},
 	} {
 		if leaves := look(l.after, l.vanished...); leaves != l.leaves {
 			t.Errorf("after %v, %d partitions missing: leaves = %v, want %v", l.after, len(l.vanished), leaves, l.leaves)
@@ -202,7 +197,7 @@ func TestPoisonBytesArePassedOver(t *testing.T) {
 	s.waitCommitted(k, 5)
 	w.stop()
 	for offset, lines := range map[int]int{0: 1, 2: 0, 4: 0} { // the first speaks for all of a minute
-		if n := strings.Count(w.log.String(), fmt.Sprintf(`"partition":0,"offset":%d`, offset)); n != lines {
+		if n := w.log.Count(fmt.Sprintf(`"partition":0,"offset":%d`, offset)); n != lines {
 			t.Errorf("offset %d is in %d log lines, want %d", offset, n, lines)
 		}
 	}
@@ -220,16 +215,13 @@ func TestTheOffsetPassesDamagedWalletsAlone(t *testing.T) {
 	s.exec("INSERT INTO outcomes (wallet_id, seq, status, balance_after) VALUES ($1, 1, 'PROCESSED', 1)", poisoned)
 	w := s.startWorker(k)
 	k.produce(messages...)
-	eventually(t, 30*time.Second, func() string {
+	testkit.Until(t, "the healthy wallet goes on", func() error {
 		var seq int64
 		s.scan(&seq, "SELECT applied_seq FROM wallets WHERE id = $1", healthy)
 		if committed := s.checkOffsets(k); committed > 3 {
 			t.Fatalf("%d messages committed, and the fourth is not applied", committed)
 		}
-		if seq < 2 {
-			return fmt.Sprintf("the healthy wallet is at sequence %d", seq)
-		}
-		return ""
+		return testkit.Unless(seq >= 2, "it is at sequence %d", seq)
 	})
 	s.exec("DELETE FROM outcomes WHERE wallet_id = $1", poisoned)
 	s.waitCommitted(k, 5)
@@ -280,12 +272,7 @@ func TestAZombieDoesNoHarm(t *testing.T) {
 	k.produce(s.accept(wallet, 1)...)
 	zombie.signal(syscall.SIGCONT)
 	s.waitApplied()
-	eventually(t, 20*time.Second, func() string {
-		if !strings.Contains(zombie.log.String(), "revoked") {
-			return "the zombie does not know that it lost its partition"
-		}
-		return ""
-	})
+	testkit.Until(t, "the zombie knows that it lost its partition", zombie.log.Has("revoked"))
 	k.produce(s.accept(wallet, 1, 1)...)
 	s.waitApplied()
 	s.waitCommitted(k, 6)
@@ -397,15 +384,13 @@ func TestCommitsThatGetNoAnswer(t *testing.T) {
 func TestItWaitsForWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	postgres, kafkaPort := newProxy(t, s.conn.Config().Host+":"+fmt.Sprint(s.conn.Config().Port)), freePort(t)
-	k := &topic{TB: t, name: "wallet-operations", brokers: fmt.Sprintf("127.0.0.1:%d", kafkaPort)}
-	url := strings.Replace(s.As("wallet_worker"), fmt.Sprintf("%s:%d", s.conn.Config().Host, s.conn.Config().Port), postgres.addr, 1)
-	w := s.startWorker(k, "DATABASE_URL="+url)
-	w.waitForLog("degraded: postgres")
-	postgres.open()
-	w.waitForLog("recovered: postgres")
-	w.waitForLog("degraded: kafka")
-	cluster, err := kfake.NewCluster(kfake.Ports(kafkaPort), kfake.SeedTopics(1, k.name))
+	postgres, kafka := testkit.NewProxy(t, s.As(testdb.Worker)), testkit.FreeAddr(t)
+	k := &topic{TB: t, name: "wallet-operations", brokers: kafka.String()}
+	w := s.startWorker(k, "DATABASE_URL="+postgres.URL)
+	testkit.Until(t, "the worker misses Postgres", w.admin.Says("postgres: "))
+	postgres.Open(t)
+	testkit.Until(t, "the worker misses Kafka", w.admin.Says("kafka: "))
+	cluster, err := kfake.NewCluster(kfake.Ports(kafka.Port), kfake.SeedTopics(1, k.name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,95 +400,21 @@ func TestItWaitsForWhatIsMissing(t *testing.T) {
 	k.produce(s.accept(wallet, 1)...)
 	s.waitApplied()
 
-	w.waitForLogs("recovered: kafka", 1)
+	w.admin.UntilWell(t)
 
-	postgres.cut()
+	postgres.Cut()
 	k.produce(s.accept(wallet, 1)...)
-	w.waitForLog("degraded: postgres for sweeping")
-	postgres.open()
+	testkit.Until(t, "the sweeper misses Postgres", w.admin.Says("postgres for sweeping: "))
+	postgres.Open(t)
 	s.waitApplied()
-	w.waitForLog("recovered: postgres for sweeping")
+	w.admin.UntilWell(t)
 	for _, event := range []string{`"degraded: postgres"`, `"recovered: postgres"`, "degraded: kafka", "recovered: kafka"} {
-		if n := strings.Count(w.log.String(), event); n != 1 {
+		if n := w.log.Count(event); n != 1 {
 			t.Errorf("%s is logged %d times within a minute, want 1", event, n)
 		}
 	}
 	w.stop()
 	s.audit()
-}
-
-// proxy is a TCP server in front of another that can be cut off.
-type proxy struct {
-	testing.TB
-	addr, target string
-	listener     net.Listener
-	conns        chan net.Conn
-}
-
-func newProxy(t *testing.T, target string) *proxy {
-	return &proxy{TB: t, addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), target: target, conns: make(chan net.Conn, 1000)}
-}
-
-func (p *proxy) open() {
-	listener, err := net.Listen("tcp", p.addr)
-	if err != nil {
-		p.Fatal(err)
-	}
-	p.listener = listener
-	p.Cleanup(p.cut)
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", p.target)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			p.conns <- client
-			p.conns <- server
-			go pipe(client, server)
-			go pipe(server, client)
-		}
-	}()
-}
-
-func (p *proxy) cut() {
-	_ = p.listener.Close()
-	for {
-		select {
-		case conn := <-p.conns:
-			_ = conn.Close()
-		default:
-			return
-		}
-	}
-}
-
-func pipe(to, from net.Conn) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		if err != nil {
-			_ = to.Close()
-			return
-		}
-		if _, err := to.Write(buffer[:n]); err != nil {
-			return
-		}
-	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
 
 // deleteRecords removes a partition's records below an offset.

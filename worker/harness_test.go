@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -20,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
@@ -41,9 +40,10 @@ func newStore(t testing.TB) *store {
 // wallet opens a wallet.
 func (s *store) wallet() uuid.UUID {
 	s.Helper()
-	id := uuid.New()
-	s.exec("INSERT INTO wallets (id, currency) VALUES ($1, 'EUR')", id)
-	s.exec("INSERT INTO wallet_sequences (wallet_id) VALUES ($1)", id)
+	id, err := testdb.CreateWallet(context.Background(), s.conn)
+	if err != nil {
+		s.Fatal(err)
+	}
 	return id
 }
 
@@ -58,58 +58,15 @@ func (s *store) exec(sql string, args ...any) {
 // their messages, as the api writes them.
 func (s *store) accept(wallet uuid.UUID, amounts ...int64) [][]byte {
 	s.Helper()
-	ctx := context.Background()
-	var payloads [][]byte
-	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		q := walletdb.New(tx)
-		locked, err := q.LockSequences(ctx, []uuid.UUID{wallet})
-		if err != nil {
-			return err
-		}
-		at, err := q.ReadClock(ctx)
-		if err != nil {
-			return err
-		}
-		var ops walletdb.InsertOperationsParams
-		for i, amount := range amounts {
-			m := operationMessage{wallet, locked[0].LastSeq + int64(i) + 1, uuid.New(), "DEPOSIT", amount, at.UTC().Format("2006-01-02T15:04:05.000000Z")}
-			if amount < 0 {
-				m.Type, m.Amount = "WITHDRAW", -amount
-			}
-			ops.WalletIds = append(ops.WalletIds, wallet)
-			ops.Seqs = append(ops.Seqs, m.Sequence)
-			ops.Ids = append(ops.Ids, m.OperationID)
-			ops.Types = append(ops.Types, m.Type)
-			ops.Amounts = append(ops.Amounts, m.Amount)
-			ops.Refs = append(ops.Refs, "")
-			ops.CreatedAts = append(ops.CreatedAts, at)
-			payload, _ := json.Marshal(m)
-			payloads = append(payloads, payload)
-		}
-		if err := q.InsertOperations(ctx, ops); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO outbox (topic, key, payload, headers)
-			SELECT $1, $2, payload, '{"version":"1"}' FROM unnest($3::bytea[]) WITH ORDINALITY AS p (payload, n) ORDER BY n`, s.topic, wallet.String(), payloads)
-		if err != nil {
-			return err
-		}
-		return q.AdvanceSequences(ctx, walletdb.AdvanceSequencesParams{WalletIds: []uuid.UUID{wallet}, LastSeqs: []int64{ops.Seqs[len(amounts)-1]}, LastAts: []time.Time{at}})
-	})
+	operations := make([]testdb.Operation, len(amounts))
+	for i, amount := range amounts {
+		operations[i] = testdb.Operation{WalletID: wallet, ID: uuid.New(), Amount: amount}
+	}
+	messages, err := testdb.Accept(context.Background(), s.conn, s.topic, operations...)
 	if err != nil {
 		s.Fatalf("accept: %v", err)
 	}
-	return payloads
-}
-
-// operationMessage is a message as the api writes it.
-type operationMessage struct {
-	WalletID    uuid.UUID `json:"walletId"`
-	Sequence    int64     `json:"sequence"`
-	OperationID uuid.UUID `json:"operationId"`
-	Type        string    `json:"type"`
-	Amount      int64     `json:"amount"`
-	AcceptedAt  string    `json:"acceptedAt"`
+	return messages
 }
 
 // A topic of the real Kafka that TEST_KAFKA_BROKERS names.
@@ -237,11 +194,9 @@ func (s *store) checkOffsets(k *topic) int64 {
 // waitCommitted waits until the group has committed n messages in all.
 func (s *store) waitCommitted(k *topic, n int64) {
 	s.Helper()
-	eventually(s, 30*time.Second, func() string {
-		if got := s.checkOffsets(k); got != n {
-			return fmt.Sprintf("%d messages of %d committed", got, n)
-		}
-		return ""
+	testkit.Until(s, "all is committed", func() error {
+		got := s.checkOffsets(k)
+		return testkit.Unless(got == n, "%d messages of %d are", got, n)
 	})
 }
 
@@ -255,25 +210,24 @@ type running struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	code   int
-	log    *logBuffer
+	log    *testkit.Log
+	admin  testkit.Admin
 }
 
 // startWorker runs a worker; settings override the test's own, as NAME=value.
 func (s *store) startWorker(k *topic, settings ...string) *running {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &running{TB: s.TB, group: k.name, cancel: cancel, done: make(chan struct{}), log: &logBuffer{}}
-	environ := s.environ(k, settings...)
+	w := &running{
+		TB: s.TB, group: k.name, cancel: cancel, done: make(chan struct{}),
+		log: testkit.NewLog(s, "a worker"), admin: testkit.Admin(testkit.FreeAddr(s).String()),
+	}
+	environ := s.environ(k, append(settings, "ADMIN_ADDR="+string(w.admin))...)
 	go func() {
 		defer close(w.done)
 		w.code = program.Start(ctx, environ, w.log)
 	}()
-	s.Cleanup(func() {
-		w.stop()
-		if s.Failed() {
-			s.Logf("worker's log:\n%s", w.log)
-		}
-	})
+	s.Cleanup(w.stop)
 	return w
 }
 
@@ -298,11 +252,8 @@ func (w *running) stop() {
 // waitForPartitions waits until the worker has been given a partition.
 func (w *running) waitForPartitions() {
 	w.Helper()
-	eventually(w, 20*time.Second, func() string {
-		if !assignedSome.MatchString(w.log.String()) {
-			return "the worker has no partition"
-		}
-		return ""
+	testkit.Until(w, "the worker has a partition", func() error {
+		return testkit.Unless(assignedSome.MatchString(w.log.String()), "it has none")
 	})
 }
 
@@ -310,17 +261,7 @@ var assignedSome = regexp.MustCompile(`"partitions assigned","partitions":\[\d`)
 
 func (w *running) waitForLog(text string) {
 	w.Helper()
-	w.waitForLogs(text, 1)
-}
-
-func (w *running) waitForLogs(text string, times int) {
-	w.Helper()
-	eventually(w, 20*time.Second, func() string {
-		if strings.Count(w.log.String(), text) < times {
-			return fmt.Sprintf("%q is not in the log %d times", text, times)
-		}
-		return ""
-	})
+	testkit.Until(w, "the worker logs it", w.log.Has(text))
 }
 
 func redisURL(t testing.TB) string {
@@ -331,59 +272,13 @@ func redisURL(t testing.TB) string {
 	return given
 }
 
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// missing returns a condition: that the log has a text.
-func (b *logBuffer) missing(text string) func() string {
-	return func() string {
-		if strings.Contains(b.String(), text) {
-			return ""
-		}
-		return fmt.Sprintf("%q is not in the log", text)
-	}
-}
-
-// eventually waits for a condition. It describes what is missing, or returns "".
-func eventually(t testing.TB, limit time.Duration, missing func() string) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		text := missing()
-		if text == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still: %s", limit, text)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // waitApplied waits until every accepted operation has an outcome.
 func (s *store) waitApplied() {
 	s.Helper()
-	eventually(s, 30*time.Second, func() string {
+	testkit.Until(s, "all is applied", func() error {
 		var behind int
 		s.scan(&behind, "SELECT count(*) FROM operation_states WHERE status = 'PENDING'")
-		if behind > 0 {
-			return fmt.Sprintf("%d operations are pending", behind)
-		}
-		return ""
+		return testkit.Unless(behind == 0, "%d operations are pending", behind)
 	})
 }
 

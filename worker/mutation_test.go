@@ -1,5 +1,3 @@
-//go:build e2e
-
 package main
 
 import (
@@ -21,7 +19,7 @@ var mutations = []mutation.Mutation{
 		"p.seq > w.applied_seq AND", "",
 	),
 	mutation.Of("the operations are read by a later statement than the lock", "TestTwoWorkersApplyOneWalletAtOnce", applySQL,
-		"ORDER BY id FOR NO KEY UPDATE\n", "ORDER BY id\n",
+		"ORDER BY id FOR NO KEY UPDATE", "ORDER BY id",
 		"JOIN wallets w ON", "JOIN (SELECT * FROM wallets WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE) w ON",
 	),
 	mutation.Of("the time of application is read once the wallets are locked", "TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked", applySQL,
@@ -31,11 +29,11 @@ var mutations = []mutation.Mutation{
 		"ops[n].Seq == appliedSeq+1+int64(n)", "true",
 	),
 	mutation.Of("a stuck wallet holds the offset back", "TestSimulation", "partition.go",
-		"if len(p.stuck) == 0 {\n\t\tp.report(nil)", "{\n\t\tp.report(nil)",
+		"if len(p.stuck) == 0 { p.report(nil)", "{ p.report(nil)",
 	),
 	mutation.Of("an offset is stored after its messages are applied", "TestSimulation", "partition.go",
-		"\tfailed, err := p.settle(ctx, p.targets(batch), batch)\n",
-		"\tif len(batch) > 0 && len(p.stuck) == 0 {\n\t\tp.store(batch[len(batch)-1].offset + 1)\n\t}\n\tfailed, err := p.settle(ctx, p.targets(batch), batch)\n",
+		"failed, err := p.settle(ctx, p.targets(batch), batch)",
+		"if len(batch) > 0 && len(p.stuck) == 0 { p.store(batch[len(batch)-1].offset + 1) }; failed, err := p.settle(ctx, p.targets(batch), batch)",
 	),
 	mutation.Of("what was never accepted is not waited for", "TestASequenceThatWasNeverAcceptedIsNoError", "apply.go",
 		"min(t.upTo, last[t.walletID])", "t.upTo",
@@ -51,7 +49,8 @@ var mutations = []mutation.Mutation{
 	),
 }
 
-func TestMutationsAreCaught(t *testing.T) {
+// The code has changed if this fails: change the mutation with it.
+func TestMutationsApply(t *testing.T) {
 	t.Parallel()
-	mutation.Run(t, mutations)
+	mutation.Apply(t, mutations)
 }

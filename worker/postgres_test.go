@@ -17,6 +17,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
@@ -90,7 +91,7 @@ func TestOutcomes(t *testing.T) {
 		}
 		got = append(got, r)
 	}
-	want := []row{{"PROCESSED", "", 100}, {"PROCESSED", "", 70}, {"FAILED", insufficientFunds, 70}, {"FAILED", balanceLimit, 70}}
+	want := []row{{Status: "PROCESSED", Balance: 100}, {Status: "PROCESSED", Balance: 70}, {Status: "FAILED", Reason: insufficientFunds, Balance: 70}, {Status: "FAILED", Reason: balanceLimit, Balance: 70}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -182,13 +183,10 @@ func TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked(t *testing.T) {
 // waitForLock waits until a connection to the database waits for another's row lock.
 func (s *store) waitForLock() {
 	s.Helper()
-	eventually(s, 10*time.Second, func() string {
+	testkit.Until(s, "somebody waits for a lock", func() error {
 		var waiting bool
 		s.scan(&waiting, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
-		if !waiting {
-			return "nobody waits for a lock"
-		}
-		return ""
+		return testkit.Unless(waiting, "nobody does")
 	})
 }
 
@@ -254,11 +252,11 @@ func TestMessagesThatComeTwiceLateOrNeverChangeNothing(t *testing.T) {
 		balance int64
 		seq     int64
 	}{
-		{"the third comes first, and brings those before it", [][]byte{m[2]}, 6, 3},
-		{"then the first and the second", [][]byte{m[0], m[1]}, 6, 3},
-		{"the third again", [][]byte{m[2], m[2]}, 6, 3},
-		{"the sixth before the fourth; the fifth never comes", [][]byte{m[5], m[3]}, 21, 6},
-		{"all of them again", m, 21, 6},
+		{fact: "the third comes first, and brings those before it", batch: [][]byte{m[2]}, balance: 6, seq: 3},
+		{fact: "then the first and the second", batch: [][]byte{m[0], m[1]}, balance: 6, seq: 3},
+		{fact: "the third again", batch: [][]byte{m[2], m[2]}, balance: 6, seq: 3},
+		{fact: "the sixth before the fourth; the fifth never comes", batch: [][]byte{m[5], m[3]}, balance: 21, seq: 6},
+		{fact: "all of them again", batch: m, balance: 21, seq: 6},
 	} {
 		if err := b.process(t.Context(), batch(0, step.batch...)); err != nil {
 			t.Fatal(err)
@@ -296,9 +294,9 @@ func TestADamagedWalletHaltsAlone(t *testing.T) {
 		missing int64
 		applied int64
 	}{
-		{"an operation in the middle is missing", 3, 2},
-		{"the first operation is missing", 1, 0},
-		{"the last operation is missing", 5, 4},
+		{fact: "an operation in the middle is missing", missing: 3, applied: 2},
+		{fact: "the first operation is missing", missing: 1, applied: 0},
+		{fact: "the last operation is missing", missing: 5, applied: 4},
 	} {
 		t.Run(test.fact, func(t *testing.T) {
 			t.Parallel()
@@ -595,12 +593,12 @@ func TestForkedHistoriesAndGapsAreSeen(t *testing.T) {
 		unnamed  int
 		forked   []received
 	}{
-		"all named":                  {[]received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, 0, nil},
-		"one of them twice":          {[]received{name(op(a, 7)), name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, 0, nil},
-		"the last of each only":      {[]received{name(op(a, 7)), name(op(b, 1))}, 2, nil},
-		"applied before, or beyond":  {[]received{name(op(a, 4)), name(op(a, 8)), name(op(b, 2)), {message: message{a, 1 << 62, uuid.New()}, offset: 1}}, 4, nil},
-		"another operation":          {[]received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), stranger}, 0, []received{stranger}},
-		"a wallet with nothing done": {[]received{{message: message{uuid.New(), 5, uuid.New()}, offset: 1}}, 4, nil},
+		"all named":                  {messages: []received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, unnamed: 0},
+		"one of them twice":          {messages: []received{name(op(a, 7)), name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, unnamed: 0},
+		"the last of each only":      {messages: []received{name(op(a, 7)), name(op(b, 1))}, unnamed: 2},
+		"applied before, or beyond":  {messages: []received{name(op(a, 4)), name(op(a, 8)), name(op(b, 2)), {message: message{a, 1 << 62, uuid.New()}, offset: 1}}, unnamed: 4},
+		"another operation":          {messages: []received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), stranger}, unnamed: 0, forked: []received{stranger}},
+		"a wallet with nothing done": {messages: []received{{message: message{uuid.New(), 5, uuid.New()}, offset: 1}}, unnamed: 4},
 	} {
 		unnamed, forked := compare(test.messages, applied)
 		if diff := cmp.Diff(test.forked, forked, cmp.AllowUnexported(received{}, message{})); diff != "" || unnamed != test.unnamed {

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 // TestMain lets the test binary be the worker, so that tests can kill and stop one.
@@ -18,24 +20,19 @@ func TestMain(m *testing.M) {
 // process is a worker that can be killed.
 type process struct {
 	*exec.Cmd
-	log *logBuffer
+	log *testkit.Log
 }
 
 func (s *store) startProcess(k *topic, settings ...string) *process {
 	s.Helper()
-	p := &process{exec.Command(os.Args[0]), &logBuffer{}}
+	p := &process{exec.Command(os.Args[0]), testkit.NewLog(s, "a worker process")}
 	p.Env = append(s.environ(k, settings...), "TEST_BINARY_IS_WORKER=1")
 	p.Stderr = p.log
-	p.SysProcAttr = endsWithTest
+	p.SysProcAttr = testkit.EndsWithTest
 	if err := p.Start(); err != nil {
 		s.Fatal(err)
 	}
-	s.Cleanup(func() {
-		p.kill()
-		if s.Failed() {
-			s.Logf("log of worker process %d:\n%s", p.Process.Pid, p.log)
-		}
-	})
+	s.Cleanup(p.kill)
 	return p
 }
 

@@ -18,12 +18,12 @@ func TestWaitForCompany(t *testing.T) {
 		sinceStart time.Duration
 		want       time.Duration
 	}{
-		{"after a quiet interval a message starts at once", q, 1, 100 * time.Millisecond, 0},
-		{"after a long quiet too", q, 1, time.Hour, 0},
-		{"within the interval it waits for the rest of it", q, 1, 30 * time.Millisecond, 70 * time.Millisecond},
-		{"a full batch starts early", q, 2000, 30 * time.Millisecond, 0},
-		{"one less does not", q, 1999, 30 * time.Millisecond, 70 * time.Millisecond},
-		{"interval 0 never waits", immediate, 1, 0, 0},
+		{fact: "after a quiet interval a message starts at once", queue: q, queued: 1, sinceStart: 100 * time.Millisecond, want: 0},
+		{fact: "after a long quiet too", queue: q, queued: 1, sinceStart: time.Hour, want: 0},
+		{fact: "within the interval it waits for the rest of it", queue: q, queued: 1, sinceStart: 30 * time.Millisecond, want: 70 * time.Millisecond},
+		{fact: "a full batch starts early", queue: q, queued: 2000, sinceStart: 30 * time.Millisecond, want: 0},
+		{fact: "one less does not", queue: q, queued: 1999, sinceStart: 30 * time.Millisecond, want: 70 * time.Millisecond},
+		{fact: "interval 0 never waits", queue: immediate, queued: 1, sinceStart: 0, want: 0},
 	} {
 		if got := test.queue.wait(test.queued, test.sinceStart); got != test.want {
 			t.Errorf("%s: %v, want %v", test.fact, got, test.want)

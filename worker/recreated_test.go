@@ -3,16 +3,16 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"regexp"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
 // A topic is grown, and later deleted and created again with as many partitions as at first. Members of a
@@ -35,13 +35,9 @@ func TestATopicCreatedAgainWithFewerPartitions(t *testing.T) {
 				w.waitForPartitions()
 			}
 			k.grow(12)
-			eventually(t, time.Minute, func() string {
-				for _, w := range workers {
-					if assignedLast.MatchString(w.log.String()) {
-						return ""
-					}
-				}
-				return "nobody has partition 11"
+			testkit.Within(t, time.Minute, "somebody has partition 11", func() error {
+				has := slices.ContainsFunc(workers, func(w *running) bool { return assignedLast.MatchString(w.log.String()) })
+				return testkit.Unless(has, "nobody does")
 			})
 			k.delete()
 			k.create(8)
@@ -49,20 +45,17 @@ func TestATopicCreatedAgainWithFewerPartitions(t *testing.T) {
 
 			// Each is well for longer than it takes to notice that it is not.
 			var well time.Time
-			eventually(t, time.Minute, func() string {
+			testkit.Within(t, time.Minute, "the workers stay well", func() error {
 				for i, w := range workers {
-					if problems := w.problems(); problems != "" {
+					if err := w.admin.Is(testkit.State.Well)(); err != nil {
 						well = time.Time{}
-						return fmt.Sprintf("worker %d: %s", i, problems)
+						return fmt.Errorf("worker %d: %w", i, err)
 					}
 				}
 				if well.IsZero() {
 					well = time.Now()
 				}
-				if time.Since(well) < 3*watchInterval {
-					return "both workers are well, but not for long"
-				}
-				return ""
+				return testkit.Unless(time.Since(well) >= 3*watchInterval, "they are, but not for long")
 			})
 			t.Logf("well %.1f s after the topic was created again", well.Sub(created).Seconds())
 			for range 20 {
@@ -76,25 +69,6 @@ func TestATopicCreatedAgainWithFewerPartitions(t *testing.T) {
 }
 
 var assignedLast = regexp.MustCompile(`"partitions assigned","partitions":\[[^\]]*\b11\b`)
-
-// problems is what /readyz says is amiss.
-func (w *running) problems() string {
-	w.Helper()
-	started := regexp.MustCompile(`"admin":"([^"]+)"`).FindStringSubmatch(w.log.String())
-	if started == nil {
-		return "not started"
-	}
-	response, err := http.Get("http://" + started[1] + "/readyz")
-	if err != nil {
-		return err.Error()
-	}
-	defer response.Body.Close()
-	var answer struct{ Degraded, Reasons []string }
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return err.Error()
-	}
-	return strings.Join(append(answer.Degraded, answer.Reasons...), "; ")
-}
 
 func (k *topic) grow(partitions int32) {
 	k.Helper()
@@ -131,14 +105,11 @@ func (k *topic) create(partitions int32) {
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = k.name, partitions, 1
 	create.Topics = append(create.Topics, topic)
-	eventually(k, 20*time.Second, func() string {
+	testkit.Until(k, "the topic is created", func() error {
 		response, err := create.RequestWith(k.Context(), k.client)
 		if err == nil {
 			err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
 		}
-		if err != nil {
-			return err.Error()
-		}
-		return ""
+		return err
 	})
 }

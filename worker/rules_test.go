@@ -32,16 +32,16 @@ func TestApply(t *testing.T) {
 		amounts []int64
 		want    []outcome
 	}{
-		{"nothing to do", 7, nil, []outcome{}},
-		{"a deposit adds", 7, []int64{3}, []outcome{{"", 10}}},
-		{"a withdrawal takes", 7, []int64{-3}, []outcome{{"", 4}}},
-		{"all of the balance may be withdrawn", 7, []int64{-7}, []outcome{{"", 0}}},
-		{"an overdraft fails and the rest continue", 7, []int64{-8, -7, 1}, []outcome{{insufficientFunds, 7}, {"", 0}, {"", 1}}},
-		{"an empty wallet gives nothing", 0, []int64{-1}, []outcome{{insufficientFunds, 0}}},
-		{"order decides", 0, []int64{-5, 5, -5}, []outcome{{insufficientFunds, 0}, {"", 5}, {"", 0}}},
-		{"the limit may be reached", maxBalance - 1, []int64{1}, []outcome{{"", maxBalance}}},
-		{"the limit may not be passed, and the rest continue", maxBalance, []int64{1, -1, 1}, []outcome{{balanceLimit, maxBalance}, {"", maxBalance - 1}, {"", maxBalance}}},
-		{"the largest amounts do not overflow", maxBalance, []int64{maxBalance, -maxBalance, maxBalance}, []outcome{{balanceLimit, maxBalance}, {"", 0}, {"", maxBalance}}},
+		{fact: "nothing to do", balance: 7, want: []outcome{}},
+		{fact: "a deposit adds", balance: 7, amounts: []int64{3}, want: []outcome{{"", 10}}},
+		{fact: "a withdrawal takes", balance: 7, amounts: []int64{-3}, want: []outcome{{"", 4}}},
+		{fact: "all of the balance may be withdrawn", balance: 7, amounts: []int64{-7}, want: []outcome{{"", 0}}},
+		{fact: "an overdraft fails and the rest continue", balance: 7, amounts: []int64{-8, -7, 1}, want: []outcome{{insufficientFunds, 7}, {"", 0}, {"", 1}}},
+		{fact: "an empty wallet gives nothing", balance: 0, amounts: []int64{-1}, want: []outcome{{insufficientFunds, 0}}},
+		{fact: "order decides", balance: 0, amounts: []int64{-5, 5, -5}, want: []outcome{{insufficientFunds, 0}, {"", 5}, {"", 0}}},
+		{fact: "the limit may be reached", balance: maxBalance - 1, amounts: []int64{1}, want: []outcome{{"", maxBalance}}},
+		{fact: "the limit may not be passed, and the rest continue", balance: maxBalance, amounts: []int64{1, -1, 1}, want: []outcome{{balanceLimit, maxBalance}, {"", maxBalance - 1}, {"", maxBalance}}},
+		{fact: "the largest amounts do not overflow", balance: maxBalance, amounts: []int64{maxBalance, -maxBalance, maxBalance}, want: []outcome{{balanceLimit, maxBalance}, {"", 0}, {"", maxBalance}}},
 	} {
 		t.Run(test.fact, func(t *testing.T) {
 			t.Parallel()
@@ -108,11 +108,11 @@ func TestPlan(t *testing.T) {
 		applied [2]int64
 		damaged []uuid.UUID
 	}{
-		{"nothing pending", nil, [2]int64{4, 0}, nil},
-		{"each wallet goes on from its own sequence", []operation{op(a, 5), op(a, 6), op(b, 1)}, [2]int64{6, 1}, nil},
-		{"a gap halts its wallet and no other", []operation{op(a, 6), op(b, 1)}, [2]int64{4, 1}, []uuid.UUID{a}},
-		{"what comes before a gap is applied", []operation{op(a, 5), op(b, 1), op(b, 2), op(b, 4)}, [2]int64{5, 2}, []uuid.UUID{b}},
-		{"an operation that is applied already is not applied again", []operation{op(a, 4), op(a, 5)}, [2]int64{4, 0}, []uuid.UUID{a}},
+		{fact: "nothing pending", applied: [2]int64{4, 0}},
+		{fact: "each wallet goes on from its own sequence", pending: []operation{op(a, 5), op(a, 6), op(b, 1)}, applied: [2]int64{6, 1}},
+		{fact: "a gap halts its wallet and no other", pending: []operation{op(a, 6), op(b, 1)}, applied: [2]int64{4, 1}, damaged: []uuid.UUID{a}},
+		{fact: "what comes before a gap is applied", pending: []operation{op(a, 5), op(b, 1), op(b, 2), op(b, 4)}, applied: [2]int64{5, 2}, damaged: []uuid.UUID{b}},
+		{fact: "an operation that is applied already is not applied again", pending: []operation{op(a, 4), op(a, 5)}, applied: [2]int64{4, 0}, damaged: []uuid.UUID{a}},
 	} {
 		t.Run(test.fact, func(t *testing.T) {
 			t.Parallel()

@@ -38,18 +38,18 @@ func TestSchemaTellsMessagesFromOthers(t *testing.T) {
 		old, new string
 		valid    bool
 	}{
-		"as the api writes it":   {"", "", true},
-		"with a new field":       {`,"type"`, `,"note":"x","type"`, true},
-		"the largest amount":     {"2500", "9007199254740991", true},
-		"too large an amount":    {"2500", "9007199254740992", false},
-		"no amount":              {`"amount":2500,`, "", false},
-		"amount zero":            {"2500", "0", false},
-		"a fraction":             {"2500", "25.5", false},
-		"an unknown type":        {"WITHDRAW", "HOLD", false},
-		"sequence zero":          {"42", "0", false},
-		"no UUID":                {"6a1c0f2e-", "", false},
-		"milliseconds":           {".123456Z", ".123Z", false},
-		"a time that is not UTC": {".123456Z", ".123456+01:00", false},
+		"as the api writes it":   {valid: true},
+		"with a new field":       {old: `,"type"`, new: `,"note":"x","type"`, valid: true},
+		"the largest amount":     {old: "2500", new: "9007199254740991", valid: true},
+		"too large an amount":    {old: "2500", new: "9007199254740992", valid: false},
+		"no amount":              {old: `"amount":2500,`, valid: false},
+		"amount zero":            {old: "2500", new: "0", valid: false},
+		"a fraction":             {old: "2500", new: "25.5", valid: false},
+		"an unknown type":        {old: "WITHDRAW", new: "HOLD", valid: false},
+		"sequence zero":          {old: "42", new: "0", valid: false},
+		"no UUID":                {old: "6a1c0f2e-", valid: false},
+		"milliseconds":           {old: ".123456Z", new: ".123Z", valid: false},
+		"a time that is not UTC": {old: ".123456Z", new: ".123456+01:00", valid: false},
 	} {
 		value, err := jsonschema.UnmarshalJSON(strings.NewReader(strings.Replace(sample, test.old, test.new, 1)))
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -26,14 +27,10 @@ func (s *sweeper) untilComplete(on *store, q *walletdb.Queries) {
 	on.Helper()
 	var last int64
 	on.scan(&last, "SELECT coalesce(max(id), 0) FROM outbox")
-	for deadline := time.Now().Add(30 * time.Second); s.complete < last; time.Sleep(5 * time.Millisecond) {
-		if err := s.moveHorizon(on.Context(), q); err != nil {
-			on.Fatal(err)
-		}
-		if time.Now().After(deadline) {
-			on.Fatalf("the outbox is complete up to %d only, not %d", s.complete, last)
-		}
-	}
+	testkit.Until(on, "the outbox is complete", func() error {
+		err := s.moveHorizon(on.Context(), q)
+		return errors.Join(err, testkit.Unless(s.complete >= last, "it is up to %d only, not %d", s.complete, last))
+	})
 }
 
 // grow lets every outbox row become older.
@@ -168,7 +165,7 @@ type failsAfter struct {
 
 func (f *failsAfter) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	if f.left--; f.left < 0 {
-		return explained{errors.New("connection lost")}
+		return testkit.Row{Err: errors.New("connection lost")}
 	}
 	return f.DBTX.QueryRow(ctx, sql, args...)
 }
@@ -256,9 +253,9 @@ func TestTheWalkRestsLongerThanItReads(t *testing.T) {
 func TestOneWorkerSweepsAtATime(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
-	begin := func() (held *logBuffer, stop func()) {
+	begin := func() (held *testkit.Log, stop func()) {
 		sweeper, _ := s.sweeper(time.Minute)
-		held = &logBuffer{}
+		held = testkit.NewLog(t, "a sweeper")
 		sweeper.log = testLog(held)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
@@ -272,13 +269,13 @@ func TestOneWorkerSweepsAtATime(t *testing.T) {
 		}
 	}
 	first, stopFirst := begin()
-	eventually(t, 10*time.Second, first.missing("sweeping"))
+	testkit.Until(t, "the first sweeps", first.Has("sweeping"))
 	second, _ := s.sweeper(time.Minute)
 	if err := second.hold(t.Context()); err != nil {
 		t.Errorf("the second does not simply give up: %v", err)
 	}
 	stopFirst()
 	third, stopThird := begin()
-	eventually(t, 10*time.Second, third.missing("sweeping"))
+	testkit.Until(t, "the third sweeps", third.Has("sweeping"))
 	stopThird()
 }

@@ -4,6 +4,7 @@ package mutation
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +20,35 @@ type Mutation struct {
 }
 
 // Of takes the rule out of a file, named from the package's folder: edits are what is found there,
-// exactly once, what it is replaced by, and so on. The test of that name must then fail.
+// exactly once and however its white space is, what it is replaced by, and so on. The test of that name
+// must then fail.
 func Of(rule, test, file string, edits ...string) Mutation { return Mutation{rule, test, file, edits} }
+
+// Apply fails unless each mutation can be made, and names a test of the package. It takes no time: a
+// change of the code that a mutation does not know of is found at once, and not when Run is next due.
+func Apply(t *testing.T, mutations []Mutation) {
+	t.Helper()
+	tests, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources []byte
+	for _, file := range tests {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, source...)
+	}
+	for _, m := range mutations {
+		if _, err := m.mutant(); err != nil {
+			t.Errorf("%s: %v", m.rule, err)
+		}
+		if !strings.Contains(string(sources), "func "+m.test+"(") {
+			t.Errorf("%s: there is no %s", m.rule, m.test)
+		}
+	}
+}
 
 // Run tries each mutation on the package in the current folder, and logs a row of a table about it:
 // the rule, the test that found it out, the time which that test took, and what it said.
@@ -40,32 +68,48 @@ func Run(t *testing.T, mutations []Mutation) {
 	}
 }
 
-// overlay writes the mutated copy, and returns the file that tells the go command of it.
-func overlay(t *testing.T, m Mutation) string {
-	t.Helper()
+// mutant is the file without the rule.
+func (m Mutation) mutant() (string, error) {
 	source, err := os.ReadFile(m.file)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
+	var replace []string
 	for i := 0; i < len(m.edits); i += 2 {
-		if n := strings.Count(string(source), m.edits[i]); n != 1 {
-			t.Fatalf("%s has %q %d times, not once: change the mutation with the code", m.file, m.edits[i], n)
+		words := strings.Fields(m.edits[i])
+		for j, word := range words {
+			words[j] = regexp.QuoteMeta(word)
 		}
+		found := regexp.MustCompile(strings.Join(words, `\s+`)).FindAllString(string(source), -1)
+		if len(found) != 1 {
+			return "", fmt.Errorf("%s has %q %d times, not once: change the mutation with the code", m.file, m.edits[i], len(found))
+		}
+		replace = append(replace, found[0], m.edits[i+1])
+	}
+	return strings.NewReplacer(replace...).Replace(string(source)), nil
+}
+
+// overlay writes the mutant, and returns the file that tells the go command of it.
+func overlay(t *testing.T, m Mutation) string {
+	t.Helper()
+	text, err := m.mutant()
+	if err != nil {
+		t.Fatal(err)
 	}
 	original, err := filepath.Abs(m.file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mutant := filepath.Join(t.TempDir(), filepath.Base(m.file))
-	if err := os.WriteFile(mutant, []byte(strings.NewReplacer(m.edits...).Replace(string(source))), 0o600); err != nil {
+	if err := os.WriteFile(mutant, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
+	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := mutant + ".overlay"
-	if err := os.WriteFile(file, text, 0o600); err != nil {
+	if err := os.WriteFile(file, replaced, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +14,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -286,43 +284,6 @@ func TestADatabaseOfAnotherEncodingIsRefused(t *testing.T) {
 	}
 }
 
-// hidingProxy leads to a server. Once it is silent it tells nothing of what that says, nor when it closes a
-// connection: as a proxy whose server is isolated.
-func hidingProxy(t *testing.T, server string) (addr string, silent *atomic.Bool) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	silent = new(atomic.Bool)
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = client.Close() })
-			upstream, err := net.Dial("tcp", server)
-			if err != nil {
-				return
-			}
-			go func() {
-				buffer := make([]byte, 4096)
-				for {
-					n, err := upstream.Read(buffer)
-					if err != nil || silent.Load() {
-						return
-					}
-					_, _ = client.Write(buffer[:n])
-				}
-			}()
-			go func() { _, _ = io.Copy(upstream, client) }()
-		}
-	}()
-	return listener.Addr().String(), silent
-}
-
 // The connection of a COMMIT may look alive for ever. Its server is asked for the backend.
 func TestACommitWhoseBackendIsGoneIsGivenUp(t *testing.T) {
 	t.Parallel()
@@ -334,31 +295,25 @@ func TestACommitWhoseBackendIsGoneIsGivenUp(t *testing.T) {
 	go func() { defer close(watched); commits.Watch(watching) }()
 	defer func() { stop(); <-watched }()
 	hold()
-	hidden := config.Copy()
-	addr, silent := hidingProxy(t, net.JoinHostPort(config.Host, fmt.Sprint(config.Port)))
-	host, port, err := net.SplitHostPort(addr)
+	// A proxy whose server is isolated tells nothing of what that says, nor that it closes a connection.
+	proxy := testkit.NewProxy(t, config.ConnString())
+	proxy.Open(t)
+	hidden, err := db.Config(proxy.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	hidden.Host = host
-	if _, err := fmt.Sscan(port, &hidden.Port); err != nil {
-		t.Fatal(err)
-	}
-	hidden.Fallbacks = nil
-	conn := connectBy(t, hidden)
+	conn := connectBy(t, hidden.ConnConfig)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- commits.Send(ctx, conn, time.Hour, createWallet(ctx, uuid.New(), "mine"), func() {})
 	}()
 	owner := database.Conn(t)
-	eventually := time.Now().Add(20 * time.Second)
-	for waits := false; !waits; time.Sleep(5 * time.Millisecond) {
+	testkit.Until(t, "the commit waits", func() error {
+		var waits bool
 		err := owner.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'advisory')", conn.PgConn().PID()).Scan(&waits)
-		if err != nil || time.Now().After(eventually) {
-			t.Fatalf("the commit does not wait: %v", err)
-		}
-	}
-	silent.Store(true)
+		return errors.Join(err, testkit.Unless(waits, "its backend does not"))
+	})
+	proxy.Hold()
 	if _, err := owner.Exec(ctx, "SELECT pg_terminate_backend($1)", conn.PgConn().PID()); err != nil {
 		t.Fatal(err)
 	}

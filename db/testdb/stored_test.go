@@ -12,14 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // BenchmarkStored shows what operations that are stored already cost the next ones: an accept flush and
@@ -64,14 +62,18 @@ func BenchmarkStored(b *testing.B) {
 			name string
 			id   func() (uuid.UUID, error)
 			conn *pgx.Conn
-		}{{"accept", uuid.NewRandom, api}, {"accept no-key", uuid.NewV7, api}, {"apply", uuid.NewRandom, worker}} {
+		}{{name: "accept", id: uuid.NewRandom, conn: api}, {name: "accept no-key", id: uuid.NewV7, conn: api}, {name: "apply", id: uuid.NewRandom, conn: worker}} {
 			b.Run(fmt.Sprintf("%s/wallets=%d", measured.name, wallets), func(b *testing.B) {
 				before := used(b, conn, measured.conn)
 				for b.Loop() {
 					b.StopTimer()
 					ids := some(b, conn, wallets)
-					step(b, measured.conn == api, func() error { return accept(b.Context(), api, ids, measured.id) })
-					step(b, measured.conn == worker, func() error { return apply(b.Context(), worker, ids) })
+					operations := deposits(b, ids, measured.id)
+					step(b, measured.conn == api, func() error {
+						_, err := testdb.Accept(b.Context(), api, "wallet-operations", operations...)
+						return err
+					})
+					step(b, measured.conn == worker, func() error { return testdb.Apply(b.Context(), worker, ids...) })
 					b.StartTimer()
 				}
 				b.StopTimer()
@@ -184,6 +186,20 @@ func connect(b *testing.B, database testdb.Database, service testdb.Service) *pg
 	return conn
 }
 
+// deposits is a batch of operations, spread over wallets.
+func deposits(b *testing.B, wallets []uuid.UUID, newID func() (uuid.UUID, error)) []testdb.Operation {
+	b.Helper()
+	operations := make([]testdb.Operation, batch)
+	for i := range operations {
+		id, err := newID()
+		if err != nil {
+			b.Fatal(err)
+		}
+		operations[i] = testdb.Operation{WalletID: wallets[i%len(wallets)], ID: id, Amount: 1}
+	}
+	return operations
+}
+
 // step counts the time of run if it is to be measured.
 func step(b *testing.B, measured bool, run func() error) {
 	b.Helper()
@@ -228,109 +244,4 @@ func some(b *testing.B, conn *pgx.Conn, wallets int) []uuid.UUID {
 			b.Fatal(err)
 		}
 	}
-}
-
-// accept is the api's flush of a batch on the wallets, without the lookup of known operations.
-func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func() (uuid.UUID, error)) error {
-	var at time.Time
-	last := map[uuid.UUID]int64{}
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
-		if err := q.Begin(ctx); err != nil {
-			return err
-		}
-		locked, err := q.LockSequences(ctx, wallets)
-		for _, row := range locked {
-			last[row.WalletID] = row.LastSeq
-		}
-		if err == nil {
-			at, err = q.ReadClock(ctx)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	operations, outbox := walletdb.InsertOperationsParams{}, walletdb.InsertOutboxParams{Topic: "wallet-operations", Headers: `{"version":"1"}`}
-	for i := range batch {
-		wallet := wallets[i%len(wallets)]
-		id, err := newID()
-		if err != nil {
-			return err
-		}
-		last[wallet]++
-		operations.WalletIds = append(operations.WalletIds, wallet)
-		operations.Seqs = append(operations.Seqs, last[wallet])
-		operations.Ids = append(operations.Ids, id)
-		operations.Types = append(operations.Types, "DEPOSIT")
-		operations.Amounts = append(operations.Amounts, 1)
-		operations.Refs = append(operations.Refs, "")
-		operations.CreatedAts = append(operations.CreatedAts, at)
-		outbox.Keys = append(outbox.Keys, wallet.String())
-		outbox.Payloads = append(outbox.Payloads, fmt.Appendf(nil, `{"walletId":"%s","sequence":%d,"operationId":"%s","type":"DEPOSIT","amount":1,"acceptedAt":"2026-11-24T12:00:00.000000Z"}`, wallet, last[wallet], id))
-	}
-	advances := walletdb.AdvanceSequencesParams{}
-	for wallet, seq := range last {
-		advances.WalletIds, advances.LastSeqs, advances.LastAts = append(advances.WalletIds, wallet), append(advances.LastSeqs, seq), append(advances.LastAts, at)
-	}
-	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
-		if err := q.InsertOperations(ctx, operations); err != nil {
-			return err
-		}
-		if err := q.InsertOutbox(ctx, outbox); err != nil {
-			return err
-		}
-		if err := q.AdvanceSequences(ctx, advances); err != nil {
-			return err
-		}
-		return q.Commit(ctx)
-	})
-}
-
-// apply is the worker's transaction for everything that the wallets have pending.
-func apply(ctx context.Context, conn *pgx.Conn, ids []uuid.UUID) error {
-	upTo := make([]int64, len(ids))
-	for i := range upTo {
-		upTo[i] = 1 << 62
-	}
-	balances, pending := map[uuid.UUID]int64{}, []walletdb.PendingOperationsRow(nil)
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
-		if err := q.Begin(ctx); err != nil {
-			return err
-		}
-		locked, err := q.LockWallets(ctx, ids)
-		if err != nil {
-			return err
-		}
-		for _, wallet := range locked {
-			balances[wallet.ID] = wallet.Balance
-		}
-		pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: upTo, MaxRows: 5_000})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	outcomes, applied := walletdb.InsertOutcomesParams{}, map[uuid.UUID]int64{}
-	for _, operation := range pending {
-		balances[operation.WalletID] += operation.Amount
-		applied[operation.WalletID] = operation.Seq
-		outcomes.WalletIds = append(outcomes.WalletIds, operation.WalletID)
-		outcomes.Seqs = append(outcomes.Seqs, operation.Seq)
-		outcomes.Statuses = append(outcomes.Statuses, "PROCESSED")
-		outcomes.FailureReasons = append(outcomes.FailureReasons, "")
-		outcomes.BalancesAfter = append(outcomes.BalancesAfter, balances[operation.WalletID])
-	}
-	advances := walletdb.AdvanceWalletsParams{}
-	for id, seq := range applied {
-		advances.Ids, advances.AppliedSeqs, advances.Balances = append(advances.Ids, id), append(advances.AppliedSeqs, seq), append(advances.Balances, balances[id])
-	}
-	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
-		if err := q.InsertOutcomes(ctx, outcomes); err != nil {
-			return err
-		}
-		if _, err := q.AdvanceWallets(ctx, advances); err != nil {
-			return err
-		}
-		return q.Commit(ctx)
-	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -96,11 +97,7 @@ func (p process) watched(t *testing.T) process {
 
 func (p process) eventuallyWell(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); p.Err() != nil; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(p.Err())
-		}
-	}
+	testkit.Until(t, "the cache is used again", p.Err)
 }
 
 func TestAProcessThatMissedSomethingReadsNothingOfBefore(t *testing.T) {

@@ -4,65 +4,38 @@ package walletcache_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/legendary-wallet/legendary-wallet/db/mutation"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// server is a real Redis of a test's own.
+// server is a real Redis of a test's own, and a client.
 type server struct {
-	t    *testing.T
-	addr string
-	dir  string
-	cmd  *exec.Cmd
+	t *testing.T
+	*testkit.Redis
 	*redis.Client
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
 	walletcache.Silence()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	s := &server{t: t, Redis: testkit.StartRedis(t)}
+	client, err := walletcache.Open("redis://" + s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, addr: listener.Addr().String(), dir: t.TempDir()}
-	_ = listener.Close()
-	client, err := walletcache.Open("redis://" + s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = client.Close() })
 	s.Client = client.(*redis.Client)
-	t.Cleanup(func() { s.kill(); _ = client.Close() })
-	s.start()
 	return s
-}
-
-func (s *server) start() {
-	s.t.Helper()
-	_, port, _ := net.SplitHostPort(s.addr)
-	s.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "")
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatalf("start redis-server (Debian: apt-get install redis-server): %v", err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); s.Ping(s.t.Context()).Err() != nil; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatal("redis-server does not answer")
-		}
-	}
-}
-
-func (s *server) kill() {
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
 }
 
 func (s *server) do(command string) {
@@ -80,10 +53,10 @@ func (s *server) do(command string) {
 func TestNothingIsReadWhereAWriteIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]struct{ make, heal, told string }{
-		"a replica":        {"REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "READONLY"},
-		"memory full":      {"CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"},
-		"too few replicas": {"CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "NOREPLICAS"},
-		"no right to INFO": {"ACL SETUSER default -info", "ACL SETUSER default +info", "NOPERM"},
+		"a replica":        {make: "REPLICAOF 127.0.0.1 1", heal: "REPLICAOF NO ONE", told: "READONLY"},
+		"memory full":      {make: "CONFIG SET maxmemory 1", heal: "CONFIG SET maxmemory 0", told: "OOM"},
+		"too few replicas": {make: "CONFIG SET min-replicas-to-write 1", heal: "CONFIG SET min-replicas-to-write 0", told: "NOREPLICAS"},
+		"no right to INFO": {make: "ACL SETUSER default -info", heal: "ACL SETUSER default +info", told: "NOPERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -116,8 +89,8 @@ func TestNothingIsReadOfAnotherHistory(t *testing.T) {
 	for name, change := range map[string]func(s *server){
 		"a restart from a dump": func(s *server) {
 			s.do("SAVE")
-			s.kill()
-			s.start()
+			s.Kill()
+			s.Start()
 		},
 		"a replica for a moment": func(s *server) {
 			s.do("REPLICAOF 127.0.0.1 1")
@@ -125,24 +98,19 @@ func TestNothingIsReadOfAnotherHistory(t *testing.T) {
 		},
 		"another server promoted": func(s *server) {
 			other := newServer(s.t)
-			host, port, _ := net.SplitHostPort(s.addr)
+			host, port, _ := net.SplitHostPort(s.Addr)
 			other.do("REPLICAOF " + host + " " + port)
-			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-				if text, err := other.Info(s.t.Context(), "replication").Result(); err == nil && strings.Contains(text, "master_link_status:up") {
-					break
-				} else if time.Now().After(deadline) {
-					s.t.Fatal(text, err)
-				}
-			}
+			testkit.Until(s.t, "the other has copied it", func() error {
+				text, err := other.Info(s.t.Context(), "replication").Result()
+				return errors.Join(err, testkit.Unless(strings.Contains(text, "master_link_status:up"), "%s", text))
+			})
 			other.do("REPLICAOF NO ONE")
 			s.Client = other.Client
 		},
 		"the lease over": func(s *server) {
-			for deadline := time.Now().Add(lease + 5*time.Second); s.Exists(s.t.Context(), "wallet-generation").Val() > 0; time.Sleep(10 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					s.t.Fatal("there still is a generation that nobody renews")
-				}
-			}
+			testkit.Within(s.t, lease+5*time.Second, "the generation that nobody renews ends", func() error {
+				return testkit.Unless(s.Exists(s.t.Context(), "wallet-generation").Val() == 0, "there still is one")
+			})
 		},
 		"FLUSHALL": func(s *server) { s.do("FLUSHALL") },
 	} {
@@ -183,7 +151,7 @@ func TestTheRightsInTheRunbookAreEnough(t *testing.T) {
 	}
 	s := newServer(t)
 	s.do("ACL SETUSER wallet on >password " + rights)
-	client, err := walletcache.Open("redis://wallet:password@" + s.addr)
+	client, err := walletcache.Open("redis://wallet:password@" + s.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,24 +206,6 @@ func TestWithoutAnyWriteButDELNothingIsReadAtOnce(t *testing.T) {
 	}
 }
 
-var serverMutations = []mutation.Mutation{
-	mutation.Of("Redis: who cannot write does not read", "TestNothingIsReadWhereAWriteIsRefused", "read.lua",
-		"redis.call('SETNX', KEYS[1], '-')", "if not redis.call('GET', KEYS[1]) then redis.call('SETNX', KEYS[1], '-') end",
-	),
-	mutation.Of("Redis: a generation belongs to one history of writes", "TestNothingIsReadOfAnotherHistory", "read.lua",
-		"'master_replid:' .. string.sub(generation, 1, 20)", "'master_replid'",
-	),
-	mutation.Of("Redis: a generation that nobody renews is over", "TestNothingIsReadOfAnotherHistory", "touch.lua",
-		"redis.call('SET', KEYS[1], generation, 'PX', ARGV[3])", "redis.call('SET', KEYS[1], generation)",
-	),
-	mutation.Of("Redis: in a new server nothing is cached until every process is there", "TestInANewServerNothingIsCachedForAWhile", "touch.lua",
-		"past .. '?' .. string.format('%.0f', now + ARGV[4])", "past .. ':'",
-	),
-	mutation.Of("Redis: where SET is refused, DEL", "TestWithoutAnyWriteButDELNothingIsReadAtOnce", "guard.go",
-		"refused(err) && forget(ctx, g.client) == nil", "false",
-	),
-}
-
 // A process finds a new server before another one does: nothing is cached until the other is there too.
 func TestInANewServerNothingIsCachedForAWhile(t *testing.T) {
 	t.Parallel()
@@ -285,9 +235,4 @@ func TestInANewServerNothingIsCachedForAWhile(t *testing.T) {
 	if _, ticket, _, err := walletcache.Read(t.Context(), s, wallet.ID); ticket == "" || err != nil {
 		t.Errorf("ticket %q, %v", ticket, err)
 	}
-}
-
-func TestServerMutationsAreCaught(t *testing.T) {
-	t.Setenv("GOFLAGS", "-tags=e2e")
-	mutation.Run(t, serverMutations)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -57,15 +58,15 @@ func TestAStaleWriterChangesNothing(t *testing.T) {
 		version int64
 		want    int64
 	}{
-		{"the first version", fill, 9, 9},
-		{"a newer one, which is less as text", set, 10, 10},
-		{"the worker's older one", set, 9, 10},
-		{"a reader's older one", fill, 2, 10},
-		{"an older state without the wallet's other fields", raise, 3, 10},
-		{"an unused wallet", set, 0, 10},
-		{"a newer state", raise, 11, 11},
-		{"the same version again", set, 11, 11},
-		{"the older ones again", fill, 10, 11},
+		{fact: "the first version", write: fill, version: 9, want: 9},
+		{fact: "a newer one, which is less as text", write: set, version: 10, want: 10},
+		{fact: "the worker's older one", write: set, version: 9, want: 10},
+		{fact: "a reader's older one", write: fill, version: 2, want: 10},
+		{fact: "an older state without the wallet's other fields", write: raise, version: 3, want: 10},
+		{fact: "an unused wallet", write: set, version: 0, want: 10},
+		{fact: "a newer state", write: raise, version: 11, want: 11},
+		{fact: "the same version again", write: set, version: 11, want: 11},
+		{fact: "the older ones again", write: fill, version: 10, want: 11},
 	} {
 		if err := step.write(at(step.version)); err != nil {
 			t.Fatal(err)
@@ -230,17 +231,17 @@ func TestEveryFormOfURLIsOpened(t *testing.T) {
 }
 
 // miss reads an entry that is not there, as soon as there may be one.
-func miss(t *testing.T, client redis.UniversalClient, id uuid.UUID) walletcache.Ticket {
+func miss(t *testing.T, client redis.UniversalClient, id uuid.UUID) (ticket walletcache.Ticket) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		w, ticket, found, err := walletcache.Read(t.Context(), client, id)
-		if err != nil || found || time.Now().After(deadline) {
-			t.Fatalf("found = %v, %+v, ticket %q, %v", found, w, ticket, err)
+	testkit.Until(t, "an entry may be made", func() error {
+		w, given, found, err := walletcache.Read(t.Context(), client, id)
+		if err != nil || found {
+			t.Fatalf("found = %v, %+v, ticket %q, %v", found, w, given, err)
 		}
-		if ticket != "" {
-			return ticket
-		}
-	}
+		ticket = given
+		return testkit.Unless(ticket != "", "there is no ticket")
+	})
+	return ticket
 }
 
 // fill is what a reader does who finds that wallet in Postgres.
