@@ -17,7 +17,7 @@ import (
 func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 24, 9, 15, 0, 123456000, time.UTC)
-	mine, held, missing := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
+	mine, locked, missing := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
 	deposit := func(walletID uuid.UUID, id byte, amount int64) *request {
 		return &request{walletID: walletID, id: uuid.UUID{id}, kind: walletdb.OperationTypeDEPOSIT, amount: amount}
 	}
@@ -35,7 +35,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 		deposit(mine, 10, 1), // the same key twice in one flush
 		deposit(mine, 10, 2), // and with other content
 		deposit(mine, 11, 3),
-		deposit(held, 12, 1),
+		deposit(locked, 12, 1),
 		deposit(missing, 13, 1),
 		deposit(mine, 20, 7), // accepted and finished before
 		withReference,
@@ -45,7 +45,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	accepted, answers, _ := accept(requests, state{
 		clock:      at,
 		sequences:  map[uuid.UUID]sequence{mine: {lastSeq: 5}},
-		existing:   map[uuid.UUID]bool{mine: true, held: true},
+		existing:   map[uuid.UUID]bool{mine: true, locked: true},
 		operations: map[uuid.UUID]*walletdb.OperationState{before.ID: &before, earlier.ID: &earlier},
 	})
 
@@ -59,7 +59,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 		{operation: first, replayed: true},
 		{err: errKeyReused},
 		{operation: second},
-		{err: errHeld},
+		{err: errLocked},
 		{err: errWalletNotFound},
 		{operation: before, replayed: true},
 		{err: errKeyReused},
@@ -85,20 +85,20 @@ func TestErrorsDecideHowAFlushGoesOn(t *testing.T) {
 		want step
 	}{
 		{"no error", nil, true, mode{}, 1, deliver},
-		{"lock timeout", refused("55P03"), false, mode{}, 1, withoutHeld},
-		{"lock timeout although held wallets are skipped", refused("55P03"), true, mode{skipHeld: true}, 1, later},
-		{"accepted before", duplicate, true, mode{}, 1, withLookup},
-		{"accepted before although it was looked up", duplicate, true, mode{lookup: true}, 2, split},
-		{"another constraint", refused("23505"), true, mode{}, 2, split},
-		{"bad data among others", refused("22021"), true, mode{}, 2, split},
+		{"lock timeout", refused("55P03"), false, mode{}, 1, retrySkipLocked},
+		{"lock timeout although locked wallets are skipped", refused("55P03"), true, mode{skipLocked: true}, 1, retryLater},
+		{"accepted before", duplicate, true, mode{}, 1, retryWithLookup},
+		{"accepted before although it was looked up", duplicate, true, mode{lookup: true}, 2, bisect},
+		{"another constraint", refused("23505"), true, mode{}, 2, bisect},
+		{"bad data among others", refused("22021"), true, mode{}, 2, bisect},
 		{"bad data alone", refused("22021"), true, mode{}, 1, refuse},
-		{"a damaged page", refused("XX001"), true, mode{}, 2, split},
-		{"deadlock", refused("40P01"), true, mode{}, 2, later},
-		{"disk full", refused("53100"), true, mode{}, 1, later},
-		{"connection lost before the commit", errors.New("EOF"), false, mode{}, 1, later},
-		{"connection lost after the commit was sent", errors.New("EOF"), true, mode{}, 1, laterUnknown},
-		{"backend ended after the commit was sent", fatal, true, mode{}, 1, laterUnknown},
-		{"no answer in time", context.DeadlineExceeded, true, mode{}, 1, laterUnknown},
+		{"a damaged page", refused("XX001"), true, mode{}, 2, bisect},
+		{"deadlock", refused("40P01"), true, mode{}, 2, retryLater},
+		{"disk full", refused("53100"), true, mode{}, 1, retryLater},
+		{"connection lost before the commit", errors.New("EOF"), false, mode{}, 1, retryLater},
+		{"connection lost after the commit was sent", errors.New("EOF"), true, mode{}, 1, retryLaterUnknown},
+		{"backend ended after the commit was sent", fatal, true, mode{}, 1, retryLaterUnknown},
+		{"no answer in time", context.DeadlineExceeded, true, mode{}, 1, retryLaterUnknown},
 	} {
 		if got := afterError(test.err, test.sent, test.mode, test.size); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)

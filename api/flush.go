@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// lockWait is how long a flush waits for a wallet that another transaction holds, before it goes
+	// lockWait is how long a flush waits for a wallet that another transaction has locked, before it goes
 	// on without that wallet.
 	lockWait = 100 * time.Millisecond
 
@@ -33,7 +33,7 @@ const (
 	// lookupPeriod is how long flushes look for known operations after a request came again.
 	lookupPeriod = time.Second
 
-	// retryPause is the pause after an error that is nobody's fault.
+	// retryPause is the pause after an error that no request has caused.
 	retryPause = 100 * time.Millisecond
 
 	// relayRests is less time than the relay polls often for after it has published: what is accepted
@@ -68,7 +68,8 @@ type flusher struct {
 
 	conn        *pgx.Conn // nil: connect first
 	lookupUntil time.Time
-	failing     bool // said so in the log
+	locked      map[uuid.UUID]bool // wallets with requests that another transaction had locked when last tried
+	failing     bool               // report has the error
 }
 
 // run flushes until the context ends. Waiting requests then end by their own contexts.
@@ -78,21 +79,21 @@ func (f *flusher) run(ctx context.Context) {
 	var size int
 	for f.ready(ctx) {
 		time.Sleep(f.queue.pause(time.Since(started), f.interval, size))
-		requests, held := f.queue.take()
+		requests := f.queue.take(f.locked)
 		if len(requests) == 0 {
 			continue
 		}
 		rested := time.Since(started) > relayRests
 		started, size = time.Now(), len(requests)
 		span := f.tracer.flush(requests)
-		back := f.flush(ctx, requests, held)
+		back := f.flush(ctx, requests)
 		if rested {
 			f.wake()
 		}
 		flushed(span)
 		f.observe(size, time.Since(started))
 		for _, r := range f.queue.putBack(back) {
-			r.done <- &answer{err: r.givenUp()}
+			r.done <- &answer{err: r.abandoned()}
 		}
 	}
 }
@@ -122,50 +123,66 @@ type mode struct {
 	// lookup finds operations that were accepted before. Without it their insert fails. It costs
 	// nearly a third of a flush, so it is left out until an insert has failed.
 	lookup bool
-	// skipHeld passes over wallets that another transaction holds, instead of waiting lockWait.
-	skipHeld bool
+	// skipLocked skips wallets that another transaction has locked, instead of waiting lockWait.
+	skipLocked bool
 }
 
-// flush answers requests and returns, in order, those that are to be tried again.
-func (f *flusher) flush(ctx context.Context, requests []*request, held bool) (back []*request) {
-	m := mode{lookup: time.Now().Before(f.lookupUntil), skipHeld: held}
-	for {
-		answers, sent, err := f.attempt(ctx, requests, m)
-		switch next := afterError(err, sent, m, len(requests)); next {
-		case deliver:
-			return f.deliver(requests, answers)
-		case withLookup:
+// mode is how the first attempt at these requests reads.
+func (f *flusher) mode(requests []*request) mode {
+	return mode{
+		lookup:     time.Now().Before(f.lookupUntil),
+		skipLocked: slices.ContainsFunc(requests, func(r *request) bool { return f.locked[r.walletID] }),
+	}
+}
+
+// flush answers requests, and returns, in order, those that are to be tried again. It begins with one
+// part, all requests, and bisects a part that the database refuses. A wallet's later request must not go
+// first: so nothing is tried after a part that leaves requests behind.
+func (f *flusher) flush(ctx context.Context, requests []*request) (back []*request) {
+	m := f.mode(requests)
+	for parts := [][]*request{requests}; len(parts) > 0; {
+		part := parts[0]
+		answers, sent, err := f.attempt(ctx, part, m)
+		next := afterError(err, sent, m, len(part))
+		switch next {
+		case retryWithLookup:
 			m.lookup = true
 			f.lookupUntil = time.Now().Add(lookupPeriod)
-		case withoutHeld:
-			m.skipHeld = true
-		case split:
-			half := len(requests) / 2
-			if back := f.flush(ctx, requests[:half], m.skipHeld); len(back) > 0 {
-				return append(back, requests[half:]...) // or a wallet's later request could go first
-			}
-			requests = requests[half:]
+			continue
+		case retrySkipLocked:
+			m.skipLocked = true
+			continue
+		case bisect:
+			half := len(part) / 2
+			parts = append([][]*request{part[:half], part[half:]}, parts[1:]...)
+			continue
+		case deliver:
+			back = f.deliver(part, answers)
 		case refuse:
-			f.repeats.Log(slog.LevelError, "operation cannot be stored", "operation", requests[0].id, "error", err)
-			return f.deliver(requests, []answer{{err: err}})
-		case later, laterUnknown:
-			f.failed(ctx, requests, next == laterUnknown, err)
-			return requests
+			f.repeats.Log(slog.LevelError, "operation cannot be stored", "operation", part[0].id, "error", err)
+			back = f.deliver(part, []answer{{err: err}})
+		case retryLater, retryLaterUnknown:
+			f.failed(ctx, part, next == retryLaterUnknown, err)
+			back = part
+		}
+		if parts = parts[1:]; len(back) > 0 {
+			return slices.Concat(append([][]*request{back}, parts...)...)
 		}
 	}
+	return nil
 }
 
 // step is what a flush does after an attempt.
 type step int
 
 const (
-	deliver      step = iota // it is committed
-	withLookup               // again, with a lookup
-	withoutHeld              // again, without the wallets that are held
-	split                    // again in two halves, to find the request that the database refuses
-	refuse                   // this one request is it
-	later                    // nothing is committed, and no request is to blame
-	laterUnknown             // the same, but it may be committed
+	deliver           step = iota // it is committed: answer
+	retryWithLookup               // look known operations up this time
+	retrySkipLocked               // skip wallets that another transaction has locked
+	bisect                        // try each half, to find the request that the database refuses
+	refuse                        // this one request is it
+	retryLater                    // nothing is committed, and no request is the cause
+	retryLaterUnknown             // the same, but it may be committed
 )
 
 // afterError decides. An ERROR from Postgres proves that the transaction is aborted; after any other
@@ -178,22 +195,22 @@ func afterError(err error, sent bool, m mode, size int) step {
 		return deliver
 	case !errors.As(err, &refused) || refused.SeverityUnlocalized != "ERROR":
 		if sent {
-			return laterUnknown
+			return retryLaterUnknown
 		}
-		return later
-	case refused.Code == "55P03" && !m.skipHeld:
-		return withoutHeld
+		return retryLater
+	case refused.Code == "55P03" && !m.skipLocked:
+		return retrySkipLocked
 	case refused.Code == "23505" && refused.ConstraintName == "operations_id" && !m.lookup:
-		return withLookup
+		return retryWithLookup
 	}
 	switch refused.Code[:min(2, len(refused.Code))] {
 	case "22", "23", "54", "XX": // data, constraint, program limit, damage
 		if size > 1 {
-			return split
+			return bisect
 		}
 		return refuse
 	}
-	return later
+	return retryLater
 }
 
 // attempt runs the flush's transaction once. It reports whether COMMIT was sent.
@@ -238,7 +255,7 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if err := s.lock(ctx, q, wallets, m.skipHeld); err != nil {
+		if err := s.lock(ctx, q, wallets, m.skipLocked); err != nil {
 			return err
 		}
 		if !m.lookup {
@@ -253,9 +270,9 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 	return s, err
 }
 
-func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipHeld bool) error {
+func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipLocked bool) error {
 	lock := q.LockSequences
-	if skipHeld {
+	if skipLocked {
 		lock = q.LockFreeSequences
 	}
 	rows, err := lock(ctx, wallets)
@@ -269,7 +286,7 @@ func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UU
 	if err != nil {
 		return err
 	}
-	if s.clock, err = q.ReadClock(ctx); err != nil || !skipHeld {
+	if s.clock, err = q.ReadClock(ctx); err != nil || !skipLocked {
 		return err
 	}
 	existing, err := q.ExistingWallets(ctx, wallets)
@@ -402,41 +419,48 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 	return operations, outbox, last, nil
 }
 
-// deliver hands out the answers and returns the requests whose wallets are held.
-func (f *flusher) deliver(requests []*request, answers []answer) (held []*request) {
+// deliver answers requests, and returns those whose wallets are locked, without an answer.
+func (f *flusher) deliver(requests []*request, answers []answer) (locked []*request) {
 	if f.failing {
 		f.failing = false
 		f.report(nil)
 	}
 	answered := make([]*request, 0, len(requests))
 	for i, r := range requests {
-		if r.held = errors.Is(answers[i].err, errHeld); r.held {
-			held = append(held, r)
-			f.sayHeld(r.walletID)
+		if errors.Is(answers[i].err, errLocked) {
+			locked = append(locked, r)
 		} else {
 			answered = append(answered, r)
+			delete(f.locked, r.walletID)
 		}
 	}
+	f.noteLocked(locked)     // after the above: a known operation is answered although its wallet is locked
 	f.queue.finish(answered) // before the answers: a client that is alone sends its next one at once
 	for i, r := range requests {
-		if !r.held {
+		if !errors.Is(answers[i].err, errLocked) {
 			r.done <- &answers[i]
 		}
 	}
-	return held
+	return locked
 }
 
-// sayHeld names a wallet whose requests wait for another transaction to end.
-func (f *flusher) sayHeld(walletID uuid.UUID) {
-	f.repeats.Log(slog.LevelWarn, "wallet is locked by another transaction, its operations wait", "wallet", walletID)
+// noteLocked remembers and logs the wallets of requests that wait for another transaction to end.
+func (f *flusher) noteLocked(requests []*request) {
+	for _, r := range requests {
+		if f.locked == nil {
+			f.locked = map[uuid.UUID]bool{}
+		}
+		f.locked[r.walletID] = true
+		f.repeats.Log(slog.LevelWarn, "wallet is locked by another transaction, its operations wait", "wallet", r.walletID)
+	}
 }
 
-// failed notes an error that is not the requests' fault, and says so once.
+// failed reports an error that no request has caused.
 func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool, err error) {
 	f.failing = true
 	f.report(err)
 	for _, r := range requests {
-		r.held = false
+		delete(f.locked, r.walletID)
 		r.sent = r.sent || unknown
 	}
 	if unknown {

@@ -127,8 +127,8 @@ func TestOneBadRequestInAFlushHarmsNoOther(t *testing.T) {
 	requests[4].reference = "\x00" // which Postgres does not take
 	requests[7].walletID = uuid.New()
 	f.queue.push(requests...)
-	taken, _ := f.queue.take()
-	if back := f.flush(t.Context(), taken, false); len(back) > 0 {
+	taken := f.queue.take(nil)
+	if back := f.flush(t.Context(), taken); len(back) > 0 {
 		t.Fatalf("%d came back", len(back))
 	}
 	seq := int64(0)
@@ -169,7 +169,7 @@ func TestAnOperationCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	go f.flush(t.Context(), []*request{r}, false)
+	go f.flush(t.Context(), []*request{r})
 	eventually(t, "the flush waits for the lock", func() (waits bool) {
 		err := observer.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'flush' AND wait_event_type = 'Lock')").Scan(&waits)
 		return err == nil && waits

@@ -10,14 +10,14 @@ import (
 
 var mutations = []mutation.Mutation{
 	mutation.Of("accept: operations are looked up by a later statement than the lock", "TestAnOperationCommittedWhileTheFlushWaitedIsFound", "flush.go",
-		"\t\tif err := s.lock(ctx, q, wallets, m.skipHeld); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tif !m.lookup {\n\t\t\treturn nil\n\t\t}\n",
-		"\t\tif !m.lookup {\n\t\t\treturn s.lock(ctx, q, wallets, m.skipHeld)\n\t\t}\n",
+		"\t\tif err := s.lock(ctx, q, wallets, m.skipLocked); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tif !m.lookup {\n\t\t\treturn nil\n\t\t}\n",
+		"\t\tif !m.lookup {\n\t\t\treturn s.lock(ctx, q, wallets, m.skipLocked)\n\t\t}\n",
 		"\t\t\ts.operations[found[i].ID] = &found[i]\n\t\t}\n\t\treturn err\n",
-		"\t\t\ts.operations[found[i].ID] = &found[i]\n\t\t}\n\t\tif err != nil {\n\t\t\treturn err\n\t\t}\n\t\treturn s.lock(ctx, q, wallets, m.skipHeld)\n",
+		"\t\t\ts.operations[found[i].ID] = &found[i]\n\t\t}\n\t\tif err != nil {\n\t\t\treturn err\n\t\t}\n\t\treturn s.lock(ctx, q, wallets, m.skipLocked)\n",
 	),
 	mutation.Of("accept: the clock is read by a later statement than the lock", "TestTheClockIsReadOnceTheWalletIsLocked", "flush.go",
 		"\trows, err := lock(ctx, wallets)\n", "\tvar err error\n\tif s.clock, err = q.ReadClock(ctx); err != nil {\n\t\treturn err\n\t}\n\trows, err := lock(ctx, wallets)\n",
-		"\tif s.clock, err = q.ReadClock(ctx); err != nil || !skipHeld {\n\t\treturn err\n\t}\n", "\tif !skipHeld {\n\t\treturn nil\n\t}\n",
+		"\tif s.clock, err = q.ReadClock(ctx); err != nil || !skipLocked {\n\t\treturn err\n\t}\n", "\tif !skipLocked {\n\t\treturn nil\n\t}\n",
 	),
 	mutation.Of("accept: a time is not before the last one of its wallet", "TestAClockThatWasSetBack", "accept.go",
 		"if ahead > 0 && ahead <= clockStep {", "if false {",

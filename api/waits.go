@@ -65,25 +65,34 @@ func newWaits(db walletdb.DBTX, cache *cache, draining <-chan struct{}) *waits {
 	}
 }
 
+// waitEnd is why a request does not wait, or not any longer.
+type waitEnd int
+
+const (
+	stillWaits  waitEnd = iota // it waits
+	tooManyWait                // maxWaiters others do
+	timeOver                   // or the client has left, or the process drains
+	applied                    // the wallet is applied up to the waiter's sequence
+)
+
 // wait returns when the wallet has been applied up to the waiter's sequence, with the outcome unless
-// that is still to be read, or when the time is over. It grants no wait if too many wait already.
-func (ws *waits) wait(ctx context.Context, limit time.Duration, w *waiter) (outcome *walletdb.OperationState, reached, granted bool) {
+// that is still to be read, or when the time is over, or at once if too many wait already.
+func (ws *waits) wait(ctx context.Context, limit time.Duration, w *waiter) (end waitEnd, outcome *walletdb.OperationState) {
 	w.done = make(chan *walletdb.OperationState, 1)
-	reached, granted = ws.join(w)
-	if reached || !granted {
-		return nil, reached, granted
+	if end := ws.join(w); end != stillWaits {
+		return end, nil
 	}
 	defer ws.leave(w)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case outcome = <-w.done:
-		return outcome, true, true
+		return applied, outcome
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-ws.draining:
 	}
-	return nil, false, true
+	return timeOver, nil
 }
 
 // run delivers outcomes until the context ends.
@@ -208,19 +217,19 @@ func (ws *waits) deliver(ctx context.Context, reached []*waiter) {
 	}
 }
 
-// join reports reached if an announcement has been heard before that is enough.
-func (ws *waits) join(w *waiter) (reached, granted bool) {
+// join adds a waiter, unless an announcement that was heard before is enough or too many wait.
+func (ws *waits) join(w *waiter) waitEnd {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.heard[w.walletID] >= w.seq {
-		return true, true
+		return applied
 	}
 	if ws.count >= maxWaiters {
-		return false, false
+		return tooManyWait
 	}
 	ws.count++
 	ws.put(w.walletID, append(ws.waiting[w.walletID], w))
-	return false, true
+	return stillWaits
 }
 
 // waiters is how many requests wait.

@@ -180,7 +180,7 @@ func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, l
 	if least > lastSeq {
 		return wallet, errNotYetApplied
 	}
-	if _, reached, _ := ws.waits.wait(ctx, limit, &waiter{walletID: id, seq: least}); !reached {
+	if end, _ := ws.waits.wait(ctx, limit, &waiter{walletID: id, seq: least}); end != applied {
 		return wallet, errNotYetApplied
 	}
 	wallet, err = ws.loadWallet(ctx, id, "")
