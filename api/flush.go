@@ -251,7 +251,7 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	err := db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
+	err := db.Pipeline(ctx, f.conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -466,10 +466,7 @@ func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool,
 	if unknown {
 		return // again at once: clients wait for what may be accepted already
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(retryPause):
-	}
+	service.Sleep(ctx, retryPause)
 }
 
 // connect makes sure that there is a connection.

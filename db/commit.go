@@ -158,10 +158,10 @@ func Write(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) err
 	return c.cut()
 }
 
-// commit is a Trip whose last query is COMMIT.
+// commit is a Pipeline whose last query is COMMIT.
 func commit(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) error) error {
 	c := connectionOf(conn)
-	err := trip(ctx, conn, fn, func(results pgx.BatchResults) walletdb.DBTX { return commitReader{reader{results}, c} })
+	err := pipeline(ctx, conn, fn, func(r *reader) walletdb.DBTX { return commitReader{r, c} })
 	if err == nil {
 		err = c.cut()
 	}
@@ -177,10 +177,10 @@ func (c *connection) cut() error {
 	return fmt.Errorf("committed, and perhaps on one disk only: postgres says %s (%s)", c.warning.Message, c.warning.Code)
 }
 
-// commitReader is the second pass of a commit. Warnings that come before the answer to its last query
+// commitReader is the second run of a commit. Warnings that come before the answer to its last query
 // are not about the wait for standbys.
 type commitReader struct {
-	reader
+	*reader
 	connection *connection
 }
 
@@ -220,7 +220,7 @@ func NewCommits(config *pgx.ConnConfig, changed func(missing string)) *Commits {
 	return &Commits{config: config, changed: changed, waiting: map[*sent]struct{}{}, moved: make(chan struct{})}
 }
 
-// Send runs a Trip whose last query is COMMIT, and waits for its answer. A COMMIT that is not answered
+// Send runs a Pipeline whose last query is COMMIT, and waits for its answer. A COMMIT that is not answered
 // within limit, for another reason than a missing standby, is left behind with its connection if there is
 // a place for it: the error is ErrUnanswered, and left is called when it has ended. The end of ctx leaves it
 // behind in any case. fn may then still run: what it has read must not be used.

@@ -80,7 +80,7 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 	for i, t := range targets {
 		upTo[i] = t.upTo
 	}
-	err = db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -100,30 +100,36 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 // somebody else has applied is confirmed, as the cache and Kafka are told of it next.
 func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) error {
 	ctx = context.WithoutCancel(ctx)
+	if len(done.applied) == 0 {
+		return p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) error {
+			if err := q.Confirm(ctx); err != nil {
+				return fmt.Errorf("confirm: %w", err)
+			}
+			return commit(ctx, q)
+		}, conn.Release)
+	}
 	var advanced int64
 	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
-		if len(done.applied) > 0 {
-			if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
-				return fmt.Errorf("insert outcomes: %w", err)
-			}
-			if advanced, err = q.AdvanceWallets(ctx, done.advances); err != nil {
-				return fmt.Errorf("advance wallets: %w", err)
-			}
-			if advanced > 0 { // the server has answered; COMMIT is on its way
-				failpoint.Reach("worker-after-updates")
-			}
-		} else if err := q.Confirm(ctx); err != nil {
-			return fmt.Errorf("confirm: %w", err)
+		if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
+			return fmt.Errorf("insert outcomes: %w", err)
 		}
-		if err := q.Commit(ctx); err != nil {
-			return fmt.Errorf("commit: %w", err)
+		if advanced, err = q.AdvanceWallets(ctx, done.advances); err != nil {
+			return fmt.Errorf("advance wallets: %w", err)
 		}
-		return nil
+		failpoint.ReachIf(advanced > 0, "worker-after-updates") // the server has answered; COMMIT is on its way
+		return commit(ctx, q)
 	}, conn.Release)
 	if err == nil && advanced != int64(len(done.advances.Ids)) {
 		return fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(done.advances.Ids))
 	}
 	return err
+}
+
+func commit(ctx context.Context, q *walletdb.Queries) error {
+	if err := q.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
 }
 
 func (p postgres) lastSequences(ctx context.Context, wallets []uuid.UUID) (map[uuid.UUID]int64, error) {

@@ -234,7 +234,7 @@ func some(b *testing.B, conn *pgx.Conn, wallets int) []uuid.UUID {
 func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func() (uuid.UUID, error)) error {
 	var at time.Time
 	last := map[uuid.UUID]int64{}
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err := db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -272,7 +272,7 @@ func accept(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID, newID func
 	for wallet, seq := range last {
 		advances.WalletIds, advances.LastSeqs, advances.LastAts = append(advances.WalletIds, wallet), append(advances.LastSeqs, seq), append(advances.LastAts, at)
 	}
-	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	return db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOperations(ctx, operations); err != nil {
 			return err
 		}
@@ -293,7 +293,7 @@ func apply(ctx context.Context, conn *pgx.Conn, ids []uuid.UUID) error {
 		upTo[i] = 1 << 62
 	}
 	balances, pending := map[uuid.UUID]int64{}, []walletdb.PendingOperationsRow(nil)
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err := db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -324,7 +324,7 @@ func apply(ctx context.Context, conn *pgx.Conn, ids []uuid.UUID) error {
 	for id, seq := range applied {
 		advances.Ids, advances.AppliedSeqs, advances.Balances = append(advances.Ids, id), append(advances.AppliedSeqs, seq), append(advances.Balances, balances[id])
 	}
-	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	return db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOutcomes(ctx, outcomes); err != nil {
 			return err
 		}
