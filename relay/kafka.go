@@ -35,7 +35,7 @@ var producerRules = kafka.ConfigMap{
 	"enable.gapless.guarantee": true,
 	// With more, a new partition can take B before A (KAFKA-15591).
 	"max.in.flight.requests.per.connection": 1,
-	// A message that librdkafka gives up by itself is a gap: the wave has a deadline instead.
+	// A message that librdkafka gives up by itself is a gap: the publish batch has a deadline instead.
 	"message.timeout.ms": 0,
 }
 
@@ -45,7 +45,7 @@ var producerDefaults = kafka.ConfigMap{
 	"batch.num.messages": 10000,
 	"batch.size":         1000000,
 	// Bounded memory. A full queue is waited for.
-	"queue.buffering.max.messages": 2 * waveLimits.rows,
+	"queue.buffering.max.messages": 2 * batchLimits.rows,
 	"queue.buffering.max.kbytes":   16384,
 	// A dead broker shows within 10 s.
 	"socket.timeout.ms":                  10000,
@@ -70,7 +70,7 @@ type kafkaProducer struct {
 	checked  map[string]bool
 	headers  map[string][]kafka.Header
 	log      *slog.Logger
-	trouble  error // the last one that librdkafka told of and works on
+	lastErr  error // the last one that librdkafka has reported and works on
 	took     func(phase string, d time.Duration)
 }
 
@@ -79,7 +79,7 @@ func producerConfig(brokers string, given map[string]string) *kafka.ConfigMap {
 	config := kafka.ConfigMap{
 		"bootstrap.servers":         brokers,
 		"go.delivery.report.fields": "none",
-		"go.events.channel.size":    4 * waveLimits.rows,
+		"go.events.channel.size":    4 * batchLimits.rows,
 		"go.logs.channel.enable":    true,
 	}
 	maps.Copy(config, producerDefaults)
@@ -147,7 +147,7 @@ func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
 }
 
 // await waits for the next event and counts it if it is an acknowledgement. Messages need not be
-// told apart: a wave is acknowledged as a whole, or not.
+// told apart: a batch is acknowledged as a whole, or not.
 func (k *kafkaProducer) await(ctx context.Context, acknowledged *int, of int) error {
 	select {
 	case event := <-k.producer.Events():
@@ -162,16 +162,16 @@ func (k *kafkaProducer) await(ctx context.Context, acknowledged *int, of int) er
 			if event.IsFatal() {
 				return k.cause(fmt.Errorf("kafka producer: %w", event))
 			}
-			k.trouble = event
+			k.lastErr = event
 		}
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("kafka acknowledged %d of %d messages: %w", *acknowledged, of, ctx.Err()), k.trouble)
+		return errors.Join(fmt.Errorf("kafka acknowledged %d of %d messages: %w", *acknowledged, of, ctx.Err()), k.lastErr)
 	}
 }
 
-// cause looks for a rejection among the reports that follow the first error of a wave: the error of
-// the producer, which ends with it, comes first, and the other messages' reports tell nothing.
+// cause looks for a rejection among the reports that follow the first error of a batch: the error of
+// the producer, which ends with it, comes first, and the other messages' reports do not name the reason.
 func (k *kafkaProducer) cause(err error) error {
 	patience := time.After(causeTimeout)
 	for {
@@ -203,7 +203,7 @@ func (k *kafkaProducer) check(ctx context.Context, m *message) error {
 	}
 	metadata, err := k.producer.GetMetadata(&m.Topic, false, int(max(timeout, time.Millisecond).Milliseconds()))
 	if err != nil {
-		return fmt.Errorf("ask kafka for topic %q: %w", m.Topic, errors.Join(err, k.trouble))
+		return fmt.Errorf("ask kafka for topic %q: %w", m.Topic, errors.Join(err, k.lastErr))
 	}
 	topic := metadata.Topics[m.Topic]
 	if topic.Error.Code() != kafka.ErrNoError {
