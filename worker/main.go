@@ -65,7 +65,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 		client: c.client, topic: c.topic, health: health, metrics: metrics, tracer: tracer, log: log, repeats: repeats,
 		interval: c.batchInterval, size: c.batchSize, commits: commits,
 		applier:    &applier{ledger: postgres{pool, commits}, committed: recorder.batch, halted: halted},
-		partitions: map[int32]*partition{}, paused: map[int32]*partition{},
+		partitions: map[int32]*assignedPartition{}, paused: map[int32]*assignedPartition{},
 	}
 	sweeper := &sweeper{
 		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracer: tracer, log: log,

@@ -76,7 +76,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 }
 
 // judge says what the looks at the partitions have shown.
-func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.CancelCauseFunc) {
+func (c *consumer) judge(partitions []*assignedPartition, now time.Time, giveUp context.CancelCauseFunc) {
 	var still error
 	var longest time.Duration
 	c.metrics.lag.Reset()
@@ -100,7 +100,7 @@ func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.
 
 // divide returns those of the assigned partitions that a topic with so many has, and the numbers of the
 // others.
-func divide(assigned []*partition, count int) (there []*partition, vanished []int32) {
+func divide(assigned []*assignedPartition, count int) (there []*assignedPartition, vanished []int32) {
 	for _, p := range assigned {
 		if int(p.number) < count {
 			there = append(there, p)
@@ -145,21 +145,26 @@ func (c *consumer) lookAtTopic() (partitions int, err error) {
 	return len(topic.Partitions), nil
 }
 
-func (c *consumer) lookAt(p *partition) error {
+func (c *consumer) lookAt(p *assignedPartition) error {
 	first, end, err := c.client.QueryWatermarkOffsets(c.topic, p.number, watchTimeoutMs)
 	if err != nil {
 		return err
 	}
-	if p.stored.Load() == unknownOffset {
+	stored, polled := p.stored.Load(), p.polled.Load()
+	if stored == unknownOffset && p.begin == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
 		if err != nil {
 			return nil // a rebalance holds the answer back
 		}
-		begin := max(first, int64(committed[0].Offset)) // negative if nothing was committed
-		p.stored.CompareAndSwap(unknownOffset, begin)
-		p.polled.CompareAndSwap(unknownOffset, begin)
+		p.begin = max(first, int64(committed[0].Offset)) // negative if nothing was committed
 	}
-	stored, polled := max(first, p.stored.Load()), max(first, p.polled.Load())
+	if stored == unknownOffset {
+		stored = p.begin
+	}
+	if polled == unknownOffset {
+		polled = p.begin
+	}
+	stored, polled = max(first, stored), max(first, polled)
 	if p.paused.Load() {
 		polled = end
 	}
