@@ -48,7 +48,7 @@ func (s sequence) next(clock time.Time) (next sequence, goesBack bool) {
 
 // accept decides what becomes of each request of a flush, in order: it gives new operations the next
 // sequence of their wallet and returns them, with an answer for every request, and with the number of
-// wallets whose times go back. The answers hold once the new operations are committed. It does no I/O.
+// wallets whose times go back. The answers are true once the new operations are committed. It does no I/O.
 func accept(requests []*request, s state) (accepted []walletdb.OperationState, answers []answer, timesBack int) {
 	accepted = make([]walletdb.OperationState, 0, len(requests))
 	answers = make([]answer, len(requests))

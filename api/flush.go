@@ -23,11 +23,11 @@ const (
 	// on without that wallet.
 	lockWait = 100 * time.Millisecond
 
-	// flushTimeout bounds each half of an attempt at a flush. Its connection is then abandoned. A COMMIT
-	// that waits for a standby is waited for beyond that.
+	// flushTimeout bounds each round trip of a flush. After it the flusher abandons the connection, but
+	// goes on waiting for a COMMIT that waits for a standby.
 	flushTimeout = 5 * time.Second
 
-	// flushGrace is how much longer than its client's time a request is waited for that is part of a flush.
+	// flushGrace is how long a client waits beyond its time for a request that is part of a flush.
 	flushGrace = time.Second
 
 	// lookupPeriod is how long flushes look for known operations after a request came again.
@@ -36,8 +36,8 @@ const (
 	// retryPause is the pause after an error that no request has caused.
 	retryPause = 100 * time.Millisecond
 
-	// relayRests is less time than the relay polls often for after it has published: what is accepted
-	// within it of an earlier flush is found soon, and nobody has to wake the relay.
+	// For longer than relayRests after it has published, the relay polls often: it soon finds what is accepted
+	// within relayRests of an earlier flush. After a longer pause the flusher wakes the relay.
 	relayRests = 500 * time.Millisecond
 
 	// messageHeaders marks the outbox rows of operations with the version of their message.
@@ -48,7 +48,8 @@ const (
 // errOverloaded means that nothing was accepted, and that the same request may be accepted later.
 var errOverloaded = errors.New("not accepted in time")
 
-// flusher accepts operations: one transaction, a flush, for all requests that came meanwhile.
+// flusher accepts operations by group commit: one transaction, a flush, for all requests that came while
+// the one before ran.
 //
 // There is one flush at a time, of two round trips. The first locks the wallets' rows of
 // wallet_sequences, which are each wallet's queue among any number of api processes; the second inserts
@@ -63,7 +64,7 @@ type flusher struct {
 	observe  func(size int, took time.Duration)
 	tracer   *tracer
 	wake     func()           // lets the relay look at the outbox now
-	report   func(error)      // tells why nothing can be accepted, or with nil that it can
+	report   func(error)      // sets why nothing can be accepted, or with nil that it can
 	repeats  *service.Repeats // what may come with every operation
 
 	conn        *pgx.Conn // nil: connect first
@@ -72,7 +73,7 @@ type flusher struct {
 	failing     bool               // report has the error
 }
 
-// run flushes until the context ends. Waiting requests then end by their own contexts.
+// run flushes until ctx ends. Waiting requests then end by their own contexts.
 func (f *flusher) run(ctx context.Context) {
 	defer f.disconnect()
 	var started time.Time
@@ -98,8 +99,8 @@ func (f *flusher) run(ctx context.Context) {
 	}
 }
 
-// ready returns when requests wait that a flush may be started for. Until then they are in the queue,
-// where each of them can end by its own time.
+// ready returns true when requests wait and a flush for them may start, false when ctx ends. Until then
+// the requests are in the queue, where each can end by its own time.
 func (f *flusher) ready(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -240,8 +241,8 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 	return answers, true, err
 }
 
-// lock is the first round trip. The clock is read and operations are looked up by statements after the
-// one that locks: what a statement sees is from before it waited for a lock.
+// lock is the first pipelined round trip. Statements after the one that locks read the clock and look
+// operations up: a statement that waited for a lock sees the database as it was before the wait.
 func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state, error) {
 	wallets, ids := identities(requests)
 	s := state{
@@ -310,8 +311,8 @@ func identities(requests []*request) (wallets, ids []uuid.UUID) {
 	return wallets, ids
 }
 
-// confirm ends a flush that has accepted nothing. What it has found is acknowledged only once it is on the
-// standbys, whoever wrote it and however that ended. The locks are released first.
+// confirm ends a flush that has accepted nothing: it releases the locks, and waits until the standbys have
+// what the flush has found, whoever wrote that and however that transaction ended.
 func (f *flusher) confirm(ctx context.Context, answers []answer) error {
 	if !slices.ContainsFunc(answers, answer.found) {
 		ctx, cancel := context.WithTimeout(ctx, flushTimeout)
@@ -332,8 +333,8 @@ func (f *flusher) confirm(ctx context.Context, answers []answer) error {
 	})
 }
 
-// commit sends a pipelined round trip that ends with COMMIT. One that is not answered has taken the
-// connection with it.
+// commit sends a pipelined round trip that ends with COMMIT. A COMMIT without an answer keeps the
+// connection.
 func (f *flusher) commit(ctx context.Context, fn func(q *walletdb.Queries) error) error {
 	conn := f.conn
 	err := f.commits.Send(ctx, conn, flushTimeout, fn, func() { disconnect(conn) })
@@ -353,7 +354,7 @@ type message struct {
 	AcceptedAt  string                 `json:"acceptedAt"`
 }
 
-// insert is the second round trip. headers are those of each operation's row, or nil.
+// insert is the second pipelined round trip. headers are those of each operation's row, or nil.
 func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState, headers []string) error {
 	operations, outbox, last, err := f.rows(accepted)
 	if err != nil {

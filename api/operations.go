@@ -54,8 +54,8 @@ func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptStrin
 }
 
 // wait returns the answer to a queued request. If the client's time is over before the request's
-// flush starts, nothing is accepted; after that the flush decides. It ends soon, unless its commit waits for
-// a standby: then nobody knows the outcome yet.
+// flush starts, nothing is accepted; after that the flush decides. A flush ends soon, unless its commit
+// waits for a standby: then the outcome is unknown.
 func (ws *wallets) wait(r *request) *answer {
 	timer := time.NewTimer(time.Until(r.deadline))
 	defer timer.Stop()

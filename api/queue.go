@@ -26,14 +26,14 @@ type request struct {
 
 	ctx      context.Context // ends when the client has left
 	deadline time.Time       // the client does not wait longer; a context with it would cost more
-	done     chan *answer    // holds one answer, so that giving it never blocks
+	done     chan *answer    // with room for one answer, so that sending it never blocks
 	span     trace.Span      // nil: it is not traced
 
 	stage stage // guarded by the queue's lock
 	sent  bool  // an insert of it may have been committed; belongs to whom the stage says
 }
 
-// stage says who may decide what becomes of a request: only that goroutine may read and write its fields.
+// stage says who decides what becomes of a request, and may read and write whether it was sent.
 type stage uint8
 
 const (
@@ -63,7 +63,7 @@ type answer struct {
 func (a answer) found() bool { return a.err == nil || errors.Is(a.err, errKeyReused) }
 
 // limits bound what a queue contains. One wallet may have half of the operations, so that a wallet
-// which cannot be locked leaves room for the others.
+// which cannot be locked leaves capacity for the others.
 type limits struct {
 	operations int
 	bytes      int
@@ -88,7 +88,7 @@ func newQueue(limits limits) *queue {
 	return &queue{limits: limits, some: make(chan struct{}, 1), wallets: map[uuid.UUID]int{}}
 }
 
-// push appends the requests. If there is no room for all of them it takes none and reports false.
+// push appends the requests. Without capacity for all of them it takes none and reports false.
 func (q *queue) push(requests ...*request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

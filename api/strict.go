@@ -204,7 +204,7 @@ func mistake(r *http.Request) error {
 }
 
 // singular are the header fields that have one value: of two lines, a proxy might read another than we.
-// (net/http refuses two of Host and of Content-Length.) All other fields are lists, or nothing to us.
+// (net/http refuses two of Host and of Content-Length.) All other fields are lists, or the API does not read them.
 var singular = map[string]bool{
 	"Access-Control-Request-Headers": true, "Access-Control-Request-Method": true, "Authorization": true,
 	"Content-Type": true, "Date": true, "Expect": true, "Idempotency-Key": true, "If-Modified-Since": true,

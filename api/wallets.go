@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// timeFormat is how times are told: RFC 3339, UTC, six decimals, which is all that Postgres holds.
+	// timeFormat is how times are written: RFC 3339, UTC, six decimals, which is all that Postgres stores.
 	timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
 	// cacheControl: an answer is one client's, and is asked for again each time.
@@ -237,7 +237,7 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 	return &oas.WalletListHeaders{CacheControl: cacheControl, Response: page}, nil
 }
 
-// readError tells errors that will pass, of which the client may simply try again, from ours.
+// readError marks errors that will pass, after which the client may simply try again. All others are ours.
 func readError(err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.SeverityUnlocalized != "ERROR" || refused.Code == "57014" || refused.Code == "55P03" {

@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	metadataTimeout = 3 * time.Second // it cannot be cut short when the relay is told to end
-	// closeTimeout bounds the wait for librdkafka, whose destructor can hang. One that does is left
-	// behind; when maxAbandoned are, the process ends, and its restart cleans up.
+	metadataTimeout = 3 * time.Second // it cannot be cut short when the relay has to end
+	// closeTimeout bounds the wait for librdkafka, whose destructor can hang. A producer that hangs is
+	// abandoned; beyond maxAbandoned of them the process ends, and its restart cleans up.
 	closeTimeout = time.Second
 	maxAbandoned = 10
 	causeTimeout = 300 * time.Millisecond
 	maxHeaders   = 1000 // different headers kept parsed
 )
 
-// producerRules are what the order of messages rests on; nobody may set them otherwise.
+// producerRules are what the order of messages rests on; operators cannot set them.
 var producerRules = kafka.ConfigMap{
 	"acks":               "all",
 	"enable.idempotence": true,
@@ -35,7 +35,7 @@ var producerRules = kafka.ConfigMap{
 	"enable.gapless.guarantee": true,
 	// With more, a new partition can take B before A (KAFKA-15591).
 	"max.in.flight.requests.per.connection": 1,
-	// A message that librdkafka gives up by itself is a gap: the publish batch has a deadline instead.
+	// A message that librdkafka abandons by itself is a gap: the publish batch has a deadline instead.
 	"message.timeout.ms": 0,
 }
 
@@ -44,10 +44,10 @@ var producerDefaults = kafka.ConfigMap{
 	"linger.ms":          1, // 0 sends a first request of one message
 	"batch.num.messages": 10000,
 	"batch.size":         1000000,
-	// Bounded memory. A full queue is waited for.
+	// Bounded memory. publish waits while the queue is full.
 	"queue.buffering.max.messages": 2 * batchLimits.rows,
 	"queue.buffering.max.kbytes":   16384,
-	// A dead broker shows within 10 s.
+	// The relay notices a dead broker within 10 s.
 	"socket.timeout.ms":                  10000,
 	"request.timeout.ms":                 10000,
 	"socket.connection.setup.timeout.ms": 10000,
@@ -269,7 +269,7 @@ func isFull(err error) bool {
 	return errors.As(err, &e) && e.Code() == kafka.ErrQueueFull
 }
 
-// failure tells an error that comes back on every try from one that a new producer may not have.
+// failure marks an error that comes back on every try, as rejectedError. A new producer may not have others.
 func failure(m *kafka.Message) error {
 	err := fmt.Errorf("kafka, topic %q: %w", *m.TopicPartition.Topic, m.TopicPartition.Error)
 	var e kafka.Error

@@ -28,8 +28,8 @@ type limits struct {
 
 var batchLimits = limits{rows: 5000, bytes: 8 << 20, pageWidth: 2000}
 
-// A position is how far the relay has published: all rows that are visible in the snapshot prev, and, of
-// the window that is being published, those that it says.
+// A position is how far the relay has published: all rows that are visible in the snapshot prev, and, while
+// it publishes a window, the rows of that up to the window's after.
 type position struct {
 	prev   string
 	window window // zero: none is being published

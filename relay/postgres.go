@@ -21,9 +21,9 @@ const (
 	patience = 10 * time.Minute
 )
 
-// planSettings make the plans that run those that are tested, whatever the statistics say, and none is
-// made for a single poll. Without the second, an outbox filled by few large transactions is scanned
-// whole at every poll, once for each transaction that runs.
+// planSettings make Postgres use the plans that are tested, whatever the statistics say, and plan no single
+// poll anew. Without the second, every poll does a full scan of an outbox that few large transactions
+// have filled, once for each transaction that runs.
 var planSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 // postgres is the outbox.
@@ -139,8 +139,8 @@ func (p *postgres) window(ctx context.Context, prev string, maxRows int) ([]row,
 	if len(found) == 0 {
 		return nil, "", nil
 	}
-	// Or Kafka would be told what is on this server's disk only: of a commit whose wait for a standby was
-	// cut short, which a promoted standby does not have.
+	// Or the relay would publish what is on this server's disk only: after a commit whose wait for a standby
+	// was cut short, a promoted standby does not have the rows.
 	if found[0].Synchronous {
 		if err := db.Confirm(ctx, p.conn); err != nil {
 			return nil, "", fmt.Errorf("confirm window (is a standby of synchronous_standby_names missing?): %w", err)

@@ -19,7 +19,7 @@ const (
 	idlePoll   = 250 * time.Millisecond
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = time.Second
-	// drain is how long a batch under way may still take once the relay is told to end.
+	// drain is how long a batch under way may still take once the relay has to end.
 	drain = 2 * time.Second
 )
 
@@ -129,7 +129,7 @@ func (r *relay) session(ctx context.Context) error {
 	return errors.Join(err, s.save(work))
 }
 
-// loop ends between two steps when ctx ends; work goes on a little longer.
+// loop ends between two steps when ctx ends; the step under way has until work ends, a little later.
 func (s *session) loop(ctx, work context.Context) error {
 	pause, busy := minPause, s.now()
 	for ctx.Err() == nil {

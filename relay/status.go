@@ -16,10 +16,10 @@ import (
 )
 
 // standstill is how long a leader may go without a step that succeeds before it is not ready. A step
-// succeeds if no row waits, too.
+// without rows succeeds too.
 const standstill = 5 * time.Second
 
-// What may be wrong with a relay, beside what may be with every service.
+// What may be wrong with a relay, besides the conditions of every service.
 var (
 	// stalled: rows wait and are not published, until this relay or an operator does something about it.
 	stalled    = service.Condition{Name: "the position does not move", NotReady: true}
@@ -186,8 +186,8 @@ func (s *status) watch(ctx context.Context) {
 	}
 }
 
-// judge says whether the position of a leader can move: it stands still if no step has succeeded for a
-// while. That is nobody's fault while commits wait for a standby: what is not on it is not published.
+// judge reports a leader as stalled if no step has succeeded for standstill. While commits wait for a
+// standby it does not: the relay publishes nothing that the standby does not have.
 func (s *status) judge(now time.Time, standbyMissing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 )
 
 // tracer follows the rows whose headers name a trace: publishing is a span of it, which the message
-// names in its turn. A publish batch has a trace of its own, linked with those of its messages. nil is tracing
-// that is off; then a row's headers become the message's as they are.
+// names in its turn. A publish batch has a trace of its own, linked with those of its messages. nil is
+// tracing that is off; then a row's headers become the message's as they are.
 type tracer struct {
 	messages trace.Tracer // takes those that the api has taken
 	batches  trace.Tracer // takes all that it is asked for: those with such a message

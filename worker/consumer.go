@@ -46,7 +46,7 @@ type consumer struct {
 	paused map[int32]*assignedPartition // only the poll loop uses it
 
 	vanished atomic.Bool // partitions are assigned that the topic does not have
-	leaving  atomic.Bool // the poll loop is to leave the group and to join it again
+	leaving  atomic.Bool // the poll loop has to leave the group and to join it again
 
 	mu         sync.Mutex
 	partitions map[int32]*assignedPartition
@@ -107,7 +107,7 @@ func (p *assignedPartition) took(messages int, d time.Duration) {
 	p.consumer.metrics.batchSeconds.Observe(d.Seconds())
 }
 
-// run consumes until ctx ends, or until Kafka's client or the watchdog gives up: a new process then
+// run consumes until ctx ends, or until Kafka's client or the watch reports a fatal error: a new process then
 // starts where the stored offsets are. Running transactions get stopTimeout to finish.
 func (c *consumer) run(ctx context.Context) error {
 	if err := c.client.Subscribe(c.topic, c.rebalance); err != nil {
@@ -168,8 +168,8 @@ func aboutPartition(err kafka.Error) bool {
 // partitions away first, as at any rebalance.
 //
 // It is for partitions that the topic no longer has. The group would keep them for ever: each member
-// tells the leader what it owns, and the leader leaves every member what it owns as long as the topic
-// exists, whatever its number of partitions. What a program unassigns by itself its member owns still.
+// reports to the leader what it owns, and the leader leaves it that as long as the topic exists, whatever
+// its number of partitions. A member still owns what its program unassigns by itself.
 func (c *consumer) rejoin() error {
 	c.log.Warn("leaving the group and joining it again, without the partitions that the topic no longer has")
 	if err := c.client.Unsubscribe(); err != nil {
@@ -181,8 +181,8 @@ func (c *consumer) rejoin() error {
 	return nil
 }
 
-// receive hands a message to its partition. One that cannot be read is passed over: its wallet heals
-// by its next message, or by a sweep.
+// receive hands a message to its partition. One that cannot be read is skipped: its wallet heals by its
+// next message, or by a sweep.
 func (c *consumer) receive(m *kafka.Message) {
 	p := c.partition(m.TopicPartition.Partition)
 	if p == nil {
@@ -218,7 +218,7 @@ func (c *consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	switch event := event.(type) {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "partitions", numbers(event.Partitions))
-		// What could not be committed as a member of before comes again, to whoever has it now.
+		// Messages whose offsets could not be committed before come again, to the worker that has their partition now.
 		c.health.Set(offsetCommit, nil)
 		c.assign(event.Partitions)
 		return client.IncrementalAssign(event.Partitions)

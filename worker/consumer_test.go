@@ -164,7 +164,7 @@ func TestPartitionsThatTheTopicDoesNotHaveAreLeftAfterAWhile(t *testing.T) {
 func TestRevokedWhileATransactionRuns(t *testing.T) {
 	t.Parallel()
 	for fact, release := range map[string]string{
-		"it finishes in time":          "partitions revoked",
+		"it finishes in time":           "partitions revoked",
 		"it does not, and is abandoned": "partition abandoned",
 	} {
 		t.Run(fact, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 const (
 	// failuresBeforeSplit is how often a batch may fail before its wallets are tried one by one.
 	failuresBeforeSplit = 3
-	// maxStuck is how many wallets may fail on their own. If more do, the fault is not theirs.
+	// maxStuck is how many wallets may fail on their own. If more do, something else is wrong.
 	maxStuck = 100
 
 	minRetryDelay = 50 * time.Millisecond
@@ -23,7 +23,7 @@ const (
 	stuckDelay    = 5 * time.Second
 )
 
-// partition applies what one assigned partition says, batch by batch, in a goroutine of its own.
+// partition applies the messages of one assigned partition, batch by batch, in a goroutine of its own.
 //
 // Its offset is a hint, and applied_seq in Postgres is the truth: after a crash the messages since
 // the last stored offset come again and change nothing. So an offset is stored only when every
@@ -76,7 +76,7 @@ func (p *partition) start() {
 	go p.run(ctx)
 }
 
-// run goes on until ctx ends.
+// run processes batches until ctx ends.
 func (p *partition) run(ctx context.Context) {
 	defer close(p.done)
 	for ctx.Err() == nil {
@@ -187,8 +187,8 @@ func (p *partition) settle(ctx context.Context, targets []target, batch []receiv
 	}
 }
 
-// oneByOne applies each target on its own and returns those that fail. Its error says that the fault
-// is not theirs.
+// oneByOne applies each target on its own and returns those that fail. It returns an error if the cause is
+// not the targets.
 func (p *partition) oneByOne(ctx context.Context, targets []target, batch []received) (failed []target, err error) {
 	for _, t := range targets {
 		err := p.applier.apply(ctx, []target{t}, batch)

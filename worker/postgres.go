@@ -19,8 +19,8 @@ const (
 	// maxOperations bounds a transaction, and with it the time that its wallets stay locked.
 	maxOperations = 5_000
 
-	// transactionTimeout is longer than the server's own limits, for a server that is silent. A COMMIT that
-	// waits for a standby is waited for beyond that.
+	// transactionTimeout is longer than the server's own limits, for a server that is silent. The worker
+	// goes on waiting for a COMMIT that waits for a standby.
 	transactionTimeout = 15 * time.Second
 )
 
@@ -31,7 +31,7 @@ type postgres struct {
 }
 
 // transaction locks the targets' wallets, reads in a later statement what they have not applied
-// yet, and writes the outcomes and the wallets, in two round trips. Duplicated, late and missing
+// yet, and writes the outcomes and the wallets, in two pipelined round trips. Duplicated, late and missing
 // messages change nothing: applied_seq says what is next, and the operations say what it is.
 //
 // It ends only with the commit, an error or its own timeout, so that a partition which is taken
@@ -96,8 +96,8 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 	return wallets, pending, err
 }
 
-// write waits for its COMMIT also when the worker is to end: that ends it after a while in any case. What
-// somebody else has applied is confirmed, as the cache and Kafka are told of it next.
+// write waits for its COMMIT also when the worker has to end, which ends it after a while in any case. If
+// another worker has applied everything, it confirms that: the cache and Kafka get it next.
 func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) error {
 	ctx = context.WithoutCancel(ctx)
 	if len(done.applied) == 0 {

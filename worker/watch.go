@@ -14,7 +14,7 @@ const (
 	watchInterval  = 2 * time.Second
 	watchTimeoutMs = 1_000
 
-	// stalled is how long lag may stand still before the worker is not ready.
+	// stalled is how long lag may stay the same before the worker is not ready.
 	stalled = 15 * time.Second
 	// silent is how long a partition may bring nothing although there is something: then Kafka's
 	// client hangs, and only a new process helps.
@@ -42,8 +42,8 @@ func (m movement) follow(now time.Time, stored, polled, end int64) movement {
 	return m
 }
 
-// watch asks Kafka every now and then where each partition ends. It tells the lag and whether it
-// moves, and gives the consumer up when messages do not come although they are there.
+// watch asks Kafka every watchInterval where each partition ends. It reports the lag and whether it
+// moves, and calls giveUp when Kafka's client brings no messages although there are some.
 func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	var since time.Time
 	for ; ctx.Err() == nil; service.Sleep(ctx, watchInterval) {
@@ -59,7 +59,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 				err = c.lookAt(p)
 			}
 			if err != nil || c.commits.Missing() != "" {
-				p.movement = movement{} // Kafka or a standby is away: that nothing moves is not the partition's fault
+				p.movement = movement{} // Kafka is unreachable or a standby missing: that, and not the partition, is why nothing moves
 			}
 		}
 		switch {
@@ -113,7 +113,7 @@ func divide(assigned []*assignedPartition, count int) (there []*assignedPartitio
 }
 
 // judgeVanished makes the worker leave the group if it has had partitions for a while that the topic
-// does not have. That is not Kafka's absence: the other partitions go on. It returns since when.
+// does not have. Kafka is not lost then: the other partitions work. It returns since when.
 func (c *consumer) judgeVanished(vanished []int32, count int, since, now time.Time) time.Time {
 	c.vanished.Store(len(vanished) > 0)
 	if len(vanished) == 0 {
@@ -154,7 +154,7 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	if stored == unknownOffset && p.begin == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
 		if err != nil {
-			return nil // a rebalance holds the answer back
+			return nil // a rebalance delays the answer
 		}
 		p.begin = max(first, int64(committed[0].Offset)) // negative if nothing was committed
 	}

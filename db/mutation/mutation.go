@@ -40,7 +40,7 @@ func Run(t *testing.T, mutations []Mutation) {
 	}
 }
 
-// overlay writes the mutated copy, and returns the file that tells the go command of it.
+// overlay writes the mutated copy, and returns the file that makes the go command use it.
 func overlay(t *testing.T, m Mutation) string {
 	t.Helper()
 	source, err := os.ReadFile(m.file)
