@@ -13,8 +13,8 @@ var (
 	errWalletNotFound = errors.New("wallet not found")
 	errKeyReused      = errors.New("idempotency key used before for something else")
 
-	// errHeld means that another transaction keeps the wallet locked: try again.
-	errHeld = errors.New("wallet is locked")
+	// errLocked means that another transaction has locked the wallet: try again.
+	errLocked = errors.New("wallet is locked")
 )
 
 // clockStep is how far a wallet's last operation may be ahead of the clock. If it is further ahead, the
@@ -23,7 +23,7 @@ const clockStep = 5 * time.Second
 
 // state is what a flush has read once its wallets are locked.
 type state struct {
-	clock      time.Time                              // of the database, read with the locks held
+	clock      time.Time                              // of the database, read once the wallets are locked
 	sequences  map[uuid.UUID]sequence                 // of the locked wallets; accept advances them
 	existing   map[uuid.UUID]bool                     // wallets known to exist although not locked
 	operations map[uuid.UUID]*walletdb.OperationState // accepted before, by id; accept adds the new ones
@@ -48,7 +48,7 @@ func (s sequence) next(clock time.Time) (next sequence, goesBack bool) {
 
 // accept decides what becomes of each request of a flush, in order: it gives new operations the next
 // sequence of their wallet and returns them, with an answer for every request, and with the number of
-// wallets whose times go back. The answers hold once the new operations are committed. It does no I/O.
+// wallets whose times go back. The answers are true once the new operations are committed. It does no I/O.
 func accept(requests []*request, s state) (accepted []walletdb.OperationState, answers []answer, timesBack int) {
 	accepted = make([]walletdb.OperationState, 0, len(requests))
 	answers = make([]answer, len(requests))
@@ -69,7 +69,7 @@ func accept(requests []*request, s state) (accepted []walletdb.OperationState, a
 			s.operations[r.id] = operation
 			answers[i] = answer{operation: *operation}
 		case s.existing[r.walletID]:
-			answers[i] = answer{err: errHeld}
+			answers[i] = answer{err: errLocked}
 		default:
 			answers[i] = answer{err: errWalletNotFound}
 		}

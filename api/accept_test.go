@@ -17,7 +17,7 @@ import (
 func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 24, 9, 15, 0, 123456000, time.UTC)
-	mine, held, missing := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
+	mine, locked, missing := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
 	deposit := func(walletID uuid.UUID, id byte, amount int64) *request {
 		return &request{walletID: walletID, id: uuid.UUID{id}, kind: walletdb.OperationTypeDEPOSIT, amount: amount}
 	}
@@ -35,7 +35,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 		deposit(mine, 10, 1), // the same key twice in one flush
 		deposit(mine, 10, 2), // and with other content
 		deposit(mine, 11, 3),
-		deposit(held, 12, 1),
+		deposit(locked, 12, 1),
 		deposit(missing, 13, 1),
 		deposit(mine, 20, 7), // accepted and finished before
 		withReference,
@@ -45,7 +45,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	accepted, answers, _ := accept(requests, state{
 		clock:      at,
 		sequences:  map[uuid.UUID]sequence{mine: {lastSeq: 5}},
-		existing:   map[uuid.UUID]bool{mine: true, held: true},
+		existing:   map[uuid.UUID]bool{mine: true, locked: true},
 		operations: map[uuid.UUID]*walletdb.OperationState{before.ID: &before, earlier.ID: &earlier},
 	})
 
@@ -59,7 +59,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 		{operation: first, replayed: true},
 		{err: errKeyReused},
 		{operation: second},
-		{err: errHeld},
+		{err: errLocked},
 		{err: errWalletNotFound},
 		{operation: before, replayed: true},
 		{err: errKeyReused},
@@ -85,20 +85,20 @@ func TestErrorsDecideHowAFlushGoesOn(t *testing.T) {
 		want step
 	}{
 		{name: "no error", sent: true, size: 1, want: deliver},
-		{name: "lock timeout", err: refused("55P03"), sent: false, size: 1, want: withoutHeld},
-		{name: "lock timeout although held wallets are skipped", err: refused("55P03"), sent: true, mode: mode{skipHeld: true}, size: 1, want: later},
-		{name: "accepted before", err: duplicate, sent: true, size: 1, want: withLookup},
-		{name: "accepted before although it was looked up", err: duplicate, sent: true, mode: mode{lookup: true}, size: 2, want: split},
-		{name: "another constraint", err: refused("23505"), sent: true, size: 2, want: split},
-		{name: "bad data among others", err: refused("22021"), sent: true, size: 2, want: split},
+		{name: "lock timeout", err: refused("55P03"), sent: false, size: 1, want: retrySkipLocked},
+		{name: "lock timeout although locked wallets are skipped", err: refused("55P03"), sent: true, mode: mode{skipLocked: true}, size: 1, want: retryLater},
+		{name: "accepted before", err: duplicate, sent: true, size: 1, want: retryWithLookup},
+		{name: "accepted before although it was looked up", err: duplicate, sent: true, mode: mode{lookup: true}, size: 2, want: bisect},
+		{name: "another constraint", err: refused("23505"), sent: true, size: 2, want: bisect},
+		{name: "bad data among others", err: refused("22021"), sent: true, size: 2, want: bisect},
 		{name: "bad data alone", err: refused("22021"), sent: true, size: 1, want: refuse},
-		{name: "a damaged page", err: refused("XX001"), sent: true, size: 2, want: split},
-		{name: "deadlock", err: refused("40P01"), sent: true, size: 2, want: later},
-		{name: "disk full", err: refused("53100"), sent: true, size: 1, want: later},
-		{name: "connection lost before the commit", err: errors.New("EOF"), sent: false, size: 1, want: later},
-		{name: "connection lost after the commit was sent", err: errors.New("EOF"), sent: true, size: 1, want: laterUnknown},
-		{name: "backend ended after the commit was sent", err: fatal, sent: true, size: 1, want: laterUnknown},
-		{name: "no answer in time", err: context.DeadlineExceeded, sent: true, size: 1, want: laterUnknown},
+		{name: "a damaged page", err: refused("XX001"), sent: true, size: 2, want: bisect},
+		{name: "deadlock", err: refused("40P01"), sent: true, size: 2, want: retryLater},
+		{name: "disk full", err: refused("53100"), sent: true, size: 1, want: retryLater},
+		{name: "connection lost before the commit", err: errors.New("EOF"), sent: false, size: 1, want: retryLater},
+		{name: "connection lost after the commit was sent", err: errors.New("EOF"), sent: true, size: 1, want: retryLaterUnknown},
+		{name: "backend ended after the commit was sent", err: fatal, sent: true, size: 1, want: retryLaterUnknown},
+		{name: "no answer in time", err: context.DeadlineExceeded, sent: true, size: 1, want: retryLaterUnknown},
 	} {
 		if got := afterError(test.err, test.sent, test.mode, test.size); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)

@@ -13,8 +13,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
-// What may be wrong with an api, beside what may be with every service. None of it makes the process
-// unready: all replicas would leave at once.
+// What may be wrong with an api, besides the conditions of every service. None makes the process unready:
+// all replicas would be taken out of service at once.
 var (
 	accepting = service.Condition{Name: "accepting"}
 	fullQueue = service.Condition{Name: "queue"}
@@ -38,8 +38,8 @@ func watch(ctx context.Context, pool *pgxpool.Pool, q *queue, health *service.He
 	}
 }
 
-// canAccept returns why Postgres commits nothing. A standby, or a server that somebody has set to be
-// read-only, still answers on the connections that are open.
+// canAccept returns why Postgres commits nothing. A standby, or a server that was made read-only, still
+// answers on the connections that are open.
 func canAccept(ctx context.Context, pool *pgxpool.Pool) error {
 	writes, err := walletdb.New(pool).TakesWrites(ctx)
 	if err == nil && !writes {
@@ -48,7 +48,7 @@ func canAccept(ctx context.Context, pool *pgxpool.Pool) error {
 	return err
 }
 
-// nearlyFull is an error when a tenth of the room is left at most.
+// nearlyFull returns an error when a tenth of the queue is free at most.
 func (q *queue) nearlyFull() error {
 	if depth := q.depth(); depth >= q.limits.operations*9/10 {
 		return fmt.Errorf("%d operations wait, and %d may", depth, q.limits.operations)
@@ -56,8 +56,8 @@ func (q *queue) nearlyFull() error {
 	return nil
 }
 
-// closeConnections tells clients that keep their connection, while the process drains, to open another
-// one: the answer is the last on this one, and no request can meet its end.
+// closeConnections makes clients that keep their connection open another one while the process drains: each
+// answer is the last on its connection, and so no request arrives on one that is being closed.
 func closeConnections(health *service.Health, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if health.Draining() {

@@ -19,18 +19,18 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// keyLifetime is how long a key that was found in Postgres is believed: a revoked key is let in for
-// that long. A new key works at once, because keys that were not found are looked for again.
+// keyLifetime is how long a key that was found in Postgres counts without another look: so long a revoked
+// key still works. A new key works at once, because the absence of a key is not remembered.
 const keyLifetime = 30 * time.Second
 
 // findTimeout bounds one look for a key.
 const findTimeout = 5 * time.Second
 
-// keys lets requests in by their API key. While Postgres is away, keys are believed until their time
-// is over; then nobody can be told from anybody, and the answer is 503.
+// keys authenticates requests by their API key. While Postgres is unreachable, known keys count until
+// their lifetime is over; then the answer is 503.
 type keys struct {
 	db       walletdb.DBTX
-	off      bool // everybody may do everything
+	off      bool // every request may do everything
 	perSec   int  // requests of one key a second, in this process; 0: any number
 	lifetime time.Duration
 
@@ -83,7 +83,7 @@ func clientOf(ctx context.Context) string {
 	return client
 }
 
-// find returns the key as Postgres has it, or had it not long ago.
+// find returns the key as Postgres has it, or had it within the lifetime.
 func (k *keys) find(ctx context.Context, hash [sha256.Size]byte) (key, error) {
 	k.mu.Lock()
 	if known := k.known[hash]; known != nil && time.Since(known.checked) < k.lifetime {

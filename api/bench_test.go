@@ -27,7 +27,7 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	go func() {
 		for range q.some {
-			requests, _ := q.take()
+			requests := q.take(nil)
 			q.finish(requests)
 			for i, r := range requests {
 				r.done <- &answer{operation: r.operation(int64(i+1), time.Now())}

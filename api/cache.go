@@ -15,11 +15,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
-// cacheTimeout is how long a request waits for Redis before it goes on without.
+// cacheTimeout is how long a request waits for Redis before it continues without.
 const cacheTimeout = 50 * time.Millisecond
 
-// cache is Redis while it answers and takes writes. Nothing is told to a client of which readers could
-// find an older version afterwards, by way of any api: see walletcache.Guard.
+// cache is Redis while it answers and takes writes. No client gets a version of which readers could find
+// an older one afterwards, by way of any api: see walletcache.Guard.
 type cache struct{ guard *walletcache.Guard }
 
 func newCache(client redis.UniversalClient, health *service.Health, registry prometheus.Registerer) *cache {
@@ -30,7 +30,7 @@ func newCache(client redis.UniversalClient, health *service.Health, registry pro
 	return &cache{guard: service.NewCache(client, cacheTimeout, errors, health, registry)}
 }
 
-// get reports false if Postgres is to be asked; fill wants the ticket.
+// get reports false if the caller has to read Postgres, and then to pass the ticket to fill.
 func (c *cache) get(id uuid.UUID) (wallet walletdb.Wallet, ticket walletcache.Ticket, found bool) {
 	return c.guard.Read(id)
 }
@@ -40,7 +40,7 @@ func (c *cache) fill(ctx context.Context, ticket walletcache.Ticket, wallet wall
 	c.guard.Fill(ctx, ticket, wallet)
 }
 
-// raiseWallets is fill for wallets that were not asked for one by one.
+// raiseWallets is fill for wallets that the caller did not look up in the cache before.
 func (c *cache) raiseWallets(ctx context.Context, wallets ...walletdb.Wallet) {
 	if len(wallets) > 0 {
 		c.guard.Raise(ctx, wallets...)

@@ -18,8 +18,8 @@ var exposedHeaders = []string{
 
 var exposed = []string{strings.Join(exposedHeaders, ", ")}
 
-// allowOrigins lets the pages of these origins use the API: "*" is all of them. Without origins there is
-// nothing in the way of a request. A preflight needs no key.
+// allowOrigins lets the pages of these origins use the API: "*" is all of them. Without origins it
+// does nothing. A preflight needs no key.
 func allowOrigins(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next

@@ -19,25 +19,25 @@ import (
 )
 
 const (
-	// lockWait is how long a flush waits for a wallet that another transaction holds, before it goes
+	// lockWait is how long a flush waits for a wallet that another transaction has locked, before it goes
 	// on without that wallet.
 	lockWait = 100 * time.Millisecond
 
-	// flushTimeout bounds each half of an attempt at a flush. Its connection is then abandoned. A COMMIT
-	// that waits for a standby is waited for beyond that.
+	// flushTimeout bounds each round trip of a flush. After it the flusher abandons the connection, but
+	// goes on waiting for a COMMIT that waits for a standby.
 	flushTimeout = 5 * time.Second
 
-	// flushGrace is how much longer than its client's time a request is waited for that is part of a flush.
+	// flushGrace is how long a client waits beyond its time for a request that is part of a flush.
 	flushGrace = time.Second
 
 	// lookupPeriod is how long flushes look for known operations after a request came again.
 	lookupPeriod = time.Second
 
-	// retryPause is the pause after an error that is nobody's fault.
+	// retryPause is the pause after an error that no request has caused.
 	retryPause = 100 * time.Millisecond
 
-	// relayRests is less time than the relay polls often for after it has published: what is accepted
-	// within it of an earlier flush is found soon, and nobody has to wake the relay.
+	// For longer than relayRests after it has published, the relay polls often: it soon finds what is accepted
+	// within relayRests of an earlier flush. After a longer pause the flusher wakes the relay.
 	relayRests = 500 * time.Millisecond
 
 	// messageHeaders marks the outbox rows of operations with the version of their message.
@@ -48,7 +48,8 @@ const (
 // errOverloaded means that nothing was accepted, and that the same request may be accepted later.
 var errOverloaded = errors.New("not accepted in time")
 
-// flusher accepts operations: one transaction, a flush, for all requests that came meanwhile.
+// flusher accepts operations by group commit: one transaction, a flush, for all requests that came while
+// the one before ran.
 //
 // There is one flush at a time, of two round trips. The first locks the wallets' rows of
 // wallet_sequences, which are each wallet's queue among any number of api processes; the second inserts
@@ -63,42 +64,43 @@ type flusher struct {
 	observe  func(size int, took time.Duration)
 	tracer   *tracer
 	wake     func()           // lets the relay look at the outbox now
-	report   func(error)      // tells why nothing can be accepted, or with nil that it can
+	report   func(error)      // sets why nothing can be accepted, or with nil that it can
 	repeats  *service.Repeats // what may come with every operation
 
 	conn        *pgx.Conn // nil: connect first
 	lookupUntil time.Time
-	failing     bool // said so in the log
+	locked      map[uuid.UUID]bool // wallets with requests that another transaction had locked when last tried
+	failing     bool               // report has the error
 }
 
-// run flushes until the context ends. Waiting requests then end by their own contexts.
+// run flushes until ctx ends. Waiting requests then end by their own contexts.
 func (f *flusher) run(ctx context.Context) {
 	defer f.disconnect()
 	var started time.Time
 	var size int
 	for f.ready(ctx) {
 		time.Sleep(f.queue.pause(time.Since(started), f.interval, size))
-		requests, held := f.queue.take()
+		requests := f.queue.take(f.locked)
 		if len(requests) == 0 {
 			continue
 		}
 		rested := time.Since(started) > relayRests
 		started, size = time.Now(), len(requests)
 		span := f.tracer.flush(requests)
-		back := f.flush(ctx, requests, held)
+		back := f.flush(ctx, requests)
 		if rested {
 			f.wake()
 		}
 		flushed(span)
 		f.observe(size, time.Since(started))
 		for _, r := range f.queue.putBack(back) {
-			r.done <- &answer{err: r.givenUp()}
+			r.done <- &answer{err: r.abandoned()}
 		}
 	}
 }
 
-// ready returns when requests wait that a flush may be started for. Until then they are in the queue,
-// where each of them can end by its own time.
+// ready returns true when requests wait and a flush for them may start, false when ctx ends. Until then
+// the requests are in the queue, where each can end by its own time.
 func (f *flusher) ready(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -122,50 +124,66 @@ type mode struct {
 	// lookup finds operations that were accepted before. Without it their insert fails. It costs
 	// nearly a third of a flush, so it is left out until an insert has failed.
 	lookup bool
-	// skipHeld passes over wallets that another transaction holds, instead of waiting lockWait.
-	skipHeld bool
+	// skipLocked skips wallets that another transaction has locked, instead of waiting lockWait.
+	skipLocked bool
 }
 
-// flush answers requests and returns, in order, those that are to be tried again.
-func (f *flusher) flush(ctx context.Context, requests []*request, held bool) (back []*request) {
-	m := mode{lookup: time.Now().Before(f.lookupUntil), skipHeld: held}
-	for {
-		answers, sent, err := f.attempt(ctx, requests, m)
-		switch next := afterError(err, sent, m, len(requests)); next {
-		case deliver:
-			return f.deliver(requests, answers)
-		case withLookup:
+// mode is how the first attempt at these requests reads.
+func (f *flusher) mode(requests []*request) mode {
+	return mode{
+		lookup:     time.Now().Before(f.lookupUntil),
+		skipLocked: slices.ContainsFunc(requests, func(r *request) bool { return f.locked[r.walletID] }),
+	}
+}
+
+// flush answers requests, and returns, in order, those that are to be tried again. It begins with one
+// part, all requests, and bisects a part that the database refuses. A wallet's later request must not go
+// first: so nothing is tried after a part that leaves requests behind.
+func (f *flusher) flush(ctx context.Context, requests []*request) (back []*request) {
+	m := f.mode(requests)
+	for parts := [][]*request{requests}; len(parts) > 0; {
+		part := parts[0]
+		answers, sent, err := f.attempt(ctx, part, m)
+		next := afterError(err, sent, m, len(part))
+		switch next {
+		case retryWithLookup:
 			m.lookup = true
 			f.lookupUntil = time.Now().Add(lookupPeriod)
-		case withoutHeld:
-			m.skipHeld = true
-		case split:
-			half := len(requests) / 2
-			if back := f.flush(ctx, requests[:half], m.skipHeld); len(back) > 0 {
-				return append(back, requests[half:]...) // or a wallet's later request could go first
-			}
-			requests = requests[half:]
+			continue
+		case retrySkipLocked:
+			m.skipLocked = true
+			continue
+		case bisect:
+			half := len(part) / 2
+			parts = append([][]*request{part[:half], part[half:]}, parts[1:]...)
+			continue
+		case deliver:
+			back = f.deliver(part, answers)
 		case refuse:
-			f.repeats.Log(slog.LevelError, "operation cannot be stored", "operation", requests[0].id, "error", err)
-			return f.deliver(requests, []answer{{err: err}})
-		case later, laterUnknown:
-			f.failed(ctx, requests, next == laterUnknown, err)
-			return requests
+			f.repeats.Log(slog.LevelError, "operation cannot be stored", "operation", part[0].id, "error", err)
+			back = f.deliver(part, []answer{{err: err}})
+		case retryLater, retryLaterUnknown:
+			f.failed(ctx, part, next == retryLaterUnknown, err)
+			back = part
+		}
+		if parts = parts[1:]; len(back) > 0 {
+			return slices.Concat(append([][]*request{back}, parts...)...)
 		}
 	}
+	return nil
 }
 
 // step is what a flush does after an attempt.
 type step int
 
 const (
-	deliver      step = iota // it is committed
-	withLookup               // again, with a lookup
-	withoutHeld              // again, without the wallets that are held
-	split                    // again in two halves, to find the request that the database refuses
-	refuse                   // this one request is it
-	later                    // nothing is committed, and no request is to blame
-	laterUnknown             // the same, but it may be committed
+	deliver           step = iota // it is committed: answer
+	retryWithLookup               // look known operations up this time
+	retrySkipLocked               // skip wallets that another transaction has locked
+	bisect                        // try each half, to find the request that the database refuses
+	refuse                        // this one request is it
+	retryLater                    // nothing is committed, and no request is the cause
+	retryLaterUnknown             // the same, but it may be committed
 )
 
 // afterError decides. An ERROR from Postgres proves that the transaction is aborted; after any other
@@ -178,22 +196,22 @@ func afterError(err error, sent bool, m mode, size int) step {
 		return deliver
 	case !errors.As(err, &refused) || refused.SeverityUnlocalized != "ERROR":
 		if sent {
-			return laterUnknown
+			return retryLaterUnknown
 		}
-		return later
-	case refused.Code == "55P03" && !m.skipHeld:
-		return withoutHeld
+		return retryLater
+	case refused.Code == "55P03" && !m.skipLocked:
+		return retrySkipLocked
 	case refused.Code == "23505" && refused.ConstraintName == "operations_id" && !m.lookup:
-		return withLookup
+		return retryWithLookup
 	}
 	switch refused.Code[:min(2, len(refused.Code))] {
 	case "22", "23", "54", "XX": // data, constraint, program limit, damage
 		if size > 1 {
-			return split
+			return bisect
 		}
 		return refuse
 	}
-	return later
+	return retryLater
 }
 
 // attempt runs the flush's transaction once. It reports whether COMMIT was sent.
@@ -223,8 +241,8 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 	return answers, true, err
 }
 
-// lock is the first round trip. The clock is read and operations are looked up by statements after the
-// one that locks: what a statement sees is from before it waited for a lock.
+// lock is the first pipelined round trip. Statements after the one that locks read the clock and look
+// operations up: a statement that waited for a lock sees the database as it was before the wait.
 func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state, error) {
 	wallets, ids := identities(requests)
 	s := state{
@@ -234,11 +252,11 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	err := db.Trip(ctx, f.conn, func(q *walletdb.Queries) error {
+	err := db.Pipeline(ctx, f.conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if err := s.lock(ctx, q, wallets, m.skipHeld); err != nil {
+		if err := s.lock(ctx, q, wallets, m.skipLocked); err != nil {
 			return err
 		}
 		if !m.lookup {
@@ -253,9 +271,9 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 	return s, err
 }
 
-func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipHeld bool) error {
+func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipLocked bool) error {
 	lock := q.LockSequences
-	if skipHeld {
+	if skipLocked {
 		lock = q.LockFreeSequences
 	}
 	rows, err := lock(ctx, wallets)
@@ -269,7 +287,7 @@ func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UU
 	if err != nil {
 		return err
 	}
-	if s.clock, err = q.ReadClock(ctx); err != nil || !skipHeld {
+	if s.clock, err = q.ReadClock(ctx); err != nil || !skipLocked {
 		return err
 	}
 	existing, err := q.ExistingWallets(ctx, wallets)
@@ -293,8 +311,8 @@ func identities(requests []*request) (wallets, ids []uuid.UUID) {
 	return wallets, ids
 }
 
-// confirm ends a flush that has accepted nothing. What it has found is acknowledged only once it is on the
-// standbys, whoever wrote it and however that ended. The locks are released first.
+// confirm ends a flush that has accepted nothing: it releases the locks, and waits until the standbys have
+// what the flush has found, whoever wrote that and however that transaction ended.
 func (f *flusher) confirm(ctx context.Context, answers []answer) error {
 	if !slices.ContainsFunc(answers, answer.found) {
 		ctx, cancel := context.WithTimeout(ctx, flushTimeout)
@@ -315,8 +333,8 @@ func (f *flusher) confirm(ctx context.Context, answers []answer) error {
 	})
 }
 
-// commit sends a pipelined round trip that ends with COMMIT. One that is not answered has taken the
-// connection with it.
+// commit sends a pipelined round trip that ends with COMMIT. A COMMIT without an answer keeps the
+// connection.
 func (f *flusher) commit(ctx context.Context, fn func(q *walletdb.Queries) error) error {
 	conn := f.conn
 	err := f.commits.Send(ctx, conn, flushTimeout, fn, func() { disconnect(conn) })
@@ -336,7 +354,7 @@ type message struct {
 	AcceptedAt  string                 `json:"acceptedAt"`
 }
 
-// insert is the second round trip. headers are those of each operation's row, or nil.
+// insert is the second pipelined round trip. headers are those of each operation's row, or nil.
 func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState, headers []string) error {
 	operations, outbox, last, err := f.rows(accepted)
 	if err != nil {
@@ -402,50 +420,54 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 	return operations, outbox, last, nil
 }
 
-// deliver hands out the answers and returns the requests whose wallets are held.
-func (f *flusher) deliver(requests []*request, answers []answer) (held []*request) {
+// deliver answers requests, and returns those whose wallets are locked, without an answer.
+func (f *flusher) deliver(requests []*request, answers []answer) (locked []*request) {
 	if f.failing {
 		f.failing = false
 		f.report(nil)
 	}
 	answered := make([]*request, 0, len(requests))
 	for i, r := range requests {
-		if r.held = errors.Is(answers[i].err, errHeld); r.held {
-			held = append(held, r)
-			f.sayHeld(r.walletID)
+		if errors.Is(answers[i].err, errLocked) {
+			locked = append(locked, r)
 		} else {
 			answered = append(answered, r)
+			delete(f.locked, r.walletID)
 		}
 	}
+	f.noteLocked(locked)     // after the above: a known operation is answered although its wallet is locked
 	f.queue.finish(answered) // before the answers: a client that is alone sends its next one at once
 	for i, r := range requests {
-		if !r.held {
+		if !errors.Is(answers[i].err, errLocked) {
 			r.done <- &answers[i]
 		}
 	}
-	return held
+	return locked
 }
 
-// sayHeld names a wallet whose requests wait for another transaction to end.
-func (f *flusher) sayHeld(walletID uuid.UUID) {
-	f.repeats.Log(slog.LevelWarn, "wallet is locked by another transaction, its operations wait", "wallet", walletID)
+// noteLocked remembers and logs the wallets of requests that wait for another transaction to end.
+func (f *flusher) noteLocked(requests []*request) {
+	for _, r := range requests {
+		if f.locked == nil {
+			f.locked = map[uuid.UUID]bool{}
+		}
+		f.locked[r.walletID] = true
+		f.repeats.Log(slog.LevelWarn, "wallet is locked by another transaction, its operations wait", "wallet", r.walletID)
+	}
 }
 
-// failed notes an error that is not the requests' fault, and says so once.
+// failed reports an error that no request has caused.
 func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool, err error) {
 	f.failing = true
 	f.report(err)
 	for _, r := range requests {
-		r.held = false
+		delete(f.locked, r.walletID)
 		r.sent = r.sent || unknown
 	}
 	if unknown {
 		return // again at once: clients wait for what may be accepted already
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(retryPause):
-	}
+	service.Sleep(ctx, retryPause)
 }
 
 // connect makes sure that there is a connection.

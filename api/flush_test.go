@@ -123,8 +123,8 @@ func TestOneBadRequestInAFlushHarmsNoOther(t *testing.T) {
 	requests[4].reference = "\x00" // which Postgres does not take
 	requests[7].walletID = uuid.New()
 	f.queue.push(requests...)
-	taken, _ := f.queue.take()
-	if back := f.flush(t.Context(), taken, false); len(back) > 0 {
+	taken := f.queue.take(nil)
+	if back := f.flush(t.Context(), taken); len(back) > 0 {
 		t.Fatalf("%d came back", len(back))
 	}
 	seq := int64(0)
@@ -165,7 +165,7 @@ func TestAnOperationCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	go f.flush(t.Context(), []*request{r}, false)
+	go f.flush(t.Context(), []*request{r})
 	testkit.Until(t, "the flush waits for the lock", flushWaits(observer))
 	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)

@@ -130,11 +130,11 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	log.Info("api drains", "delay", c.drainDelay.String())
 	time.Sleep(c.drainDelay) // load balancers read /readyz now and then, and send requests until they have
 	drain()
-	time.AfterFunc(drainTime, end) // what still waits then is told that it was not accepted in time
+	time.AfterFunc(drainTime, end) // requests that still wait then are answered: not accepted in time
 	return server.Shutdown(context.WithoutCancel(ctx))
 }
 
-// wakeRelay may fail: a relay looks by itself soon.
+// wakeRelay may fail: the relay polls soon by itself.
 func wakeRelay(ctx context.Context, pool *pgxpool.Pool) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

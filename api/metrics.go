@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// problems counts what clients are told, also in parts of a batch. Every code is there from the start,
-// because an increase from nothing is none.
+// problems counts the problems that clients get, also for single operations of a batch. Every code is
+// there from the start, because Prometheus sees no increase when a series begins.
 var problems = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "wallet_api_problems_total", Help: "Problems that clients were told, by their code.",
 }, []string{"code"})

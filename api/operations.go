@@ -54,8 +54,8 @@ func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptStrin
 }
 
 // wait returns the answer to a queued request. If the client's time is over before the request's
-// flush starts, nothing is accepted; after that the flush decides. It ends soon, unless its commit waits for
-// a standby: then nobody knows the outcome yet.
+// flush starts, nothing is accepted; after that the flush decides. A flush ends soon, unless its commit
+// waits for a standby: then the outcome is unknown.
 func (ws *wallets) wait(r *request) *answer {
 	timer := time.NewTimer(time.Until(r.deadline))
 	defer timer.Stop()
@@ -66,7 +66,7 @@ func (ws *wallets) wait(r *request) *answer {
 	case <-timer.C:
 	}
 	if ws.queue.drop(r) {
-		return &answer{err: r.givenUp()}
+		return &answer{err: r.abandoned()}
 	}
 	timer.Reset(time.Until(r.deadline.Add(flushGrace)))
 	select {
@@ -140,28 +140,29 @@ func (ws *wallets) readOperation(ctx context.Context, id walletdb.GetOperationPa
 }
 
 // finish waits for the outcome of an operation that is pending, as long as the client prefers to. It
-// returns the operation as it then stands, and what Preference-Applied says. What it cannot find out
-// is no error: the operation is accepted all the same.
+// returns the operation as it then is, and what Preference-Applied says. What it cannot find out is no
+// error: the operation is accepted all the same.
 func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState, prefer oas.OptString) (walletdb.OperationState, oas.OptString) {
-	applied := oas.OptString{}
 	limit, asked := preferredWait(prefer.Value)
-	if asked && operation.Status == statusPending {
-		outcome, reached, granted := ws.waits.wait(ctx, limit, &waiter{walletID: operation.WalletID, seq: operation.Seq, operation: operation.ID})
-		if outcome != nil {
+	if !asked {
+		ws.cache.raise(ctx, operation)
+		return operation, oas.OptString{}
+	}
+	if operation.Status == statusPending {
+		end, outcome := ws.waits.wait(ctx, limit, &waiter{walletID: operation.WalletID, seq: operation.Seq, operation: operation.ID})
+		switch {
+		case end == tooManyWait:
+			return operation, oas.OptString{}
+		case outcome != nil:
 			return *outcome, appliedWait(limit)
-		}
-		asked = granted
-		if reached {
+		case end == applied:
 			if now, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: operation.ID, WalletID: operation.WalletID}); err == nil {
 				operation = now
 			}
 		}
 	}
-	if asked {
-		applied = appliedWait(limit)
-	}
 	ws.cache.raise(ctx, operation)
-	return operation, applied
+	return operation, appliedWait(limit)
 }
 
 func operationBody(o walletdb.OperationState) oas.Operation {

@@ -8,7 +8,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 )
 
-// maxWait is the longest that a client may ask an answer to be held back.
+// maxWait is the longest that a client may have an answer wait for the outcome.
 const maxWait = 30 * time.Second
 
 // preferredWait is the wait that a Prefer header (RFC 7240) asks for, if any. Of several the first

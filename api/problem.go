@@ -36,7 +36,7 @@ const (
 	internal             code = "internal"
 )
 
-// kinds tells what each code means: its status and its words.
+// kinds is what each code means: its status and its words.
 var kinds = map[code]struct {
 	status int
 	title  string
@@ -59,7 +59,7 @@ var kinds = map[code]struct {
 	internal:             {500, "Internal error", "The error is on our side and was logged."},
 }
 
-// problem is an error as a client is told it.
+// problem is an error as a client gets it.
 type problem struct {
 	code        code
 	detail      string // empty: the code's own

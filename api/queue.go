@@ -26,18 +26,26 @@ type request struct {
 
 	ctx      context.Context // ends when the client has left
 	deadline time.Time       // the client does not wait longer; a context with it would cost more
-	done     chan *answer    // holds one answer, so that giving it never blocks
+	done     chan *answer    // with room for one answer, so that sending it never blocks
 	span     trace.Span      // nil: it is not traced
 
-	waiting bool // in the queue and not dropped; guarded by the queue
-	sent    bool // an insert of it may have been committed; this and held change in a flush only
-	held    bool // another transaction kept its wallet locked
+	stage stage // guarded by the queue's lock
+	sent  bool  // an insert of it may have been committed; belongs to whom the stage says
 }
+
+// stage says who decides what becomes of a request, and may read and write whether it was sent.
+type stage uint8
+
+const (
+	queued   stage = iota // nobody: a flush may take it, or its client drop it
+	flushing              // the flusher: it answers the request or puts it back
+	dropped               // the client's goroutine: no flush takes it any more
+)
 
 func (r *request) bytes() int { return operationBytes + len(r.reference) }
 
-// givenUp is the answer to a request whose client does not wait any longer.
-func (r *request) givenUp() error {
+// abandoned is the error of a request whose client does not wait any longer.
+func (r *request) abandoned() error {
 	if r.sent {
 		return unknownOperation(r.id)
 	}
@@ -54,46 +62,40 @@ type answer struct {
 // found reports whether the answer says that something exists.
 func (a answer) found() bool { return a.err == nil || errors.Is(a.err, errKeyReused) }
 
-// limits bound what a queue holds. One wallet may have half of the operations, so that a wallet
-// which cannot be locked leaves room for the others.
+// limits bound what a queue contains. One wallet may have half of the operations, so that a wallet
+// which cannot be locked leaves capacity for the others.
 type limits struct {
 	operations int
 	bytes      int
 	flush      int // operations of one flush
 }
 
-// queue holds the requests that are not answered: those that wait for a flush, in order of arrival,
+// queue contains the requests that are not answered: those that wait for a flush, in order of arrival,
 // and those of the flush under way. It does no I/O.
 type queue struct {
 	limits limits
 	some   chan struct{} // signals that requests wait
 
 	mu         sync.Mutex
-	waiting    []*request // with those that were dropped, until the next flush comes by
+	waiting    []*request // with dropped ones, until the next take removes them
 	operations int
 	bytes      int
-	wallets    map[uuid.UUID]share
-	crowded    bool // a request came while another one was not answered
-}
-
-// share is one wallet's part of a queue.
-type share struct {
-	operations int
-	held       bool // as its requests were, when they came back from a flush
+	wallets    map[uuid.UUID]int // operations of each wallet that has any
+	crowded    bool              // a request came while another one was not answered
 }
 
 func newQueue(limits limits) *queue {
-	return &queue{limits: limits, some: make(chan struct{}, 1), wallets: map[uuid.UUID]share{}}
+	return &queue{limits: limits, some: make(chan struct{}, 1), wallets: map[uuid.UUID]int{}}
 }
 
-// push appends the requests. If there is no room for all of them it takes none and reports false.
+// push appends the requests. Without capacity for all of them it takes none and reports false.
 func (q *queue) push(requests ...*request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	crowded := q.crowded || q.operations > 0
 	for i, r := range requests {
 		q.count(r, 1)
-		if q.operations > q.limits.operations || q.bytes > q.limits.bytes || q.wallets[r.walletID].operations > (q.limits.operations+1)/2 {
+		if q.operations > q.limits.operations || q.bytes > q.limits.bytes || q.wallets[r.walletID] > (q.limits.operations+1)/2 {
 			for _, r := range requests[:i+1] {
 				q.count(r, -1)
 			}
@@ -102,14 +104,14 @@ func (q *queue) push(requests ...*request) bool {
 	}
 	q.crowded = crowded
 	for _, r := range requests {
-		r.waiting = true
+		r.stage = queued
 	}
 	q.waiting = append(q.waiting, requests...)
 	q.signal()
 	return true
 }
 
-// pause is how long the next flush is to wait. Under concurrency flushes start an interval apart, so
+// pause is how long the next flush waits. Under concurrency flushes start an interval apart, so
 // that each gathers more: starting at once costs half as much again at 1,000 operations a second.
 // A client that is alone is never delayed.
 func (q *queue) pause(sinceLast, interval time.Duration, lastSize int) time.Duration {
@@ -122,33 +124,38 @@ func (q *queue) pause(sinceLast, interval time.Duration, lastSize int) time.Dura
 	return max(0, interval-sinceLast)
 }
 
-// take returns the requests of the next flush, and whether a wallet among them is held. Requests of
-// held wallets fill at most half of it, so that the others go on. While more wait than it can take, one
-// wallet gets a quarter of it at most, so that a flood on one passes the others by.
-func (q *queue) take() (requests []*request, held bool) {
+// take returns the requests of the next flush. Requests of wallets that another transaction has locked
+// fill at most half of it, so that the others go on; take removes wallets without requests from locked.
+// While more requests wait than one flush can take, one wallet gets a quarter of it at most, so that a
+// flood on one wallet does not delay the others.
+func (q *queue) take(locked map[uuid.UUID]bool) (requests []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	heldLeft := (q.limits.flush + 1) / 2
+	for walletID := range locked {
+		if q.wallets[walletID] == 0 {
+			delete(locked, walletID)
+		}
+	}
+	lockedLeft := (q.limits.flush + 1) / 2
 	ofAWallet, taken := q.limits.flush, map[uuid.UUID]int(nil)
 	if len(q.waiting) > q.limits.flush && len(q.wallets) > 1 {
 		ofAWallet, taken = (q.limits.flush+3)/4, map[uuid.UUID]int{}
 	}
 	rest := q.waiting[:0]
 	for _, r := range q.waiting {
-		isHeld := q.wallets[r.walletID].held
+		isLocked := locked[r.walletID]
 		switch {
-		case !r.waiting: // dropped
-		case len(requests) == q.limits.flush || isHeld && heldLeft == 0 || taken[r.walletID] == ofAWallet:
+		case r.stage == dropped:
+		case len(requests) == q.limits.flush || isLocked && lockedLeft == 0 || taken[r.walletID] == ofAWallet:
 			rest = append(rest, r)
 		default:
 			if taken != nil {
 				taken[r.walletID]++
 			}
-			if isHeld {
-				heldLeft--
-				held = true
+			if isLocked {
+				lockedLeft--
 			}
-			r.waiting = false
+			r.stage = flushing
 			requests = append(requests, r)
 		}
 	}
@@ -156,11 +163,11 @@ func (q *queue) take() (requests []*request, held bool) {
 	q.waiting = rest
 	q.crowded = len(rest) > 0
 	q.signal()
-	return requests, held
+	return requests
 }
 
-// putBack returns requests of the flush under way to the front, in their order. Those whose client
-// does not wait any longer leave the queue and are returned.
+// putBack puts requests of the flush under way at the front again, in their order. It removes those whose
+// client does not wait any longer, and returns them.
 func (q *queue) putBack(requests []*request) (late []*request) {
 	if len(requests) == 0 {
 		return nil
@@ -170,8 +177,8 @@ func (q *queue) putBack(requests []*request) (late []*request) {
 	defer q.mu.Unlock()
 	front := make([]*request, 0, len(requests)+len(q.waiting))
 	for _, r := range requests {
-		q.wallets[r.walletID] = share{q.wallets[r.walletID].operations, r.held}
-		if r.waiting = r.ctx.Err() == nil && now.Before(r.deadline); r.waiting {
+		if r.ctx.Err() == nil && now.Before(r.deadline) {
+			r.stage = queued
 			front = append(front, r)
 		} else {
 			q.count(r, -1)
@@ -184,25 +191,24 @@ func (q *queue) putBack(requests []*request) (late []*request) {
 	return late
 }
 
-// drop takes a request out whose client does not wait any longer. It reports false if the request is
-// part of the flush under way: the end of that decides.
+// drop removes a request whose client does not wait any longer. It reports false if the flush under way
+// has the request: then the flush decides.
 func (q *queue) drop(r *request) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !r.waiting {
+	if r.stage != queued {
 		return false
 	}
-	r.waiting = false
+	r.stage = dropped
 	q.count(r, -1)
 	return true
 }
 
-// finish makes the room of answered requests free. Their wallets are not held.
+// finish releases the capacity taken by answered requests.
 func (q *queue) finish(requests []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range requests {
-		q.wallets[r.walletID] = share{q.wallets[r.walletID].operations, false}
 		q.count(r, -1)
 	}
 }
@@ -217,11 +223,10 @@ func (q *queue) depth() int {
 func (q *queue) count(r *request, n int) {
 	q.operations += n
 	q.bytes += n * r.bytes()
-	s := q.wallets[r.walletID]
-	if s.operations += n; s.operations == 0 {
+	if operations := q.wallets[r.walletID] + n; operations == 0 {
 		delete(q.wallets, r.walletID)
 	} else {
-		q.wallets[r.walletID] = s
+		q.wallets[r.walletID] = operations
 	}
 }
 

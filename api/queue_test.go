@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 func waitingRequest(ctx context.Context, walletID uuid.UUID) *request {
@@ -78,7 +82,7 @@ func TestWhatIsUnderWayCountsUntilItIsAnswered(t *testing.T) {
 	q := newQueue(limits{operations: 2, bytes: 1 << 20, flush: 10})
 	fill(t, q, uuid.New(), 1)
 	fill(t, q, uuid.New(), 1)
-	requests, _ := q.take()
+	requests := q.take(nil)
 	if q.push(waitingRequest(t.Context(), uuid.New())) {
 		t.Error("there was room while a flush was under way")
 	}
@@ -93,7 +97,7 @@ func TestARequestIsDroppedBeforeItsFlushAndNotAfter(t *testing.T) {
 	if !q.drop(r[0]) || q.drop(r[0]) {
 		t.Error("a waiting request can be dropped once")
 	}
-	taken, _ := q.take()
+	taken := q.take(nil)
 	if len(taken) != 1 || taken[0] != r[1] || q.drop(r[1]) {
 		t.Errorf("took %d, and dropped what was taken", len(taken))
 	}
@@ -108,7 +112,7 @@ func TestRequestsComeBackInFrontAndInOrder(t *testing.T) {
 	q := newQueue(limits{operations: 10, bytes: 1 << 20, flush: 2})
 	walletID := uuid.New()
 	r := fill(t, q, walletID, 4)
-	taken, _ := q.take()
+	taken := q.take(nil)
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	taken[1].ctx = gone
@@ -116,38 +120,58 @@ func TestRequestsComeBackInFrontAndInOrder(t *testing.T) {
 	if len(late) != 1 || late[0] != r[1] || q.depth() != 3 {
 		t.Errorf("a request whose client had left is not returned: %v, depth %d", late, q.depth())
 	}
-	taken, _ = q.take()
+	taken = q.take(nil)
 	if len(taken) != 2 || taken[0] != r[0] || taken[1] != r[2] {
 		t.Error("the order has changed")
 	}
 }
 
-func TestHeldWalletsLeaveHalfOfAFlushToOthers(t *testing.T) {
+func TestLockedWalletsLeaveHalfOfAFlushToOthers(t *testing.T) {
 	t.Parallel()
 	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 9})
 	stuck := [][]*request{fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3)}
-	taken, held := q.take()
-	if held {
-		t.Error("held before anything was seen")
-	}
+	taken := q.take(nil)
+	locked := map[uuid.UUID]bool{uuid.New(): true} // without requests any more
 	for _, r := range taken {
-		r.held = true
+		locked[r.walletID] = true
 	}
-	fill(t, q, stuck[0][0].walletID, 3) // a new request of the wallet is held like the others
+	fill(t, q, stuck[0][0].walletID, 3) // a new request of the wallet counts like the others
 	q.putBack(taken)
 	others := append(fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3)...)
-	taken, held = q.take()
+	taken = q.take(locked)
 	want := append(slices.Concat(stuck[0], stuck[1][:2]), others[:4]...)
-	if !held || !slices.Equal(taken, want) {
-		t.Errorf("held = %v, %d taken", held, len(taken))
+	if !slices.Equal(taken, want) {
+		t.Errorf("%d taken", len(taken))
 	}
-	q.finish(slices.Concat(stuck[0][:1], stuck[1][:1])) // their locks were free
-	if _, held = q.take(); !held {
-		t.Error("the third wallet is not held any more")
+	if len(locked) != 3 {
+		t.Errorf("%d wallets count as locked, want the 3 that have requests", len(locked))
 	}
-	q.finish(stuck[2][:1])
-	if _, held = q.take(); held {
-		t.Error("held after one request of each wallet went through")
+}
+
+func TestAFlusherKnowsWhichWalletsAreLocked(t *testing.T) {
+	t.Parallel()
+	f := &flusher{
+		queue: newQueue(limits{operations: 10, bytes: 1 << 20, flush: 10}), report: func(error) {},
+		repeats: service.NewRepeats(slog.New(slog.DiscardHandler)),
+	}
+	one, two := uuid.New(), uuid.New()
+	requests := append(fill(t, f.queue, one, 3), fill(t, f.queue, two, 2)...)
+	if f.mode(requests).skipLocked {
+		t.Error("locked wallets are skipped before one was seen")
+	}
+	f.queue.take(f.locked)
+	locked, accepted := answer{err: errLocked}, answer{}
+	back := f.deliver(requests, []answer{locked, accepted, locked, accepted, locked}) // some were accepted before
+	if !slices.Equal(back, []*request{requests[0], requests[2], requests[4]}) {
+		t.Errorf("%d requests came back", len(back))
+	}
+	if !f.mode(requests[:1]).skipLocked || !f.mode(requests[4:]).skipLocked {
+		t.Error("a flush would wait again for a wallet that is locked")
+	}
+	f.deliver(requests[:1], []answer{accepted})
+	f.failed(t.Context(), requests[4:], true, errors.New("no answer"))
+	if f.mode(requests).skipLocked {
+		t.Error("wallets are still skipped after one request of each went through or failed")
 	}
 }
 
@@ -155,15 +179,15 @@ func TestAFloodOnOneWalletPassesOthersBy(t *testing.T) {
 	t.Parallel()
 	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 8})
 	flood := fill(t, q, uuid.New(), 12)
-	if taken, _ := q.take(); !slices.Equal(taken, flood[:8]) {
+	if taken := q.take(nil); !slices.Equal(taken, flood[:8]) {
 		t.Errorf("%d of 12 requests taken although nobody else waits", len(taken))
 	}
 	flood = append(flood[8:], fill(t, q, flood[0].walletID, 8)...)
 	others := append(fill(t, q, uuid.New(), 1), fill(t, q, uuid.New(), 3)...)
-	if taken, _ := q.take(); !slices.Equal(taken, append(slices.Clone(flood[:2]), others[:3]...)) {
+	if taken := q.take(nil); !slices.Equal(taken, append(slices.Clone(flood[:2]), others[:3]...)) {
 		t.Errorf("%d taken", len(taken))
 	}
-	if taken, _ := q.take(); !slices.Equal(taken, append(slices.Clone(flood[2:4]), others[3])) {
+	if taken := q.take(nil); !slices.Equal(taken, append(slices.Clone(flood[2:4]), others[3])) {
 		t.Errorf("%d taken then", len(taken))
 	}
 }
@@ -182,12 +206,12 @@ func TestFlushesAreSpacedUnlessAClientIsAlone(t *testing.T) {
 	check("alone", time.Millisecond, 1, 0)
 	check("alone after a crowd", time.Millisecond, 2, 4*time.Millisecond)
 	check("long after a crowd", time.Second, 2, 0)
-	q.take()
+	q.take(nil)
 	q.finish(one)
 	q.putBack(nil)
 	one = fill(t, q, uuid.New(), 1)
 	check("alone again", time.Millisecond, 1, 0)
-	q.take()
+	q.take(nil)
 	fill(t, q, uuid.New(), 1) // while the other is not answered
 	check("two clients", time.Millisecond, 1, 4*time.Millisecond)
 	q.finish(one)

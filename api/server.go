@@ -30,7 +30,8 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	strict, err := oas.NewServer(w, k, append(options, oas.WithMiddleware(tellMistake))...)
+	// mistaken is for requests with a mistake only, because ogen's middleware costs every request a tenth.
+	mistaken, err := oas.NewServer(w, k, append(options, oas.WithMiddleware(reportMistake))...)
 	if err != nil {
 		return nil, err
 	}
@@ -41,10 +42,10 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 	}
 	// All other paths are ogen's. As a route they would cost every request a map of chi's.
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		if mistake(r) == nil {
-			api.ServeHTTP(w, r)
+		if err := mistake(r); err != nil {
+			mistaken.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), mistakeKey{}, err)))
 		} else {
-			strict.ServeHTTP(w, r)
+			api.ServeHTTP(w, r)
 		}
 	})
 	// chi comes here with every method that it does not know, whatever the path.
@@ -77,7 +78,7 @@ func serveContract(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(contract)
 }
 
-// call is what errors and logs tell of a request.
+// call is what errors and logs say of a request.
 type call struct {
 	id   string
 	path string
@@ -93,8 +94,8 @@ func callOf(ctx context.Context) call {
 	return *c
 }
 
-// prepare makes of a request what ogen reads right, and answers a panic. It is one function, and not a
-// chain of them, because every request that waits keeps its stack.
+// prepare rewrites a request so that ogen reads it right, and answers a panic. It is one function instead
+// of a chain, because every waiting request keeps its stack.
 func prepare(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
@@ -112,7 +113,7 @@ func prepare(next http.Handler) http.Handler {
 }
 
 // secure keeps a browser from taking an answer for something else, from framing the pages, and from
-// telling others where it was. TLS, and with it Strict-Transport-Security, is the proxy's.
+// sending referrers. TLS, and with it Strict-Transport-Security, is the proxy's.
 func secure(answer http.Header) {
 	answer["X-Content-Type-Options"] = noSniff
 	answer["X-Frame-Options"] = deny
@@ -165,7 +166,7 @@ func visible(s string) bool {
 	return len(s) >= 1 && len(s) <= 128
 }
 
-// answerPanic is to be deferred.
+// answerPanic answers a request whose handler has panicked. Callers defer it.
 func answerPanic(w http.ResponseWriter, r *http.Request) {
 	p := recover()
 	if p == nil {
@@ -193,7 +194,7 @@ func readableLines(header http.Header) {
 	}
 }
 
-// newHTTPServer has a limit on everything that a slow or hostile client could hold. longest is how long
+// newHTTPServer has a limit on everything that a slow or hostile client could occupy. longest is how long
 // an answer may take, after which there are 10 s to send it.
 func newHTTPServer(handler http.Handler, longest time.Duration) *http.Server {
 	return &http.Server{

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,10 +14,6 @@ import (
 
 	"github.com/go-faster/jx"
 	"github.com/ogen-go/ogen/middleware"
-	"github.com/ogen-go/ogen/ogenerrors"
-	"github.com/ogen-go/ogen/validate"
-
-	"github.com/legendary-wallet/legendary-wallet/api/oas"
 )
 
 const (
@@ -171,10 +165,13 @@ func onlyProblem(err error) error {
 	return nil
 }
 
-// tellMistake answers a request that is right so far, but has a mistake that ogen does not look for. Others
-// do not come by here, because ogen's middleware costs every request a tenth.
-func tellMistake(request middleware.Request, _ middleware.Next) (middleware.Response, error) {
-	return middleware.Response{}, mistake(request.Raw)
+// mistakeKey is what the context of a request has its mistake under.
+type mistakeKey struct{}
+
+// reportMistake answers a request that ogen finds right, but whose mistake ogen does not look for.
+func reportMistake(request middleware.Request, _ middleware.Next) (middleware.Response, error) {
+	err, _ := request.Context.Value(mistakeKey{}).(error)
+	return middleware.Response{}, err
 }
 
 // mistake finds what ogen does not look for.
@@ -207,7 +204,7 @@ func mistake(r *http.Request) error {
 }
 
 // singular are the header fields that have one value: of two lines, a proxy might read another than we.
-// (net/http refuses two of Host and of Content-Length.) All other fields are lists, or nothing to us.
+// (net/http refuses two of Host and of Content-Length.) All other fields are lists, or the API does not read them.
 var singular = map[string]bool{
 	"Access-Control-Request-Headers": true, "Access-Control-Request-Method": true, "Authorization": true,
 	"Content-Type": true, "Date": true, "Expect": true, "Idempotency-Key": true, "If-Modified-Since": true,
@@ -245,96 +242,4 @@ var rules = map[string]string{
 	"operations":      "must be an array of 1 to 1000 operations",
 	"idempotencyKey":  "must be 1 to 255 visible ASCII characters and spaces",
 	"Idempotency-Key": "must be 1 to 255 visible ASCII characters, or a quoted string of them and spaces",
-}
-
-// decodeProblem finds out what is wrong with a request that ogen could not decode. A request with
-// several mistakes is told the first of 415, 413 and 400.
-func decodeProblem(r *http.Request, err error) problem {
-	var p problem
-	if body, unread := r.Body.(*strictBody); unread { // once it has read a body, ogen puts another in its place
-		mediaType, _, mediaErr := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		if mediaErr != nil || mediaType != "application/json" {
-			return problem{code: unsupportedMediaType}
-		}
-		if _, err := body.Read(nil); errors.As(err, &p) {
-			return p
-		}
-	}
-	var parameter *ogenerrors.DecodeParamError
-	switch {
-	case errors.As(err, &p):
-		return p
-	case errors.As(err, &parameter):
-		return invalid(parameter.Name, rules[parameter.Name])
-	case errors.Is(err, validate.ErrBodyRequired):
-		return problem{code: invalidRequest, detail: "The request needs a body."}
-	}
-	p = problem{code: invalidRequest, errors: fieldErrors(itemPath(err), err)}
-	if len(p.errors) == 0 {
-		p.detail = "The body is not JSON, or not an object."
-	}
-	p.errors = p.errors[:min(len(p.errors), maxFieldErrors)]
-	return p
-}
-
-// fieldErrors finds the fields in an error of ogen's. Validation names them, one in the other;
-// decoding names them in its text only.
-func fieldErrors(path string, err error) (found []oas.FieldError) {
-	var fields *validate.Error
-	if errors.As(err, &fields) {
-		for _, field := range fields.Fields {
-			name := strings.TrimPrefix(strings.TrimSuffix(path, ".")+"."+field.Name, ".")
-			name = strings.Replace(name, ".[", "[", 1)
-			nested := fieldErrors(name+".", field.Error)
-			if len(nested) > 0 {
-				found = append(found, nested...)
-				continue
-			}
-			detail := rules[field.Name]
-			if errors.Is(field.Error, validate.ErrFieldRequired) {
-				detail = "is missing"
-			}
-			found = append(found, oas.FieldError{Field: name, Detail: detail})
-		}
-		return found
-	}
-	if names := unexpectedField.FindStringSubmatch(err.Error()); names != nil {
-		return []oas.FieldError{{Field: path + names[1], Detail: "is not a field of this request"}}
-	}
-	if names := decodedField.FindAllStringSubmatch(err.Error(), -1); names != nil {
-		name := names[len(names)-1][1]
-		if path != "" && name == "operations" {
-			return []oas.FieldError{{Field: strings.TrimSuffix(path, "."), Detail: "must be an object"}}
-		}
-		return []oas.FieldError{{Field: path + name, Detail: rules[name]}}
-	}
-	return nil
-}
-
-// ogen names the field of a decoding error in its text only.
-var (
-	decodedField    = regexp.MustCompile(`decode field "(\w+)"`)
-	unexpectedField = regexp.MustCompile(`unexpected field "((?:[^"\\]|\\.){1,128})"`)
-)
-
-// itemPath is the place of the batch's operation at which decoding stopped, as in "operations[3].".
-func itemPath(err error) string {
-	var body *ogenerrors.DecodeBodyError
-	if !errors.As(err, &body) || !strings.Contains(err.Error(), `decode field "operations"`) {
-		return ""
-	}
-	i := -1
-	_ = jx.DecodeBytes(body.Body).Obj(func(d *jx.Decoder, key string) error {
-		if key != "operations" {
-			return d.Skip()
-		}
-		return d.Arr(func(d *jx.Decoder) error {
-			i++
-			return new(oas.BatchOperation).Decode(d)
-		})
-	})
-	if i < 0 {
-		return "" // it is no array
-	}
-	return "operations[" + strconv.Itoa(i) + "]."
 }

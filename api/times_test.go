@@ -35,8 +35,8 @@ func timesBack(t *testing.T, conn *pgx.Conn, walletID uuid.UUID) (count int, wor
 func flushOf(t *testing.T, f *flusher, walletID uuid.UUID, operations int) (accepted []walletdb.OperationState) {
 	t.Helper()
 	requests := fill(t, f.queue, walletID, operations)
-	taken, _ := f.queue.take()
-	if back := f.flush(t.Context(), taken, false); len(back) > 0 {
+	taken := f.queue.take(nil)
+	if back := f.flush(t.Context(), taken); len(back) > 0 {
 		t.Fatalf("%d came back", len(back))
 	}
 	for _, r := range requests {
@@ -95,7 +95,7 @@ func TestTheClockIsReadOnceTheWalletIsLocked(t *testing.T) {
 	f.config.RuntimeParams["application_name"] = "flush"
 	release, observer := lockWallet(t, database, walletID), database.Conn(t)
 	r := waitingRequest(t.Context(), walletID)
-	go f.flush(t.Context(), []*request{r}, false)
+	go f.flush(t.Context(), []*request{r})
 	testkit.Until(t, "the flush waits for the lock", flushWaits(observer))
 	var released time.Time
 	if err := observer.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&released); err != nil {

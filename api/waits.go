@@ -21,7 +21,7 @@ const (
 	// maxWaiters is how many requests may wait for an outcome; further ones are answered at once.
 	maxWaiters = 5000
 
-	// pollInterval is how long an outcome that Redis does not announce stays unseen.
+	// pollInterval is how long an outcome that Redis does not announce stays unnoticed.
 	pollInterval = 500 * time.Millisecond
 
 	// pollTimeout bounds one look at Postgres.
@@ -32,30 +32,30 @@ const (
 )
 
 // waits lets requests wait until a wallet has been applied up to a sequence. The worker announces
-// each wallet in Redis after its commit; all waiting requests share one subscription, and the
-// outcomes that announcements promise are read by one query. Announcements may be lost, so Postgres
-// is asked now and then as well, by one query for all.
+// each wallet in Redis after its commit. All waiting requests share one subscription, and one query
+// reads all outcomes that were announced. Announcements may be lost, so one query for all requests also
+// polls Postgres.
 //
 // Without Redis requests wait a little longer, without Postgres until their time is over.
 type waits struct {
 	db       walletdb.DBTX
 	cache    *cache
-	draining <-chan struct{} // closed: nobody is to wait any longer
+	draining <-chan struct{} // closed: all waits end
 
 	mu      sync.Mutex
 	count   int
 	waiting map[uuid.UUID][]*waiter // by wallet
-	heard   map[uuid.UUID]int64     // versions that were announced, also before anybody waited for them
+	heard   map[uuid.UUID]int64     // versions that were announced, also before a request waited for them
 }
 
-// waiter is one request that waits.
+// waiter is one waiting request.
 type waiter struct {
 	walletID  uuid.UUID
 	seq       int64
 	operation uuid.UUID // whose outcome it wants; Nil: it wants to know that the wallet is that far
 
-	done chan *walletdb.OperationState // holds one answer: the outcome, or nil if none was wanted
-	left bool                          // nobody reads done any longer
+	done chan *walletdb.OperationState // gets one answer: the outcome, or nil if none was wanted
+	left bool                          // its request reads done no longer
 }
 
 func newWaits(db walletdb.DBTX, cache *cache, draining <-chan struct{}) *waits {
@@ -65,25 +65,34 @@ func newWaits(db walletdb.DBTX, cache *cache, draining <-chan struct{}) *waits {
 	}
 }
 
+// waitEnd is why a request does not wait, or not any longer.
+type waitEnd int
+
+const (
+	stillWaits  waitEnd = iota // it waits
+	tooManyWait                // maxWaiters others do
+	timeOver                   // or the client has left, or the process drains
+	applied                    // the wallet is applied up to the waiter's sequence
+)
+
 // wait returns when the wallet has been applied up to the waiter's sequence, with the outcome unless
-// that is still to be read, or when the time is over. It grants no wait if too many wait already.
-func (ws *waits) wait(ctx context.Context, limit time.Duration, w *waiter) (outcome *walletdb.OperationState, reached, granted bool) {
+// that is still to be read, or when the time is over, or at once if too many wait already.
+func (ws *waits) wait(ctx context.Context, limit time.Duration, w *waiter) (end waitEnd, outcome *walletdb.OperationState) {
 	w.done = make(chan *walletdb.OperationState, 1)
-	reached, granted = ws.join(w)
-	if reached || !granted {
-		return nil, reached, granted
+	if end := ws.join(w); end != stillWaits {
+		return end, nil
 	}
 	defer ws.leave(w)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case outcome = <-w.done:
-		return outcome, true, true
+		return applied, outcome
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-ws.draining:
 	}
-	return nil, false, true
+	return timeOver, nil
 }
 
 // run delivers outcomes until the context ends.
@@ -101,9 +110,9 @@ func (ws *waits) run(ctx context.Context, client redis.UniversalClient) {
 			ws.poll(ctx)
 		case event := <-events:
 			var reached []*waiter
-			for more := true; more; { // all that came meanwhile, so that one query does
+			for more := true; more; { // all that came meanwhile, so that one query is enough
 				switch event := event.(type) {
-				case *redis.Subscription: // something may have been announced before
+				case *redis.Subscription: // announcements before it were missed
 					ws.poll(ctx)
 				case *redis.Message:
 					reached = append(reached, ws.announced(event.Payload)...)
@@ -119,7 +128,7 @@ func (ws *waits) run(ctx context.Context, client redis.UniversalClient) {
 	}
 }
 
-// announced returns the waiters that a message "walletId:version" lets go.
+// announced returns the waiters for whom a message "walletId:version" is enough.
 func (ws *waits) announced(message string) []*waiter {
 	id, version, _ := strings.Cut(message, ":")
 	walletID, idErr := uuid.Parse(id)
@@ -130,8 +139,8 @@ func (ws *waits) announced(message string) []*waiter {
 	return ws.applied(walletID, seq)
 }
 
-// poll asks Postgres how far the wallets are that somebody waits for. What it sees may be newer than
-// the cache.
+// poll asks Postgres how far the wallets are that requests wait for. Postgres may be newer than the
+// cache.
 func (ws *waits) poll(ctx context.Context) {
 	ws.mu.Lock()
 	walletIDs := slices.Collect(maps.Keys(ws.waiting))
@@ -143,7 +152,7 @@ func (ws *waits) poll(ctx context.Context) {
 	defer cancel()
 	versions, err := walletdb.New(ws.db).WalletVersions(pollCtx, walletIDs)
 	if err != nil {
-		slog.Debug("poll versions", "error", err) // the loss of postgres is told elsewhere
+		slog.Debug("poll versions", "error", err) // watch reports that Postgres is lost
 	}
 	var reached []*waiter
 	for _, v := range versions {
@@ -152,12 +161,12 @@ func (ws *waits) poll(ctx context.Context) {
 	ws.deliver(ctx, reached)
 }
 
-// applied takes out the waiters of a wallet that a version is enough for.
+// applied removes the waiters of a wallet for whom a version is enough, and returns them.
 func (ws *waits) applied(walletID uuid.UUID, version int64) (reached []*waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if len(ws.heard) >= maxHeard {
-		clear(ws.heard) // who waits for one of these is helped by the next poll
+		clear(ws.heard) // the next poll resolves waiters of forgotten wallets
 	}
 	ws.heard[walletID] = max(version, ws.heard[walletID])
 	var rest []*waiter
@@ -208,19 +217,19 @@ func (ws *waits) deliver(ctx context.Context, reached []*waiter) {
 	}
 }
 
-// join reports reached if an announcement has been heard before that is enough.
-func (ws *waits) join(w *waiter) (reached, granted bool) {
+// join adds a waiter, unless an announcement that was heard before is enough or too many wait.
+func (ws *waits) join(w *waiter) waitEnd {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.heard[w.walletID] >= w.seq {
-		return true, true
+		return applied
 	}
 	if ws.count >= maxWaiters {
-		return false, false
+		return tooManyWait
 	}
 	ws.count++
 	ws.put(w.walletID, append(ws.waiting[w.walletID], w))
-	return false, true
+	return stillWaits
 }
 
 // waiters is how many requests wait.

@@ -261,21 +261,21 @@ func TestNoMoreWaitThanMay(t *testing.T) {
 	var first *waiter
 	for range maxWaiters {
 		first = &waiter{walletID: walletID, seq: 2, operation: uuid.New()}
-		if _, granted := ws.join(first); !granted {
+		if ws.join(first) != stillWaits {
 			t.Fatal("refused too early")
 		}
 	}
-	if _, _, granted := ws.wait(t.Context(), time.Minute, &waiter{walletID: walletID, seq: 2}); granted {
+	if end, _ := ws.wait(t.Context(), time.Minute, &waiter{walletID: walletID, seq: 2}); end != tooManyWait {
 		t.Error("one more waits")
 	}
 	ws.leave(first)
-	if _, granted := ws.join(&waiter{walletID: walletID, seq: 2}); !granted {
+	if ws.join(&waiter{walletID: walletID, seq: 2}) != stillWaits {
 		t.Error("there is no room after one has left")
 	}
 	if len(ws.applied(walletID, 1)) != 0 || len(ws.applied(walletID, 2)) != maxWaiters {
 		t.Error("a version lets others go than those it is enough for")
 	}
-	if reached, _ := ws.join(&waiter{walletID: walletID, seq: 2}); !reached {
+	if ws.join(&waiter{walletID: walletID, seq: 2}) != applied {
 		t.Error("what was announced before is waited for")
 	}
 }

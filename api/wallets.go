@@ -16,10 +16,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
-	// timeFormat is how times are told: RFC 3339, UTC, six decimals, which is all that Postgres holds.
+	// timeFormat is how times are written: RFC 3339, UTC, six decimals, which is all that Postgres stores.
 	timeFormat = "2006-01-02T15:04:05.000000Z07:00"
 
 	// cacheControl: an answer is one client's, and is asked for again each time.
@@ -79,47 +80,52 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 	return &oas.WalletCreatedHeaders{Location: location, Response: walletBody(stored)}, nil
 }
 
-// insertWallet returns the wallet as it is stored, and whether it was created by this call. A wallet that
-// was there before may be on this server's disk only: the transaction confirms it, as it always does.
+// insertWallet returns the wallet as it is stored, and whether this call has created it. It tries again
+// until it knows: after a COMMIT without an answer, the next attempt finds what that one has inserted.
 func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletdb.Wallet, created bool, err error) {
-	for sent := false; ; {
-		var stored walletdb.Wallet
-		var inserted int64
-		sentNow, err := ws.commits.SendFrom(ctx, ws.pool, func(q *walletdb.Queries) (err error) {
-			if err := q.Begin(ctx); err != nil {
-				return err
-			}
-			if inserted, err = q.CreateWallet(ctx, wanted); err != nil {
-				return err
-			}
-			if err := q.CreateSequence(ctx, wanted.ID); err != nil {
-				return err
-			}
-			if stored, err = q.GetWallet(ctx, wanted.ID); err != nil {
-				return err
-			}
-			if err := q.Confirm(ctx); err != nil {
-				return err
-			}
-			return q.Commit(ctx)
-		})
+	for unknown := false; ; service.Sleep(ctx, retryPause) {
+		attempt := &creation{wanted: wanted} // a new one: a COMMIT that was abandoned may still write to its own
+		sent, err := ws.commits.SendFrom(ctx, ws.pool, func(q *walletdb.Queries) error { return attempt.run(ctx, q) })
 		var refused *pgconn.PgError
 		switch {
 		case err == nil:
-			return stored, inserted == 1 || sent, nil
+			return attempt.stored, attempt.inserted == 1 || unknown, nil
 		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
 			return walletdb.Wallet{}, false, readError(err)
-		case !sentNow && !sent:
+		case !sent && !unknown:
 			return walletdb.Wallet{}, false, errOverloaded // there was no connection
 		case ctx.Err() != nil:
 			return walletdb.Wallet{}, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
 		}
-		sent = sent || sentNow
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryPause):
-		}
+		unknown = unknown || sent
 	}
+}
+
+// creation is the transaction that creates a wallet, unless there is one with its id, and reads it.
+type creation struct {
+	wanted   walletdb.CreateWalletParams
+	inserted int64 // wallets: 0 or 1
+	stored   walletdb.Wallet
+}
+
+// run always confirms: a wallet that was there before may be on this server's disk only.
+func (c *creation) run(ctx context.Context, q *walletdb.Queries) (err error) {
+	if err := q.Begin(ctx); err != nil {
+		return err
+	}
+	if c.inserted, err = q.CreateWallet(ctx, c.wanted); err != nil {
+		return err
+	}
+	if err := q.CreateSequence(ctx, c.wanted.ID); err != nil {
+		return err
+	}
+	if c.stored, err = q.GetWallet(ctx, c.wanted.ID); err != nil {
+		return err
+	}
+	if err := q.Confirm(ctx); err != nil {
+		return err
+	}
+	return q.Commit(ctx)
 }
 
 // GetWallet reads the cache, else Postgres.
@@ -180,7 +186,7 @@ func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, l
 	if least > lastSeq {
 		return wallet, errNotYetApplied
 	}
-	if _, reached, _ := ws.waits.wait(ctx, limit, &waiter{walletID: id, seq: least}); !reached {
+	if end, _ := ws.waits.wait(ctx, limit, &waiter{walletID: id, seq: least}); end != applied {
 		return wallet, errNotYetApplied
 	}
 	wallet, err = ws.loadWallet(ctx, id, "")
@@ -231,7 +237,7 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 	return &oas.WalletListHeaders{CacheControl: cacheControl, Response: page}, nil
 }
 
-// readError tells errors that will pass, of which the client may simply try again, from ours.
+// readError marks errors that will pass, after which the client may simply try again. All others are ours.
 func readError(err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.SeverityUnlocalized != "ERROR" || refused.Code == "57014" || refused.Code == "55P03" {

@@ -18,12 +18,12 @@ import (
 
 // A COMMIT that has returned is on the disks that synchronous_standby_names asks for, unless the wait for
 // these was cut short: Postgres then says so in a WARNING, and leaves the transaction committed on one
-// disk, where everybody sees it. A promoted standby does not have it. So:
+// disk, where every session sees it. A promoted standby does not have it. So:
 //
-//	D1  Nothing of ours cuts a COMMIT's wait short. No connection sends a cancel request once it stands,
-//	    a WARNING after COMMIT means that its outcome is unknown, and so does no answer in time.
-//	D2  Nothing is acknowledged, told to the world or read before a COMMIT of ours that wrote to the log
-//	    after it was visible has returned (query Confirm).
+//	D1  Nothing of ours cuts a COMMIT's wait short. No connection sends a cancel request once it is
+//	    confirmed, a WARNING after COMMIT means that its outcome is unknown, and so does no answer in time.
+//	D2  Nothing is acknowledged, published or shown to a reader before a COMMIT of ours that wrote to the
+//	    log after it was visible has returned (query Confirm).
 //
 // A COMMIT that waits keeps its locks and its backend, also if the client has gone. So a process leaves
 // few of them behind, and writes nothing while it has as many.
@@ -32,10 +32,10 @@ const (
 	// maxAbandoned is how many COMMITs a process may leave without their answer at one time.
 	maxAbandoned = 2
 
-	// standTimeout bounds the confirmation of a new connection.
-	standTimeout = 30 * time.Second
+	// confirmTimeout bounds the confirmation of a new connection.
+	confirmTimeout = 30 * time.Second
 
-	// explainedAgain is how long after its limit a COMMIT that has to be waited for is looked at again.
+	// explainedAgain is how often Send checks, after the limit, whether a COMMIT can be abandoned now.
 	explainedAgain = time.Second
 )
 
@@ -50,11 +50,11 @@ var (
 
 // connection is what belongs to one connection.
 type connection struct {
-	dial   pgconn.DialFunc
-	stands atomic.Bool
+	dial      pgconn.DialFunc
+	confirmed atomic.Bool // what it can see is on the standbys
 
-	// warning is what Postgres has said since the last query of a commit; only who uses the connection
-	// looks at it.
+	// warning is what Postgres has said since the last query of a commit; only the goroutine that uses the
+	// connection reads it.
 	warning *pgconn.Notice
 	server  time.Time // when its server was started
 	pid     int32     // of its backend
@@ -63,12 +63,12 @@ type connection struct {
 const connectionKey = "wallet connection"
 
 // watchOver gives a connection that is about to be opened what belongs to it alone. pgx sends a cancel
-// request when it gives a query up, and when it closes a connection that waits for an answer; there is no
-// option against it. It dials for that, by the configuration of the connection: so this one does not dial
-// again once it stands. Before that a cancel harms nothing, and leaves no backend behind.
+// request when it abandons a query, and when it closes a connection that waits for an answer; it has no
+// option against that. For the request pgx dials by the configuration of the connection: so this dialer
+// refuses once the connection is confirmed. Before that a cancel does no harm, and leaves no backend behind.
 func watchOver(config *pgx.ConnConfig) {
 	c := &connection{dial: config.DialFunc}
-	config.DialFunc = c.dialUntilItStands
+	config.DialFunc = c.dialUntilConfirmed
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
 		if notice.SeverityUnlocalized == "WARNING" {
 			c.warning = notice
@@ -80,8 +80,8 @@ func watchOver(config *pgx.ConnConfig) {
 	}
 }
 
-func (c *connection) dialUntilItStands(ctx context.Context, network, addr string) (net.Conn, error) {
-	if c.stands.Load() {
+func (c *connection) dialUntilConfirmed(ctx context.Context, network, addr string) (net.Conn, error) {
+	if c.confirmed.Load() {
 		return nil, errors.New("a COMMIT is not cancelled")
 	}
 	return c.dial(ctx, network, addr)
@@ -95,10 +95,10 @@ func connectionOf(conn *pgx.Conn) *connection {
 	return c
 }
 
-// stand confirms, before a connection is used, all that it can see: after a crash, Postgres shows
-// transactions whose wait for a standby the crash has ended.
-func stand(ctx context.Context, conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, standTimeout)
+// confirmNew makes sure, before a new connection is used, that the standbys have all that it can see: after a
+// crash, Postgres shows transactions whose wait for a standby the crash has ended.
+func confirmNew(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 	c := connectionOf(conn)
 	err := commit(ctx, conn, func(q *walletdb.Queries) (err error) {
@@ -119,7 +119,7 @@ func stand(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("confirm a new connection (is a standby of synchronous_standby_names missing?): %w", err)
 	}
-	c.stands.Store(true)
+	c.confirmed.Store(true)
 	return nil
 }
 
@@ -159,10 +159,10 @@ func Write(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) err
 	return c.cut()
 }
 
-// commit is a Trip whose last query is COMMIT.
+// commit is a Pipeline whose last query is COMMIT.
 func commit(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) error) error {
 	c := connectionOf(conn)
-	err := trip(ctx, conn, fn, func(results pgx.BatchResults) walletdb.DBTX { return commitReader{reader{results}, c} })
+	err := pipeline(ctx, conn, fn, func(r *reader) walletdb.DBTX { return commitReader{r, c} })
 	if err == nil {
 		err = c.cut()
 	}
@@ -170,7 +170,7 @@ func commit(ctx context.Context, conn *pgx.Conn, fn func(q *walletdb.Queries) er
 }
 
 // cut is an error if Postgres has ended the wait for its standbys: 01000 after a cancel, 57P01 after a
-// terminate. It is no error of Postgres', which would say that the transaction is aborted.
+// terminate. It is not a Postgres error, which would mean that the transaction is aborted.
 func (c *connection) cut() error {
 	if c.warning == nil {
 		return nil
@@ -178,10 +178,10 @@ func (c *connection) cut() error {
 	return fmt.Errorf("committed, and perhaps on one disk only: postgres says %s (%s)", c.warning.Message, c.warning.Code)
 }
 
-// commitReader is the second pass of a commit. Warnings that come before the answer to its last query
+// commitReader is the second run of a commit. Warnings that come before the answer to its last query
 // are not about the wait for standbys.
 type commitReader struct {
-	reader
+	*reader
 	connection *connection
 }
 
@@ -198,7 +198,7 @@ type Commits struct {
 	mu        sync.Mutex
 	waiting   map[*sent]struct{}
 	places    int           // of maxAbandoned: COMMITs that are abandoned, or may come to be
-	abandoned int           // COMMITs that nobody waits for any more
+	abandoned int           // COMMITs whose caller waits no longer
 	missing   string        // the standbys that commits wait for, as synchronous_standby_names has them
 	moved     chan struct{} // closed, and another one made, when something of this has changed
 }
@@ -215,13 +215,13 @@ type sent struct {
 	reserved, abandoned, ended bool
 }
 
-// NewCommits makes the Commits of a process; Watch has to run. changed is told when commits begin to wait
+// NewCommits makes the Commits of a process; Watch has to run. It calls changed when commits begin to wait
 // for standbys, and with an empty string when they no longer do.
 func NewCommits(config *pgx.ConnConfig, changed func(missing string)) *Commits {
 	return &Commits{config: config, changed: changed, waiting: map[*sent]struct{}{}, moved: make(chan struct{})}
 }
 
-// Send runs a Trip whose last query is COMMIT, and waits for its answer. A COMMIT that is not answered
+// Send runs a Pipeline whose last query is COMMIT, and waits for its answer. A COMMIT that is not answered
 // within limit, for another reason than a missing standby, is left behind with its connection if there is
 // a place for it: the error is ErrUnanswered, and left is called when it has ended. The end of ctx leaves it
 // behind in any case. fn may then still run: what it has read must not be used.
@@ -318,7 +318,7 @@ func (c *Commits) leave(s *sent) (abandoned bool) {
 	return s.abandoned
 }
 
-// move wakes who waits for a change. The caller holds mu.
+// move wakes the goroutines that wait for a change. The caller has locked mu.
 func (c *Commits) move() {
 	close(c.moved)
 	c.moved = make(chan struct{})

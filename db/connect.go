@@ -1,4 +1,4 @@
-// Package db holds everything that Postgres forces the services to share: the migrations, the
+// Package db is everything that Postgres forces the services to share: the migrations, the
 // queries and their generated Go, how to connect, and how to send several queries in one round trip.
 package db
 
@@ -43,7 +43,7 @@ var session = map[string]string{
 	"tcp_user_timeout":                    strconv.FormatInt(silence.Milliseconds(), 10),
 }
 
-// pinned is what the promises rest on: the first value unless the connection string has another of
+// pinned is what the guarantees rest on: the first value unless the connection string has another of
 // these. repeatable read would not see what committed while a statement waited for its lock, and without
 // synchronous_commit a commit is on no disk yet when it returns.
 var pinned = map[string][]string{
@@ -55,11 +55,11 @@ var pinned = map[string][]string{
 // Config parses a connection string and adds what every service's connection needs. Connections
 // refuse a server that is read-only: on a standby, an open transaction of the primary looks
 // finished, and the relay would lose its rows. They refuse a database of another encoding than UTF8,
-// which could not hold what a client may write.
+// which could not store what a client may write.
 func Config(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if parse := new(neturl.Error); errors.As(err, &parse) {
-		return nil, errors.New("is not a valid URL; a password's special characters are written %XX") // parse would tell a part of it
+		return nil, errors.New("is not a valid URL; a password's special characters are written %XX") // parse would show a part of it
 	}
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func Config(url string) (*pgxpool.Config, error) {
 		if err := settle(ctx, conn); err != nil {
 			return err
 		}
-		return stand(ctx, conn)
+		return confirmNew(ctx, conn)
 	}
 	return config, nil
 }
@@ -106,7 +106,7 @@ func pin(parameters map[string]string) error {
 	return nil
 }
 
-// validate accepts a server that takes writes, and a database that holds all text.
+// validate accepts a server that takes writes, and a database that stores all text.
 func validate(ctx context.Context, conn *pgconn.PgConn) error {
 	if err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn); err != nil {
 		return err
@@ -117,7 +117,7 @@ func validate(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// process tells one replica's sessions from another's, in pg_stat_activity and the server's log.
+// process distinguishes one replica's sessions from another's, in pg_stat_activity and the server's log.
 func process() string {
 	host, _ := os.Hostname()
 	return fmt.Sprintf("%s/%d", host, os.Getpid())
@@ -130,7 +130,7 @@ func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := stand(ctx, conn); err != nil {
+	if err := confirmNew(ctx, conn); err != nil {
 		_ = conn.Close(ctx)
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 func ConnectUnconfirmed(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	conn, err := open(ctx, config)
 	if err == nil {
-		connectionOf(conn).stands.Store(true)
+		connectionOf(conn).confirmed.Store(true)
 	}
 	return conn, err
 }
@@ -214,20 +214,20 @@ func Open(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
-// goodbye is how long Close may take.
-const goodbye = 300 * time.Millisecond
+// closeTimeout is how long Close may take.
+const closeTimeout = 300 * time.Millisecond
 
-// Close says goodbye, but not for long: from a silent server it would wait for 15 s.
+// Close does not wait long for the server: for a silent one the pool would wait 15 s.
 func Close(pool *pgxpool.Pool) {
 	closed := make(chan struct{})
 	go func() { pool.Close(); close(closed) }()
 	select {
 	case <-closed:
-	case <-time.After(goodbye):
+	case <-time.After(closeTimeout):
 	}
 }
 
-// limitSilence lets the kernel give a connection up when what it sent stays unacknowledged.
+// limitSilence makes the kernel close a connection whose data stays unacknowledged.
 func limitSilence(_, _ string, raw syscall.RawConn) error {
 	var err error
 	if controlErr := raw.Control(func(fd uintptr) {

@@ -20,7 +20,7 @@ import (
 var Migrations embed.FS
 
 // PendingMigrations lists the migrations that this program knows and the database lacks, by file
-// name. A database ahead of the program is none of its business: migrations work with the previous
+// name. A database may be ahead of the program: migrations work with the previous
 // version of the code.
 func PendingMigrations(ctx context.Context, conn walletdb.DBTX) ([]string, error) {
 	return PendingOf(ctx, conn, Migrations)

@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// watchInterval is how often the standbys are asked for, by a commit that writes nothing.
+	// watchInterval is how often Watch checks the standbys, by a commit that writes nothing.
 	watchInterval = 2 * time.Second
 
-	// waitsWithin is how soon a commit that is not answered is looked into.
+	// waitsWithin is how long a commit may go unanswered before Watch looks for the reason.
 	waitsWithin = time.Second
 
 	// lookTimeout bounds one look.
 	lookTimeout = 5 * time.Second
 )
 
-// Watch finds out, until ctx ends, whether commits wait for standbys, also when nobody writes. While one
-// waits, another connection asks whether its server is still the one that takes writes: a COMMIT on a server
-// that was replaced would be waited for for ever, and is abandoned.
+// Watch finds out, until ctx ends, whether commits wait for standbys, also when the process writes nothing.
+// While one waits, another connection asks whether its server is still the one that takes writes: a COMMIT on
+// a server that was replaced would wait for ever, so Watch breaks its connection.
 func (c *Commits) Watch(ctx context.Context) {
 	for ; ctx.Err() == nil; pause(ctx, watchInterval) {
 		conn, err := ConnectUnconfirmed(ctx, c.config)
 		if err != nil {
-			continue // that Postgres is lost shows elsewhere
+			continue // the service's own health reports that Postgres is lost
 		}
 		c.follow(ctx, conn)
 		c.report("")
@@ -55,7 +55,7 @@ func (c *Commits) follow(ctx context.Context, conn *pgx.Conn) {
 		// A COMMIT may wait on another server, or on none: a proxy can keep its connection alive.
 		if pids := c.waitingLong(); len(pids) > 0 {
 			if now, err := c.look(ctx, pids); err == nil {
-				c.giveUp(now)
+				c.breakStale(now)
 			}
 		}
 		pause(ctx, watchInterval)
@@ -82,9 +82,9 @@ func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server tim
 		}
 		now, err := c.look(ctx, append(c.waitingLong(), own))
 		if err != nil {
-			continue // nobody knows
+			continue // it is not known now
 		}
-		c.giveUp(now)
+		c.breakStale(now)
 		if !now.ServerStarted.Equal(server) || !slices.Contains(now.Alive, own) {
 			_ = conn.PgConn().Conn().Close()
 		}
@@ -96,8 +96,7 @@ func (c *Commits) awaitConfirmed(ctx context.Context, conn *pgx.Conn, server tim
 	}
 }
 
-// look asks on a new connection. That goes where connections go now, and to no server but one that takes
-// writes.
+// look asks on a new connection, which leads to the server that takes writes now.
 func (c *Commits) look(ctx context.Context, pids []int32) (walletdb.StandbysRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -122,9 +121,9 @@ func (c *Commits) waitingLong() (pids []int32) {
 	return pids
 }
 
-// giveUp breaks the connections of COMMITs that wait on another server than the one that takes writes, or
-// have no backend any more.
-func (c *Commits) giveUp(now walletdb.StandbysRow) {
+// breakStale breaks the connections of COMMITs that wait on another server than the one that takes writes,
+// or have no backend any more.
+func (c *Commits) breakStale(now walletdb.StandbysRow) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s := range c.waiting {

@@ -12,7 +12,7 @@ func TestMutationsAreCaught(t *testing.T) {
 	const test = "TestNothingIsAcknowledgedWithoutItsStandby"
 	removed.Run(t, []removed.Mutation{
 		removed.Of("D1: nothing of ours cuts a COMMIT's wait short", test, "../db/commit.go",
-			"if c.stands.Load() {", "if false {",
+			"if c.confirmed.Load() {", "if false {",
 			"\t\terr := commit(context.WithoutCancel(ctx), conn, fn)\n",
 			"\t\tcut, stop := context.WithTimeout(ctx, 5*time.Second)\n\t\terr := commit(cut, conn, fn)\n\t\tstop()\n",
 		),

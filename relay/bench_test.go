@@ -169,7 +169,7 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 		run  func() error
 	}{
 		{"window", func() error {
-			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(waveLimits.rows)})
+			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows)})
 			return err
 		}},
 		{"extent", func() error {
@@ -177,7 +177,7 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 			return err
 		}},
 		{"page", func() error {
-			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: low, UpTo: low + waveLimits.pageWidth, Prev: prev, Cur: cur})
+			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: low, UpTo: low + batchLimits.pageWidth, Prev: prev, Cur: cur})
 			return err
 		}},
 		{"backlog", func() error {

@@ -13,14 +13,14 @@ import (
 )
 
 type config struct {
-	postgres     *pgxpool.Config
-	kafka        *kafka.ConfigMap
-	adminAddr    string
-	relay        string
-	retention    time.Duration
-	pollInterval time.Duration
-	waveTimeout  time.Duration
-	tracing      tracing.Settings
+	postgres       *pgxpool.Config
+	kafka          *kafka.ConfigMap
+	adminAddr      string
+	relay          string
+	retention      time.Duration
+	pollInterval   time.Duration
+	publishTimeout time.Duration
+	tracing        tracing.Settings
 }
 
 func parseConfig(env *service.Env) config {
@@ -47,8 +47,8 @@ func parseConfig(env *service.Env) config {
 	c.pollInterval = env.Duration("POLL_INTERVAL", 20*time.Millisecond, minPause,
 		`The least time between the starts of two publish batches while rows keep coming. A row that comes
 		alone is seen within 10ms.`)
-	c.waveTimeout = env.Duration("WAVE_TIMEOUT", 15*time.Second, time.Second,
-		"How long Kafka may take to acknowledge what was sent together; then it is read and sent again.")
+	c.publishTimeout = env.Was("WAVE_TIMEOUT").Duration("PUBLISH_TIMEOUT", 15*time.Second, time.Second,
+		"How long Kafka may take to acknowledge a publish batch; then the relay reads and sends it again.")
 	c.adminAddr = service.AdminAddr(env, "127.0.0.1:9081")
 	c.tracing = tracing.Read(env)
 	return c

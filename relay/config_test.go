@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
@@ -23,6 +24,25 @@ func TestAllMistakesOfTheSettingsAreToldAtOnce(t *testing.T) {
 	for _, name := range []string{"DATABASE_URL", "KAFKA_BROKERS", "LOG_LEVEL", "POLL_INTERVAL", "WAVE_TIMEOUT", "OUTBOX_RETENTION", "RDKAFKA_ACKS", "RDKAFKA_ENABLE_IDEMPOTENCE", "ADMIN_ADDR"} {
 		if !strings.Contains(stderr.String(), name+": ") {
 			t.Errorf("%s is not named in:\n%s", name, &stderr)
+		}
+	}
+}
+
+func TestThePublishTimeoutHasItsOldNameForARelease(t *testing.T) {
+	t.Parallel()
+	base := []string{"DATABASE_URL=postgres://relay@localhost/wallet", "KAFKA_BROKERS=localhost:9092"}
+	for _, test := range []struct {
+		name    string
+		environ []string
+		want    time.Duration
+	}{
+		{"neither", nil, 15 * time.Second},
+		{"the old name", []string{"WAVE_TIMEOUT=3s"}, 3 * time.Second},
+		{"the new name", []string{"PUBLISH_TIMEOUT=4s"}, 4 * time.Second},
+		{"both", []string{"WAVE_TIMEOUT=3s", "PUBLISH_TIMEOUT=4s"}, 4 * time.Second},
+	} {
+		if c, err := configOf(append(base, test.environ...)); err != nil || c.publishTimeout != test.want {
+			t.Errorf("%s: %v, want %v (%v)", test.name, c.publishTimeout, test.want, err)
 		}
 	}
 }

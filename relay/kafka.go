@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	metadataTimeout = 3 * time.Second // it cannot be cut short when the relay is told to end
-	// closeTimeout bounds the wait for librdkafka, whose destructor can hang. One that does is left
-	// behind; when maxAbandoned are, the process ends, and its restart cleans up.
+	metadataTimeout = 3 * time.Second // it cannot be cut short when the relay has to end
+	// closeTimeout bounds the wait for librdkafka, whose destructor can hang. A producer that hangs is
+	// abandoned; beyond maxAbandoned of them the process ends, and its restart cleans up.
 	closeTimeout = time.Second
 	maxAbandoned = 10
 	causeTimeout = 300 * time.Millisecond
 	maxHeaders   = 1000 // different headers kept parsed
 )
 
-// producerRules are what the order of messages rests on; nobody may set them otherwise.
+// producerRules are what the order of messages rests on; operators cannot set them.
 var producerRules = kafka.ConfigMap{
 	"acks":               "all",
 	"enable.idempotence": true,
@@ -35,7 +35,7 @@ var producerRules = kafka.ConfigMap{
 	"enable.gapless.guarantee": true,
 	// With more, a new partition can take B before A (KAFKA-15591).
 	"max.in.flight.requests.per.connection": 1,
-	// A message that librdkafka gives up by itself is a gap: the wave has a deadline instead.
+	// A message that librdkafka abandons by itself is a gap: the publish batch has a deadline instead.
 	"message.timeout.ms": 0,
 }
 
@@ -44,10 +44,10 @@ var producerDefaults = kafka.ConfigMap{
 	"linger.ms":          1, // 0 sends a first request of one message
 	"batch.num.messages": 10000,
 	"batch.size":         1000000,
-	// Bounded memory. A full queue is waited for.
-	"queue.buffering.max.messages": 2 * waveLimits.rows,
+	// Bounded memory. publish waits while the queue is full.
+	"queue.buffering.max.messages": 2 * batchLimits.rows,
 	"queue.buffering.max.kbytes":   16384,
-	// A dead broker shows within 10 s.
+	// The relay notices a dead broker within 10 s.
 	"socket.timeout.ms":                  10000,
 	"request.timeout.ms":                 10000,
 	"socket.connection.setup.timeout.ms": 10000,
@@ -70,7 +70,7 @@ type kafkaProducer struct {
 	checked  map[string]bool
 	headers  map[string][]kafka.Header
 	log      *slog.Logger
-	trouble  error // the last one that librdkafka told of and works on
+	lastErr  error // the last one that librdkafka has reported and works on
 	took     func(phase string, d time.Duration)
 }
 
@@ -79,7 +79,7 @@ func producerConfig(brokers string, given map[string]string) *kafka.ConfigMap {
 	config := kafka.ConfigMap{
 		"bootstrap.servers":         brokers,
 		"go.delivery.report.fields": "none",
-		"go.events.channel.size":    4 * waveLimits.rows,
+		"go.events.channel.size":    4 * batchLimits.rows,
 		"go.logs.channel.enable":    true,
 	}
 	maps.Copy(config, producerDefaults)
@@ -147,7 +147,7 @@ func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
 }
 
 // await waits for the next event and counts it if it is an acknowledgement. Messages need not be
-// told apart: a wave is acknowledged as a whole, or not.
+// told apart: a batch is acknowledged as a whole, or not.
 func (k *kafkaProducer) await(ctx context.Context, acknowledged *int, of int) error {
 	select {
 	case event := <-k.producer.Events():
@@ -162,16 +162,16 @@ func (k *kafkaProducer) await(ctx context.Context, acknowledged *int, of int) er
 			if event.IsFatal() {
 				return k.cause(fmt.Errorf("kafka producer: %w", event))
 			}
-			k.trouble = event
+			k.lastErr = event
 		}
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("kafka acknowledged %d of %d messages: %w", *acknowledged, of, ctx.Err()), k.trouble)
+		return errors.Join(fmt.Errorf("kafka acknowledged %d of %d messages: %w", *acknowledged, of, ctx.Err()), k.lastErr)
 	}
 }
 
-// cause looks for a rejection among the reports that follow the first error of a wave: the error of
-// the producer, which ends with it, comes first, and the other messages' reports tell nothing.
+// cause looks for a rejection among the reports that follow the first error of a batch: the error of
+// the producer, which ends with it, comes first, and the other messages' reports do not name the reason.
 func (k *kafkaProducer) cause(err error) error {
 	patience := time.After(causeTimeout)
 	for {
@@ -203,7 +203,7 @@ func (k *kafkaProducer) check(ctx context.Context, m *message) error {
 	}
 	metadata, err := k.producer.GetMetadata(&m.Topic, false, int(max(timeout, time.Millisecond).Milliseconds()))
 	if err != nil {
-		return fmt.Errorf("ask kafka for topic %q: %w", m.Topic, errors.Join(err, k.trouble))
+		return fmt.Errorf("ask kafka for topic %q: %w", m.Topic, errors.Join(err, k.lastErr))
 	}
 	topic := metadata.Topics[m.Topic]
 	if topic.Error.Code() != kafka.ErrNoError {
@@ -269,7 +269,7 @@ func isFull(err error) bool {
 	return errors.As(err, &e) && e.Code() == kafka.ErrQueueFull
 }
 
-// failure tells an error that comes back on every try from one that a new producer may not have.
+// failure marks an error that comes back on every try, as rejectedError. A new producer may not have others.
 func failure(m *kafka.Message) error {
 	err := fmt.Errorf("kafka, topic %q: %w", *m.TopicPartition.Topic, m.TopicPartition.Error)
 	var e kafka.Error

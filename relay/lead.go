@@ -15,17 +15,17 @@ import (
 const (
 	// electInterval is how often a standby tries to lead.
 	electInterval = 250 * time.Millisecond
-	// A leader shows every aliveInterval that it is not stopped. From one that does not for
-	// aliveTimeout, Postgres takes the connection and with it the lock.
+	// A leader pings Postgres every aliveInterval. After aliveTimeout without a ping, Postgres closes the
+	// connection, which releases the lock.
 	aliveInterval = time.Second
 	aliveTimeout  = "5s"
-	// answerTimeout is how long Postgres may take to answer the least of questions.
+	// answerTimeout is how long Postgres may take to answer the simplest query.
 	answerTimeout = 3 * time.Second
 )
 
-// elect runs lead for as long as this process holds the leader's lock, again and again until ctx
-// ends. That one relay works instead of two saves duplicates, and nothing else rests on it: a leader
-// that was stopped and goes on harms nobody.
+// elect runs lead for as long as this process has the leader's lock, again and again until ctx
+// ends. One leader saves duplicates, and nothing else rests on it: a leader that was stopped and
+// continues beside the next one does no harm.
 func elect(ctx context.Context, config *pgx.ConnConfig, relay string, status *status, lead func(context.Context)) {
 	config = config.Copy()
 	config.RuntimeParams["idle_session_timeout"] = aliveTimeout

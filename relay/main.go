@@ -1,9 +1,9 @@
 // Relay publishes the outbox to Kafka: every row at least once, and each key's rows in the order of
 // their ids.
 //
-// Several may run; one leads (lead.go) and publishes (publish.go). Killed at any moment, it or the
-// next leader begins at the position that Postgres holds, which is one that Kafka has acknowledged:
-// what was published after it is published again.
+// Several may run; one leads (lead.go) and publishes (session.go) by the rules of order.go. Killed at any
+// moment, it or the next leader begins at the position that is saved in Postgres, up to which Kafka has
+// acknowledged everything: what was published after it is published again.
 package main
 
 import (
@@ -72,11 +72,11 @@ func newRelay(config config, status *status) *relay {
 			status.metrics.producers.Inc()
 			return newKafkaProducer(config.kafka, status.log, status.took)
 		},
-		limits:      waveLimits,
-		interval:    config.pollInterval,
-		waveTimeout: config.waveTimeout,
-		now:         time.Now,
-		sleep:       func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },
-		status:      status,
+		limits:         batchLimits,
+		interval:       config.pollInterval,
+		publishTimeout: config.publishTimeout,
+		now:            time.Now,
+		sleep:          func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },
+		status:         status,
 	}
 }

@@ -156,14 +156,14 @@ func TestPlansHoldWhenTransactionsAreLarge(t *testing.T) {
 func (p *planner) checkAll(t testing.TB, name, prev, cur string, after int64, extent int) {
 	t.Helper()
 	ctx, q := t.Context(), walletdb.New(p)
-	upTo := after + waveLimits.pageWidth
+	upTo := after + batchLimits.pageWidth
 	for _, query := range []struct {
 		name, index string
 		buffers     int
 		run         func() error
 	}{
 		{name: "window", index: "outbox_xid", buffers: min(extent, 500), run: func() error {
-			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(waveLimits.rows)})
+			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows)})
 			return err
 		}},
 		{name: "extent", index: "outbox_xid", buffers: extent, run: func() error {

@@ -17,13 +17,13 @@ const (
 	// queryTimeout is longer than the server's own statement_timeout: it ends the wait for a server that
 	// does not answer at all.
 	queryTimeout = 12 * time.Second
-	// patience is enough to look at a billion rows that wait, or at 300 million remains of deleted ones.
+	// patience is enough to look at a billion rows that wait, or at 300 million dead tuples.
 	patience = 10 * time.Minute
 )
 
-// planSettings make the plans that run those that are tested, whatever the statistics say, and none is
-// made for a single poll. Without the second, an outbox filled by few large transactions is scanned
-// whole at every poll, once for each transaction that runs.
+// planSettings make Postgres use the plans that are tested, whatever the statistics say, and plan no single
+// poll anew. Without the second, every poll does a full scan of an outbox that few large transactions
+// have filled, once for each transaction that runs.
 var planSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 // postgres is the outbox.
@@ -80,9 +80,9 @@ func (p *postgres) position(ctx context.Context) (position, error) {
 	if !saved.SameDatabase || !saved.WithinHorizon {
 		return position{}, &stoppedError{"publishing has stopped: the relay's position comes from another database, as after restoring a dump; to publish again everything that is in the outbox: ctl relay rebase"}
 	}
-	at := position{prev: saved.Prev, after: saved.AfterID, last: saved.LastID}
+	at := position{prev: saved.Prev}
 	if saved.Cur != nil {
-		at.cur = *saved.Cur
+		at.window = window{*saved.Cur, saved.AfterID, saved.LastID}
 	}
 	return at, nil
 }
@@ -90,9 +90,9 @@ func (p *postgres) position(ctx context.Context) (position, error) {
 func (p *postgres) save(ctx context.Context, at position) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	params := walletdb.SavePositionParams{Relay: p.relay, Prev: at.prev, AfterID: at.after, LastID: at.last}
-	if at.cur != "" {
-		params.Cur = &at.cur
+	params := walletdb.SavePositionParams{Relay: p.relay, Prev: at.prev, AfterID: at.window.after, LastID: at.window.last}
+	if at.within() {
+		params.Cur = &at.window.cur
 	}
 	if err := walletdb.New(p.conn).SavePosition(ctx, params); err != nil {
 		return fmt.Errorf("save position: %w", err)
@@ -139,8 +139,8 @@ func (p *postgres) window(ctx context.Context, prev string, maxRows int) ([]row,
 	if len(found) == 0 {
 		return nil, "", nil
 	}
-	// Or Kafka would be told what is on this server's disk only: of a commit whose wait for a standby was
-	// cut short, which a promoted standby does not have.
+	// Or the relay would publish what is on this server's disk only: after a commit whose wait for a standby
+	// was cut short, a promoted standby does not have the rows.
 	if found[0].Synchronous {
 		if err := db.Confirm(ctx, p.conn); err != nil {
 			return nil, "", fmt.Errorf("confirm window (is a standby of synchronous_standby_names missing?): %w", err)
@@ -187,7 +187,7 @@ func patiently(ctx context.Context, conn transactor, fn func(q *walletdb.Queries
 func (p *postgres) page(ctx context.Context, at position, upTo int64) ([]row, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	rows, err := walletdb.New(p.conn).RelayPage(ctx, walletdb.RelayPageParams{After: at.after, UpTo: upTo, Prev: at.prev, Cur: at.cur})
+	rows, err := walletdb.New(p.conn).RelayPage(ctx, walletdb.RelayPageParams{After: at.window.after, UpTo: upTo, Prev: at.prev, Cur: at.window.cur})
 	if err != nil {
 		return nil, fmt.Errorf("read page: %w", err)
 	}

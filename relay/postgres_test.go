@@ -141,11 +141,11 @@ func TestWindowsHoldWhatBecameVisible(t *testing.T) {
 	if err != nil || first != 1 || last != 7 {
 		t.Errorf("extent %d to %d, %v", first, last, err)
 	}
-	rows, err = outbox.page(ctx, position{prev: cur1, cur: cur2, last: 7}, 7)
+	rows, err = outbox.page(ctx, position{cur1, window{cur: cur2, last: 7}}, 7)
 	expect("page of the second window", rows, err, "a1 c a2 e")
-	rows, err = outbox.page(ctx, position{prev: cur1, cur: cur2, after: 1, last: 7}, 4)
+	rows, err = outbox.page(ctx, position{cur1, window{cur2, 1, 7}}, 4)
 	expect("page from 2 to 4", rows, err, "c a2")
-	rows, err = outbox.page(ctx, position{prev: all.prev, cur: cur1, last: 8}, 8)
+	rows, err = outbox.page(ctx, position{all.prev, window{cur: cur1, last: 8}}, 8)
 	expect("page of the first window", rows, err, "b")
 	rows, _, err = outbox.window(ctx, cur2, 100)
 	expect("after f", rows, err, "f")

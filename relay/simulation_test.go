@@ -19,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The simulation runs the relay's own code (everything in publish.go) between a simulated outbox and
+// The simulation runs the relay's own code (order.go and session.go) between a simulated outbox and
 // a simulated log. One seed decides everything: who runs next, what breaks, who dies, what arrives
 // late. Several relays run at once, as if there were no leader's lock.
 
@@ -160,14 +160,14 @@ func (w *world) newRelay() *simRelay {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
 	p.relay = &relay{
-		openOutbox:   func(context.Context) (outbox, error) { return &simOutbox{p, w.epoch}, p.step() },
-		openProducer: func() (producer, error) { return &simProducer{p}, nil },
-		limits:       limits{rows: 6, bytes: 1 << 20, pageWidth: 4},
-		interval:     20 * time.Millisecond,
-		waveTimeout:  time.Hour,
-		now:          func() time.Time { return w.clock },
-		sleep:        func(context.Context, time.Duration) { _ = p.step() },
-		status:       &status{log: slog.New(slog.DiscardHandler), metrics: simMetrics, health: simHealth},
+		openOutbox:     func(context.Context) (outbox, error) { return &simOutbox{p, w.epoch}, p.step() },
+		openProducer:   func() (producer, error) { return &simProducer{p}, nil },
+		limits:         limits{rows: 6, bytes: 1 << 20, pageWidth: 4},
+		interval:       20 * time.Millisecond,
+		publishTimeout: time.Hour,
+		now:            func() time.Time { return w.clock },
+		sleep:          func(context.Context, time.Duration) { _ = p.step() },
+		status:         &status{log: slog.New(slog.DiscardHandler), metrics: simMetrics, health: simHealth},
 	}
 	p.next, p.kill = iter.Pull(func(yield func(struct{}) bool) {
 		p.yield = yield
@@ -425,8 +425,8 @@ func (o *simOutbox) save(_ context.Context, p position) error {
 				w.violated("position %+v is saved without row %d", p, r.ID)
 			}
 		}
-		for _, r := range w.between(p.prev, p.cur) {
-			if r.ID <= p.after && !w.logged[r.ID] && !w.parked[r.ID] {
+		for _, r := range w.between(p.prev, p.window.cur) {
+			if r.ID <= p.window.after && !w.logged[r.ID] && !w.parked[r.ID] {
 				w.violated("position %+v is saved without row %d", p, r.ID)
 			}
 		}
@@ -462,7 +462,7 @@ func (o *simOutbox) extent(_ context.Context, prev, cur string) (first, last int
 
 func (o *simOutbox) page(_ context.Context, p position, upTo int64) (rows []row, err error) {
 	err = o.call(func() {
-		rows = slices.DeleteFunc(o.world.between(p.prev, p.cur), func(r row) bool { return r.ID <= p.after || r.ID > upTo })
+		rows = slices.DeleteFunc(o.world.between(p.prev, p.window.cur), func(r row) bool { return r.ID <= p.window.after || r.ID > upTo })
 	})
 	return rows, err
 }
@@ -484,7 +484,7 @@ func (w *world) between(prev, cur string) (rows []row) {
 	return rows
 }
 
-// simProducer sends a wave as batches, in order within a partition, one after the other.
+// simProducer sends a publish batch as Kafka's batches, in order within a partition, one after the other.
 type simProducer struct{ *simRelay }
 
 func (p *simProducer) publish(_ context.Context, messages []message) error {

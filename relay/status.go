@@ -16,10 +16,10 @@ import (
 )
 
 // standstill is how long a leader may go without a step that succeeds before it is not ready. A step
-// succeeds if no row waits, too.
+// without rows succeeds too.
 const standstill = 5 * time.Second
 
-// What may be wrong with a relay, beside what may be with every service.
+// What may be wrong with a relay, besides the conditions of every service.
 var (
 	// stalled: rows wait and are not published, until this relay or an operator does something about it.
 	stalled    = service.Condition{Name: "the position does not move", NotReady: true}
@@ -49,11 +49,11 @@ type metrics struct {
 	leader, stopped, paused           prometheus.Gauge
 	waitingRows, oldestWaiting        prometheus.Gauge
 	publishedRows, producers, deleted prometheus.Counter
-	waveRows                          prometheus.Histogram
+	batchRows, waveRows               prometheus.Histogram // the second is the old name of the first
 	phaseSeconds                      map[string]prometheus.Observer
 }
 
-// phases of a wave: read the rows, hand them to Kafka's client, wait until all are acknowledged, save
+// phases of a publish batch: read the rows, hand them to Kafka's client, wait until all are acknowledged, save
 // the position.
 var phases = []string{"read", "produce", "ack", "save"}
 
@@ -63,6 +63,9 @@ func newMetrics() metrics {
 	}
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_relay_" + name, Help: help})
+	}
+	rows := func(name, help string) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_relay_" + name, Help: help, Buckets: []float64{1, 3, 10, 30, 100, 300, 1000, 3000, 5000}})
 	}
 	m := metrics{
 		registry:      service.NewRegistry(),
@@ -74,19 +77,18 @@ func newMetrics() metrics {
 		publishedRows: counter("published_rows_total", "Outbox rows that Kafka has acknowledged, repeated ones included."),
 		producers:     counter("producers_total", "Kafka producers made: one at the start and one after each error."),
 		deleted:       counter("deleted_rows_total", "Outbox rows deleted after their retention."),
-		waveRows: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "wallet_relay_wave_rows", Help: "Rows published together.", Buckets: []float64{1, 3, 10, 30, 100, 300, 1000, 3000, 5000},
-		}),
-		phaseSeconds: map[string]prometheus.Observer{},
+		batchRows:     rows("publish_batch_rows", "Rows of a publish batch."),
+		waveRows:      rows("wave_rows", "The old name of wallet_relay_publish_batch_rows."),
+		phaseSeconds:  map[string]prometheus.Observer{},
 	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "wallet_relay_phase_seconds", Help: "Time of a wave's phases: read, produce, ack, save.",
+		Name: "wallet_relay_phase_seconds", Help: "Time of a publish batch's phases: read, produce, ack, save.",
 		Buckets: []float64{.0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
 	}, []string{"phase"})
 	for _, phase := range phases {
 		m.phaseSeconds[phase] = seconds.WithLabelValues(phase)
 	}
-	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.waveRows, seconds)
+	m.registry.MustRegister(m.leader, m.stopped, m.paused, m.waitingRows, m.oldestWaiting, m.publishedRows, m.producers, m.deleted, m.batchRows, m.waveRows, seconds)
 	return m
 }
 
@@ -118,8 +120,8 @@ func (s *status) isLeading() bool {
 	return s.leading
 }
 
-// unsent notes why Kafka did not take a wave. It counts as lost until the next step that succeeds, unless
-// it has answered with a refusal. A relay without anything to publish does not miss it.
+// unsent notes why Kafka did not take a publish batch. Kafka counts as lost until the next step that
+// succeeds, unless it has answered with a refusal. A relay without anything to publish does not notice.
 func (s *status) unsent(err error) {
 	var rejected *rejectedError
 	var stopped *stoppedError
@@ -165,6 +167,7 @@ func (s *status) stepped(published int, isPaused bool) {
 	}
 	if published > 0 {
 		s.metrics.publishedRows.Add(float64(published))
+		s.metrics.batchRows.Observe(float64(published))
 		s.metrics.waveRows.Observe(float64(published))
 	}
 }
@@ -183,8 +186,8 @@ func (s *status) watch(ctx context.Context) {
 	}
 }
 
-// judge says whether the position of a leader can move: it stands still if no step has succeeded for a
-// while. That is nobody's fault while commits wait for a standby: what is not on it is not published.
+// judge reports a leader as stalled if no step has succeeded for standstill. While commits wait for a
+// standby it does not: the relay publishes nothing that the standby does not have.
 func (s *status) judge(now time.Time, standbyMissing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +204,7 @@ func (s *status) judge(now time.Time, standbyMissing bool) {
 	}
 }
 
-// took notes how long a phase of a wave took.
+// took notes how long a phase of a publish batch took.
 func (s *status) took(phase string, d time.Duration) {
 	s.metrics.phaseSeconds[phase].Observe(d.Seconds())
 }

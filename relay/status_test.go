@@ -101,7 +101,7 @@ func TestMetrics(t *testing.T) {
 		metric := family.GetMetric()[0]
 		got[family.GetName()] = metric.GetGauge().GetValue() + metric.GetCounter().GetValue() + float64(metric.GetHistogram().GetSampleCount())
 	}
-	for name, want := range map[string]float64{"wallet_relay_leader": 1, "wallet_relay_published_rows_total": 7, "wallet_relay_wave_rows": 1, "wallet_relay_stopped": 0} {
+	for name, want := range map[string]float64{"wallet_relay_leader": 1, "wallet_relay_published_rows_total": 7, "wallet_relay_wave_rows": 1, "wallet_relay_publish_batch_rows": 1, "wallet_relay_stopped": 0} {
 		if got[name] != want {
 			t.Errorf("%s is %v, want %v", name, got[name], want)
 		}

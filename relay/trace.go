@@ -14,22 +14,23 @@ import (
 )
 
 // tracer follows the rows whose headers name a trace: publishing is a span of it, which the message
-// names in its turn. A wave has a trace of its own, linked with those of its messages. nil is tracing
-// that is off; then a row's headers become the message's as they are.
+// names in its turn. A publish batch has a trace of its own, linked with those of its messages. nil is
+// tracing that is off; then a row's headers become the message's as they are.
 type tracer struct {
 	messages trace.Tracer // takes those that the api has taken
-	waves    trace.Tracer // takes all that it is asked for: those with such a message
+	batches  trace.Tracer // takes all that it is asked for: those with such a message
 }
 
 func newTracer(t *tracing.Tracers) *tracer {
 	if t == nil {
 		return nil
 	}
-	return &tracer{messages: t.Chosen, waves: t.All}
+	return &tracer{messages: t.Chosen, batches: t.All}
 }
 
-// wave begins the spans of a wave and of its messages that have a trace; nil if none has.
-func (t *tracer) wave(messages []message) (wave trace.Span) {
+// batch begins the spans of a publish batch, named wave, and of its messages that have a trace; nil if
+// none has.
+func (t *tracer) batch(messages []message) (batch trace.Span) {
 	if t == nil {
 		return nil
 	}
@@ -39,24 +40,24 @@ func (t *tracer) wave(messages []message) (wave trace.Span) {
 		if !parent.IsSampled() {
 			continue
 		}
-		if wave == nil {
-			_, wave = t.waves.Start(context.Background(), "wave", trace.WithAttributes(attribute.Int("messages", len(messages))))
+		if batch == nil {
+			_, batch = t.batches.Start(context.Background(), "wave", trace.WithAttributes(attribute.Int("messages", len(messages))))
 		}
 		_, span := t.messages.Start(trace.ContextWithRemoteSpanContext(context.Background(), parent), "publish",
-			trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(trace.Link{SpanContext: wave.SpanContext()}),
+			trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(trace.Link{SpanContext: batch.SpanContext()}),
 			trace.WithAttributes(attribute.String("wallet.id", m.Key), attribute.Int64("outbox.id", m.ID), attribute.Int("partition", int(m.partition))))
 		if !span.IsRecording() {
 			continue
 		}
 		m.span = span
-		wave.AddLink(trace.Link{SpanContext: span.SpanContext()})
+		batch.AddLink(trace.Link{SpanContext: span.SpanContext()})
 	}
-	return wave
+	return batch
 }
 
-// waveEnded ends them.
-func waveEnded(wave trace.Span, messages []message, err error) {
-	if wave == nil {
+// batchEnded ends them.
+func batchEnded(batch trace.Span, messages []message, err error) {
+	if batch == nil {
 		return
 	}
 	for _, m := range messages {
@@ -69,9 +70,9 @@ func waveEnded(wave trace.Span, messages []message, err error) {
 		m.span.End()
 	}
 	if err != nil {
-		wave.SetStatus(codes.Error, err.Error())
+		batch.SetStatus(codes.Error, err.Error())
 	}
-	wave.End()
+	batch.End()
 }
 
 // parentOf is the span that a row's headers name.
@@ -82,7 +83,7 @@ func parentOf(headers string) trace.SpanContext {
 	var fields struct {
 		Traceparent string `json:"traceparent"`
 	}
-	_ = json.Unmarshal([]byte(headers), &fields) // what is wrong with them, publishing says
+	_ = json.Unmarshal([]byte(headers), &fields) // publish reports what is wrong with them
 	ctx := tracing.Context.Extract(context.Background(), propagation.MapCarrier{"traceparent": fields.Traceparent})
 	return trace.SpanContextFromContext(ctx)
 }

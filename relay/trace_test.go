@@ -8,7 +8,7 @@ func TestTracingThatIsOffTakesNoMemory(t *testing.T) {
 	var off *tracer
 	messages := make([]message, 3)
 	messages[0].Headers = `{"version":"1","traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}`
-	if allocations := testing.AllocsPerRun(100, func() { waveEnded(off.wave(messages), messages, nil) }); allocations != 0 {
+	if allocations := testing.AllocsPerRun(100, func() { batchEnded(off.batch(messages), messages, nil) }); allocations != 0 {
 		t.Errorf("%v allocations", allocations)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
-// NewCache is the process' use of Redis, and says on health whether it does without. errors counts what
-// failed.
+// NewCache is the process' use of Redis. It reports in health whether the process works without Redis;
+// errors counts failures.
 func NewCache(client redis.UniversalClient, timeout time.Duration, errors prometheus.Counter, health *Health, registry prometheus.Registerer) *walletcache.Guard {
 	walletcache.Silence()
 	guard := walletcache.NewGuard(client, timeout,

@@ -20,6 +20,8 @@ type Env struct {
 	values   map[string]string
 	settings []Setting
 	mistakes []error
+	was      string            // the old name of the setting that is read next
+	givenAs  map[string]string // the old names by which settings are given
 }
 
 // Setting is what a process says about one of its settings.
@@ -29,6 +31,7 @@ type Setting struct {
 	Default string `json:"default,omitempty"`
 	// Example is a value of a setting without a default.
 	Example  string `json:"example,omitempty"`
+	Was      string `json:"was,omitempty"` // its name in the release before
 	Required bool   `json:"required,omitempty"`
 	// File is whether the value may stand in a file, which NAME_FILE names.
 	File bool `json:"file,omitempty"`
@@ -39,7 +42,7 @@ type Setting struct {
 
 // NewEnv takes pairs as os.Environ returns them.
 func NewEnv(environ []string) *Env {
-	e := &Env{values: map[string]string{}}
+	e := &Env{values: map[string]string{}, givenAs: map[string]string{}}
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
 		e.values[name] = strings.TrimSpace(value)
@@ -53,8 +56,17 @@ func (e *Env) Err() error { return errors.Join(e.mistakes...) }
 // Declared lists the settings that were read, in that order.
 func (e *Env) Declared() []Setting { return e.settings }
 
+// Was says what the setting that is read next was called. The old name counts if the new one is not set.
+func (e *Env) Was(old string) *Env {
+	e.was = old
+	return e
+}
+
 // Check notes a mistake in a setting, if err is one.
 func (e *Env) Check(name string, err error) {
+	if old := e.givenAs[name]; old != "" {
+		name = old
+	}
 	if err != nil {
 		e.mistakes = append(e.mistakes, fmt.Errorf("%s: %w", name, err))
 	}
@@ -181,6 +193,13 @@ func (e *Env) Prefix(prefix, example, meaning string) map[string]string {
 }
 
 func (e *Env) read(s Setting) string {
+	if e.was != "" {
+		s.Was, s.Meaning = e.was, s.Meaning+"\n"+e.was+", its old name, works in this release."
+		if e.values[s.Name] == "" && e.values[e.was] != "" {
+			e.values[s.Name], e.givenAs[s.Name] = e.values[e.was], e.was
+		}
+		e.was = ""
+	}
 	e.settings = append(e.settings, s)
 	value := e.values[s.Name]
 	if s.File {

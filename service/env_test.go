@@ -25,6 +25,33 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
+func TestASettingHasItsOldName(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		environ []string
+		want    time.Duration
+		mistake string
+	}{
+		{"neither", nil, time.Second, ""},
+		{"the old name", []string{"OLD=2s"}, 2 * time.Second, ""},
+		{"both", []string{"OLD=2s", "NEW=3s"}, 3 * time.Second, ""},
+		{"a mistake under the old name", []string{"OLD=2"}, 0, "OLD: must be"},
+		{"a mistake under the new name", []string{"OLD=2s", "NEW=3"}, 0, "NEW: must be"},
+	} {
+		env := NewEnv(test.environ)
+		got := env.Was("OLD").Duration("NEW", time.Second, time.Millisecond, "A time.")
+		env.String("NEXT", "", "Has no old name.")
+		err := fmt.Sprint(env.Err())
+		if got != test.want || !strings.HasPrefix(err, test.mistake) || (test.mistake == "") != (env.Err() == nil) {
+			t.Errorf("%s: %v (%s), want %v (%s)", test.name, got, err, test.want, test.mistake)
+		}
+		if settings := env.Declared(); len(settings) != 2 || !strings.Contains(settings[0].Meaning, "OLD, its old name") || strings.Contains(settings[1].Meaning, "OLD") {
+			t.Errorf("%s: declared %+v", test.name, settings)
+		}
+	}
+}
+
 // read is a service with a setting of each kind.
 func read(env *Env) map[string]any {
 	got := map[string]any{

@@ -32,7 +32,7 @@ var (
 )
 
 // Health is what a process says of itself, on /readyz, in metrics and in the log. The log has one line
-// when a condition begins and one when it ends. If it goes on beginning and ending there is one line a
+// when a condition begins and one when it ends. If it begins and ends all the time there is one line a
 // minute, with the number of times.
 type Health struct {
 	log *slog.Logger
@@ -146,7 +146,7 @@ func (h *Health) Started() {
 	h.starting = false
 }
 
-// Drain says that the process was told to end.
+// Drain says that the process has to end.
 func (h *Health) Drain() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -212,8 +212,8 @@ func (h *Health) State() State {
 	return s
 }
 
-// met reports whether a condition holds now. A connection that waits for a standby cannot be told from a
-// server that does not answer: while standbys are missing, they are the reason.
+// met reports whether a condition is met now. A connection that waits for a standby looks like a server
+// that does not answer: while standbys are missing, they are the reason.
 func (h *Health) met(c *condition) bool {
 	if c.err == nil {
 		return false
@@ -222,7 +222,7 @@ func (h *Health) met(c *condition) bool {
 	return c.Name != Postgres.Name || missing == nil || missing.err == nil
 }
 
-// lacks reports whether a condition that is met takes this dependency away.
+// lacks reports whether a condition that is met means that this dependency is missing.
 func (h *Health) lacks(dependency string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

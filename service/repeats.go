@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// quietTime is how long one line speaks for all that are like it.
+// quietTime is how long further lines of the same message are counted instead of logged.
 const quietTime = time.Minute
 
 // Repeats logs what may come thousands of times a second: the first line at once, and then once a

@@ -113,8 +113,8 @@ func walletIDs(targets []target) []uuid.UUID {
 type cause string
 
 const (
-	connection cause = "connection" // the server is away, or cannot work at all now: wait for it
-	conflict   cause = "conflict"   // others were in the way: again
+	connection cause = "connection" // the server is unreachable, or cannot work at all now: wait for it
+	conflict   cause = "conflict"   // with another transaction: try again
 	unknown    cause = "unknown"    // needs a person
 )
 

@@ -6,7 +6,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
-// What may be wrong with a worker, beside what may be with every service.
+// What may be wrong with a worker, besides the conditions of every service.
 var (
 	lagging      = service.Condition{Name: "lag", NotReady: true}
 	offsetCommit = service.Condition{Name: "offset commit"}

@@ -61,12 +61,12 @@ func parseConfig(env *service.Env) config {
 }
 
 // kafkaConfig adds what the operator says of librdkafka's properties, so that security needs no code
-// here. It names those of them that it does not take: what the worker's promises rest on, and what has a
+// here. It names those that it refuses: properties on which the worker's guarantees rest, and those with a
 // setting of its own.
 func kafkaConfig(given map[string]string, brokers, group, instance string) (properties kafka.ConfigMap, fixed []string) {
 	properties = kafka.ConfigMap{
 		"client.id": "wallet-worker",
-		// A dead worker's wallets stand still until its session ends.
+		// A dead worker's wallets are stalled until its session ends.
 		"session.timeout.ms":    10_000,
 		"heartbeat.interval.ms": 2_000,
 		"max.poll.interval.ms":  120_000,
@@ -77,7 +77,7 @@ func kafkaConfig(given map[string]string, brokers, group, instance string) (prop
 		"queued.max.messages.kbytes": 16_384,
 		"check.crcs":                 true,
 		"auto.commit.interval.ms":    500,
-		// A dead broker shows in ten seconds, a new topic too.
+		// The worker notices a dead broker, and a new topic, within ten seconds.
 		"socket.timeout.ms":                  10_000,
 		"socket.connection.setup.timeout.ms": 10_000,
 		"socket.keepalive.enable":            true,

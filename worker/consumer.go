@@ -43,16 +43,71 @@ type consumer struct {
 	log      *slog.Logger
 	repeats  *service.Repeats // what may come with every message
 
-	paused map[int32]*partition // only the poll loop uses it
+	paused map[int32]*assignedPartition // only the poll loop uses it
 
 	vanished atomic.Bool // partitions are assigned that the topic does not have
-	leaving  atomic.Bool // the poll loop is to leave the group and to join it again
+	leaving  atomic.Bool // the poll loop has to leave the group and to join it again
 
 	mu         sync.Mutex
-	partitions map[int32]*partition
+	partitions map[int32]*assignedPartition
 }
 
-// run consumes until ctx ends, or until Kafka's client or the watchdog gives up: a new process then
+// assignedPartition is a partition that this worker has, and what the consumer knows of it. Its partition
+// reports to it.
+type assignedPartition struct {
+	*partition
+	consumer *consumer
+	blocked  service.Condition
+
+	paused atomic.Bool  // Kafka's client fetches none of its messages
+	polled atomic.Int64 // the offset after the last message received, or unknownOffset
+
+	// Only the watch uses these.
+	begin    int64 // the offset at the watch's first look if none was stored before, or unknownOffset
+	movement movement
+}
+
+func (c *consumer) newPartition(number int32) *assignedPartition {
+	p := &assignedPartition{consumer: c, blocked: blocked(number), begin: unknownOffset}
+	p.partition = newPartition(number, newQueue(c.interval, c.size), c.applier, p)
+	p.polled.Store(unknownOffset)
+	return p
+}
+
+func (p *assignedPartition) store(next int64) {
+	place := p.consumer.place(p.number)
+	place[0].Offset = kafka.Offset(next)
+	// An error says that the partition is no longer ours; its next owner begins further back.
+	_, _ = p.consumer.client.StoreOffsets(place)
+}
+
+// report sets why the partition cannot apply its messages, or that it can, in health and metrics.
+func (p *assignedPartition) report(err error) {
+	c := p.consumer
+	switch cause := causeOf(err); {
+	case err == nil:
+		c.health.Set(p.blocked, nil)
+		c.health.Set(service.Postgres, nil)
+		return
+	case cause == connection && c.commits.Missing() != "": // health has that reason already
+	case cause == connection:
+		c.health.Set(service.Postgres, err)
+	case cause == conflict:
+		c.health.Set(p.blocked, err)
+	default:
+		condition := p.blocked
+		condition.NotReady = true
+		c.health.Set(condition, err)
+	}
+	c.metrics.databaseErrors.WithLabelValues(string(causeOf(err))).Inc()
+}
+
+func (p *assignedPartition) took(messages int, d time.Duration) {
+	p.consumer.metrics.batchMessages.Observe(float64(messages))
+	p.consumer.metrics.batchSeconds.Observe(d.Seconds())
+}
+
+// run consumes until ctx ends, or until Kafka's client or the watch reports a fatal error: a new process then
 // starts where the stored offsets are. Running transactions get stopTimeout to finish.
 func (c *consumer) run(ctx context.Context) error {
 	if err := c.client.Subscribe(c.topic, c.rebalance); err != nil {
@@ -113,8 +168,8 @@ func aboutPartition(err kafka.Error) bool {
 // partitions away first, as at any rebalance.
 //
 // It is for partitions that the topic no longer has. The group would keep them for ever: each member
-// tells the leader what it owns, and the leader leaves every member what it owns as long as the topic
-// exists, whatever its number of partitions. What a program unassigns by itself its member owns still.
+// reports to the leader what it owns, and the leader leaves it that as long as the topic exists, whatever
+// its number of partitions. A member still owns what its program unassigns by itself.
 func (c *consumer) rejoin() error {
 	c.log.Warn("leaving the group and joining it again, without the partitions that the topic no longer has")
 	if err := c.client.Unsubscribe(); err != nil {
@@ -126,8 +181,8 @@ func (c *consumer) rejoin() error {
 	return nil
 }
 
-// receive hands a message to its partition. One that cannot be read is passed over: its wallet heals
-// by its next message, or by a sweep.
+// receive hands a message to its partition. One that cannot be read is skipped: its wallet heals by its
+// next message, or by a sweep.
 func (c *consumer) receive(m *kafka.Message) {
 	p := c.partition(m.TopicPartition.Partition)
 	if p == nil {
@@ -163,7 +218,7 @@ func (c *consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	switch event := event.(type) {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "partitions", numbers(event.Partitions))
-		// What could not be committed as a member of before comes again, to whoever has it now.
+		// Messages whose offsets could not be committed before come again, to the worker that has their partition now.
 		c.health.Set(offsetCommit, nil)
 		c.assign(event.Partitions)
 		return client.IncrementalAssign(event.Partitions)
@@ -180,13 +235,8 @@ func (c *consumer) assign(places []kafka.TopicPartition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, place := range places {
-		number := place.Partition
-		p := newPartition(number, newQueue(c.interval, c.size), c.applier, c.store(number), c.report(number))
-		p.took = func(messages int, d time.Duration) {
-			c.metrics.batchMessages.Observe(float64(messages))
-			c.metrics.batchSeconds.Observe(d.Seconds())
-		}
-		c.partitions[number] = p
+		p := c.newPartition(place.Partition)
+		c.partitions[p.number] = p
 		p.start()
 	}
 }
@@ -194,7 +244,7 @@ func (c *consumer) assign(places []kafka.TopicPartition) {
 // revoke lets running transactions finish and store their offsets, unless the partitions are lost:
 // then another worker may have them already.
 func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
-	var revoked []*partition
+	var revoked []*assignedPartition
 	c.mu.Lock()
 	for _, place := range places {
 		if p := c.partitions[place.Partition]; p != nil {
@@ -210,13 +260,13 @@ func (c *consumer) revoke(places []kafka.TopicPartition, lost bool) {
 	}
 	c.stop(revoked, timeout)
 	for _, p := range revoked {
-		c.health.Set(blocked(p.number), nil)
+		c.health.Set(p.blocked, nil)
 	}
 }
 
-// stop starts no other transactions and waits for those that run. What does not end in time is given
-// up: it may still commit, which does no harm.
-func (c *consumer) stop(partitions []*partition, timeout time.Duration) {
+// stop starts no other transactions and waits for those that run. A partition that does not end in time is
+// abandoned: it may still commit, which does no harm.
+func (c *consumer) stop(partitions []*assignedPartition, timeout time.Duration) {
 	for _, p := range partitions {
 		p.stop()
 	}
@@ -226,8 +276,8 @@ func (c *consumer) stop(partitions []*partition, timeout time.Duration) {
 		select {
 		case <-p.done:
 		case <-deadline.Done():
-			p.givenUp.Store(true)
-			c.log.Warn("partition given up", "partition", p.number)
+			p.abandoned.Store(true)
+			c.log.Warn("partition abandoned", "partition", p.number)
 		}
 	}
 }
@@ -253,45 +303,13 @@ func (c *consumer) close(watched <-chan struct{}) {
 	}
 }
 
-func (c *consumer) store(number int32) func(next int64) {
-	return func(next int64) {
-		place := c.place(number)
-		place[0].Offset = kafka.Offset(next)
-		// An error says that the partition is no longer ours; its next owner begins further back.
-		_, _ = c.client.StoreOffsets(place)
-	}
-}
-
-// report tells health and metrics why a partition cannot apply its messages, or that it can.
-func (c *consumer) report(number int32) func(err error) {
-	condition := blocked(number)
-	return func(err error) {
-		switch cause := causeOf(err); {
-		case err == nil:
-			c.health.Set(condition, nil)
-			c.health.Set(service.Postgres, nil)
-			return
-		case cause == connection && c.commits.Missing() != "": // that is the reason, and told
-		case cause == connection:
-			c.health.Set(service.Postgres, err)
-		case cause == conflict:
-			c.health.Set(condition, err)
-		default:
-			condition := condition
-			condition.NotReady = true
-			c.health.Set(condition, err)
-		}
-		c.metrics.databaseErrors.WithLabelValues(string(causeOf(err))).Inc()
-	}
-}
-
-func (c *consumer) partition(number int32) *partition {
+func (c *consumer) partition(number int32) *assignedPartition {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.partitions[number]
 }
 
-func (c *consumer) assigned() []*partition {
+func (c *consumer) assigned() []*assignedPartition {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Collect(maps.Values(c.partitions))

@@ -109,12 +109,16 @@ func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 	s.audit()
 }
 
+func numbered(number int32) *assignedPartition {
+	return &assignedPartition{partition: &partition{number: number}}
+}
+
 // Partitions that the topic does not have are left once they are missing for a while, and not before: the
 // broker that was asked may be the last to hear of a topic's growth.
 func TestPartitionsThatTheTopicDoesNotHaveAreLeftAfterAWhile(t *testing.T) {
 	t.Parallel()
 	c := &consumer{health: testHealth()}
-	there, vanished := divide([]*partition{{number: 9}, {number: 0}, {number: 8}, {number: 7}}, 8)
+	there, vanished := divide([]*assignedPartition{numbered(9), numbered(0), numbered(8), numbered(7)}, 8)
 	if len(there) != 2 || !slices.Equal(vanished, []int32{8, 9}) {
 		t.Errorf("%d partitions are there, and %v are not", len(there), vanished)
 	}
@@ -151,12 +155,12 @@ func TestPartitionsThatTheTopicDoesNotHaveAreLeftAfterAWhile(t *testing.T) {
 }
 
 // A partition is taken away while its transaction waits for a lock. It may finish, and what it did is
-// reported; if it does not in time, its partition is given up, and nothing is lost either.
+// reported; if it does not in time, its partition is abandoned, and nothing is lost either.
 func TestRevokedWhileATransactionRuns(t *testing.T) {
 	t.Parallel()
 	for fact, release := range map[string]string{
-		"it finishes in time":          "partitions revoked",
-		"it does not, and is given up": "partition given up",
+		"it finishes in time":           "partitions revoked",
+		"it does not, and is abandoned": "partition abandoned",
 	} {
 		t.Run(fact, func(t *testing.T) {
 			t.Parallel()

@@ -15,9 +15,9 @@ const (
 	haltedMemory = 10 * time.Minute
 )
 
-// halted tells which wallets were found damaged, because operations are missing between the last one
-// applied and the last one accepted. Batches go on without them, and pass their offsets. Their next
-// message and the sweeps try them again, so that a wallet which was repaired goes on by itself.
+// halted knows which wallets were found damaged, because operations are missing between the last one
+// applied and the last one accepted. Batches continue without them, and offsets move past their messages.
+// Their next message and the sweeps try them again, so that a repaired wallet continues by itself.
 type halted struct {
 	log *slog.Logger
 

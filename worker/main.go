@@ -3,8 +3,8 @@
 // It reads which wallets have new operations from Kafka and what those operations are from Postgres,
 // and writes each operation's outcome and the wallet's new balance in one transaction. Everything it
 // knows is in Postgres, so it may die at any line: before the commit nothing has happened, and after
-// it the same messages, read again, find nothing left to do. Two workers that hold the same
-// partition, because one of them was taken for dead, wait for each other at the wallet's row.
+// it the same messages, read again, find nothing left to do. Two workers that have the same
+// partition, because the group took one of them for dead, wait for each other at the wallet's row.
 package main
 
 import (
@@ -40,7 +40,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	defer admin.Close()
 
-	// Neither pool is closed at the end: a transaction that was given up may still use it.
+	// Neither pool is closed at the end: an abandoned transaction may still use it.
 	pool, err := db.Open(ctx, c.database)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	metrics.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
 	cache := newCache(c.redis, health, metrics)
 	halted := newHalted(log)
-	metrics.gauge("wallet_worker_halted_wallets", "Wallets that stand still because operations are missing.", halted.count)
+	metrics.gauge("wallet_worker_halted_wallets", "Wallets that are not applied because operations are missing.", halted.count)
 	spans, err := tracing.New(ctx, "wallet-worker", c.tracing, log)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 		client: c.client, topic: c.topic, health: health, metrics: metrics, tracer: tracer, log: log, repeats: repeats,
 		interval: c.batchInterval, size: c.batchSize, commits: commits,
 		applier:    &applier{ledger: postgres{pool, commits}, committed: recorder.batch, halted: halted},
-		partitions: map[int32]*partition{}, paused: map[int32]*partition{},
+		partitions: map[int32]*assignedPartition{}, paused: map[int32]*assignedPartition{},
 	}
 	sweeper := &sweeper{
 		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracer: tracer, log: log,

@@ -42,7 +42,7 @@ func newMetrics() *metrics {
 		cacheErrors:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_cache_errors_total", Help: "Writes and looks that Redis did not answer."}),
 	}
 	for _, cause := range []cause{connection, conflict, unknown} {
-		m.databaseErrors.WithLabelValues(string(cause)) // an increase from nothing is none
+		m.databaseErrors.WithLabelValues(string(cause)) // Prometheus sees no increase when a series begins
 	}
 	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.unparseable,
 		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.databaseErrors, m.cacheErrors)

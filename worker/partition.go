@@ -15,7 +15,7 @@ import (
 const (
 	// failuresBeforeSplit is how often a batch may fail before its wallets are tried one by one.
 	failuresBeforeSplit = 3
-	// maxStuck is how many wallets may fail on their own. If more do, the fault is not theirs.
+	// maxStuck is how many wallets may fail on their own. If more do, something else is wrong.
 	maxStuck = 100
 
 	minRetryDelay = 50 * time.Millisecond
@@ -23,44 +23,48 @@ const (
 	stuckDelay    = 5 * time.Second
 )
 
-// partition applies what one assigned partition says, batch by batch, in a goroutine of its own.
+// partition applies the messages of one assigned partition, batch by batch, in a goroutine of its own.
 //
 // Its offset is a hint, and applied_seq in Postgres is the truth: after a crash the messages since
 // the last stored offset come again and change nothing. So an offset is stored only when every
 // wallet of the messages before it has applied what they say, or is damaged.
 type partition struct {
-	number  int32
-	queue   *queue
-	applier *applier
-	store   func(next int64)                           // tells Kafka
-	report  func(err error)                            // tells why nothing can be applied; nil: something was
-	took    func(messages int, d time.Duration)        // tells what a batch took
-	sleep   func(ctx context.Context, d time.Duration) // until ctx ends at most
+	number   int32
+	queue    *queue
+	applier  *applier
+	progress progress
+	sleep    func(ctx context.Context, d time.Duration) // until ctx ends at most
 
 	next       int64     // the offset after the last message applied, or unknownOffset
-	stuck      []target  // wallets that fail on their own, and hold the offset back
+	stuck      []target  // wallets that fail on their own, and keep the offset where it is
 	stuckUntil time.Time // when they are tried again
 
-	paused atomic.Bool
-	polled atomic.Int64 // the offset after the last message received, or unknownOffset
-	stored atomic.Int64 // the last offset stored, or unknownOffset
-
-	movement movement    // only the consumer's watch uses it
-	givenUp  atomic.Bool // what it still does is not reported to Kafka
+	stored    atomic.Int64 // the last offset stored, or unknownOffset; others read it
+	abandoned atomic.Bool  // others have set it: no offset is stored any more
 
 	stop context.CancelFunc // starts no other transaction and lets the running one finish
 	done chan struct{}
 }
 
+// progress is where a partition reports what it does: Kafka, health and metrics, or a simulation of them.
+type progress interface {
+	// store makes an offset the one at which the next worker begins.
+	store(next int64)
+	// report says why nothing can be applied; nil: something was.
+	report(err error)
+	// took says how long a batch took.
+	took(messages int, d time.Duration)
+}
+
 // unknownOffset is where a partition stands before its first message.
 const unknownOffset = -1
 
-func newPartition(number int32, queue *queue, applier *applier, store func(next int64), report func(err error)) *partition {
+func newPartition(number int32, queue *queue, applier *applier, progress progress) *partition {
 	p := &partition{
-		number: number, queue: queue, applier: applier, store: store, report: report, took: func(int, time.Duration) {}, sleep: func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },
-		next: unknownOffset, done: make(chan struct{}),
+		number: number, queue: queue, applier: applier, progress: progress,
+		sleep: func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },
+		next:  unknownOffset, done: make(chan struct{}),
 	}
-	p.polled.Store(unknownOffset)
 	p.stored.Store(unknownOffset)
 	return p
 }
@@ -72,7 +76,7 @@ func (p *partition) start() {
 	go p.run(ctx)
 }
 
-// run goes on until ctx ends.
+// run processes batches until ctx ends.
 func (p *partition) run(ctx context.Context) {
 	defer close(p.done)
 	for ctx.Err() == nil {
@@ -89,12 +93,12 @@ func (p *partition) run(ctx context.Context) {
 		if ctx.Err() != nil || p.process(ctx, batch) != nil {
 			return
 		}
-		p.took(len(batch), time.Since(begin))
+		p.progress.took(len(batch), time.Since(begin))
 	}
 }
 
-// process applies a batch and what is stuck from earlier ones, and stores the offset if nothing is
-// left. Its error says that ctx has ended.
+// process applies a batch and the wallets that are stuck since earlier ones, and stores the offset if no
+// wallet is left. Its error says that ctx has ended.
 func (p *partition) process(ctx context.Context, batch []received) error {
 	failed, err := p.settle(ctx, p.targets(batch), batch)
 	if err != nil {
@@ -111,21 +115,21 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 		p.next = batch[len(batch)-1].offset + 1
 	}
 	if len(p.stuck) == 0 {
-		p.report(nil)
-		if p.next != p.stored.Load() && !p.givenUp.Load() {
-			p.store(p.next)
+		p.progress.report(nil)
+		if p.next != p.stored.Load() && !p.abandoned.Load() {
+			p.progress.store(p.next)
 			p.stored.Store(p.next)
 		}
 	}
 	return nil
 }
 
-// retryStuck gives every stuck wallet another chance.
+// retryStuck tries every stuck wallet again.
 func (p *partition) retryStuck(ctx context.Context) {
 	failed, err := p.oneByOne(ctx, p.stuck, nil)
 	p.stuckUntil = time.Now().Add(stuckDelay)
 	if err != nil {
-		p.report(err)
+		p.progress.report(err)
 		return
 	}
 	p.stuck = failed
@@ -175,7 +179,7 @@ func (p *partition) settle(ctx context.Context, targets []target, batch []receiv
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		p.report(err)
+		p.progress.report(err)
 		if causeOf(err) != connection {
 			failures++
 		}
@@ -183,8 +187,8 @@ func (p *partition) settle(ctx context.Context, targets []target, batch []receiv
 	}
 }
 
-// oneByOne applies each target on its own and returns those that fail. Its error says that the fault
-// is not theirs.
+// oneByOne applies each target on its own and returns those that fail. It returns an error if the cause is
+// not the targets.
 func (p *partition) oneByOne(ctx context.Context, targets []target, batch []received) (failed []target, err error) {
 	for _, t := range targets {
 		err := p.applier.apply(ctx, []target{t}, batch)
@@ -194,7 +198,7 @@ func (p *partition) oneByOne(ctx context.Context, targets []target, batch []rece
 		if failed = append(failed, t); causeOf(err) == connection || len(failed) > maxStuck {
 			return nil, err
 		}
-		p.report(fmt.Errorf("wallet %s: %w", t.walletID, err))
+		p.progress.report(fmt.Errorf("wallet %s: %w", t.walletID, err))
 	}
 	return failed, nil
 }

@@ -19,8 +19,8 @@ const (
 	// maxOperations bounds a transaction, and with it the time that its wallets stay locked.
 	maxOperations = 5_000
 
-	// transactionTimeout is longer than the server's own limits, for a server that is silent. A COMMIT that
-	// waits for a standby is waited for beyond that.
+	// transactionTimeout is longer than the server's own limits, for a server that is silent. The worker
+	// goes on waiting for a COMMIT that waits for a standby.
 	transactionTimeout = 15 * time.Second
 )
 
@@ -31,7 +31,7 @@ type postgres struct {
 }
 
 // transaction locks the targets' wallets, reads in a later statement what they have not applied
-// yet, and writes the outcomes and the wallets, in two round trips. Duplicated, late and missing
+// yet, and writes the outcomes and the wallets, in two pipelined round trips. Duplicated, late and missing
 // messages change nothing: applied_seq says what is next, and the operations say what it is.
 //
 // It ends only with the commit, an error or its own timeout, so that a partition which is taken
@@ -80,7 +80,7 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 	for i, t := range targets {
 		upTo[i] = t.upTo
 	}
-	err = db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -96,34 +96,40 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 	return wallets, pending, err
 }
 
-// write waits for its COMMIT also when the worker is to end: that ends it after a while in any case. What
-// somebody else has applied is confirmed, as the cache and Kafka are told of it next.
+// write waits for its COMMIT also when the worker has to end, which ends it after a while in any case. If
+// another worker has applied everything, it confirms that: the cache and Kafka get it next.
 func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) error {
 	ctx = context.WithoutCancel(ctx)
+	if len(done.applied) == 0 {
+		return p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) error {
+			if err := q.Confirm(ctx); err != nil {
+				return fmt.Errorf("confirm: %w", err)
+			}
+			return commit(ctx, q)
+		}, conn.Release)
+	}
 	var advanced int64
 	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
-		if len(done.applied) > 0 {
-			if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
-				return fmt.Errorf("insert outcomes: %w", err)
-			}
-			if advanced, err = q.AdvanceWallets(ctx, done.advances); err != nil {
-				return fmt.Errorf("advance wallets: %w", err)
-			}
-			if advanced > 0 { // the server has answered; COMMIT is on its way
-				failpoint.Reach("worker-after-updates")
-			}
-		} else if err := q.Confirm(ctx); err != nil {
-			return fmt.Errorf("confirm: %w", err)
+		if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
+			return fmt.Errorf("insert outcomes: %w", err)
 		}
-		if err := q.Commit(ctx); err != nil {
-			return fmt.Errorf("commit: %w", err)
+		if advanced, err = q.AdvanceWallets(ctx, done.advances); err != nil {
+			return fmt.Errorf("advance wallets: %w", err)
 		}
-		return nil
+		failpoint.ReachIf(advanced > 0, "worker-after-updates") // the server has answered; COMMIT is on its way
+		return commit(ctx, q)
 	}, conn.Release)
 	if err == nil && advanced != int64(len(done.advances.Ids)) {
 		return fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(done.advances.Ids))
 	}
 	return err
+}
+
+func commit(ctx context.Context, q *walletdb.Queries) error {
+	if err := q.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
 }
 
 func (p postgres) lastSequences(ctx context.Context, wallets []uuid.UUID) (map[uuid.UUID]int64, error) {

@@ -50,12 +50,14 @@ func newBench(l ledger) *bench {
 	a := &applier{ledger: l, halted: newHalted(discard), committed: func(_ context.Context, done plan, _ []received) {
 		b.applied = append(b.applied, done.applied...)
 	}}
-	b.partition = newPartition(0, newQueue(0, 1), a,
-		func(next int64) { b.stored = append(b.stored, next) },
-		func(err error) { b.reports = append(b.reports, err) })
+	b.partition = newPartition(0, newQueue(0, 1), a, b)
 	b.sleep = func(context.Context, time.Duration) {}
 	return b
 }
+
+func (b *bench) store(next int64)        { b.stored = append(b.stored, next) }
+func (b *bench) report(err error)        { b.reports = append(b.reports, err) }
+func (b *bench) took(int, time.Duration) {}
 
 // batch makes messages that follow each other from an offset on.
 func batch(offset int64, payloads ...[]byte) []received {

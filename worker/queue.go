@@ -23,7 +23,7 @@ type queue struct {
 
 	mu       sync.Mutex
 	messages []received
-	arrived  chan struct{} // holds a token after an add that may make a batch due
+	arrived  chan struct{} // has a token after an add that may make a batch due
 	started  time.Time     // of the last batch; only next uses it
 }
 
@@ -31,8 +31,8 @@ func newQueue(interval time.Duration, size int) *queue {
 	return &queue{interval: interval, size: size, arrived: make(chan struct{}, 1)}
 }
 
-// wait returns how long queued messages go on waiting for more. A message after a quiet interval
-// starts a batch at once; under load everything that gathered in the interval goes together.
+// wait returns how much longer queued messages wait for others. A message after an idle interval
+// starts a batch at once; under load everything that came in the interval is one batch.
 func (q *queue) wait(queued int, sinceStart time.Duration) time.Duration {
 	if queued >= q.size {
 		return 0

@@ -12,7 +12,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
-// recorder tells the rest of the world what a transaction has done: Redis, the metrics and the log.
+// recorder reports what a transaction has done: to Redis, the metrics and the log.
 type recorder struct {
 	cache   *walletcache.Guard
 	metrics *metrics
@@ -56,7 +56,7 @@ func (r *recorder) transaction(done plan, committed time.Time) {
 	}
 }
 
-// compare holds messages against the operations applied for them. It counts the operations that no
+// compare compares messages with the operations applied for them. It counts the operations that no
 // message named, and returns the messages that name another operation than the one of their
 // sequence: a sign that the database was restored and gave the sequence once more.
 func compare(messages []received, applied []operation) (unnamed int, forked []received) {

@@ -9,7 +9,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// maxBalance is the largest balance of a wallet: 2^53 - 1, which every JSON parser holds.
+// maxBalance is the largest balance of a wallet: 2^53 - 1, which every JSON parser can represent.
 const maxBalance = 1<<53 - 1
 
 // Why an operation failed. Clients see these words.

@@ -275,15 +275,26 @@ func (x *simWorker) restart() {
 	w := x.world
 	x.dead, x.busy, x.position = false, false, w.committed
 	a := &applier{ledger: x, halted: newHalted(discard), committed: func(context.Context, plan, []received) {}}
-	x.partition = newPartition(0, newQueue(0, 1), a, nil, func(error) {})
-	self := x.partition
-	x.partition.store = func(next int64) {
-		if w.owner == x && x.partition == self { // Kafka refuses all others
-			w.committed = next
-		}
-	}
+	progress := &simProgress{worker: x}
+	x.partition = newPartition(0, newQueue(0, 1), a, progress)
+	progress.partition = x.partition
 	x.partition.sleep = func(context.Context, time.Duration) { w.nested() }
 }
+
+// simProgress is Kafka to one partition of a worker.
+type simProgress struct {
+	worker    *simWorker
+	partition *partition
+}
+
+func (p *simProgress) store(next int64) {
+	if w := p.worker.world; w.owner == p.worker && p.worker.partition == p.partition { // Kafka refuses all others
+		w.committed = next
+	}
+}
+
+func (p *simProgress) report(error)            {}
+func (p *simProgress) took(int, time.Duration) {}
 
 // kill ends the worker at once, or as soon as it runs again.
 func (x *simWorker) kill() {

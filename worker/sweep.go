@@ -20,21 +20,21 @@ import (
 const (
 	sweepInterval = 250 * time.Millisecond // between two pages of wallets
 	sweepPage     = 1_000                  // outbox rows, or wallets
-	sweepIdle     = 30 * time.Second       // then a sweeper that has stopped makes room for another worker's
+	sweepIdle     = 30 * time.Second       // then Postgres ends the session of a sweeper that has stopped, and another worker sweeps
 
 	// sweepLookBack is how far back in the outbox a new sweeper begins, in times of its distance.
 	sweepLookBack = 20
 	// sweepMemory bounds the wallets that one pass remembers for the next.
 	sweepMemory = 100_000
-	// sweepRest is how long the walk over all wallets rests after a page, in times of what the page
+	// sweepRest is how long the full scan of the wallets rests after a page, in times of what the page
 	// took. Of millions of wallets most are on no page that Postgres has in memory.
 	sweepRest = 19
 )
 
-// sweeper applies what Kafka did not bring, whatever the reason. One worker at a time sweeps, in two
-// ways: it follows the outbox at a distance, which finds every message that was lost as soon as it
-// is old, however many wallets there are; and it walks over all wallets, again and again, which
-// finds everything else.
+// sweeper is the reconciliation of wallets with operations: it applies what Kafka did not bring, whatever
+// the reason. One worker at a time sweeps, in two ways: it follows the outbox at a distance, which finds
+// every message that was lost as soon as it is old, however many wallets there are; and it scans all
+// wallets, again and again, which finds everything else.
 type sweeper struct {
 	database *pgx.ConnConfig
 	applier  *applier
@@ -48,9 +48,9 @@ type sweeper struct {
 	complete int64                     // up to it every row is visible: no transaction that may have taken a lower id still runs
 	next     walletdb.OutboxHorizonRow // what complete will be, once nothing before next.NextXID runs
 
-	walk      uuid.UUID           // the wallets up to it are done in this pass
-	walkBegan time.Time           // when this pass began
-	walkAfter time.Time           // when its next page may be read
+	scanned   uuid.UUID           // the wallets up to it are done in this pass of the full scan
+	scanBegan time.Time           // when this pass began
+	scanAfter time.Time           // when its next page may be read
 	before    map[uuid.UUID]int64 // what the wallets that were behind in the last pass had accepted
 	behind    map[uuid.UUID]int64 // the same of this pass
 }
@@ -58,7 +58,7 @@ type sweeper struct {
 // run sweeps until ctx ends, while no other worker does.
 func (s *sweeper) run(ctx context.Context) {
 	for ; ctx.Err() == nil; service.Sleep(ctx, time.Second) {
-		err := s.hold(ctx)
+		err := s.lead(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err == nil:
@@ -71,8 +71,8 @@ func (s *sweeper) run(ctx context.Context) {
 	}
 }
 
-// hold sweeps as long as it can, on the connection that has the lock; without the lock, not at all.
-func (s *sweeper) hold(ctx context.Context) error {
+// lead sweeps as long as it can, on the connection that has the lock; without the lock, not at all.
+func (s *sweeper) lead(ctx context.Context) error {
 	conn, err := db.Connect(ctx, s.database)
 	if err != nil {
 		return err
@@ -109,8 +109,8 @@ func (s *sweeper) works() {
 }
 
 // findStart searches the outbox for the first row that is not too old: in growing steps back from the
-// last one, and then by halves, as nothing but id is indexed. It keeps away from the remains of deleted
-// rows, which lie at the beginning: a query that comes upon them reads them all.
+// last one, and then by binary search, as only id is indexed. It avoids the beginning of the table, where
+// the dead tuples of deleted rows are: a query that reaches them reads them all.
 func (s *sweeper) findStart(ctx context.Context, q *walletdb.Queries) error {
 	last, err := q.LastOutboxID(ctx)
 	if err != nil {
@@ -194,24 +194,24 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 }
 
 // sweepWallets does the next page of wallets. A wallet is behind if it has not applied what it had
-// accepted in the pass before, which was a distance ago at least. The walk takes a twentieth of one
+// accepted in the pass before, which was a distance ago at least. The scan takes a twentieth of one
 // connection's time at most, however slow the disk: it is the last resort, and may take hours.
 func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
-	if time.Now().Before(s.walkAfter) {
+	if time.Now().Before(s.scanAfter) {
 		return nil
 	}
-	if s.walk == uuid.Nil {
-		if time.Since(s.walkBegan) < s.distance {
+	if s.scanned == uuid.Nil {
+		if time.Since(s.scanBegan) < s.distance {
 			return nil
 		}
-		s.walkBegan, s.before, s.behind = time.Now(), s.behind, map[uuid.UUID]int64{}
+		s.scanBegan, s.before, s.behind = time.Now(), s.behind, map[uuid.UUID]int64{}
 	}
 	reading := time.Now()
-	wallets, err := q.WalletsAfter(ctx, walletdb.WalletsAfterParams{After: s.walk, MaxRows: sweepPage})
+	wallets, err := q.WalletsAfter(ctx, walletdb.WalletsAfterParams{After: s.scanned, MaxRows: sweepPage})
 	if err != nil {
 		return err
 	}
-	s.walkAfter = time.Now().Add(sweepRest * time.Since(reading))
+	s.scanAfter = time.Now().Add(sweepRest * time.Since(reading))
 	var targets []target
 	for _, w := range wallets {
 		if upTo := s.before[w.ID]; upTo > w.AppliedSeq {
@@ -224,14 +224,14 @@ func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
 	if err := s.apply(ctx, targets, nil); err != nil {
 		return err
 	}
-	s.walk = uuid.Nil
+	s.scanned = uuid.Nil
 	if len(wallets) == sweepPage {
-		s.walk = wallets[sweepPage-1].ID
+		s.scanned = wallets[sweepPage-1].ID
 	}
 	return nil
 }
 
-// apply passes by the wallets that fail on their own; the next pass tries them again.
+// apply skips the wallets that fail on their own; the next pass tries them again.
 func (s *sweeper) apply(ctx context.Context, targets []target, traced []received) error {
 	err := s.applier.apply(ctx, targets, traced)
 	if err == nil || causeOf(err) == connection {

@@ -197,8 +197,8 @@ func TestTheWalkFindsWhatWasBehindInThePassBefore(t *testing.T) {
 	s.exec("TRUNCATE outbox")
 	pass := func() {
 		t.Helper()
-		for more := true; more; more = sweeper.walk != uuid.Nil {
-			sweeper.walkAfter = time.Time{}
+		for more := true; more; more = sweeper.scanned != uuid.Nil {
+			sweeper.scanAfter = time.Time{}
 			if err := sweeper.sweepWallets(t.Context(), q); err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestTheWalkFindsWhatWasBehindInThePassBefore(t *testing.T) {
 	s.audit()
 }
 
-// On a slow disk the walk must leave the disk to others.
+// On a slow disk the full scan must leave the disk to others.
 func TestTheWalkRestsLongerThanItReads(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -235,8 +235,8 @@ func TestTheWalkRestsLongerThanItReads(t *testing.T) {
 	if err := <-page; err != nil {
 		t.Fatal(err)
 	}
-	if rest := time.Since(began); sweeper.walkAfter.Sub(began) < sweepRest*waited/2 {
-		t.Errorf("after a page of %v the walk rests until %v", rest, sweeper.walkAfter.Sub(began))
+	if rest := time.Since(began); sweeper.scanAfter.Sub(began) < sweepRest*waited/2 {
+		t.Errorf("after a page of %v the scan rests until %v", rest, sweeper.scanAfter.Sub(began))
 	}
 	accepted := s.wallet()
 	s.accept(accepted, 1)
@@ -246,7 +246,7 @@ func TestTheWalkRestsLongerThanItReads(t *testing.T) {
 		}
 	}
 	if len(sweeper.behind) > 0 {
-		t.Error("the walk goes on before it has rested")
+		t.Error("the scan goes on before it has rested")
 	}
 }
 
@@ -271,7 +271,7 @@ func TestOneWorkerSweepsAtATime(t *testing.T) {
 	first, stopFirst := begin()
 	testkit.Until(t, "the first sweeps", first.Has("sweeping"))
 	second, _ := s.sweeper(time.Minute)
-	if err := second.hold(t.Context()); err != nil {
+	if err := second.lead(t.Context()); err != nil {
 		t.Errorf("the second does not simply give up: %v", err)
 	}
 	stopFirst()

@@ -49,7 +49,7 @@ func (t *tracer) rowParent(headers string) *trace.SpanContext {
 		return nil
 	}
 	var carrier propagation.MapCarrier
-	_ = json.Unmarshal([]byte(headers), &carrier) // what is wrong with them, the relay says
+	_ = json.Unmarshal([]byte(headers), &carrier) // the relay reports what is wrong with them
 	return sampled(carrier)
 }
 

@@ -14,7 +14,7 @@ const (
 	watchInterval  = 2 * time.Second
 	watchTimeoutMs = 1_000
 
-	// stalled is how long lag may stand still before the worker is not ready.
+	// stalled is how long lag may stay the same before the worker is not ready.
 	stalled = 15 * time.Second
 	// silent is how long a partition may bring nothing although there is something: then Kafka's
 	// client hangs, and only a new process helps.
@@ -42,8 +42,8 @@ func (m movement) follow(now time.Time, stored, polled, end int64) movement {
 	return m
 }
 
-// watch asks Kafka every now and then where each partition ends. It tells the lag and whether it
-// moves, and gives the consumer up when messages do not come although they are there.
+// watch asks Kafka every watchInterval where each partition ends. It reports the lag and whether it
+// moves, and calls giveUp when Kafka's client brings no messages although there are some.
 func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	var since time.Time
 	for ; ctx.Err() == nil; service.Sleep(ctx, watchInterval) {
@@ -59,7 +59,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 				err = c.lookAt(p)
 			}
 			if err != nil || c.commits.Missing() != "" {
-				p.movement = movement{} // Kafka or a standby is away: that nothing moves is not the partition's fault
+				p.movement = movement{} // Kafka is unreachable or a standby missing: that, and not the partition, is why nothing moves
 			}
 		}
 		switch {
@@ -76,7 +76,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 }
 
 // judge says what the looks at the partitions have shown.
-func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.CancelCauseFunc) {
+func (c *consumer) judge(partitions []*assignedPartition, now time.Time, giveUp context.CancelCauseFunc) {
 	var still error
 	var longest time.Duration
 	c.metrics.lag.Reset()
@@ -100,7 +100,7 @@ func (c *consumer) judge(partitions []*partition, now time.Time, giveUp context.
 
 // divide returns those of the assigned partitions that a topic with so many has, and the numbers of the
 // others.
-func divide(assigned []*partition, count int) (there []*partition, vanished []int32) {
+func divide(assigned []*assignedPartition, count int) (there []*assignedPartition, vanished []int32) {
 	for _, p := range assigned {
 		if int(p.number) < count {
 			there = append(there, p)
@@ -113,7 +113,7 @@ func divide(assigned []*partition, count int) (there []*partition, vanished []in
 }
 
 // judgeVanished makes the worker leave the group if it has had partitions for a while that the topic
-// does not have. That is not Kafka's absence: the other partitions go on. It returns since when.
+// does not have. Kafka is not lost then: the other partitions work. It returns since when.
 func (c *consumer) judgeVanished(vanished []int32, count int, since, now time.Time) time.Time {
 	c.vanished.Store(len(vanished) > 0)
 	if len(vanished) == 0 {
@@ -145,21 +145,26 @@ func (c *consumer) lookAtTopic() (partitions int, err error) {
 	return len(topic.Partitions), nil
 }
 
-func (c *consumer) lookAt(p *partition) error {
+func (c *consumer) lookAt(p *assignedPartition) error {
 	first, end, err := c.client.QueryWatermarkOffsets(c.topic, p.number, watchTimeoutMs)
 	if err != nil {
 		return err
 	}
-	if p.stored.Load() == unknownOffset {
+	stored, polled := p.stored.Load(), p.polled.Load()
+	if stored == unknownOffset && p.begin == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
 		if err != nil {
-			return nil // a rebalance holds the answer back
+			return nil // a rebalance delays the answer
 		}
-		begin := max(first, int64(committed[0].Offset)) // negative if nothing was committed
-		p.stored.CompareAndSwap(unknownOffset, begin)
-		p.polled.CompareAndSwap(unknownOffset, begin)
+		p.begin = max(first, int64(committed[0].Offset)) // negative if nothing was committed
 	}
-	stored, polled := max(first, p.stored.Load()), max(first, p.polled.Load())
+	if stored == unknownOffset {
+		stored = p.begin
+	}
+	if polled == unknownOffset {
+		polled = p.begin
+	}
+	stored, polled = max(first, stored), max(first, polled)
 	if p.paused.Load() {
 		polled = end
 	}

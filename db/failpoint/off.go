@@ -6,3 +6,6 @@ package failpoint
 
 // Reach marks a point at which tests may kill the process.
 func Reach(string) {}
+
+// ReachIf is Reach if the condition holds.
+func ReachIf(bool, string) {}

@@ -24,3 +24,10 @@ func Reach(name string) {
 		select {}
 	}
 }
+
+// ReachIf is Reach if the condition holds.
+func ReachIf(condition bool, name string) {
+	if condition {
+		Reach(name)
+	}
+}

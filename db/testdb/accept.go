@@ -51,7 +51,7 @@ func Accept(ctx context.Context, conn *pgx.Conn, topic string, operations ...Ope
 		wallets = append(wallets, id)
 	}
 	var at time.Time
-	err = db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func Accept(ctx context.Context, conn *pgx.Conn, topic string, operations ...Ope
 	for id, seq := range last {
 		advances.WalletIds, advances.LastSeqs, advances.LastAts = append(advances.WalletIds, id), append(advances.LastSeqs, seq), append(advances.LastAts, at)
 	}
-	err = db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOperations(ctx, rows); err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, wallets ...uuid.UUID) error {
 		upTo[i] = 1 << 62
 	}
 	balances, pending := map[uuid.UUID]int64{}, []walletdb.PendingOperationsRow(nil)
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	err := db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -150,7 +150,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, wallets ...uuid.UUID) error {
 	for id, seq := range applied {
 		advances.Ids, advances.AppliedSeqs, advances.Balances = append(advances.Ids, id), append(advances.AppliedSeqs, seq), append(advances.Balances, balances[id])
 	}
-	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	return db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOutcomes(ctx, outcomes); err != nil {
 			return err
 		}

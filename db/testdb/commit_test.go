@@ -198,11 +198,12 @@ func TestAWarningAtTheCommitIsAnUnknownOutcome(t *testing.T) {
 	if err := commits.Send(ctx, conn, time.Minute, createWallet(ctx, uuid.New(), "mine"), func() {}); err != nil {
 		t.Errorf("the next one: %v", err)
 	}
+	create := createWallet(ctx, uuid.New(), "mine")
 	err = commits.Send(ctx, conn, time.Minute, func(q *walletdb.Queries) error {
 		if err := q.Rollback(ctx); err != nil { // a warning: there is no transaction
 			return err
 		}
-		return createWallet(ctx, uuid.New(), "mine")(q)
+		return create(q)
 	}, func() {})
 	if err != nil {
 		t.Errorf("a warning before the commit: %v", err)

@@ -62,7 +62,7 @@ func Open(text string) (redis.UniversalClient, error) {
 
 var errNotMaster = errors.New("replica_only, read_only and route_… cannot be used: a replica is behind")
 
-// Silence ends go-redis' own log, which would tell every failure; a Guard tells the first.
+// Silence ends go-redis' own log, which would have a line for every failure; a Guard reports the first.
 func Silence() { redis.SetLogger(quiet{}) }
 
 type quiet struct{}

@@ -13,10 +13,10 @@ import (
 
 const (
 	// touchInterval is how often a process renews the lease; after a failure, how often it tries to
-	// have the cache back.
+	// use the cache again.
 	touchInterval = 200 * time.Millisecond
 
-	// resetTimeout bounds one attempt to have it back.
+	// resetTimeout bounds one attempt to use it again.
 	resetTimeout = 100 * time.Millisecond
 
 	// resetPause is between the attempts that a client waits for.
@@ -30,7 +30,7 @@ const (
 // neither reads nor writes the cache, until it has made all entries unreadable: it missed a write, or
 // others may have.
 //
-// If the process ends meanwhile, nothing is owed: what it has told clients was safe by then.
+// If the process ends meanwhile, nothing remains to be done: clients got only what was safe by then.
 type Guard struct {
 	client  redis.UniversalClient
 	timeout time.Duration // of one use
@@ -43,11 +43,11 @@ type Guard struct {
 	// missed counts the wallets' writes that were left out: an attempt that began before does not
 	// make up for them, because a reader may have filled the cache since.
 	missed int
-	next   *attempt   // has not begun: who asks for one now can wait for it
-	turn   sync.Mutex // the attempt's that is made
+	next   *attempt   // has not begun: a goroutine that asks for one now can wait for it
+	turn   sync.Mutex // of the attempt under way
 }
 
-// attempt is one at making all entries unreadable.
+// attempt is one attempt to make all entries unreadable.
 type attempt struct {
 	done chan struct{}
 	did  bool
@@ -58,7 +58,7 @@ func NewGuard(client redis.UniversalClient, timeout time.Duration, failed, chang
 	return &Guard{client: client, timeout: timeout, failed: failed, changed: changed}
 }
 
-// Run renews the lease, and has a lost cache back, until ctx ends.
+// Run renews the lease, and recovers a lost cache, until ctx ends.
 func (g *Guard) Run(ctx context.Context) {
 	ticker := time.NewTicker(touchInterval)
 	defer ticker.Stop()
@@ -95,19 +95,19 @@ func (g *Guard) Read(id uuid.UUID) (w walletdb.Wallet, ticket Ticket, found bool
 	return w, ticket, found
 }
 
-// Fill is for what was read from Postgres, before a client is told it. It returns when no reader can
-// find an older version in the cache, or when ctx ends.
+// Fill writes what was read from Postgres, before a client gets it. It returns when no reader can find an
+// older version in the cache, or when ctx ends.
 func (g *Guard) Fill(ctx context.Context, ticket Ticket, w walletdb.Wallet) {
-	g.tell(ctx, func(ctx context.Context) error { return Fill(ctx, g.client, ticket, w) })
+	g.publish(ctx, func(ctx context.Context) error { return Fill(ctx, g.client, ticket, w) })
 }
 
-// Raise is Fill for who did not read the cache before, and for states of which only version and balance
-// are known.
+// Raise is Fill for callers that did not read the cache before, and for states of which only version and
+// balance are known.
 func (g *Guard) Raise(ctx context.Context, states ...walletdb.Wallet) {
-	g.tell(ctx, func(ctx context.Context) error { return Raise(ctx, g.client, states...) })
+	g.publish(ctx, func(ctx context.Context) error { return Raise(ctx, g.client, states...) })
 }
 
-// Set is for wallets that were changed. It holds nothing up: nobody is told by the caller.
+// Set writes wallets that were changed. It does not wait for a lost cache: its caller answers no client.
 func (g *Guard) Set(wallets []walletdb.Wallet) {
 	g.mu.Lock()
 	lost := g.err != nil
@@ -120,10 +120,10 @@ func (g *Guard) Set(wallets []walletdb.Wallet) {
 	}
 }
 
-// tell returns when write has succeeded; or when all entries have become unreadable; or when the leases
-// of before the loss are over and Redis has refused once more after the caller had what it tells. Then
-// nobody can have read from it in between, nor find an entry later that is older.
-func (g *Guard) tell(ctx context.Context, write func(context.Context) error) {
+// publish returns when write has succeeded; or when all entries have become unreadable; or when the leases
+// from before the loss are over and Redis has refused once more since the caller read its version. Then no
+// process can have read from Redis in between, nor find an older entry later.
+func (g *Guard) publish(ctx context.Context, write func(context.Context) error) {
 	for ctx.Err() == nil {
 		if g.use(g.timeout, write) || g.reset() {
 			return
@@ -144,7 +144,7 @@ func (g *Guard) tell(ctx context.Context, write func(context.Context) error) {
 	}
 }
 
-// use reports whether it came to something. A client who leaves ends nothing: its context is not used.
+// use reports whether what succeeded. A client that leaves does not end it: the client's context is not used.
 func (g *Guard) use(timeout time.Duration, what func(context.Context) error) bool {
 	if g.Err() != nil {
 		return false

@@ -1,24 +1,25 @@
-// Package walletcache keeps wallets in Redis by version. Its rule: an entry may be read only if nobody
-// can have missed a write since. So a reader never sees a wallet go back, whatever Redis does.
+// Package walletcache keeps wallets in Redis by version. Its rule: an entry may be read only if no process
+// can have missed a write since. So a reader never sees a wallet's version go back, whatever Redis does.
 //
 //   - An entry is readable in one generation only. Another generation begins, and with it every entry is
 //     unreadable, whenever a script finds that the present one belongs to another history of writes
 //     (the server's replication id: it is another after a restart, a failover, a promotion), that it is
-//     gone (FLUSHALL), or that nobody has renewed its lease; and whenever a process asks for it that
+//     gone (FLUSHALL), or that no process has renewed its lease; and whenever a process asks for it that
 //     has missed a write (see Guard). No process has to notice anything for that. In a history that is
 //     new, and after everything was gone, nothing is cached for 5 s: until every process is there.
 //   - Reading is a write to Redis: it is refused wherever a write is (a replica, memory full, a right
-//     that was taken away), so nobody reads what others cannot write.
+//     that was taken away), so no process reads what others cannot write.
 //   - Only a reader makes an entry, and before it asks Postgres: it leaves a ticket, and what it then
-//     brings from Postgres counts only while that ticket lies there. Whatever was evicted, flushed or
+//     brings from Postgres counts only while that ticket is there. Whatever was evicted, flushed or
 //     expired meanwhile took the ticket with it. Everyone else, the worker above all, raises entries
 //     that exist.
-//   - Whoever tells a version to a client has raised the entry before. If that cannot be done, it first
-//     makes all entries unreadable, or waits until the lease is over and Redis still refuses.
+//   - A process raises the entry before a client gets the version. If it cannot, it first makes all
+//     entries unreadable, or waits until the lease is over and Redis still refuses.
 //
 // What is left: if Redis serves some processes and not others (a network that is cut in part, a login
-// of its own without the rights, a failover that one learns of 5 s later than another), who alternates between them may see a version that is older by what
-// the worker's write is late. Redis may lose anything else at any time: Postgres stays the truth.
+// of its own without the rights, a failover that one process notices 5 s later than another), a client that
+// alternates between them may see a version that is older by as much as the worker's write is late. Redis
+// may lose anything else at any time: Postgres stays the truth.
 //
 // A wallet's keys are in one slot of a cluster, together with its generation: a cluster has a generation
 // for each of some groups of wallets. Its masters fail, and move slots, without regard to each other.
@@ -170,7 +171,7 @@ func Touch(ctx context.Context, client redis.UniversalClient) error {
 	return touch(ctx, client, "keep")
 }
 
-// Probe is Touch without a lease, for who only wants to know.
+// Probe is Touch without a lease, for callers that only want to know.
 func Probe(ctx context.Context, client redis.UniversalClient) error {
 	return touch(ctx, client, "probe")
 }
@@ -202,7 +203,7 @@ func Invalidate(ctx context.Context, client redis.UniversalClient) error {
 	return nil
 }
 
-// forget deletes the generation. Who can write begins another one.
+// forget deletes the generation. A process that can write begins another one.
 func forget(ctx context.Context, client redis.UniversalClient) error {
 	pipe := client.Pipeline()
 	for group := range groups(client) {
@@ -248,7 +249,7 @@ func generationKey(client redis.UniversalClient, group int) string {
 	return prefix(client, group) + "generation"
 }
 
-// prefix names a group in braces: what they hold decides on the slot of a key.
+// prefix names a group in braces: what is between them decides on the slot of a key.
 func prefix(client redis.UniversalClient, group int) string {
 	if groups(client) == 1 {
 		return "wallet:"
@@ -281,7 +282,7 @@ func (s script) runAll(ctx context.Context, client redis.UniversalClient, calls 
 	if !unknown {
 		return err
 	}
-	for _, c := range calls { // once more is no harm
+	for _, c := range calls { // calling it twice does no harm
 		s.Eval(ctx, pipe, c.keys, c.arguments...)
 	}
 	_, err = pipe.Exec(ctx)

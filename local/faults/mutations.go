@@ -59,17 +59,17 @@ var faultMutations = []mutation{
 		"apache", anyFault,
 	},
 	{
-		"R1: a large window is published by its own snapshot", "relay", "relay/publish.go",
+		"R1: a large window is published by its own snapshot", "relay", "relay/session.go",
 		[]string{"len(rows) <= s.limits.rows {", "true {"},
 		"apache", largeBacklog,
 	},
 	{
-		"R1: a large window is read to its end", "relay", "relay/publish.go",
-		[]string{"case upTo < p.last:\n\t\tp.after = upTo\n", ""},
+		"R1: a large window is read to its end", "relay", "relay/order.go",
+		[]string{"case p.upTo < p.at.window.last:\n\t\tnext.window.after = p.upTo\n", ""},
 		"apache", largeBacklog,
 	},
 	{
-		"R4: the registered count decides the partition", "relay", "relay/publish.go",
+		"R4: the registered count decides the partition", "relay", "relay/session.go",
 		[]string{"partition: partition(r.Key, partitions)", "partition: -1"},
 		"apache", `^a partition added`,
 	},
@@ -79,15 +79,15 @@ var faultMutations = []mutation{
 		"apache", anyFault,
 	},
 	{
-		"worker: a stuck wallet holds the offset back", "worker", "worker/partition.go",
-		[]string{"if len(p.stuck) == 0 {\n\t\tp.report(nil)", "{\n\t\tp.report(nil)"},
+		"worker: a stuck wallet keeps the offset where it is", "worker", "worker/partition.go",
+		[]string{"if len(p.stuck) == 0 {\n\t\tp.progress.report(nil)", "{\n\t\tp.progress.report(nil)"},
 		"apache", `^a wallet's row locked`,
 	},
 	{
 		"worker: an offset is stored after its messages are applied", "worker", "worker/partition.go",
 		[]string{
 			"\tfailed, err := p.settle(ctx, p.targets(batch), batch)\n",
-			"\tif len(batch) > 0 && len(p.stuck) == 0 {\n\t\tp.store(batch[len(batch)-1].offset + 1)\n\t}\n\tfailed, err := p.settle(ctx, p.targets(batch), batch)\n",
+			"\tif len(batch) > 0 && len(p.stuck) == 0 {\n\t\tp.progress.store(batch[len(batch)-1].offset + 1)\n\t}\n\tfailed, err := p.settle(ctx, p.targets(batch), batch)\n",
 		},
 		"apache", `^a wallet's row locked|^worker cut off from postgres`,
 	},
@@ -97,12 +97,12 @@ var faultMutations = []mutation{
 		"apache", `^a stale writer`,
 	},
 	{
-		"R1: a window's rows are all published before the next window", "relay", "relay/publish.go",
-		[]string{"case taken < len(rows):\n\t\tp.after = rows[taken-1].ID\n", ""},
+		"R1: a window's rows are all published before the next window", "relay", "relay/order.go",
+		[]string{"case taken < len(p.rows):\n\t\tnext.window.after = p.rows[taken-1].ID\n", ""},
 		"kfake", manyBatches,
 	},
 	{
-		"R2: a publish batch that failed is read again", "relay", "relay/publish.go",
+		"R2: a batch that failed is read again", "relay", "relay/session.go",
 		[]string{"if err := s.publish(ctx, messages); err != nil {\n\t\t\treturn 0, false, err\n\t\t}", "_ = s.publish(ctx, messages)"},
 		"kfake", refusedBatch,
 	},
@@ -112,13 +112,13 @@ var faultMutations = []mutation{
 		"kfake", refusedBatch,
 	},
 	{
-		"R3: a publish batch is published when all of it is acknowledged", "relay", "relay/kafka.go",
+		"R3: a batch is published when all of it is acknowledged", "relay", "relay/kafka.go",
 		[]string{"for acknowledged < len(messages) {", "for acknowledged < len(messages)-1 {"},
 		"kfake", relayOfKilled,
 	},
 	{
-		"R3: a position is saved after the acknowledgement", "relay", "relay/publish.go",
-		[]string{"\tif len(messages) > 0 {\n\t\tif err := s.publish", "\ts.at = window.past(rows, taken, upTo)\n\tif len(messages) > 0 {\n\t\tif err := s.publish"},
+		"R3: a position is saved after the acknowledgement", "relay", "relay/session.go",
+		[]string{"\tif len(messages) > 0 {\n\t\tif err := s.publish", "\ts.at = page.past(taken)\n\tif len(messages) > 0 {\n\t\tif err := s.publish"},
 		"kfake", refusedBatch,
 	},
 }

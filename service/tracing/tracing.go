@@ -20,10 +20,10 @@ import (
 
 const (
 	// exportTimeout is how long a collector may take for one batch of spans. Spans wait meanwhile, and
-	// those for which there is no room are lost.
+	// those that do not fit are lost.
 	exportTimeout = 10 * time.Second
 
-	// endTimeout is how long sending the last spans may hold up the end of the process.
+	// endTimeout is how long sending the last spans may delay the end of the process.
 	endTimeout = 300 * time.Millisecond
 )
 

@@ -138,7 +138,7 @@ func (p *pipeline) accept(ctx context.Context, conn *pgx.Conn) error {
 // lockSequences begins a transaction and returns the wallets' last sequences and the time.
 func lockSequences(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID) (last map[uuid.UUID]int64, at time.Time, err error) {
 	var rows []walletdb.WalletSequence
-	err = db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func insert(ctx context.Context, conn *pgx.Conn, operations walletdb.InsertOpera
 	for wallet, seq := range last {
 		advance.WalletIds, advance.LastSeqs, advance.LastAts = append(advance.WalletIds, wallet), append(advance.LastSeqs, seq), append(advance.LastAts, at)
 	}
-	return db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	return db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOperations(ctx, operations); err != nil {
 			return err
 		}
@@ -257,7 +257,7 @@ func (p *pipeline) apply(ctx context.Context, conn *pgx.Conn) error {
 func applyDeposits(ctx context.Context, conn *pgx.Conn, targets walletdb.PendingOperationsParams) (applied int, last map[uuid.UUID]int64, err error) {
 	var wallets []walletdb.Wallet
 	var pending []walletdb.PendingOperationsRow
-	err = db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -289,7 +289,7 @@ func applyDeposits(ctx context.Context, conn *pgx.Conn, targets walletdb.Pending
 	for wallet, seq := range last {
 		advance.Ids, advance.Balances, advance.AppliedSeqs = append(advance.Ids, wallet), append(advance.Balances, balances[wallet]), append(advance.AppliedSeqs, seq)
 	}
-	return len(pending), last, db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	return len(pending), last, db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.InsertOutcomes(ctx, outcomes); err != nil {
 			return err
 		}

@@ -6,60 +6,37 @@ import (
 	"fmt"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
-	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
-
-// Four rules give every wallet's messages their order, without fencing one relay off from another.
-// Any number of relays, forgotten ones included, can then only add duplicates:
-//
-//	R1  A window is what became visible between two snapshots, and is published in id order. Ids are
-//	    taken under the wallet's lock, so a window holds no row of a wallet without its earlier ones.
-//	R2  One wave at a time. After any error the producer is dropped, and the rows are read again from
-//	    the saved position: nothing is skipped, nothing is sent on behind a gap.
-//	R3  A position is saved only after Kafka has acknowledged everything before it.
-//	R4  A key's partition follows from the registered partition count, which never changes.
-
-// limits bound the memory of a wave, and what is sent twice after an error.
-type limits struct {
-	rows      int
-	bytes     int   // of payloads
-	pageWidth int64 // ids that one page of a large window covers
-}
-
-var waveLimits = limits{rows: 5000, bytes: 8 << 20, pageWidth: 2000}
 
 const (
 	saveInterval    = 100 * time.Millisecond
 	controlInterval = time.Second
 	minPause        = 2 * time.Millisecond
-	// A relay that has found nothing for quiet polls every quietPoll, unless it is woken. An api wakes it
-	// for the first operation in a while that is shorter: the rows of others follow soon enough to be found.
-	quiet      = time.Second
-	quietPoll  = 250 * time.Millisecond
+	// A relay that has found nothing for idleAfter polls every idlePoll, unless an api wakes it. An api does
+	// so for the first operation in a while, which is shorter than idleAfter (relayRests in the api).
+	idleAfter  = time.Second
+	idlePoll   = 250 * time.Millisecond
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = time.Second
-	// drain is how long a wave under way may still take once the relay is told to end.
+	// drain is how long a batch under way may still take once the relay has to end.
 	drain = 2 * time.Second
 )
 
-// A position is how far the relay has published: everything visible in prev and, if cur is set, of
-// the window between prev and cur the rows up to id after. last is the window's last id.
-type position struct {
-	prev, cur   string
-	after, last int64
-}
+// relay moves rows from the outbox to Kafka.
+type relay struct {
+	openOutbox     func(context.Context) (outbox, error)
+	openProducer   func() (producer, error)
+	limits         limits
+	interval       time.Duration // between the starts of two publish batches, unless rows are known to wait; an idle relay polls twice as often
+	publishTimeout time.Duration
+	now            func() time.Time
+	sleep          func(context.Context, time.Duration)
+	status         *status
+	tracer         *tracer
 
-type row = walletdb.RelayPageRow
-
-// A message is a row with the partition that its key belongs to.
-type message struct {
-	row
-	partition  int32
-	partitions int32      // registered of its topic
-	span       trace.Span // nil: it is not traced
+	limit    int // most rows of the next publish batch: fewer after an error
+	failures int // since the last step that succeeded
 }
 
 // outbox is what the relay needs of Postgres, on one connection. A connection that breaks ends the
@@ -75,7 +52,7 @@ type outbox interface {
 	window(ctx context.Context, prev string, maxRows int) (rows []row, cur string, err error)
 	// extent returns the first and last id between two snapshots.
 	extent(ctx context.Context, prev, cur string) (first, last int64, err error)
-	// page returns the rows of the window of p whose ids are in (p.after, upTo], in id order.
+	// page returns the rows of the window of p whose ids are in (after, upTo], in id order.
 	page(ctx context.Context, p position, upTo int64) ([]row, error)
 	// await returns after d, or as soon as an api announces rows that the last window may not have had.
 	await(ctx context.Context, d time.Duration) error
@@ -89,42 +66,10 @@ type producer interface {
 	close()
 }
 
-// controls are what operators told the relay.
+// controls are what operators have ordered.
 type controls struct {
 	paused bool
-	parked map[int64]bool // rows to pass over
-}
-
-// rejectedError is Kafka's refusal of a message that will be the same on every try.
-type rejectedError struct{ err error }
-
-func (e *rejectedError) Error() string { return e.err.Error() }
-func (e *rejectedError) Unwrap() error { return e.err }
-
-// A stoppedError is one that only an operator can end. The relay keeps trying, so that it goes on by
-// itself after that.
-type stoppedError struct{ text string }
-
-func (e *stoppedError) Error() string { return e.text }
-
-func stoppedAt(id int64, reason string) error {
-	return &stoppedError{fmt.Sprintf("publishing has stopped at outbox row %d: %s; or pass over this row: ctl relay park %d --reason ...", id, reason, id)}
-}
-
-// relay moves rows from the outbox to Kafka.
-type relay struct {
-	openOutbox   func(context.Context) (outbox, error)
-	openProducer func() (producer, error)
-	limits       limits
-	interval     time.Duration // between the starts of two waves, unless rows are known to wait; an idle relay looks twice as often
-	waveTimeout  time.Duration
-	now          func() time.Time
-	sleep        func(context.Context, time.Duration)
-	status       *status
-	tracer       *tracer
-
-	limit    int // most rows of the next wave: fewer after an error
-	failures int // since the last step that succeeded
+	parked map[int64]bool // rows to skip
 }
 
 // lead publishes until ctx ends. Every error has the same answer: a new session, which begins as the
@@ -184,7 +129,7 @@ func (r *relay) session(ctx context.Context) error {
 	return errors.Join(err, s.save(work))
 }
 
-// loop ends between two steps when ctx ends; work goes on a little longer.
+// loop ends between two steps when ctx ends; the step under way has until work ends, a little later.
 func (s *session) loop(ctx, work context.Context) error {
 	pause, busy := minPause, s.now()
 	for ctx.Err() == nil {
@@ -210,11 +155,11 @@ func (s *session) loop(ctx, work context.Context) error {
 		}
 		switch {
 		case more:
-		case published > 0: // Waves are spaced out: each costs everyone down to the worker about the same.
+		case published > 0: // Batches are spaced out: each costs everyone down to the worker about the same.
 			pause, busy = minPause, started
 			s.sleep(ctx, s.interval-s.now().Sub(started))
-		case started.Sub(busy) >= quiet:
-			if err := s.outbox.await(ctx, quietPoll); err != nil && ctx.Err() == nil {
+		case started.Sub(busy) >= idleAfter:
+			if err := s.outbox.await(ctx, idlePoll); err != nil && ctx.Err() == nil {
 				return err
 			}
 		default:
@@ -225,17 +170,17 @@ func (s *session) loop(ctx, work context.Context) error {
 	return nil
 }
 
-// step publishes the next wave and moves the position past it. It reports how many messages that
+// step publishes the next batch and moves the position past it. It reports how many messages that
 // were, and whether more rows are known to wait.
 func (s *session) step(ctx context.Context) (published int, more bool, err error) {
 	reading := s.now()
-	rows, window, upTo, err := s.read(ctx)
-	if err != nil || window.cur == "" {
+	page, err := s.read(ctx)
+	if err != nil || !page.at.within() {
 		return 0, false, err
 	}
 	s.status.took("read", s.now().Sub(reading))
 	failpoint.Reach("relay-after-read")
-	messages, taken, err := s.wave(ctx, rows)
+	messages, taken, err := s.batch(ctx, page.rows)
 	if err != nil {
 		return 0, false, err
 	}
@@ -245,50 +190,37 @@ func (s *session) step(ctx context.Context) (published int, more bool, err error
 		}
 	}
 	failpoint.Reach("relay-after-acks")
-	s.at = window.past(rows, taken, upTo)
-	return len(messages), s.at.cur != "", nil
+	s.at = page.past(taken)
+	return len(messages), s.at.within(), nil
 }
 
-// read returns the next rows to publish, in id order; the window they belong to, if there is one;
-// and the id up to which they are all of it.
-func (s *session) read(ctx context.Context) (rows []row, window position, upTo int64, err error) {
-	window = s.at
-	if window.cur == "" {
-		rows, cur, err := s.outbox.window(ctx, window.prev, s.limits.rows)
+// read returns the next page: of the window that is being published, else of the next one. If no row has
+// become visible, its position is not within a window.
+func (s *session) read(ctx context.Context) (page, error) {
+	at := s.at
+	if !at.within() {
+		rows, cur, err := s.outbox.window(ctx, at.prev, s.limits.rows)
 		if err != nil || len(rows) == 0 {
-			return nil, window, 0, err
+			return page{at: at}, err
 		}
 		first, last := rows[0].ID, rows[len(rows)-1].ID
 		if len(rows) <= s.limits.rows {
-			return rows, position{window.prev, cur, first - 1, last}, last, nil
+			return page{rows, position{at.prev, window{cur, first - 1, last}}, last}, nil
 		}
-		if first, last, err = s.outbox.extent(ctx, window.prev, cur); err != nil {
-			return nil, window, 0, err
+		if first, last, err = s.outbox.extent(ctx, at.prev, cur); err != nil {
+			return page{}, err
 		}
-		window = position{window.prev, cur, first - 1, last}
+		at.window = window{cur, first - 1, last}
 	}
-	upTo = min(window.last, window.after+s.limits.pageWidth)
-	rows, err = s.outbox.page(ctx, window, upTo)
-	return rows, window, upTo, err
+	upTo := min(at.window.last, at.window.after+s.limits.pageWidth)
+	rows, err := s.outbox.page(ctx, at, upTo)
+	return page{rows, at, upTo}, err
 }
 
-// past returns the position after the first taken of rows, which are all of the window p up to upTo.
-func (p position) past(rows []row, taken int, upTo int64) position {
-	switch {
-	case taken < len(rows):
-		p.after = rows[taken-1].ID
-	case upTo < p.last:
-		p.after = upTo
-	default:
-		return position{prev: p.cur}
-	}
-	return p
-}
-
-// wave makes messages of the first rows, as many as a wave may have, and returns how many rows that
-// are. Parked ones are passed over. A row whose topic is not registered has no partition: it begins
-// a wave of its own, which cannot be sent.
-func (s *session) wave(ctx context.Context, rows []row) (messages []message, taken int, err error) {
+// batch makes messages of the first rows, as many as a publish batch may have, and returns how many rows
+// that are. It skips parked rows. A row whose topic is not registered has no partition: it begins a batch
+// of its own, which cannot be sent.
+func (s *session) batch(ctx context.Context, rows []row) (messages []message, taken int, err error) {
 	messages = make([]message, 0, min(len(rows), s.limit))
 	bytes := 0
 	for taken = range rows {
@@ -314,15 +246,15 @@ func (s *session) wave(ctx context.Context, rows []row) (messages []message, tak
 	return messages, len(rows), nil
 }
 
-// publish sends one wave. After an error the next wave has half the rows, after a success twice as
+// publish sends one batch. After an error the next batch has half the rows, after a success twice as
 // many. So a row that Kafka rejects for good is alone in the end, and known; and a broker that is too
-// slow for a wave is sent less.
+// slow for a batch is sent less.
 func (s *session) publish(ctx context.Context, messages []message) error {
-	ctx, cancel := context.WithTimeout(ctx, s.waveTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.publishTimeout)
 	defer cancel()
-	span := s.tracer.wave(messages)
+	span := s.tracer.batch(messages)
 	err := s.producer.publish(ctx, messages)
-	waveEnded(span, messages, err)
+	batchEnded(span, messages, err)
 	if err != nil {
 		s.status.unsent(err)
 	}

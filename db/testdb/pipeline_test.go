@@ -13,12 +13,12 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-func TestATripReadsItsAnswersInTheOrderOfItsQueries(t *testing.T) {
+func TestAPipelineReadsItsAnswersInTheOrderOfItsQueries(t *testing.T) {
 	t.Parallel()
 	ctx, conn, id := t.Context(), testdb.New(t).Conn(t), uuid.New()
 	var wallet walletdb.Wallet
 	var locked []walletdb.WalletSequence
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) (err error) {
+	err := db.Pipeline(ctx, conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -44,10 +44,10 @@ func TestATripReadsItsAnswersInTheOrderOfItsQueries(t *testing.T) {
 	}
 }
 
-func TestAFailedTripCommitsNothing(t *testing.T) {
+func TestAFailedPipelineCommitsNothing(t *testing.T) {
 	t.Parallel()
-	ctx, conn, id := t.Context(), testdb.New(t).Conn(t), uuid.New()
-	err := db.Trip(ctx, conn, func(q *walletdb.Queries) error {
+	ctx, conn, id, refusedID := t.Context(), testdb.New(t).Conn(t), uuid.New(), uuid.New()
+	err := db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func TestAFailedTripCommitsNothing(t *testing.T) {
 		if err := q.AdvanceSequences(ctx, walletdb.AdvanceSequencesParams{WalletIds: []uuid.UUID{id}, LastSeqs: []int64{-1}}); err != nil {
 			return err
 		}
-		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: uuid.New(), Currency: "euro"}); err != nil {
+		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: refusedID, Currency: "euro"}); err != nil {
 			return err
 		}
 		return q.Commit(ctx)
@@ -72,6 +72,61 @@ func TestAFailedTripCommitsNothing(t *testing.T) {
 	var wallets int
 	if err := conn.QueryRow(ctx, "SELECT count(*) FROM wallets").Scan(&wallets); err != nil || wallets != 0 {
 		t.Errorf("%d wallets, %v", wallets, err)
+	}
+}
+
+func TestAPipelineThatBranchesOnAResultPanics(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	for _, test := range []struct {
+		name string
+		fn   func(ctx context.Context, q *walletdb.Queries, again bool) error
+	}{
+		{"another query", func(ctx context.Context, q *walletdb.Queries, again bool) error {
+			if again {
+				return q.Rollback(ctx)
+			}
+			return q.Commit(ctx)
+		}},
+		{"one query more", func(ctx context.Context, q *walletdb.Queries, again bool) error {
+			if again {
+				return q.Commit(ctx)
+			}
+			return nil
+		}},
+		{"one query less", func(ctx context.Context, q *walletdb.Queries, again bool) error {
+			if again {
+				return nil
+			}
+			return q.Commit(ctx)
+		}},
+		{"another argument", func(ctx context.Context, q *walletdb.Queries, again bool) error {
+			ids := []uuid.UUID{{1}}
+			if again {
+				ids[0] = uuid.UUID{2}
+			}
+			_, err := q.LockWallets(ctx, ids)
+			return err
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			conn := database.Conn(t)
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			again := false
+			err := db.Pipeline(t.Context(), conn, func(q *walletdb.Queries) error {
+				err := q.Begin(t.Context())
+				if err == nil {
+					err = test.fn(t.Context(), q, again)
+				}
+				again = true
+				return err
+			})
+			t.Errorf("it ended with %v", err)
+		})
 	}
 }
 

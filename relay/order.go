@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// Four rules give every wallet's messages their order, without fencing one relay off from another.
+// Any number of relays, forgotten ones included, can then only add duplicates:
+//
+//	R1  A window is what became visible between two snapshots, and is published in id order. Ids are
+//	    taken under the wallet's lock, so a window holds no row of a wallet without its earlier ones.
+//	R2  One publish batch at a time. After any error the session ends with its producer, and the next
+//	    one reads the rows again from the saved position: no row is skipped, and none is sent after one
+//	    that was not acknowledged.
+//	R3  A position is saved only after Kafka has acknowledged everything before it.
+//	R4  A key's partition follows from the registered partition count, which never changes.
+
+// limits bound the memory of a publish batch, and what is sent twice after an error.
+type limits struct {
+	rows      int
+	bytes     int   // of payloads
+	pageWidth int64 // ids that one page of a large window covers
+}
+
+var batchLimits = limits{rows: 5000, bytes: 8 << 20, pageWidth: 2000}
+
+// A position is how far the relay has published: all rows that are visible in the snapshot prev, and, while
+// it publishes a window, the rows of that up to the window's after.
+type position struct {
+	prev   string
+	window window // zero: none is being published
+}
+
+// A window is the rows that are visible in the snapshot cur and not in the position's prev. Those up to id
+// after are published; last is the last id of all.
+type window struct {
+	cur         string
+	after, last int64
+}
+
+// within reports whether the position is within a window. Its other rows are published next.
+func (p position) within() bool { return p.window != window{} }
+
+// A page is the next rows to publish, in id order: all of the window with ids in (after, upTo].
+type page struct {
+	rows []row
+	at   position // within the window
+	upTo int64
+}
+
+// past returns the position once the first taken rows of the page are published.
+func (p page) past(taken int) position {
+	next := p.at
+	switch {
+	case taken < len(p.rows):
+		next.window.after = p.rows[taken-1].ID
+	case p.upTo < p.at.window.last:
+		next.window.after = p.upTo
+	default:
+		return position{prev: p.at.window.cur}
+	}
+	return next
+}
+
+type row = walletdb.RelayPageRow
+
+// A message is a row with the partition that its key belongs to.
+type message struct {
+	row
+	partition  int32
+	partitions int32      // registered of its topic
+	span       trace.Span // nil: it is not traced
+}
+
+// rejectedError is Kafka's refusal of a message that will be the same on every try.
+type rejectedError struct{ err error }
+
+func (e *rejectedError) Error() string { return e.err.Error() }
+func (e *rejectedError) Unwrap() error { return e.err }
+
+// A stoppedError is one that only an operator can end. The relay keeps trying, so that it goes on by
+// itself after that.
+type stoppedError struct{ text string }
+
+func (e *stoppedError) Error() string { return e.text }
+
+func stoppedAt(id int64, reason string) error {
+	return &stoppedError{fmt.Sprintf("publishing has stopped at outbox row %d: %s; or pass over this row: ctl relay park %d --reason ...", id, reason, id)}
+}
