@@ -34,6 +34,9 @@ func watch(ctx context.Context, pool *pgxpool.Pool, q *queue, health *service.He
 		if ctx.Err() == nil {
 			health.Set(service.Postgres, err)
 			health.Set(fullQueue, q.nearlyFull())
+			if err == nil && q.depth() == 0 {
+				health.Set(accepting, nil) // whose requests failed has left, and the next would be accepted
+			}
 		}
 	}
 }

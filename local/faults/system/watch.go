@@ -42,7 +42,8 @@ type Watch struct {
 	readersExcused bool
 	// logExcused: Kafka has lost acknowledged data.
 	logExcused bool
-	// storeExcused: what nobody was to be told has gone with a server.
+	// storeExcused: what was acknowledged to nobody has gone with a server. Reads after an operator has cut a wait
+	// for a standby short may have shown it.
 	storeExcused bool
 	said         map[string][]string // by process: what its /readyz has reported since the fault
 
@@ -206,10 +207,10 @@ func (w *Watch) cacheWatcher() func(context.Context) {
 			if err := w.campaign.Pool.QueryRow(ctx, "SELECT applied_seq FROM wallets WHERE id = $1", id).Scan(&applied); err != nil {
 				continue
 			}
-			if entry.AppliedSeq > applied {
+			if entry.AppliedSeq > applied && !w.mayGoBack() {
 				w.Violate("the cache knows version %d of wallet %s, Postgres only %d", entry.AppliedSeq, id, applied)
 			}
-			if entry.AppliedSeq < seen[id] {
+			if entry.AppliedSeq < seen[id] && !w.mayGoBack() {
 				w.Violate("the cache went back from version %d to %d of wallet %s", seen[id], entry.AppliedSeq, id)
 			}
 			seen[id] = entry.AppliedSeq
@@ -385,10 +386,13 @@ func (f *System) readWallets(ctx context.Context, w *Watch, wallets []uuid.UUID)
 		r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+id.String(), "", nil)
 		var wallet struct{ Version int64 }
 		if err == nil && r.Status == http.StatusOK && json.Unmarshal(r.Body, &wallet) == nil {
-			if excused, _ := w.excused(); wallet.Version < seen[id] && !excused {
+			excused, _ := w.excused()
+			if wallet.Version < seen[id] && !excused && !w.mayGoBack() {
 				w.Violate("a reader was told version %d of wallet %s after %d", wallet.Version, id, seen[id])
 			}
-			seen[id] = max(seen[id], wallet.Version)
+			if wallet.Version > seen[id] || w.mayGoBack() {
+				seen[id] = wallet.Version
+			}
 		}
 		proc.Pause(ctx, 5*time.Millisecond)
 	}
