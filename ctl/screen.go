@@ -118,7 +118,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 	line("outbox", "accepting", "%s", rate(r.AcceptedPerSecond))
 	line("applied", "applying", "%s", rate(r.AppliedPerSecond))
 	line("pending", "pending", "%s", waiting(paint, known(r.Pending), known(r.OldestPending)))
-	line("pending", "", "%s", paint(dim, partial))
+	line("pending", "", "%s", paint(dim, "of the wallets that recent outbox rows name; ctl verify sees all"))
 	outbox := known(r.Outbox)
 	line("outbox", "outbox", "rows %s to %s, the oldest %s old", count(outbox.FirstID), count(outbox.LastID), seconds(outbox.Kept))
 	if r.Relays == nil {

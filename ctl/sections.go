@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// addSchema looks at the clock and the schema that everything else is in.
+func (r *statusReport) addSchema(ctx context.Context, q *walletdb.Queries) error {
+	now, err := q.DatabaseTime(ctx)
+	if err != nil {
+		return err
+	}
+	differs := time.Until(now.At)
+	r.At = now.At
+	if differs.Abs() > clockDiffers {
+		which := "ahead of"
+		if differs < 0 {
+			which = "behind"
+		}
+		r.problem(fmt.Sprintf("the database's clock is %s %s this machine's", seconds(differs.Abs().Seconds()), which),
+			"set the one that is wrong, by NTP; order and balances do not depend on it, ages and rates here do")
+	}
+	if !now.HasSchema {
+		r.problem(fmt.Sprintf("no schema of search_path (%s) exists", now.SearchPath), "ctl migrate creates it, if the search_path in DATABASE_URL is right")
+	}
+	return nil
+}
+
+func (r *statusReport) addMigrations(ctx context.Context, conn *pgx.Conn) (err error) {
+	if r.Migrations, err = db.PendingMigrations(ctx, conn); err != nil {
+		return err
+	}
+	if len(r.Migrations) > 0 {
+		r.problem("migrations are pending: "+strings.Join(r.Migrations, " "), "ctl migrate applies them; a service that starts waits for them")
+	}
+	return nil
+}
+
+func (r *statusReport) addProcesses(ctx context.Context, q *walletdb.Queries) error {
+	sessions, err := q.ServiceSessions(ctx)
+	if err != nil {
+		return err
+	}
+	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers}
+	var missing []string
+	for _, s := range []struct{ service, without string }{{"api", "nothing is accepted"}, {"relay", "nothing is published"}, {"worker", "nothing is applied"}} {
+		if r.Processes[s.service] == 0 {
+			missing = append(missing, fmt.Sprintf("no %s is connected to Postgres: %s", s.service, s.without))
+		}
+	}
+	if len(missing) > 0 {
+		r.problem(strings.Join(missing, "; "), "start it; if it runs, its log says why it cannot connect: a password that was changed, say")
+	}
+	if !sessions.SeesAll {
+		r.problem("this login may not see what the sessions of others do: locks and waiting commits may be missing here", "GRANT pg_monitor TO it, as a superuser")
+	}
+	return nil
+}
+
+func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries) error {
+	counted, err := q.CountWallets(ctx, countedRows)
+	if err == nil {
+		r.Wallets, r.WalletsEstimated, err = estimate(ctx, q, "wallets", counted)
+	}
+	return err
+}
+
+func (r *statusReport) addOperations(ctx context.Context, q *walletdb.Queries) error {
+	counted, err := q.CountOperations(ctx, countedRows)
+	if err == nil {
+		r.Accepted, r.AcceptedEstimated, err = estimate(ctx, q, "operations", counted)
+	}
+	return err
+}
+
+// estimate returns about how many rows a table has, if they are too many to be counted.
+func estimate(ctx context.Context, q *walletdb.Queries, table string, counted int64) (rows *int64, estimated bool, err error) {
+	if counted < countedRows {
+		return &counted, false, nil
+	}
+	about, err := q.EstimateRows(ctx, table)
+	if err != nil {
+		return nil, false, err
+	}
+	about = max(about, counted)
+	return &about, true, nil
+}
+
+func (r *statusReport) addOutbox(ctx context.Context, q *walletdb.Queries) error {
+	edges, err := q.OutboxAge(ctx)
+	if err != nil {
+		return err
+	}
+	r.Outbox = &outboxReport{edges.FirstID, edges.LastID, edges.FirstSeconds}
+	if edges.LastSeconds < -1 {
+		r.problem(fmt.Sprintf("the newest outbox row is %s in the future: the database's clock was set back", seconds(-edges.LastSeconds)),
+			"nothing is lost, and order does not depend on it; ages and rates here are wrong until the clock has caught up")
+	}
+	secondAgo, err := r.outboxAt(ctx, q, time.Second)
+	if err != nil {
+		return err
+	}
+	accepted := edges.LastID - secondAgo
+	r.AcceptedPerSecond = &accepted
+	return nil
+}
+
+func (r *statusReport) addApplied(ctx context.Context, q *walletdb.Queries) error {
+	applied, err := q.AppliedLately(ctx, appliedPages)
+	if err == nil {
+		r.AppliedPerSecond = &applied
+	}
+	return err
+}
+
+// outboxAt returns the id of the newest outbox row that is older than an age, by binary search: nothing
+// but id is indexed.
+func (r *statusReport) outboxAt(ctx context.Context, q *walletdb.Queries, age time.Duration) (int64, error) {
+	if *r.Outbox == (outboxReport{}) {
+		return 0, nil
+	}
+	var err error
+	younger := sort.Search(int(r.Outbox.LastID-r.Outbox.FirstID)+1, func(n int) bool {
+		older, queryErr := q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{ID: r.Outbox.FirstID + int64(n), AgeMs: age.Milliseconds()})
+		err = errors.Join(err, queryErr)
+		return !older
+	})
+	if err != nil {
+		return 0, fmt.Errorf("search the outbox: %w", err)
+	}
+	return r.Outbox.FirstID + int64(younger) - 1, nil
+}
+
+// addPending looks at the wallets that the outbox tells of.
+func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) error {
+	if r.Outbox == nil {
+		return errors.New(r.why("outbox"))
+	}
+	upTo := []int64{r.Outbox.LastID}
+	for _, age := range seenAges {
+		id, err := r.outboxAt(ctx, q, age)
+		if err != nil {
+			return err
+		}
+		upTo = append(upTo, id)
+	}
+	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: upTo, Topic: r.topic, MaxRows: seenRows, MaxWallets: shownWallets})
+	if err != nil {
+		return err
+	}
+	r.Pending, r.OldestPending, r.Standing = new(int64), new(float64), []walletReport{}
+	halted, standingWallets := 0, 0
+	for _, w := range behind {
+		*r.Pending = w.Pending
+		*r.OldestPending = max(*r.OldestPending, w.AgeSeconds)
+		switch {
+		case w.Halted:
+			halted++
+		case w.AgeSeconds > standing.Seconds():
+			standingWallets++
+		default:
+			continue
+		}
+		r.Standing = append(r.Standing, walletReport{w.ID.String(), w.AppliedSeq, w.LastSeq, w.AgeSeconds, w.Halted})
+	}
+	if halted > 0 {
+		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; restore it from a backup. Other wallets go on")
+	}
+	if standingWallets > 0 {
+		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
+	}
+	return nil
+}
+
+// wallets counts what is shown at most.
+func wallets(n int) string {
+	switch {
+	case n == 1:
+		return "1 wallet is"
+	case n >= shownWallets:
+		return fmt.Sprintf("%d wallets or more are", n)
+	}
+	return fmt.Sprintf("%d wallets are", n)
+}
+
+func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error {
+	states, err := q.RelayStates(ctx)
+	if err != nil {
+		return err
+	}
+	relays := []relayReport{}
+	for _, s := range states {
+		backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, MaxRows: countedRows})
+		if err != nil {
+			return err
+		}
+		position := s.Prev
+		if s.Cur != nil {
+			position = fmt.Sprintf("%s → %s, row %d of %d", s.Prev, *s.Cur, s.AfterID, s.LastID)
+		}
+		relays = append(relays, relayReport{
+			Relay: s.Relay, Leader: s.Leader, Position: position, Saved: s.SavedSecondsAgo,
+			Waiting: backlog.WaitingRows, OldestWaiting: backlog.OldestSeconds, Paused: s.PausedAt != nil, PauseReason: s.PauseReason,
+		})
+		switch {
+		case s.PausedAt != nil:
+			r.problem(fmt.Sprintf("%s is paused since %s: %s", s.Relay, s.PausedAt.UTC().Format(time.RFC3339), s.PauseReason), "ctl relay resume --reason TEXT, when that is over")
+		case s.Leader == "":
+			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its row of relay_positions")
+		case backlog.OldestSeconds > slow.Seconds():
+			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
+		}
+	}
+	r.Relays = relays
+	if len(states) == 0 {
+		r.problem("no relay has ever published", "start a relay")
+	}
+	fit, err := q.PositionsFit(ctx)
+	if err != nil {
+		return err
+	}
+	if !fit {
+		r.problem("the relays' positions come from another database: they publish nothing", "ctl relay rebase --reason TEXT")
+	}
+	return nil
+}
+
+// addTopic reads how many partitions the topic must have.
+func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error {
+	partitions, err := q.TopicPartitions(ctx, r.topic)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	r.Partitions = &partitions
+	if partitions == 0 {
+		r.problem(fmt.Sprintf("topic %s is not registered: the relay does not publish to it", r.topic), "ctl topic create, if TOPIC is right")
+	}
+	return nil
+}
+
+// addWrites finds out whether the disks of the tables are full, which shows nowhere else: it makes a table
+// that nobody else sees on each, writes to it, and takes that back.
+func (r *statusReport) addWrites(ctx context.Context, conn *pgx.Conn, q *walletdb.Queries) error {
+	if !r.writes {
+		return nil
+	}
+	spaces, err := q.Tablespaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, space := range spaces {
+		_, err := conn.Exec(ctx, "BEGIN; CREATE TEMPORARY TABLE ctl_status TABLESPACE "+pgx.Identifier{space}.Sanitize()+" AS SELECT 1; ROLLBACK")
+		if err != nil {
+			_, _ = conn.Exec(ctx, "ROLLBACK") // the next one finds out if that does not work
+		}
+		if refused := new(pgconn.PgError); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "53") {
+			r.problem(fmt.Sprintf("postgres cannot write to tablespace %s: %s", space, refused.Message), "make room on its disk: old logs and backups first, never pg_wal; everything goes on by itself then")
+		} // anything else is a right that this login lacks
+	}
+	return nil
+}
