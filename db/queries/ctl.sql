@@ -54,7 +54,7 @@ SELECT (coalesce((SELECT xid FROM outbox ORDER BY xid DESC LIMIT 1) < pg_snapsho
 -- name: OutboxSpan :one
 SELECT coalesce(max(id) - min(id) + 1, 0)::bigint AS span FROM outbox;
 
--- NoteAction leaves who did what and why. It belongs in the transaction of what was done.
+-- NoteAction records who did what and why. It belongs in the transaction of what was done.
 -- name: NoteAction :exec
 INSERT INTO operator_actions (actor, action, reason) VALUES (@actor, @action, @reason);
 
@@ -81,7 +81,7 @@ WHERE applied_at > now() - interval '1 second'
 SELECT coalesce(c.reltuples / nullif(c.relpages, 0) * pg_relation_size(c.oid) / current_setting('block_size')::int, 0)::bigint AS rows
 FROM pg_catalog.pg_class c WHERE c.oid = (sqlc.arg(table_name)::text)::regclass;
 
--- BehindWallets looks at the wallets that some outbox rows of a topic tell of: for each id of up_to, the
+-- BehindWallets looks at the wallets that some outbox rows of a topic name: for each id of up_to, the
 -- last max_rows rows up to it. It returns those with pending operations that have waited longest, and
 -- how many operations are pending in all that it saw. If the next operation to apply is missing, the
 -- wallet is halted. The subselects keep the planner from reading all wallets and all operations.
@@ -103,7 +103,7 @@ FROM (
   WHERE s.last_seq > w.applied_seq) b
 ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_wallets)::int;
 
--- RelayStates returns each relay's saved position, what an operator told it, and which session leads:
+-- RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
 -- the holder of the lock that TryLead takes.
 -- name: RelayStates :many
 SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
@@ -129,9 +129,9 @@ SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, 
 FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND NOT r.rolsuper;
 
--- LockHolders lists the transactions that have been open for so long and hold locks that accepting,
--- publishing or applying may wait for. Those of the services end by their timeouts, so it is mostly
--- somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them.
+-- LockHolders lists the transactions that have been open for so long and have locks that accepting,
+-- publishing or applying may wait for. Those of the services end by their timeouts, so it is mostly an
+-- open console. A dump or a vacuum, whose locks delay no service, is not among them.
 -- name: LockHolders :many
 SELECT a.pid::integer AS pid, a.usename::text AS login, a.application_name::text AS application, coalesce(a.state, 'state unknown')::text AS state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS open_seconds,
