@@ -18,7 +18,7 @@ SELECT * FROM wallets WHERE id = @id;
 SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE;
 
--- LockFreeSequences passes over rows that another transaction holds.
+-- LockFreeSequences skips rows that another transaction has locked.
 -- name: LockFreeSequences :many
 SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
@@ -29,7 +29,7 @@ FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY walle
 -- name: ReadClock :one
 SELECT clock_timestamp()::timestamptz AS now;
 
--- ExistingWallets tells the wallets that LockFreeSequences passed over from those that do not exist.
+-- ExistingWallets returns the wallets that exist: those that LockFreeSequences has skipped among them.
 -- name: ExistingWallets :many
 SELECT wallet_id FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]);
 
@@ -74,6 +74,6 @@ SELECT * FROM operation_states WHERE id = @id AND wallet_id = @wallet_id;
 
 -- WakeRelay ends the wait of a relay that has found nothing for a while. It is a transaction of its own, after
 -- that of the rows: Postgres gives out notifications one transaction at a time, and the accepting one would
--- hold that place while its commit waits for the disk or a standby. This one waits for neither.
+-- occupy that place while its commit waits for the disk or a standby. This one waits for neither.
 -- name: WakeRelay :exec
 SELECT set_config('synchronous_commit', 'off', true), pg_notify('wallet_outbox', '');

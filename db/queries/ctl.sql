@@ -54,7 +54,7 @@ SELECT (coalesce((SELECT xid FROM outbox ORDER BY xid DESC LIMIT 1) < pg_snapsho
 -- name: OutboxSpan :one
 SELECT coalesce(max(id) - min(id) + 1, 0)::bigint AS span FROM outbox;
 
--- NoteAction leaves who did what and why. It belongs in the transaction of what was done.
+-- NoteAction records who did what and why. It belongs in the transaction of what was done.
 -- name: NoteAction :exec
 INSERT INTO operator_actions (actor, action, reason) VALUES (@actor, @action, @reason);
 
@@ -88,7 +88,7 @@ WHERE applied_at > now() - interval '1 second'
 SELECT coalesce(c.reltuples / nullif(c.relpages, 0) * pg_relation_size(c.oid) / current_setting('block_size')::int, 0)::bigint AS rows
 FROM pg_catalog.pg_class c WHERE c.oid = (sqlc.arg(table_name)::text)::regclass;
 
--- BehindWallets looks at the wallets that some outbox rows of a topic tell of: for each id of up_to, the
+-- BehindWallets looks at the wallets that some outbox rows of a topic name: for each id of up_to, the
 -- last max_rows rows up to it. It returns those with pending operations that have waited longest, and
 -- how many operations are pending in all that it saw. If the next operation to apply is missing, the
 -- wallet is halted. The subselects keep the planner from reading all wallets and all operations.
@@ -110,7 +110,7 @@ FROM (
   WHERE s.last_seq > w.applied_seq) b
 ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_wallets)::int;
 
--- RelayStates returns each relay's saved position, what an operator told it, and which session leads:
+-- RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
 -- the holder of the lock that TryLead takes.
 -- name: RelayStates :many
 SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,

@@ -7,7 +7,7 @@ ON CONFLICT (relay) DO NOTHING;
 
 -- LoadPosition returns how far a relay has published, and whether that means anything here: a
 -- position, and the xids of the outbox, are worthless in another database than they come from. Two
--- signs tell: the position names another database, or transactions that do not exist yet.
+-- signs show it: the position names another database, or transactions that do not exist yet.
 -- name: LoadPosition :one
 SELECT p.prev, p.cur, p.after_id, p.last_id,
   (p.system_identifier = c.system_identifier AND p.database_oid = d.oid::bigint)::boolean AS same_database,
@@ -16,7 +16,7 @@ SELECT p.prev, p.cur, p.after_id, p.last_id,
 FROM relay_positions p, pg_control_system() c, pg_catalog.pg_database d
 WHERE p.relay = @relay AND d.datname = current_database();
 
--- SavePosition must only be told what Kafka has acknowledged.
+-- SavePosition must only get what Kafka has acknowledged.
 -- name: SavePosition :exec
 UPDATE relay_positions SET prev = @prev::pg_snapshot, cur = sqlc.narg(cur)::pg_snapshot, after_id = @after_id, last_id = @last_id, updated_at = now()
 WHERE relay = @relay;
@@ -24,8 +24,8 @@ WHERE relay = @relay;
 -- RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
 -- statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
 -- branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
--- read index (xid, id). Where synchronous is true, query Confirm is to be committed before any of them is
--- told to anybody.
+-- read index (xid, id). Where synchronous is true, the relay commits query Confirm before it publishes
+-- any of them.
 -- name: RelayWindow :many
 WITH w AS MATERIALIZED (
   (SELECT * FROM outbox WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
@@ -65,7 +65,7 @@ ORDER BY id;
 -- name: Topics :many
 SELECT * FROM outbox_topics;
 
--- RelayControls returns what operators told a relay: whether to pause, and the rows to pass over.
+-- RelayControls returns what operators ordered: whether to pause, and the rows to skip.
 -- name: RelayControls :one
 SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS NOT NULL)::boolean AS paused,
   ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
@@ -74,8 +74,8 @@ SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS 
 -- name: TryLead :one
 SELECT pg_try_advisory_lock(7304518, hashtext(@relay::text))::boolean AS leading;
 
--- RelayBacklog counts the rows that are not published yet, up to max_rows of them, and tells how
--- long the oldest of these has waited.
+-- RelayBacklog counts the rows that are not published yet, up to max_rows of them, and returns
+-- how long the oldest of these has waited.
 -- name: RelayBacklog :one
 SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
 FROM relay_positions p CROSS JOIN LATERAL (
@@ -85,8 +85,8 @@ FROM relay_positions p CROSS JOIN LATERAL (
    CROSS JOIN LATERAL (SELECT created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
 ) w WHERE p.relay = @relay;
 
--- FirstRow returns the smallest id of the outbox greater than after. Told how far rows are deleted,
--- it does not walk over their remains, 2 µs each: give it a statement_timeout of its own for the first time.
+-- FirstRow returns the smallest id of the outbox greater than after. With the last deleted id as after, it
+-- reads no dead tuples, 2 µs each: give it a statement_timeout of its own for the first time.
 -- name: FirstRow :one
 SELECT id FROM outbox WHERE id > sqlc.arg(after)::bigint ORDER BY id LIMIT 1;
 

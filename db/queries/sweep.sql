@@ -5,8 +5,8 @@
 SELECT (pg_try_advisory_lock(hashtext('wallet-worker sweep'))
   AND set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false) IS NOT NULL)::boolean AS held;
 
--- LastOutboxID returns the last id of the outbox, zero if it is empty. To ask for the first one would be a walk
--- over the remains of all rows deleted before it that are not vacuumed.
+-- LastOutboxID returns the last id of the outbox, zero if it is empty. A query for the first one would
+-- scan the dead tuples of all rows deleted before it that are not vacuumed.
 -- name: LastOutboxID :one
 SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS id;
 

@@ -17,7 +17,7 @@ SELECT pg_logical_emit_message(true, 'wallet', '') WHERE current_setting('synchr
 -- name: CommitSynchronously :exec
 SELECT set_config('synchronous_commit', 'on', true);
 
--- ServerStarted tells one server, and one life of it, from another.
+-- ServerStarted distinguishes servers, and restarts of one server.
 -- name: ServerStarted :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started;
 

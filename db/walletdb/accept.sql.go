@@ -66,7 +66,7 @@ const existingWallets = `-- name: ExistingWallets :many
 SELECT wallet_id FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[])
 `
 
-// ExistingWallets tells the wallets that LockFreeSequences passed over from those that do not exist.
+// ExistingWallets returns the wallets that exist: those that LockFreeSequences has skipped among them.
 func (q *Queries) ExistingWallets(ctx context.Context, walletIds []uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, existingWallets, walletIds)
 	if err != nil {
@@ -261,7 +261,7 @@ SELECT wallet_id, last_seq, last_at
 FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED
 `
 
-// LockFreeSequences passes over rows that another transaction holds.
+// LockFreeSequences skips rows that another transaction has locked.
 func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
 	rows, err := q.db.Query(ctx, lockFreeSequences, walletIds)
 	if err != nil {
@@ -329,7 +329,7 @@ SELECT set_config('synchronous_commit', 'off', true), pg_notify('wallet_outbox',
 
 // WakeRelay ends the wait of a relay that has found nothing for a while. It is a transaction of its own, after
 // that of the rows: Postgres gives out notifications one transaction at a time, and the accepting one would
-// hold that place while its commit waits for the disk or a standby. This one waits for neither.
+// occupy that place while its commit waits for the disk or a standby. This one waits for neither.
 func (q *Queries) WakeRelay(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, wakeRelay)
 	return err

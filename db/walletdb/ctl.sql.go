@@ -77,7 +77,7 @@ type BehindWalletsRow struct {
 	Pending    int64
 }
 
-// BehindWallets looks at the wallets that some outbox rows of a topic tell of: for each id of up_to, the
+// BehindWallets looks at the wallets that some outbox rows of a topic name: for each id of up_to, the
 // last max_rows rows up to it. It returns those with pending operations that have waited longest, and
 // how many operations are pending in all that it saw. If the next operation to apply is missing, the
 // wallet is halted. The subselects keep the planner from reading all wallets and all operations.
@@ -436,7 +436,7 @@ type NoteActionParams struct {
 	Reason string
 }
 
-// NoteAction leaves who did what and why. It belongs in the transaction of what was done.
+// NoteAction records who did what and why. It belongs in the transaction of what was done.
 func (q *Queries) NoteAction(ctx context.Context, arg NoteActionParams) error {
 	_, err := q.db.Exec(ctx, noteAction, arg.Actor, arg.Action, arg.Reason)
 	return err
@@ -625,7 +625,7 @@ type RelayStatesRow struct {
 	Leader          string
 }
 
-// RelayStates returns each relay's saved position, what an operator told it, and which session leads:
+// RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
 // the holder of the lock that TryLead takes.
 func (q *Queries) RelayStates(ctx context.Context) ([]RelayStatesRow, error) {
 	rows, err := q.db.Query(ctx, relayStates)

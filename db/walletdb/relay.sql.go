@@ -49,8 +49,8 @@ const firstRow = `-- name: FirstRow :one
 SELECT id FROM outbox WHERE id > $1::bigint ORDER BY id LIMIT 1
 `
 
-// FirstRow returns the smallest id of the outbox greater than after. Told how far rows are deleted,
-// it does not walk over their remains, 2 µs each: give it a statement_timeout of its own for the first time.
+// FirstRow returns the smallest id of the outbox greater than after. With the last deleted id as after, it
+// reads no dead tuples, 2 µs each: give it a statement_timeout of its own for the first time.
 func (q *Queries) FirstRow(ctx context.Context, after int64) (int64, error) {
 	row := q.db.QueryRow(ctx, firstRow, after)
 	var id int64
@@ -88,7 +88,7 @@ type LoadPositionRow struct {
 
 // LoadPosition returns how far a relay has published, and whether that means anything here: a
 // position, and the xids of the outbox, are worthless in another database than they come from. Two
-// signs tell: the position names another database, or transactions that do not exist yet.
+// signs show it: the position names another database, or transactions that do not exist yet.
 func (q *Queries) LoadPosition(ctx context.Context, relay string) (LoadPositionRow, error) {
 	row := q.db.QueryRow(ctx, loadPosition, relay)
 	var i LoadPositionRow
@@ -123,8 +123,8 @@ type RelayBacklogRow struct {
 	OldestSeconds float64
 }
 
-// RelayBacklog counts the rows that are not published yet, up to max_rows of them, and tells how
-// long the oldest of these has waited.
+// RelayBacklog counts the rows that are not published yet, up to max_rows of them, and returns
+// how long the oldest of these has waited.
 func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) (RelayBacklogRow, error) {
 	row := q.db.QueryRow(ctx, relayBacklog, arg.MaxRows, arg.Relay)
 	var i RelayBacklogRow
@@ -142,7 +142,7 @@ type RelayControlsRow struct {
 	Parked []int64
 }
 
-// RelayControls returns what operators told a relay: whether to pause, and the rows to pass over.
+// RelayControls returns what operators ordered: whether to pause, and the rows to skip.
 func (q *Queries) RelayControls(ctx context.Context, relay string) (RelayControlsRow, error) {
 	row := q.db.QueryRow(ctx, relayControls, relay)
 	var i RelayControlsRow
@@ -265,8 +265,8 @@ type RelayWindowRow struct {
 // RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
 // statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
 // branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
-// read index (xid, id). Where synchronous is true, query Confirm is to be committed before any of them is
-// told to anybody.
+// read index (xid, id). Where synchronous is true, the relay commits query Confirm before it publishes
+// any of them.
 func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]RelayWindowRow, error) {
 	rows, err := q.db.Query(ctx, relayWindow, arg.Prev, arg.MaxRows)
 	if err != nil {
@@ -308,7 +308,7 @@ type SavePositionParams struct {
 	Relay   string
 }
 
-// SavePosition must only be told what Kafka has acknowledged.
+// SavePosition must only get what Kafka has acknowledged.
 func (q *Queries) SavePosition(ctx context.Context, arg SavePositionParams) error {
 	_, err := q.db.Exec(ctx, savePosition,
 		arg.Prev,

@@ -15,8 +15,8 @@ const lastOutboxID = `-- name: LastOutboxID :one
 SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS id
 `
 
-// LastOutboxID returns the last id of the outbox, zero if it is empty. To ask for the first one would be a walk
-// over the remains of all rows deleted before it that are not vacuumed.
+// LastOutboxID returns the last id of the outbox, zero if it is empty. A query for the first one would
+// scan the dead tuples of all rows deleted before it that are not vacuumed.
 func (q *Queries) LastOutboxID(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, lastOutboxID)
 	var id int64

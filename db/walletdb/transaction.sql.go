@@ -63,7 +63,7 @@ const serverStarted = `-- name: ServerStarted :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started
 `
 
-// ServerStarted tells one server, and one life of it, from another.
+// ServerStarted distinguishes servers, and restarts of one server.
 func (q *Queries) ServerStarted(ctx context.Context) (time.Time, error) {
 	row := q.db.QueryRow(ctx, serverStarted)
 	var server_started time.Time
