@@ -84,7 +84,7 @@ func runCommand(ctx context.Context, args []string) (int, error) {
 	case len(args) >= 1 && args[0] == "faults":
 		return 0, faults.Run(ctx, c, args[1:], os.Stdout)
 	case len(args) > 2 && args[0] == "parts" && args[1] == "--":
-		return runWithParts(ctx, c.Kafka, args[2:])
+		return runWithServers(ctx, c.Kafka, args[2:])
 	}
 	fmt.Fprint(os.Stderr, usageText)
 	return 2, nil

@@ -435,7 +435,7 @@ func (s *system) lostParts(f *faultsToSee, own *servers.Backing) {
 	proc.StopAll(own.Processes)
 	s.fire(f, alerts...)
 	f.heal(alerts...)
-	s.returnParts(own)
+	s.returnServers(own)
 }
 
 func (s *system) mustCtl(args ...string) {

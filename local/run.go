@@ -15,10 +15,10 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
-// runWithParts runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
+// runWithServers runs a command with three fresh servers, whose addresses it finds in TEST_DATABASE_URL,
 // TEST_REDIS_URL and TEST_KAFKA_BROKERS; one that is set already is left as it is. It returns the
 // command's exit code.
-func runWithParts(ctx context.Context, kafka string, argv []string) (int, error) {
+func runWithServers(ctx context.Context, kafka string, argv []string) (int, error) {
 	s, err := proc.TemporaryState()
 	if err != nil {
 		return 1, err

@@ -82,7 +82,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 		}
 	}
 	time.Sleep(3 * time.Second)
-	s.returnParts(own)
+	s.returnServers(own)
 	s.Connect()
 	wallet := s.OpenWallets(1)[0]
 	l := s.Load([]uuid.UUID{wallet})
@@ -91,7 +91,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	_ = s.Conn.Close(t.Context())
 	proc.StopAll(own.Processes)
 	time.Sleep(5 * time.Second)
-	s.returnParts(own)
+	s.returnServers(own)
 	s.Connect()
 	s.UntilApplied(30 * time.Second)
 	s.Keep(l)
@@ -110,8 +110,8 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	}
 }
 
-// returnParts starts stopped parts again, and waits until the services work with them.
-func (s *system) returnParts(own *servers.Backing) {
+// returnServers starts stopped backing services again, and waits until the services work with them.
+func (s *system) returnServers(own *servers.Backing) {
 	s.T.Helper()
 	ctx, cancel := context.WithTimeout(s.T.Context(), 60*time.Second)
 	defer cancel()

@@ -102,7 +102,7 @@ func (b *benchmark) announce(chosen []scenario, runs int) {
 func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report.Report) (broken, err error) {
 	measured := make([][]report.Figures, len(chosen))
 	for run := range runs {
-		err := b.withParts(ctx, func() error {
+		err := b.withServers(ctx, func() error {
 			fmt.Fprintf(b.out, "\n  run %d of %d\n%s\n", run+1, runs, report.TableHead)
 			for i, sc := range chosen {
 				f, err := b.scenario(ctx, sc)
@@ -129,9 +129,9 @@ func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *
 	return broken, nil
 }
 
-// withParts starts Postgres, Redis and Kafka for one run. Scenarios have databases, topics and
+// withServers starts Postgres, Redis and Kafka for one run. Scenarios have databases, topics and
 // services of their own on them.
-func (b *benchmark) withParts(ctx context.Context, run func() error) (err error) {
+func (b *benchmark) withServers(ctx context.Context, run func() error) (err error) {
 	if b.state, err = proc.TemporaryState(); err != nil {
 		return err
 	}
