@@ -311,6 +311,9 @@ func TestALostAnswerToACommitIsFoundOut(t *testing.T) {
 				if r.header.Get("Idempotency-Replayed") != "" {
 					t.Error("the request is called a replay of itself")
 				}
+				if !proxy.spent() {
+					t.Error("no answer was lost")
+				}
 				mustBeDense(t, database.Conn(t), walletID, 1)
 			}
 		})

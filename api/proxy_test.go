@@ -79,6 +79,13 @@ func (p *proxy) cutInsert(committed, stayClosed bool) {
 	}
 }
 
+// spent reports whether the insert that was to be cut, and the answer that was to be lost, have come.
+func (p *proxy) spent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.insert == nil && p.answer == nil
+}
+
 // holdInsert keeps the next insert back until release, so that its transaction stays open. The
 // channel is closed when it is there.
 func (p *proxy) holdInsert() <-chan struct{} {
