@@ -162,8 +162,13 @@ func open(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// settleTimeout bounds the wait for a server that takes connections and answers nothing.
+const settleTimeout = 5 * time.Second
+
 // settle makes sure that the session has the settings that were sent when it was opened.
 func settle(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
 	given := maps.Clone(conn.Config().RuntimeParams)
 	delete(given, "options") // which is no setting, but holds some
 	delete(given, "replication")

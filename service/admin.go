@@ -74,8 +74,8 @@ func ListenAdmin(addr string, health *Health, metrics prometheus.Gatherer, log *
 // AwaitMigrations returns when the database has all migrations that this program knows, or ctx ends. Its
 // error is one that waiting does not heal.
 func AwaitMigrations(ctx context.Context, pool *pgxpool.Pool, health *Health) error {
-	for ; ; Sleep(ctx, migrationsInterval) {
-		pending, err := pendingMigrations(ctx, pool)
+	for checked := false; ; Sleep(ctx, migrationsInterval) {
+		pending, err := pendingMigrations(ctx, pool, &checked)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -92,11 +92,15 @@ func AwaitMigrations(ctx context.Context, pool *pgxpool.Pool, health *Health) er
 	}
 }
 
-func pendingMigrations(ctx context.Context, pool *pgxpool.Pool) ([]string, error) {
+// pendingMigrations looks at the sessions first, until they have been seen once.
+func pendingMigrations(ctx context.Context, pool *pgxpool.Pool, checked *bool) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, migrationsTimeout)
 	defer cancel()
-	if err := db.CheckSessions(ctx, pool.Config().ConnConfig); err != nil {
-		return nil, err
+	if !*checked {
+		if err := db.CheckSessions(ctx, pool.Config().ConnConfig); err != nil {
+			return nil, err
+		}
+		*checked = true
 	}
 	return db.PendingMigrations(ctx, pool)
 }
