@@ -284,7 +284,7 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	})
 	since := time.Now().Add(-time.Minute)
 	// The standby falls behind by what happens in the next moment, which is lost with the primary.
-	a.settings(t, standbyURL, "primary_conninfo = ''")
+	a.settings(t, standbyURL, "primary_conninfo = ''", "restore_command = ''")
 	a.UntilApplied(20 * time.Second)
 	time.Sleep(500 * time.Millisecond)
 	_ = a.primary.Release() // for ever: the old primary is fenced
