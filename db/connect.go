@@ -188,8 +188,11 @@ func settle(ctx context.Context, conn *pgx.Conn) error {
 // ErrTransactionPooling is a mistake in the set-up: no waiting heals it.
 var ErrTransactionPooling = errors.New("DATABASE_URL leads to a pooler that shares sessions between connections (PgBouncer in transaction or statement mode): locks and settings are the session's; use session mode, or no pooler")
 
-// CheckSessions returns ErrTransactionPooling if connections are no sessions of their own: then one that is
-// idle leaves its session to the next.
+// sessionLooks is how often two connections behind a pooler are compared.
+const sessionLooks = 50
+
+// CheckSessions returns ErrTransactionPooling if connections are no sessions of their own: then two that take turns
+// meet the same session, or one of them changes its own. Without a pooler it looks no further.
 func CheckSessions(ctx context.Context, config *pgx.ConnConfig) error {
 	config = config.Copy()
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec // a pooler may not know prepared statements
@@ -203,8 +206,19 @@ func CheckSessions(ctx context.Context, config *pgx.ConnConfig) error {
 		return err
 	}
 	defer second.Close(ctx)
-	if connectionOf(first).pid == connectionOf(second).pid {
-		return ErrTransactionPooling
+	for range sessionLooks {
+		for _, conn := range []*pgx.Conn{first, second} {
+			before := connectionOf(conn).pid
+			if before == int32(conn.PgConn().PID()) { // a pooler makes one up
+				return nil
+			}
+			if err := settle(ctx, conn); err != nil {
+				return err
+			}
+			if connectionOf(conn).pid != before || connectionOf(first).pid == connectionOf(second).pid {
+				return ErrTransactionPooling
+			}
+		}
 	}
 	return nil
 }
