@@ -43,6 +43,8 @@ func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (ou
 	if p.conn, err = db.Connect(ctx, config); err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	if err := walletdb.New(p.conn).ListenForRows(ctx); err != nil {
 		p.close()
 		return nil, fmt.Errorf("listen for rows: %w", err)

@@ -39,7 +39,7 @@ type status struct {
 	mu        sync.Mutex
 	leading   bool
 	paused    bool
-	unsentErr bool      // the last error is that Kafka did not answer
+	unsentErr bool      // failed gets an error next that Kafka did not answer
 	succeeded time.Time // the last step that did
 	lastErr   error     // the last one since then
 }
@@ -127,7 +127,11 @@ func (s *status) unsent(err error) {
 	var stopped *stoppedError
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unsentErr = !errors.As(err, &rejected) && !errors.As(err, &stopped)
+	if s.unsentErr = !errors.As(err, &rejected) && !errors.As(err, &stopped); s.unsentErr {
+		s.health.Set(service.Kafka, err)
+	} else {
+		s.health.Set(service.Kafka, nil)
+	}
 }
 
 // failed notes why a step did not succeed.
@@ -141,12 +145,11 @@ func (s *status) failed(err error) {
 	switch {
 	case isStopped:
 		s.health.Set(stalled, err)
-		err = nil
-	case s.unsentErr:
-		s.health.Set(service.Kafka, err)
-		err = nil
+		s.health.Set(publishing, nil)
+	case !s.unsentErr:
+		s.health.Set(publishing, err)
 	}
-	s.health.Set(publishing, err)
+	s.unsentErr = false
 }
 
 // stepped notes a step that succeeded.

@@ -34,6 +34,25 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 			want: service.State{Ready: true, Role: "leader", Degraded: []string{"kafka: e"}, Reasons: none},
 		},
 		{
+			name: "Kafka that refuses is there", set: func(s *status) {
+				s.lead(true)
+				s.unsent(errors.New("e"))
+				s.failed(errors.New("e"))
+				s.unsent(&rejectedError{errors.New("too large")})
+				s.failed(&stoppedError{"stopped"})
+			},
+			want: service.State{Role: "leader", Degraded: none, Reasons: []string{"the position does not move: stopped"}},
+		},
+		{
+			name: "an error of Postgres after one of Kafka is not Kafka's", set: func(s *status) {
+				s.lead(true)
+				s.unsent(errors.New("e"))
+				s.failed(errors.New("e"))
+				s.failed(errors.New("no outbox"))
+			},
+			want: service.State{Ready: true, Role: "leader", Degraded: []string{"kafka: e", "publishing: no outbox"}, Reasons: none},
+		},
+		{
 			name: "a leader that stands still is not", set: func(s *status) { s.lead(true); s.failed(errors.New("e")); still(s) },
 			want: service.State{Role: "leader", Degraded: []string{"publishing: e"}, Reasons: []string{"the position does not move: e"}},
 		},

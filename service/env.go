@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,7 +186,7 @@ func (e *Env) Prefix(prefix, example, meaning string) map[string]string {
 		}
 	}
 	found := map[string]string{}
-	for name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if value := e.fromFile(name); value != "" {
 			found[strings.TrimPrefix(name, prefix)] = value
 		}
@@ -237,9 +239,6 @@ func (e *Env) fromFile(name string) string {
 }
 
 func (s Setting) mistake() error {
-	if s.Default == "" {
-		return fmt.Errorf("must be %s", s.Form)
-	}
 	return fmt.Errorf("must be %s, such as %s", s.Form, s.Default)
 }
 

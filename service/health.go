@@ -153,7 +153,7 @@ func (h *Health) Drain() {
 	h.draining = true
 }
 
-// Draining reports whether it was.
+// Draining reports whether the process has to end.
 func (h *Health) Draining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
