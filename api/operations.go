@@ -167,8 +167,8 @@ func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState
 
 func operationBody(o walletdb.OperationState) oas.Operation {
 	body := oas.Operation{
-		OperationID: o.ID, WalletID: o.WalletID, Sequence: o.Seq, OperationType: oas.OperationType(o.Type),
-		Amount: oas.Amount(o.Amount), Status: oas.OperationStatus(o.Status), Reference: optReference(o.Reference),
+		OperationID: o.ID, WalletID: o.WalletID, Sequence: o.Seq, OperationType: oas.OperationKind(o.Type),
+		Amount: oas.NewOptInt64(o.Amount), Status: oas.OperationStatus(o.Status), Reference: optReference(o.Reference),
 		CreatedAt: oas.Time(o.CreatedAt.UTC()),
 	}
 	if o.FailureReason != nil {

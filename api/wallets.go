@@ -248,7 +248,8 @@ func readError(err error) error {
 
 func walletBody(w walletdb.Wallet) oas.Wallet {
 	return oas.Wallet{
-		WalletID: w.ID, Currency: oas.Currency(w.Currency), Balance: oas.Balance(w.Balance), Version: w.AppliedSeq,
+		WalletID: w.ID, Currency: oas.Currency(w.Currency), Balance: oas.Balance(w.Balance),
+		Held: w.Held, Available: w.Balance - w.Held, State: string(w.State), Tenant: w.Tenant, Version: w.AppliedSeq,
 		Reference: optReference(w.Reference), CreatedAt: oas.Time(w.CreatedAt.UTC()),
 	}
 }

@@ -6,11 +6,20 @@ package oas
 type OperationName = string
 
 const (
-	CreateOperationOperation  OperationName = "CreateOperation"
-	CreateOperationsOperation OperationName = "CreateOperations"
-	CreateWalletOperation     OperationName = "CreateWallet"
-	GetOperationOperation     OperationName = "GetOperation"
-	GetWalletOperation        OperationName = "GetWallet"
-	ListOperationsOperation   OperationName = "ListOperations"
-	ListWalletsOperation      OperationName = "ListWallets"
+	CaptureHoldOperation           OperationName = "CaptureHold"
+	CreateHoldOperation            OperationName = "CreateHold"
+	CreateOperationOperation       OperationName = "CreateOperation"
+	CreateOperationsOperation      OperationName = "CreateOperations"
+	CreateTransferOperation        OperationName = "CreateTransfer"
+	CreateWalletOperation          OperationName = "CreateWallet"
+	CreateWalletOperationOperation OperationName = "CreateWalletOperation"
+	GetHoldOperation               OperationName = "GetHold"
+	GetOperationOperation          OperationName = "GetOperation"
+	GetWalletOperation             OperationName = "GetWallet"
+	ListHoldsOperation             OperationName = "ListHolds"
+	ListOperationsOperation        OperationName = "ListOperations"
+	ListWalletsOperation           OperationName = "ListWallets"
+	ReleaseHoldOperation           OperationName = "ReleaseHold"
+	ReverseOperationOperation      OperationName = "ReverseOperation"
+	SetWalletStateOperation        OperationName = "SetWalletState"
 )

@@ -5,6 +5,7 @@ package oas
 import (
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/go-faster/errors"
 	"github.com/google/uuid"
@@ -14,6 +15,462 @@ import (
 	"github.com/ogen-go/ogen/uri"
 	"github.com/ogen-go/ogen/validate"
 )
+
+// CaptureHoldParams is parameters of captureHold operation.
+type CaptureHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The hold's id, which is the operationId of its `HOLD`.
+	HoldID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackCaptureHoldParams(packed middleware.Parameters) (params CaptureHoldParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "holdId",
+			In:   "path",
+		}
+		params.HoldID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeCaptureHoldParams(args [2]string, argsEscaped bool, r *http.Request) (params CaptureHoldParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode path: holdId.
+	if err := func() error {
+		param := args[1]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[1])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "holdId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.HoldID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "holdId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// CreateHoldParams is parameters of createHold operation.
+type CreateHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackCreateHoldParams(packed middleware.Parameters) (params CreateHoldParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeCreateHoldParams(args [1]string, argsEscaped bool, r *http.Request) (params CreateHoldParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
 
 // CreateOperationParams is parameters of createOperation operation.
 type CreateOperationParams struct {
@@ -25,8 +482,8 @@ type CreateOperationParams struct {
 	// before it sends. Keys of wallets belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
-	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
-	// over, the answer is the usual one.
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
 }
 
@@ -257,6 +714,207 @@ func decodeCreateOperationsParams(args [0]string, argsEscaped bool, r *http.Requ
 	return params, nil
 }
 
+// CreateTransferParams is parameters of createTransfer operation.
+type CreateTransferParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackCreateTransferParams(packed middleware.Parameters) (params CreateTransferParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeCreateTransferParams(args [1]string, argsEscaped bool, r *http.Request) (params CreateTransferParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // CreateWalletParams is parameters of createWallet operation.
 type CreateWalletParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
@@ -352,6 +1010,327 @@ func decodeCreateWalletParams(args [0]string, argsEscaped bool, r *http.Request)
 	return params, nil
 }
 
+// CreateWalletOperationParams is parameters of createWalletOperation operation.
+type CreateWalletOperationParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackCreateWalletOperationParams(packed middleware.Parameters) (params CreateWalletOperationParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeCreateWalletOperationParams(args [1]string, argsEscaped bool, r *http.Request) (params CreateWalletOperationParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// GetHoldParams is parameters of getHold operation.
+type GetHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The hold's id, which is the operationId of its `HOLD`.
+	HoldID uuid.UUID
+}
+
+func unpackGetHoldParams(packed middleware.Parameters) (params GetHoldParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "holdId",
+			In:   "path",
+		}
+		params.HoldID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeGetHoldParams(args [2]string, argsEscaped bool, r *http.Request) (params GetHoldParams, _ error) {
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode path: holdId.
+	if err := func() error {
+		param := args[1]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[1])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "holdId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.HoldID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "holdId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // GetOperationParams is parameters of getOperation operation.
 type GetOperationParams struct {
 	// The wallet's id.
@@ -359,8 +1338,8 @@ type GetOperationParams struct {
 	// The operation's id.
 	OperationID uuid.UUID
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
-	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
-	// over, the answer is the usual one.
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
 }
 
@@ -529,11 +1508,13 @@ func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request)
 type GetWalletParams struct {
 	// The wallet's id.
 	WalletID uuid.UUID
+	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
+	At OptMoment `json:",omitempty,omitzero"`
 	// The least version that will do.
 	MinSequence OptInt64 `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
-	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
-	// over, the answer is the usual one.
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
 	// ETags of the wallet that the client has. If it still is one of them, the answer is 304.
 	IfNoneMatch OptString `json:",omitempty,omitzero"`
@@ -546,6 +1527,15 @@ func unpackGetWalletParams(packed middleware.Parameters) (params GetWalletParams
 			In:   "path",
 		}
 		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "at",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.At = v.(OptMoment)
+		}
 	}
 	{
 		key := middleware.ParameterKey{
@@ -622,6 +1612,54 @@ func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (p
 		return params, &ogenerrors.DecodeParamError{
 			Name: "walletId",
 			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode query: at.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "at",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotAtVal Moment
+				if err := func() error {
+					var paramsDotAtValVal time.Time
+					if err := func() error {
+						val, err := d.DecodeValue()
+						if err != nil {
+							return err
+						}
+
+						c, err := conv.ToDateTime(val)
+						if err != nil {
+							return err
+						}
+
+						paramsDotAtValVal = c
+						return nil
+					}(); err != nil {
+						return err
+					}
+					paramsDotAtVal = Moment(paramsDotAtValVal)
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.At.SetTo(paramsDotAtVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "at",
+			In:   "query",
 			Err:  err,
 		}
 	}
@@ -772,6 +1810,232 @@ func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (p
 	return params, nil
 }
 
+// ListHoldsParams is parameters of listHolds operation.
+type ListHoldsParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// `next` of the page before: the sequence of its last hold.
+	After OptInt64 `json:",omitempty,omitzero"`
+	// The most items of a page.
+	Limit OptInt32 `json:",omitempty,omitzero"`
+}
+
+func unpackListHoldsParams(packed middleware.Parameters) (params ListHoldsParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "after",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.After = v.(OptInt64)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "limit",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.Limit = v.(OptInt32)
+		}
+	}
+	return params
+}
+
+func decodeListHoldsParams(args [1]string, argsEscaped bool, r *http.Request) (params ListHoldsParams, _ error) {
+	q := uri.NewQueryDecoder(r.URL.Query())
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode query: after.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "after",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotAfterVal int64
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToInt64(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotAfterVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.After.SetTo(paramsDotAfterVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.After.Get(); ok {
+					if err := func() error {
+						if err := (validate.Int{
+							MinSet:        true,
+							Min:           1,
+							MaxSet:        true,
+							Max:           9007199254740991,
+							MinExclusive:  false,
+							MaxExclusive:  false,
+							MultipleOfSet: false,
+							MultipleOf:    0,
+							Pattern:       nil,
+						}).Validate(int64(value)); err != nil {
+							return errors.Wrap(err, "int")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "after",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Set default value for query: limit.
+	{
+		val := int32(50)
+		params.Limit.SetTo(val)
+	}
+	// Decode query: limit.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "limit",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotLimitVal int32
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToInt32(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotLimitVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Limit.SetTo(paramsDotLimitVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.Limit.Get(); ok {
+					if err := func() error {
+						if err := (validate.Int{
+							MinSet:        true,
+							Min:           1,
+							MaxSet:        true,
+							Max:           500,
+							MinExclusive:  false,
+							MaxExclusive:  false,
+							MultipleOfSet: false,
+							MultipleOf:    0,
+							Pattern:       nil,
+						}).Validate(int64(value)); err != nil {
+							return errors.Wrap(err, "int")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "limit",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // ListOperationsParams is parameters of listOperations operation.
 type ListOperationsParams struct {
 	// The wallet's id.
@@ -782,6 +2046,16 @@ type ListOperationsParams struct {
 	Limit OptInt32 `json:",omitempty,omitzero"`
 	// The oldest first, or the newest.
 	Order OptOrder `json:",omitempty,omitzero"`
+	// Only operations of this type.
+	Type OptTypeFilter `json:",omitempty,omitzero"`
+	// Only operations with this status.
+	Status OptStatusFilter `json:",omitempty,omitzero"`
+	// Only operations accepted at this time or later.
+	From OptMoment `json:",omitempty,omitzero"`
+	// Only operations accepted before this time.
+	To OptMoment `json:",omitempty,omitzero"`
+	// Only operations that refer to this hold or operation.
+	SubjectID OptUUID `json:",omitempty,omitzero"`
 }
 
 func unpackListOperationsParams(packed middleware.Parameters) (params ListOperationsParams) {
@@ -817,6 +2091,51 @@ func unpackListOperationsParams(packed middleware.Parameters) (params ListOperat
 		}
 		if v, ok := packed[key]; ok {
 			params.Order = v.(OptOrder)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "type",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.Type = v.(OptTypeFilter)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "status",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.Status = v.(OptStatusFilter)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "from",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.From = v.(OptMoment)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "to",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.To = v.(OptMoment)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "subjectId",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.SubjectID = v.(OptUUID)
 		}
 	}
 	return params
@@ -1067,6 +2386,255 @@ func decodeListOperationsParams(args [1]string, argsEscaped bool, r *http.Reques
 			Err:  err,
 		}
 	}
+	// Decode query: type.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "type",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotTypeVal TypeFilter
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotTypeVal = TypeFilter(c)
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Type.SetTo(paramsDotTypeVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.Type.Get(); ok {
+					if err := func() error {
+						if err := value.Validate(); err != nil {
+							return err
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "type",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Decode query: status.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "status",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotStatusVal StatusFilter
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotStatusVal = StatusFilter(c)
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Status.SetTo(paramsDotStatusVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.Status.Get(); ok {
+					if err := func() error {
+						if err := value.Validate(); err != nil {
+							return err
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "status",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Decode query: from.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "from",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotFromVal Moment
+				if err := func() error {
+					var paramsDotFromValVal time.Time
+					if err := func() error {
+						val, err := d.DecodeValue()
+						if err != nil {
+							return err
+						}
+
+						c, err := conv.ToDateTime(val)
+						if err != nil {
+							return err
+						}
+
+						paramsDotFromValVal = c
+						return nil
+					}(); err != nil {
+						return err
+					}
+					paramsDotFromVal = Moment(paramsDotFromValVal)
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.From.SetTo(paramsDotFromVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "from",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Decode query: to.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "to",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotToVal Moment
+				if err := func() error {
+					var paramsDotToValVal time.Time
+					if err := func() error {
+						val, err := d.DecodeValue()
+						if err != nil {
+							return err
+						}
+
+						c, err := conv.ToDateTime(val)
+						if err != nil {
+							return err
+						}
+
+						paramsDotToValVal = c
+						return nil
+					}(); err != nil {
+						return err
+					}
+					paramsDotToVal = Moment(paramsDotToValVal)
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.To.SetTo(paramsDotToVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "to",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Decode query: subjectId.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "subjectId",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotSubjectIDVal uuid.UUID
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToUUID(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotSubjectIDVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.SubjectID.SetTo(paramsDotSubjectIDVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "subjectId",
+			In:   "query",
+			Err:  err,
+		}
+	}
 	return params, nil
 }
 
@@ -1285,6 +2853,717 @@ func decodeListWalletsParams(args [0]string, argsEscaped bool, r *http.Request) 
 		return params, &ogenerrors.DecodeParamError{
 			Name: "limit",
 			In:   "query",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// ReleaseHoldParams is parameters of releaseHold operation.
+type ReleaseHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The hold's id, which is the operationId of its `HOLD`.
+	HoldID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackReleaseHoldParams(packed middleware.Parameters) (params ReleaseHoldParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "holdId",
+			In:   "path",
+		}
+		params.HoldID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeReleaseHoldParams(args [2]string, argsEscaped bool, r *http.Request) (params ReleaseHoldParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode path: holdId.
+	if err := func() error {
+		param := args[1]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[1])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "holdId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.HoldID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "holdId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// ReverseOperationParams is parameters of reverseOperation operation.
+type ReverseOperationParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The operation's id.
+	OperationID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackReverseOperationParams(packed middleware.Parameters) (params ReverseOperationParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "operationId",
+			In:   "path",
+		}
+		params.OperationID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeReverseOperationParams(args [2]string, argsEscaped bool, r *http.Request) (params ReverseOperationParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode path: operationId.
+	if err := func() error {
+		param := args[1]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[1])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "operationId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.OperationID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "operationId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// SetWalletStateParams is parameters of setWalletState operation.
+type SetWalletStateParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackSetWalletStateParams(packed middleware.Parameters) (params SetWalletStateParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "walletId",
+			In:   "path",
+		}
+		params.WalletID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeSetWalletStateParams(args [1]string, argsEscaped bool, r *http.Request) (params SetWalletStateParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: walletId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "walletId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.WalletID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "walletId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
 			Err:  err,
 		}
 	}

@@ -11,24 +11,47 @@ import (
 )
 
 var (
-	rn1AllowedHeaders = map[string]string{
+	rn7AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
-	rn2AllowedHeaders = map[string]string{
+	rn8AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type,Idempotency-Key",
 	}
-	rn3AllowedHeaders = map[string]string{
+	rn11AllowedHeaders = map[string]string{
 		"GET":  "Authorization",
 		"POST": "Authorization,Content-Type,Idempotency-Key",
 	}
-	rn5AllowedHeaders = map[string]string{
+	rn2AllowedHeaders = map[string]string{
 		"GET": "Authorization,If-None-Match,Prefer",
 	}
-	rn8AllowedHeaders = map[string]string{
+	rn6AllowedHeaders = map[string]string{
+		"GET":  "Authorization",
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
+	}
+	rn4AllowedHeaders = map[string]string{
 		"GET": "Authorization",
 	}
-	rn7AllowedHeaders = map[string]string{
+	rn5AllowedHeaders = map[string]string{
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
+	}
+	rn16AllowedHeaders = map[string]string{
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
+	}
+	rn12AllowedHeaders = map[string]string{
+		"GET":  "Authorization",
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
+	}
+	rn14AllowedHeaders = map[string]string{
 		"GET": "Authorization,Prefer",
+	}
+	rn17AllowedHeaders = map[string]string{
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
+	}
+	rn18AllowedHeaders = map[string]string{
+		"PUT": "Authorization,Content-Type,Idempotency-Key,Prefer",
+	}
+	rn10AllowedHeaders = map[string]string{
+		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
 )
 
@@ -86,7 +109,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				default:
 					s.notAllowed(w, r, notAllowedParams{
 						allowedMethods: "POST",
-						allowedHeaders: rn1AllowedHeaders,
+						allowedHeaders: rn7AllowedHeaders,
 						acceptPost:     "application/json",
 						acceptPatch:    "",
 					})
@@ -111,7 +134,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 					default:
 						s.notAllowed(w, r, notAllowedParams{
 							allowedMethods: "POST",
-							allowedHeaders: rn2AllowedHeaders,
+							allowedHeaders: rn8AllowedHeaders,
 							acceptPost:     "application/json",
 							acceptPatch:    "",
 						})
@@ -137,7 +160,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 					default:
 						s.notAllowed(w, r, notAllowedParams{
 							allowedMethods: "GET,POST",
-							allowedHeaders: rn3AllowedHeaders,
+							allowedHeaders: rn11AllowedHeaders,
 							acceptPost:     "application/json",
 							acceptPatch:    "",
 						})
@@ -172,7 +195,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 						default:
 							s.notAllowed(w, r, notAllowedParams{
 								allowedMethods: "GET",
-								allowedHeaders: rn5AllowedHeaders,
+								allowedHeaders: rn2AllowedHeaders,
 								acceptPost:     "",
 								acceptPatch:    "",
 							})
@@ -181,62 +204,303 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 						return
 					}
 					switch elem[0] {
-					case '/': // Prefix: "/operations"
+					case '/': // Prefix: "/"
 
-						if l := len("/operations"); len(elem) >= l && elem[0:l] == "/operations" {
+						if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
 							elem = elem[l:]
 						} else {
 							break
 						}
 
 						if len(elem) == 0 {
-							switch r.Method {
-							case "GET":
-								s.handleListOperationsRequest([1]string{
-									args[0],
-								}, elemIsEscaped, w, r)
-							default:
-								s.notAllowed(w, r, notAllowedParams{
-									allowedMethods: "GET",
-									allowedHeaders: rn8AllowedHeaders,
-									acceptPost:     "",
-									acceptPatch:    "",
-								})
-							}
-
-							return
+							break
 						}
 						switch elem[0] {
-						case '/': // Prefix: "/"
+						case 'h': // Prefix: "holds"
 
-							if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+							if l := len("holds"); len(elem) >= l && elem[0:l] == "holds" {
 								elem = elem[l:]
 							} else {
 								break
 							}
 
-							// Param: "operationId"
-							// Leaf parameter, slashes are prohibited
-							idx := strings.IndexByte(elem, '/')
-							if idx >= 0 {
+							if len(elem) == 0 {
+								switch r.Method {
+								case "GET":
+									s.handleListHoldsRequest([1]string{
+										args[0],
+									}, elemIsEscaped, w, r)
+								case "POST":
+									s.handleCreateHoldRequest([1]string{
+										args[0],
+									}, elemIsEscaped, w, r)
+								default:
+									s.notAllowed(w, r, notAllowedParams{
+										allowedMethods: "GET,POST",
+										allowedHeaders: rn6AllowedHeaders,
+										acceptPost:     "application/json",
+										acceptPatch:    "",
+									})
+								}
+
+								return
+							}
+							switch elem[0] {
+							case '/': // Prefix: "/"
+
+								if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								// Param: "holdId"
+								// Match until "/"
+								idx := strings.IndexByte(elem, '/')
+								if idx < 0 {
+									idx = len(elem)
+								}
+								args[1] = elem[:idx]
+								elem = elem[idx:]
+
+								if len(elem) == 0 {
+									switch r.Method {
+									case "GET":
+										s.handleGetHoldRequest([2]string{
+											args[0],
+											args[1],
+										}, elemIsEscaped, w, r)
+									default:
+										s.notAllowed(w, r, notAllowedParams{
+											allowedMethods: "GET",
+											allowedHeaders: rn4AllowedHeaders,
+											acceptPost:     "",
+											acceptPatch:    "",
+										})
+									}
+
+									return
+								}
+								switch elem[0] {
+								case '/': // Prefix: "/"
+
+									if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										break
+									}
+									switch elem[0] {
+									case 'c': // Prefix: "capture"
+
+										if l := len("capture"); len(elem) >= l && elem[0:l] == "capture" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										if len(elem) == 0 {
+											// Leaf node.
+											switch r.Method {
+											case "POST":
+												s.handleCaptureHoldRequest([2]string{
+													args[0],
+													args[1],
+												}, elemIsEscaped, w, r)
+											default:
+												s.notAllowed(w, r, notAllowedParams{
+													allowedMethods: "POST",
+													allowedHeaders: rn5AllowedHeaders,
+													acceptPost:     "application/json",
+													acceptPatch:    "",
+												})
+											}
+
+											return
+										}
+
+									case 'r': // Prefix: "release"
+
+										if l := len("release"); len(elem) >= l && elem[0:l] == "release" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										if len(elem) == 0 {
+											// Leaf node.
+											switch r.Method {
+											case "POST":
+												s.handleReleaseHoldRequest([2]string{
+													args[0],
+													args[1],
+												}, elemIsEscaped, w, r)
+											default:
+												s.notAllowed(w, r, notAllowedParams{
+													allowedMethods: "POST",
+													allowedHeaders: rn16AllowedHeaders,
+													acceptPost:     "application/json",
+													acceptPatch:    "",
+												})
+											}
+
+											return
+										}
+
+									}
+
+								}
+
+							}
+
+						case 'o': // Prefix: "operations"
+
+							if l := len("operations"); len(elem) >= l && elem[0:l] == "operations" {
+								elem = elem[l:]
+							} else {
 								break
 							}
-							args[1] = elem
-							elem = ""
+
+							if len(elem) == 0 {
+								switch r.Method {
+								case "GET":
+									s.handleListOperationsRequest([1]string{
+										args[0],
+									}, elemIsEscaped, w, r)
+								case "POST":
+									s.handleCreateWalletOperationRequest([1]string{
+										args[0],
+									}, elemIsEscaped, w, r)
+								default:
+									s.notAllowed(w, r, notAllowedParams{
+										allowedMethods: "GET,POST",
+										allowedHeaders: rn12AllowedHeaders,
+										acceptPost:     "application/json",
+										acceptPatch:    "",
+									})
+								}
+
+								return
+							}
+							switch elem[0] {
+							case '/': // Prefix: "/"
+
+								if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								// Param: "operationId"
+								// Match until "/"
+								idx := strings.IndexByte(elem, '/')
+								if idx < 0 {
+									idx = len(elem)
+								}
+								args[1] = elem[:idx]
+								elem = elem[idx:]
+
+								if len(elem) == 0 {
+									switch r.Method {
+									case "GET":
+										s.handleGetOperationRequest([2]string{
+											args[0],
+											args[1],
+										}, elemIsEscaped, w, r)
+									default:
+										s.notAllowed(w, r, notAllowedParams{
+											allowedMethods: "GET",
+											allowedHeaders: rn14AllowedHeaders,
+											acceptPost:     "",
+											acceptPatch:    "",
+										})
+									}
+
+									return
+								}
+								switch elem[0] {
+								case '/': // Prefix: "/reverse"
+
+									if l := len("/reverse"); len(elem) >= l && elem[0:l] == "/reverse" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch r.Method {
+										case "POST":
+											s.handleReverseOperationRequest([2]string{
+												args[0],
+												args[1],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "POST",
+												allowedHeaders: rn17AllowedHeaders,
+												acceptPost:     "application/json",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+
+								}
+
+							}
+
+						case 's': // Prefix: "state"
+
+							if l := len("state"); len(elem) >= l && elem[0:l] == "state" {
+								elem = elem[l:]
+							} else {
+								break
+							}
 
 							if len(elem) == 0 {
 								// Leaf node.
 								switch r.Method {
-								case "GET":
-									s.handleGetOperationRequest([2]string{
+								case "PUT":
+									s.handleSetWalletStateRequest([1]string{
 										args[0],
-										args[1],
 									}, elemIsEscaped, w, r)
 								default:
 									s.notAllowed(w, r, notAllowedParams{
-										allowedMethods: "GET",
-										allowedHeaders: rn7AllowedHeaders,
+										allowedMethods: "PUT",
+										allowedHeaders: rn18AllowedHeaders,
 										acceptPost:     "",
+										acceptPatch:    "",
+									})
+								}
+
+								return
+							}
+
+						case 't': // Prefix: "transfers"
+
+							if l := len("transfers"); len(elem) >= l && elem[0:l] == "transfers" {
+								elem = elem[l:]
+							} else {
+								break
+							}
+
+							if len(elem) == 0 {
+								// Leaf node.
+								switch r.Method {
+								case "POST":
+									s.handleCreateTransferRequest([1]string{
+										args[0],
+									}, elemIsEscaped, w, r)
+								default:
+									s.notAllowed(w, r, notAllowedParams{
+										allowedMethods: "POST",
+										allowedHeaders: rn10AllowedHeaders,
+										acceptPost:     "application/json",
 										acceptPatch:    "",
 									})
 								}
@@ -453,58 +717,291 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 						}
 					}
 					switch elem[0] {
-					case '/': // Prefix: "/operations"
+					case '/': // Prefix: "/"
 
-						if l := len("/operations"); len(elem) >= l && elem[0:l] == "/operations" {
+						if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
 							elem = elem[l:]
 						} else {
 							break
 						}
 
 						if len(elem) == 0 {
-							switch method {
-							case "GET":
-								r.name = ListOperationsOperation
-								r.summary = "Read a wallet's statement"
-								r.operationID = "listOperations"
-								r.operationGroup = ""
-								r.pathPattern = "/api/v1/wallets/{walletId}/operations"
-								r.args = args
-								r.count = 1
-								return r, true
-							default:
-								return
-							}
+							break
 						}
 						switch elem[0] {
-						case '/': // Prefix: "/"
+						case 'h': // Prefix: "holds"
 
-							if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+							if l := len("holds"); len(elem) >= l && elem[0:l] == "holds" {
 								elem = elem[l:]
 							} else {
 								break
 							}
 
-							// Param: "operationId"
-							// Leaf parameter, slashes are prohibited
-							idx := strings.IndexByte(elem, '/')
-							if idx >= 0 {
+							if len(elem) == 0 {
+								switch method {
+								case "GET":
+									r.name = ListHoldsOperation
+									r.summary = "List a wallet's open holds"
+									r.operationID = "listHolds"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}/holds"
+									r.args = args
+									r.count = 1
+									return r, true
+								case "POST":
+									r.name = CreateHoldOperation
+									r.summary = "Hold a part of the balance"
+									r.operationID = "createHold"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}/holds"
+									r.args = args
+									r.count = 1
+									return r, true
+								default:
+									return
+								}
+							}
+							switch elem[0] {
+							case '/': // Prefix: "/"
+
+								if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								// Param: "holdId"
+								// Match until "/"
+								idx := strings.IndexByte(elem, '/')
+								if idx < 0 {
+									idx = len(elem)
+								}
+								args[1] = elem[:idx]
+								elem = elem[idx:]
+
+								if len(elem) == 0 {
+									switch method {
+									case "GET":
+										r.name = GetHoldOperation
+										r.summary = "Read a hold"
+										r.operationID = "getHold"
+										r.operationGroup = ""
+										r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}"
+										r.args = args
+										r.count = 2
+										return r, true
+									default:
+										return
+									}
+								}
+								switch elem[0] {
+								case '/': // Prefix: "/"
+
+									if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										break
+									}
+									switch elem[0] {
+									case 'c': // Prefix: "capture"
+
+										if l := len("capture"); len(elem) >= l && elem[0:l] == "capture" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										if len(elem) == 0 {
+											// Leaf node.
+											switch method {
+											case "POST":
+												r.name = CaptureHoldOperation
+												r.summary = "Take money that a hold keeps"
+												r.operationID = "captureHold"
+												r.operationGroup = ""
+												r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}/capture"
+												r.args = args
+												r.count = 2
+												return r, true
+											default:
+												return
+											}
+										}
+
+									case 'r': // Prefix: "release"
+
+										if l := len("release"); len(elem) >= l && elem[0:l] == "release" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										if len(elem) == 0 {
+											// Leaf node.
+											switch method {
+											case "POST":
+												r.name = ReleaseHoldOperation
+												r.summary = "Release what a hold keeps"
+												r.operationID = "releaseHold"
+												r.operationGroup = ""
+												r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}/release"
+												r.args = args
+												r.count = 2
+												return r, true
+											default:
+												return
+											}
+										}
+
+									}
+
+								}
+
+							}
+
+						case 'o': // Prefix: "operations"
+
+							if l := len("operations"); len(elem) >= l && elem[0:l] == "operations" {
+								elem = elem[l:]
+							} else {
 								break
 							}
-							args[1] = elem
-							elem = ""
+
+							if len(elem) == 0 {
+								switch method {
+								case "GET":
+									r.name = ListOperationsOperation
+									r.summary = "Read a wallet's statement"
+									r.operationID = "listOperations"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}/operations"
+									r.args = args
+									r.count = 1
+									return r, true
+								case "POST":
+									r.name = CreateWalletOperationOperation
+									r.summary = "Deposit to or withdraw from this wallet"
+									r.operationID = "createWalletOperation"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}/operations"
+									r.args = args
+									r.count = 1
+									return r, true
+								default:
+									return
+								}
+							}
+							switch elem[0] {
+							case '/': // Prefix: "/"
+
+								if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								// Param: "operationId"
+								// Match until "/"
+								idx := strings.IndexByte(elem, '/')
+								if idx < 0 {
+									idx = len(elem)
+								}
+								args[1] = elem[:idx]
+								elem = elem[idx:]
+
+								if len(elem) == 0 {
+									switch method {
+									case "GET":
+										r.name = GetOperationOperation
+										r.summary = "Read an operation"
+										r.operationID = "getOperation"
+										r.operationGroup = ""
+										r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}"
+										r.args = args
+										r.count = 2
+										return r, true
+									default:
+										return
+									}
+								}
+								switch elem[0] {
+								case '/': // Prefix: "/reverse"
+
+									if l := len("/reverse"); len(elem) >= l && elem[0:l] == "/reverse" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch method {
+										case "POST":
+											r.name = ReverseOperationOperation
+											r.summary = "Undo an operation, or a part of it"
+											r.operationID = "reverseOperation"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}/reverse"
+											r.args = args
+											r.count = 2
+											return r, true
+										default:
+											return
+										}
+									}
+
+								}
+
+							}
+
+						case 's': // Prefix: "state"
+
+							if l := len("state"); len(elem) >= l && elem[0:l] == "state" {
+								elem = elem[l:]
+							} else {
+								break
+							}
 
 							if len(elem) == 0 {
 								// Leaf node.
 								switch method {
-								case "GET":
-									r.name = GetOperationOperation
-									r.summary = "Read an operation"
-									r.operationID = "getOperation"
+								case "PUT":
+									r.name = SetWalletStateOperation
+									r.summary = "Freeze, activate or close a wallet"
+									r.operationID = "setWalletState"
 									r.operationGroup = ""
-									r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}"
+									r.pathPattern = "/api/v1/wallets/{walletId}/state"
 									r.args = args
-									r.count = 2
+									r.count = 1
+									return r, true
+								default:
+									return
+								}
+							}
+
+						case 't': // Prefix: "transfers"
+
+							if l := len("transfers"); len(elem) >= l && elem[0:l] == "transfers" {
+								elem = elem[l:]
+							} else {
+								break
+							}
+
+							if len(elem) == 0 {
+								// Leaf node.
+								switch method {
+								case "POST":
+									r.name = CreateTransferOperation
+									r.summary = "Transfer to another wallet"
+									r.operationID = "createTransfer"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}/transfers"
+									r.args = args
+									r.count = 1
 									return r, true
 								default:
 									return

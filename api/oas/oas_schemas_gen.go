@@ -87,10 +87,13 @@ func NewProblemBatchItem(v Problem) BatchItem {
 
 // Ref: #/components/schemas/BatchOperation
 type BatchOperation struct {
-	WalletID      uuid.UUID     `json:"walletId"`
-	OperationType OperationType `json:"operationType"`
-	Amount        Amount        `json:"amount"`
-	Reference     OptReference  `json:"reference"`
+	WalletID      uuid.UUID          `json:"walletId"`
+	OperationType BatchOperationType `json:"operationType"`
+	// With `TRANSFER`, and only then.
+	ToWalletID OptUUID      `json:"toWalletId"`
+	Amount     Amount       `json:"amount"`
+	Reference  OptReference `json:"reference"`
+	Metadata   OptMetadata  `json:"metadata"`
 	// The operation's Idempotency-Key, as it is without quotes: 1 to 255 visible ASCII characters and
 	// spaces.
 	IdempotencyKey OptString `json:"idempotencyKey"`
@@ -102,8 +105,13 @@ func (s *BatchOperation) GetWalletID() uuid.UUID {
 }
 
 // GetOperationType returns the value of OperationType.
-func (s *BatchOperation) GetOperationType() OperationType {
+func (s *BatchOperation) GetOperationType() BatchOperationType {
 	return s.OperationType
+}
+
+// GetToWalletID returns the value of ToWalletID.
+func (s *BatchOperation) GetToWalletID() OptUUID {
+	return s.ToWalletID
 }
 
 // GetAmount returns the value of Amount.
@@ -114,6 +122,11 @@ func (s *BatchOperation) GetAmount() Amount {
 // GetReference returns the value of Reference.
 func (s *BatchOperation) GetReference() OptReference {
 	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *BatchOperation) GetMetadata() OptMetadata {
+	return s.Metadata
 }
 
 // GetIdempotencyKey returns the value of IdempotencyKey.
@@ -127,8 +140,13 @@ func (s *BatchOperation) SetWalletID(val uuid.UUID) {
 }
 
 // SetOperationType sets the value of OperationType.
-func (s *BatchOperation) SetOperationType(val OperationType) {
+func (s *BatchOperation) SetOperationType(val BatchOperationType) {
 	s.OperationType = val
+}
+
+// SetToWalletID sets the value of ToWalletID.
+func (s *BatchOperation) SetToWalletID(val OptUUID) {
+	s.ToWalletID = val
 }
 
 // SetAmount sets the value of Amount.
@@ -141,9 +159,63 @@ func (s *BatchOperation) SetReference(val OptReference) {
 	s.Reference = val
 }
 
+// SetMetadata sets the value of Metadata.
+func (s *BatchOperation) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
 // SetIdempotencyKey sets the value of IdempotencyKey.
 func (s *BatchOperation) SetIdempotencyKey(val OptString) {
 	s.IdempotencyKey = val
+}
+
+// Ref: #/components/schemas/BatchOperationType
+type BatchOperationType string
+
+const (
+	BatchOperationTypeDEPOSIT  BatchOperationType = "DEPOSIT"
+	BatchOperationTypeWITHDRAW BatchOperationType = "WITHDRAW"
+	BatchOperationTypeTRANSFER BatchOperationType = "TRANSFER"
+)
+
+// AllValues returns all BatchOperationType values.
+func (BatchOperationType) AllValues() []BatchOperationType {
+	return []BatchOperationType{
+		BatchOperationTypeDEPOSIT,
+		BatchOperationTypeWITHDRAW,
+		BatchOperationTypeTRANSFER,
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s BatchOperationType) MarshalText() ([]byte, error) {
+	switch s {
+	case BatchOperationTypeDEPOSIT:
+		return []byte(s), nil
+	case BatchOperationTypeWITHDRAW:
+		return []byte(s), nil
+	case BatchOperationTypeTRANSFER:
+		return []byte(s), nil
+	default:
+		return nil, errors.Errorf("invalid value: %q", s)
+	}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *BatchOperationType) UnmarshalText(data []byte) error {
+	switch BatchOperationType(data) {
+	case BatchOperationTypeDEPOSIT:
+		*s = BatchOperationTypeDEPOSIT
+		return nil
+	case BatchOperationTypeWITHDRAW:
+		*s = BatchOperationTypeWITHDRAW
+		return nil
+	case BatchOperationTypeTRANSFER:
+		*s = BatchOperationTypeTRANSFER
+		return nil
+	default:
+		return errors.Errorf("invalid value: %q", data)
+	}
 }
 
 // Ref: #/components/schemas/BatchRequest
@@ -201,6 +273,92 @@ func (s *BearerAuth) SetRoles(val []string) {
 	s.Roles = val
 }
 
+// Ref: #/components/schemas/CaptureRequest
+type CaptureRequest struct {
+	Amount OptAmount `json:"amount"`
+	// Whether the hold is closed, and the rest of it released.
+	Final      OptBool      `json:"final"`
+	ToWalletID OptUUID      `json:"toWalletId"`
+	Reference  OptReference `json:"reference"`
+	Metadata   OptMetadata  `json:"metadata"`
+}
+
+// GetAmount returns the value of Amount.
+func (s *CaptureRequest) GetAmount() OptAmount {
+	return s.Amount
+}
+
+// GetFinal returns the value of Final.
+func (s *CaptureRequest) GetFinal() OptBool {
+	return s.Final
+}
+
+// GetToWalletID returns the value of ToWalletID.
+func (s *CaptureRequest) GetToWalletID() OptUUID {
+	return s.ToWalletID
+}
+
+// GetReference returns the value of Reference.
+func (s *CaptureRequest) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *CaptureRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
+// SetAmount sets the value of Amount.
+func (s *CaptureRequest) SetAmount(val OptAmount) {
+	s.Amount = val
+}
+
+// SetFinal sets the value of Final.
+func (s *CaptureRequest) SetFinal(val OptBool) {
+	s.Final = val
+}
+
+// SetToWalletID sets the value of ToWalletID.
+func (s *CaptureRequest) SetToWalletID(val OptUUID) {
+	s.ToWalletID = val
+}
+
+// SetReference sets the value of Reference.
+func (s *CaptureRequest) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *CaptureRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
+// Ref: #/components/schemas/Counterpart
+type Counterpart struct {
+	WalletID    uuid.UUID `json:"walletId"`
+	OperationID uuid.UUID `json:"operationId"`
+}
+
+// GetWalletID returns the value of WalletID.
+func (s *Counterpart) GetWalletID() uuid.UUID {
+	return s.WalletID
+}
+
+// GetOperationID returns the value of OperationID.
+func (s *Counterpart) GetOperationID() uuid.UUID {
+	return s.OperationID
+}
+
+// SetWalletID sets the value of WalletID.
+func (s *Counterpart) SetWalletID(val uuid.UUID) {
+	s.WalletID = val
+}
+
+// SetOperationID sets the value of OperationID.
+func (s *Counterpart) SetOperationID(val uuid.UUID) {
+	s.OperationID = val
+}
+
 type Currency string
 
 // Ref: #/components/schemas/FieldError
@@ -228,6 +386,278 @@ func (s *FieldError) SetField(val string) {
 func (s *FieldError) SetDetail(val string) {
 	s.Detail = val
 }
+
+// Ref: #/components/schemas/Hold
+type Hold struct {
+	HoldID   uuid.UUID `json:"holdId"`
+	Sequence int64     `json:"sequence"`
+	// `PENDING` until the hold's turn, then `OPEN` or `FAILED`; `CLOSED` when nothing remains, or
+	// `EXPIRED`. More may be added.
+	Status        string       `json:"status"`
+	Amount        Amount       `json:"amount"`
+	Captured      int64        `json:"captured"`
+	Remaining     int64        `json:"remaining"`
+	ExpiresAt     OptTime      `json:"expiresAt"`
+	FailureReason OptString    `json:"failureReason"`
+	Reference     OptReference `json:"reference"`
+	Metadata      OptMetadata  `json:"metadata"`
+	CreatedAt     Time         `json:"createdAt"`
+}
+
+// GetHoldID returns the value of HoldID.
+func (s *Hold) GetHoldID() uuid.UUID {
+	return s.HoldID
+}
+
+// GetSequence returns the value of Sequence.
+func (s *Hold) GetSequence() int64 {
+	return s.Sequence
+}
+
+// GetStatus returns the value of Status.
+func (s *Hold) GetStatus() string {
+	return s.Status
+}
+
+// GetAmount returns the value of Amount.
+func (s *Hold) GetAmount() Amount {
+	return s.Amount
+}
+
+// GetCaptured returns the value of Captured.
+func (s *Hold) GetCaptured() int64 {
+	return s.Captured
+}
+
+// GetRemaining returns the value of Remaining.
+func (s *Hold) GetRemaining() int64 {
+	return s.Remaining
+}
+
+// GetExpiresAt returns the value of ExpiresAt.
+func (s *Hold) GetExpiresAt() OptTime {
+	return s.ExpiresAt
+}
+
+// GetFailureReason returns the value of FailureReason.
+func (s *Hold) GetFailureReason() OptString {
+	return s.FailureReason
+}
+
+// GetReference returns the value of Reference.
+func (s *Hold) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *Hold) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
+// GetCreatedAt returns the value of CreatedAt.
+func (s *Hold) GetCreatedAt() Time {
+	return s.CreatedAt
+}
+
+// SetHoldID sets the value of HoldID.
+func (s *Hold) SetHoldID(val uuid.UUID) {
+	s.HoldID = val
+}
+
+// SetSequence sets the value of Sequence.
+func (s *Hold) SetSequence(val int64) {
+	s.Sequence = val
+}
+
+// SetStatus sets the value of Status.
+func (s *Hold) SetStatus(val string) {
+	s.Status = val
+}
+
+// SetAmount sets the value of Amount.
+func (s *Hold) SetAmount(val Amount) {
+	s.Amount = val
+}
+
+// SetCaptured sets the value of Captured.
+func (s *Hold) SetCaptured(val int64) {
+	s.Captured = val
+}
+
+// SetRemaining sets the value of Remaining.
+func (s *Hold) SetRemaining(val int64) {
+	s.Remaining = val
+}
+
+// SetExpiresAt sets the value of ExpiresAt.
+func (s *Hold) SetExpiresAt(val OptTime) {
+	s.ExpiresAt = val
+}
+
+// SetFailureReason sets the value of FailureReason.
+func (s *Hold) SetFailureReason(val OptString) {
+	s.FailureReason = val
+}
+
+// SetReference sets the value of Reference.
+func (s *Hold) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *Hold) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
+// SetCreatedAt sets the value of CreatedAt.
+func (s *Hold) SetCreatedAt(val Time) {
+	s.CreatedAt = val
+}
+
+// HoldListHeaders wraps HoldPage with response headers.
+type HoldListHeaders struct {
+	CacheControl string
+	Response     HoldPage
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *HoldListHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *HoldListHeaders) GetResponse() HoldPage {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *HoldListHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *HoldListHeaders) SetResponse(val HoldPage) {
+	s.Response = val
+}
+
+// Ref: #/components/schemas/HoldPage
+type HoldPage struct {
+	Items []OpenHold `json:"items"`
+	// `after` for the next page; null on the last one.
+	Next NilInt64 `json:"next"`
+}
+
+// GetItems returns the value of Items.
+func (s *HoldPage) GetItems() []OpenHold {
+	return s.Items
+}
+
+// GetNext returns the value of Next.
+func (s *HoldPage) GetNext() NilInt64 {
+	return s.Next
+}
+
+// SetItems sets the value of Items.
+func (s *HoldPage) SetItems(val []OpenHold) {
+	s.Items = val
+}
+
+// SetNext sets the value of Next.
+func (s *HoldPage) SetNext(val NilInt64) {
+	s.Next = val
+}
+
+// HoldReadHeaders wraps Hold with response headers.
+type HoldReadHeaders struct {
+	CacheControl string
+	Response     Hold
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *HoldReadHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *HoldReadHeaders) GetResponse() Hold {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *HoldReadHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *HoldReadHeaders) SetResponse(val Hold) {
+	s.Response = val
+}
+
+// Ref: #/components/schemas/HoldRequest
+type HoldRequest struct {
+	Amount Amount `json:"amount"`
+	// From when on it cannot be captured, at most 400 days from now. A time that is over is accepted, and
+	// the hold fails.
+	ExpiresAt OptMoment    `json:"expiresAt"`
+	Reference OptReference `json:"reference"`
+	Metadata  OptMetadata  `json:"metadata"`
+}
+
+// GetAmount returns the value of Amount.
+func (s *HoldRequest) GetAmount() Amount {
+	return s.Amount
+}
+
+// GetExpiresAt returns the value of ExpiresAt.
+func (s *HoldRequest) GetExpiresAt() OptMoment {
+	return s.ExpiresAt
+}
+
+// GetReference returns the value of Reference.
+func (s *HoldRequest) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *HoldRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
+// SetAmount sets the value of Amount.
+func (s *HoldRequest) SetAmount(val Amount) {
+	s.Amount = val
+}
+
+// SetExpiresAt sets the value of ExpiresAt.
+func (s *HoldRequest) SetExpiresAt(val OptMoment) {
+	s.ExpiresAt = val
+}
+
+// SetReference sets the value of Reference.
+func (s *HoldRequest) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *HoldRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
+// What you want to remember with it: up to 20 keys of 1 to 40 characters, values of up to 500, without
+// control characters, 2048 bytes together as compact JSON in UTF-8.
+// Ref: #/components/schemas/Metadata
+type Metadata map[string]string
+
+func (s *Metadata) init() Metadata {
+	m := *s
+	if m == nil {
+		m = map[string]string{}
+		*s = m
+	}
+	return m
+}
+
+type Moment time.Time
 
 // NewNilInt64 returns new NilInt64 with value set to v.
 func NewNilInt64(v int64) NilInt64 {
@@ -319,21 +749,118 @@ func (o NilUUID) Or(d uuid.UUID) uuid.UUID {
 	return d
 }
 
+// Ref: #/components/schemas/OpenHold
+type OpenHold struct {
+	HoldID    uuid.UUID    `json:"holdId"`
+	Sequence  int64        `json:"sequence"`
+	Amount    Amount       `json:"amount"`
+	Remaining int64        `json:"remaining"`
+	ExpiresAt OptTime      `json:"expiresAt"`
+	Reference OptReference `json:"reference"`
+	CreatedAt Time         `json:"createdAt"`
+}
+
+// GetHoldID returns the value of HoldID.
+func (s *OpenHold) GetHoldID() uuid.UUID {
+	return s.HoldID
+}
+
+// GetSequence returns the value of Sequence.
+func (s *OpenHold) GetSequence() int64 {
+	return s.Sequence
+}
+
+// GetAmount returns the value of Amount.
+func (s *OpenHold) GetAmount() Amount {
+	return s.Amount
+}
+
+// GetRemaining returns the value of Remaining.
+func (s *OpenHold) GetRemaining() int64 {
+	return s.Remaining
+}
+
+// GetExpiresAt returns the value of ExpiresAt.
+func (s *OpenHold) GetExpiresAt() OptTime {
+	return s.ExpiresAt
+}
+
+// GetReference returns the value of Reference.
+func (s *OpenHold) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetCreatedAt returns the value of CreatedAt.
+func (s *OpenHold) GetCreatedAt() Time {
+	return s.CreatedAt
+}
+
+// SetHoldID sets the value of HoldID.
+func (s *OpenHold) SetHoldID(val uuid.UUID) {
+	s.HoldID = val
+}
+
+// SetSequence sets the value of Sequence.
+func (s *OpenHold) SetSequence(val int64) {
+	s.Sequence = val
+}
+
+// SetAmount sets the value of Amount.
+func (s *OpenHold) SetAmount(val Amount) {
+	s.Amount = val
+}
+
+// SetRemaining sets the value of Remaining.
+func (s *OpenHold) SetRemaining(val int64) {
+	s.Remaining = val
+}
+
+// SetExpiresAt sets the value of ExpiresAt.
+func (s *OpenHold) SetExpiresAt(val OptTime) {
+	s.ExpiresAt = val
+}
+
+// SetReference sets the value of Reference.
+func (s *OpenHold) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetCreatedAt sets the value of CreatedAt.
+func (s *OpenHold) SetCreatedAt(val Time) {
+	s.CreatedAt = val
+}
+
 // Ref: #/components/schemas/Operation
 type Operation struct {
 	OperationID uuid.UUID `json:"operationId"`
 	WalletID    uuid.UUID `json:"walletId"`
 	// The operation's place in its wallet, 1, 2, 3, … without gaps.
-	Sequence      int64           `json:"sequence"`
-	OperationType OperationType   `json:"operationType"`
-	Amount        Amount          `json:"amount"`
-	Status        OperationStatus `json:"status"`
-	// Why the operation failed: `INSUFFICIENT_FUNDS`, `BALANCE_LIMIT`. More reasons may be added.
-	FailureReason OptString    `json:"failureReason"`
-	BalanceAfter  OptBalance   `json:"balanceAfter"`
-	Reference     OptReference `json:"reference"`
-	CreatedAt     Time         `json:"createdAt"`
-	AppliedAt     OptTime      `json:"appliedAt"`
+	Sequence      int64         `json:"sequence"`
+	OperationType OperationKind `json:"operationType"`
+	// What it came to, or what was asked for as long as that is open. Absent where neither is known yet,
+	// and where there is none.
+	Amount OptInt64        `json:"amount"`
+	Status OperationStatus `json:"status"`
+	// Why the operation failed: `WALLET_CLOSED`, `WALLET_FROZEN`, `WALLET_NOT_EMPTY`, `HOLD_EXPIRED`,
+	// `HOLD_CLOSED`, `LIMIT_REACHED`, `EXCEEDS_HOLD`, `EXCEEDS_ORIGINAL`, `INSUFFICIENT_FUNDS`,
+	// `BALANCE_LIMIT`. More reasons may be added.
+	FailureReason  OptString  `json:"failureReason"`
+	BalanceAfter   OptBalance `json:"balanceAfter"`
+	HeldAfter      OptInt64   `json:"heldAfter"`
+	AvailableAfter OptInt64   `json:"availableAfter"`
+	// What it refers to: the hold, the operation that it reverses, or the one that it follows from.
+	SubjectID OptUUID `json:"subjectId"`
+	// The other leg of a transfer.
+	Counterpart OptCounterpart `json:"counterpart"`
+	// Of a processed `TRANSFER` or `CAPTURE` to another wallet: `PENDING`, `COMPLETED` when it is
+	// received, or `RETURNED` when the money is back. More may be added.
+	Settlement OptString    `json:"settlement"`
+	ExpiresAt  OptTime      `json:"expiresAt"`
+	Final      OptBool      `json:"final"`
+	Reference  OptReference `json:"reference"`
+	Metadata   OptMetadata  `json:"metadata"`
+	CreatedAt  Time         `json:"createdAt"`
+	AppliedAt  OptTime      `json:"appliedAt"`
 }
 
 // GetOperationID returns the value of OperationID.
@@ -352,12 +879,12 @@ func (s *Operation) GetSequence() int64 {
 }
 
 // GetOperationType returns the value of OperationType.
-func (s *Operation) GetOperationType() OperationType {
+func (s *Operation) GetOperationType() OperationKind {
 	return s.OperationType
 }
 
 // GetAmount returns the value of Amount.
-func (s *Operation) GetAmount() Amount {
+func (s *Operation) GetAmount() OptInt64 {
 	return s.Amount
 }
 
@@ -376,9 +903,49 @@ func (s *Operation) GetBalanceAfter() OptBalance {
 	return s.BalanceAfter
 }
 
+// GetHeldAfter returns the value of HeldAfter.
+func (s *Operation) GetHeldAfter() OptInt64 {
+	return s.HeldAfter
+}
+
+// GetAvailableAfter returns the value of AvailableAfter.
+func (s *Operation) GetAvailableAfter() OptInt64 {
+	return s.AvailableAfter
+}
+
+// GetSubjectID returns the value of SubjectID.
+func (s *Operation) GetSubjectID() OptUUID {
+	return s.SubjectID
+}
+
+// GetCounterpart returns the value of Counterpart.
+func (s *Operation) GetCounterpart() OptCounterpart {
+	return s.Counterpart
+}
+
+// GetSettlement returns the value of Settlement.
+func (s *Operation) GetSettlement() OptString {
+	return s.Settlement
+}
+
+// GetExpiresAt returns the value of ExpiresAt.
+func (s *Operation) GetExpiresAt() OptTime {
+	return s.ExpiresAt
+}
+
+// GetFinal returns the value of Final.
+func (s *Operation) GetFinal() OptBool {
+	return s.Final
+}
+
 // GetReference returns the value of Reference.
 func (s *Operation) GetReference() OptReference {
 	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *Operation) GetMetadata() OptMetadata {
+	return s.Metadata
 }
 
 // GetCreatedAt returns the value of CreatedAt.
@@ -407,12 +974,12 @@ func (s *Operation) SetSequence(val int64) {
 }
 
 // SetOperationType sets the value of OperationType.
-func (s *Operation) SetOperationType(val OperationType) {
+func (s *Operation) SetOperationType(val OperationKind) {
 	s.OperationType = val
 }
 
 // SetAmount sets the value of Amount.
-func (s *Operation) SetAmount(val Amount) {
+func (s *Operation) SetAmount(val OptInt64) {
 	s.Amount = val
 }
 
@@ -431,9 +998,49 @@ func (s *Operation) SetBalanceAfter(val OptBalance) {
 	s.BalanceAfter = val
 }
 
+// SetHeldAfter sets the value of HeldAfter.
+func (s *Operation) SetHeldAfter(val OptInt64) {
+	s.HeldAfter = val
+}
+
+// SetAvailableAfter sets the value of AvailableAfter.
+func (s *Operation) SetAvailableAfter(val OptInt64) {
+	s.AvailableAfter = val
+}
+
+// SetSubjectID sets the value of SubjectID.
+func (s *Operation) SetSubjectID(val OptUUID) {
+	s.SubjectID = val
+}
+
+// SetCounterpart sets the value of Counterpart.
+func (s *Operation) SetCounterpart(val OptCounterpart) {
+	s.Counterpart = val
+}
+
+// SetSettlement sets the value of Settlement.
+func (s *Operation) SetSettlement(val OptString) {
+	s.Settlement = val
+}
+
+// SetExpiresAt sets the value of ExpiresAt.
+func (s *Operation) SetExpiresAt(val OptTime) {
+	s.ExpiresAt = val
+}
+
+// SetFinal sets the value of Final.
+func (s *Operation) SetFinal(val OptBool) {
+	s.Final = val
+}
+
 // SetReference sets the value of Reference.
 func (s *Operation) SetReference(val OptReference) {
 	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *Operation) SetMetadata(val OptMetadata) {
+	s.Metadata = val
 }
 
 // SetCreatedAt sets the value of CreatedAt.
@@ -494,7 +1101,14 @@ func (s *OperationAcceptedHeaders) SetResponse(val Operation) {
 	s.Response = val
 }
 
-func (*OperationAcceptedHeaders) createOperationRes() {}
+func (*OperationAcceptedHeaders) captureHoldRes()           {}
+func (*OperationAcceptedHeaders) createHoldRes()            {}
+func (*OperationAcceptedHeaders) createOperationRes()       {}
+func (*OperationAcceptedHeaders) createTransferRes()        {}
+func (*OperationAcceptedHeaders) createWalletOperationRes() {}
+func (*OperationAcceptedHeaders) releaseHoldRes()           {}
+func (*OperationAcceptedHeaders) reverseOperationRes()      {}
+func (*OperationAcceptedHeaders) setWalletStateRes()        {}
 
 // OperationFinishedHeaders wraps Operation with response headers.
 type OperationFinishedHeaders struct {
@@ -544,7 +1158,16 @@ func (s *OperationFinishedHeaders) SetResponse(val Operation) {
 	s.Response = val
 }
 
-func (*OperationFinishedHeaders) createOperationRes() {}
+func (*OperationFinishedHeaders) captureHoldRes()           {}
+func (*OperationFinishedHeaders) createHoldRes()            {}
+func (*OperationFinishedHeaders) createOperationRes()       {}
+func (*OperationFinishedHeaders) createTransferRes()        {}
+func (*OperationFinishedHeaders) createWalletOperationRes() {}
+func (*OperationFinishedHeaders) releaseHoldRes()           {}
+func (*OperationFinishedHeaders) reverseOperationRes()      {}
+func (*OperationFinishedHeaders) setWalletStateRes()        {}
+
+type OperationKind string
 
 // OperationListHeaders wraps OperationPage with response headers.
 type OperationListHeaders struct {
@@ -642,6 +1265,7 @@ type OperationRequest struct {
 	OperationType OperationType `json:"operationType"`
 	Amount        Amount        `json:"amount"`
 	Reference     OptReference  `json:"reference"`
+	Metadata      OptMetadata   `json:"metadata"`
 }
 
 // GetWalletID returns the value of WalletID.
@@ -664,6 +1288,11 @@ func (s *OperationRequest) GetReference() OptReference {
 	return s.Reference
 }
 
+// GetMetadata returns the value of Metadata.
+func (s *OperationRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
 // SetWalletID sets the value of WalletID.
 func (s *OperationRequest) SetWalletID(val uuid.UUID) {
 	s.WalletID = val
@@ -684,56 +1313,12 @@ func (s *OperationRequest) SetReference(val OptReference) {
 	s.Reference = val
 }
 
-// `PENDING` until the operation's turn, then for ever `PROCESSED` or `FAILED`. A failed operation left
-// the balance as it was.
-// Ref: #/components/schemas/OperationStatus
+// SetMetadata sets the value of Metadata.
+func (s *OperationRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
 type OperationStatus string
-
-const (
-	OperationStatusPENDING   OperationStatus = "PENDING"
-	OperationStatusPROCESSED OperationStatus = "PROCESSED"
-	OperationStatusFAILED    OperationStatus = "FAILED"
-)
-
-// AllValues returns all OperationStatus values.
-func (OperationStatus) AllValues() []OperationStatus {
-	return []OperationStatus{
-		OperationStatusPENDING,
-		OperationStatusPROCESSED,
-		OperationStatusFAILED,
-	}
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (s OperationStatus) MarshalText() ([]byte, error) {
-	switch s {
-	case OperationStatusPENDING:
-		return []byte(s), nil
-	case OperationStatusPROCESSED:
-		return []byte(s), nil
-	case OperationStatusFAILED:
-		return []byte(s), nil
-	default:
-		return nil, errors.Errorf("invalid value: %q", s)
-	}
-}
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (s *OperationStatus) UnmarshalText(data []byte) error {
-	switch OperationStatus(data) {
-	case OperationStatusPENDING:
-		*s = OperationStatusPENDING
-		return nil
-	case OperationStatusPROCESSED:
-		*s = OperationStatusPROCESSED
-		return nil
-	case OperationStatusFAILED:
-		*s = OperationStatusFAILED
-		return nil
-	default:
-		return errors.Errorf("invalid value: %q", data)
-	}
-}
 
 // Ref: #/components/schemas/OperationType
 type OperationType string
@@ -775,6 +1360,52 @@ func (s *OperationType) UnmarshalText(data []byte) error {
 	default:
 		return errors.Errorf("invalid value: %q", data)
 	}
+}
+
+// NewOptAmount returns new OptAmount with value set to v.
+func NewOptAmount(v Amount) OptAmount {
+	return OptAmount{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptAmount is optional Amount.
+type OptAmount struct {
+	Value Amount
+	Set   bool
+}
+
+// IsSet returns true if OptAmount was set.
+func (o OptAmount) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptAmount) Reset() {
+	var v Amount
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptAmount) SetTo(v Amount) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptAmount) Get() (v Amount, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptAmount) Or(d Amount) Amount {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
 }
 
 // NewOptBalance returns new OptBalance with value set to v.
@@ -863,6 +1494,52 @@ func (o OptBool) Get() (v bool, ok bool) {
 
 // Or returns value if set, or given parameter if does not.
 func (o OptBool) Or(d bool) bool {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptCounterpart returns new OptCounterpart with value set to v.
+func NewOptCounterpart(v Counterpart) OptCounterpart {
+	return OptCounterpart{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptCounterpart is optional Counterpart.
+type OptCounterpart struct {
+	Value Counterpart
+	Set   bool
+}
+
+// IsSet returns true if OptCounterpart was set.
+func (o OptCounterpart) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptCounterpart) Reset() {
+	var v Counterpart
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptCounterpart) SetTo(v Counterpart) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptCounterpart) Get() (v Counterpart, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptCounterpart) Or(d Counterpart) Counterpart {
 	if v, ok := o.Get(); ok {
 		return v
 	}
@@ -1007,6 +1684,98 @@ func (o OptInt64) Or(d int64) int64 {
 	return d
 }
 
+// NewOptMetadata returns new OptMetadata with value set to v.
+func NewOptMetadata(v Metadata) OptMetadata {
+	return OptMetadata{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptMetadata is optional Metadata.
+type OptMetadata struct {
+	Value Metadata
+	Set   bool
+}
+
+// IsSet returns true if OptMetadata was set.
+func (o OptMetadata) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptMetadata) Reset() {
+	var v Metadata
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptMetadata) SetTo(v Metadata) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptMetadata) Get() (v Metadata, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptMetadata) Or(d Metadata) Metadata {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptMoment returns new OptMoment with value set to v.
+func NewOptMoment(v Moment) OptMoment {
+	return OptMoment{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptMoment is optional Moment.
+type OptMoment struct {
+	Value Moment
+	Set   bool
+}
+
+// IsSet returns true if OptMoment was set.
+func (o OptMoment) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptMoment) Reset() {
+	var v Moment
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptMoment) SetTo(v Moment) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptMoment) Get() (v Moment, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptMoment) Or(d Moment) Moment {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptOrder returns new OptOrder with value set to v.
 func NewOptOrder(v Order) OptOrder {
 	return OptOrder{
@@ -1099,6 +1868,52 @@ func (o OptReference) Or(d Reference) Reference {
 	return d
 }
 
+// NewOptStatusFilter returns new OptStatusFilter with value set to v.
+func NewOptStatusFilter(v StatusFilter) OptStatusFilter {
+	return OptStatusFilter{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptStatusFilter is optional StatusFilter.
+type OptStatusFilter struct {
+	Value StatusFilter
+	Set   bool
+}
+
+// IsSet returns true if OptStatusFilter was set.
+func (o OptStatusFilter) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptStatusFilter) Reset() {
+	var v StatusFilter
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptStatusFilter) SetTo(v StatusFilter) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptStatusFilter) Get() (v StatusFilter, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptStatusFilter) Or(d StatusFilter) StatusFilter {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptString returns new OptString with value set to v.
 func NewOptString(v string) OptString {
 	return OptString{
@@ -1185,6 +2000,52 @@ func (o OptTime) Get() (v Time, ok bool) {
 
 // Or returns value if set, or given parameter if does not.
 func (o OptTime) Or(d Time) Time {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptTypeFilter returns new OptTypeFilter with value set to v.
+func NewOptTypeFilter(v TypeFilter) OptTypeFilter {
+	return OptTypeFilter{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptTypeFilter is optional TypeFilter.
+type OptTypeFilter struct {
+	Value TypeFilter
+	Set   bool
+}
+
+// IsSet returns true if OptTypeFilter was set.
+func (o OptTypeFilter) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptTypeFilter) Reset() {
+	var v TypeFilter
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptTypeFilter) SetTo(v TypeFilter) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptTypeFilter) Get() (v TypeFilter, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptTypeFilter) Or(d TypeFilter) TypeFilter {
 	if v, ok := o.Get(); ok {
 		return v
 	}
@@ -1460,16 +2321,319 @@ func (s *ProblemStatusCodeWithHeaders) SetResponse(val Problem) {
 
 type Reference string
 
+// Ref: #/components/schemas/ReleaseRequest
+type ReleaseRequest struct {
+	Reference OptReference `json:"reference"`
+}
+
+// GetReference returns the value of Reference.
+func (s *ReleaseRequest) GetReference() OptReference {
+	return s.Reference
+}
+
+// SetReference sets the value of Reference.
+func (s *ReleaseRequest) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// Ref: #/components/schemas/ReverseRequest
+type ReverseRequest struct {
+	Amount    OptAmount    `json:"amount"`
+	Reference OptReference `json:"reference"`
+	Metadata  OptMetadata  `json:"metadata"`
+}
+
+// GetAmount returns the value of Amount.
+func (s *ReverseRequest) GetAmount() OptAmount {
+	return s.Amount
+}
+
+// GetReference returns the value of Reference.
+func (s *ReverseRequest) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *ReverseRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
+// SetAmount sets the value of Amount.
+func (s *ReverseRequest) SetAmount(val OptAmount) {
+	s.Amount = val
+}
+
+// SetReference sets the value of Reference.
+func (s *ReverseRequest) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *ReverseRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
+// Ref: #/components/schemas/StateRequest
+type StateRequest struct {
+	State  WalletState `json:"state"`
+	Reason Reference   `json:"reason"`
+}
+
+// GetState returns the value of State.
+func (s *StateRequest) GetState() WalletState {
+	return s.State
+}
+
+// GetReason returns the value of Reason.
+func (s *StateRequest) GetReason() Reference {
+	return s.Reason
+}
+
+// SetState sets the value of State.
+func (s *StateRequest) SetState(val WalletState) {
+	s.State = val
+}
+
+// SetReason sets the value of Reason.
+func (s *StateRequest) SetReason(val Reference) {
+	s.Reason = val
+}
+
+// Ref: #/components/schemas/StatusFilter
+type StatusFilter string
+
+const (
+	StatusFilterPENDING   StatusFilter = "PENDING"
+	StatusFilterPROCESSED StatusFilter = "PROCESSED"
+	StatusFilterFAILED    StatusFilter = "FAILED"
+)
+
+// AllValues returns all StatusFilter values.
+func (StatusFilter) AllValues() []StatusFilter {
+	return []StatusFilter{
+		StatusFilterPENDING,
+		StatusFilterPROCESSED,
+		StatusFilterFAILED,
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s StatusFilter) MarshalText() ([]byte, error) {
+	switch s {
+	case StatusFilterPENDING:
+		return []byte(s), nil
+	case StatusFilterPROCESSED:
+		return []byte(s), nil
+	case StatusFilterFAILED:
+		return []byte(s), nil
+	default:
+		return nil, errors.Errorf("invalid value: %q", s)
+	}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *StatusFilter) UnmarshalText(data []byte) error {
+	switch StatusFilter(data) {
+	case StatusFilterPENDING:
+		*s = StatusFilterPENDING
+		return nil
+	case StatusFilterPROCESSED:
+		*s = StatusFilterPROCESSED
+		return nil
+	case StatusFilterFAILED:
+		*s = StatusFilterFAILED
+		return nil
+	default:
+		return errors.Errorf("invalid value: %q", data)
+	}
+}
+
 type Time time.Time
+
+// Ref: #/components/schemas/TransferRequest
+type TransferRequest struct {
+	ToWalletID uuid.UUID    `json:"toWalletId"`
+	Amount     Amount       `json:"amount"`
+	Reference  OptReference `json:"reference"`
+	Metadata   OptMetadata  `json:"metadata"`
+}
+
+// GetToWalletID returns the value of ToWalletID.
+func (s *TransferRequest) GetToWalletID() uuid.UUID {
+	return s.ToWalletID
+}
+
+// GetAmount returns the value of Amount.
+func (s *TransferRequest) GetAmount() Amount {
+	return s.Amount
+}
+
+// GetReference returns the value of Reference.
+func (s *TransferRequest) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *TransferRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
+// SetToWalletID sets the value of ToWalletID.
+func (s *TransferRequest) SetToWalletID(val uuid.UUID) {
+	s.ToWalletID = val
+}
+
+// SetAmount sets the value of Amount.
+func (s *TransferRequest) SetAmount(val Amount) {
+	s.Amount = val
+}
+
+// SetReference sets the value of Reference.
+func (s *TransferRequest) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *TransferRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
+// Ref: #/components/schemas/TypeFilter
+type TypeFilter string
+
+const (
+	TypeFilterDEPOSIT  TypeFilter = "DEPOSIT"
+	TypeFilterWITHDRAW TypeFilter = "WITHDRAW"
+	TypeFilterHOLD     TypeFilter = "HOLD"
+	TypeFilterCAPTURE  TypeFilter = "CAPTURE"
+	TypeFilterRELEASE  TypeFilter = "RELEASE"
+	TypeFilterEXPIRE   TypeFilter = "EXPIRE"
+	TypeFilterREVERSE  TypeFilter = "REVERSE"
+	TypeFilterTRANSFER TypeFilter = "TRANSFER"
+	TypeFilterRECEIVE  TypeFilter = "RECEIVE"
+	TypeFilterRETURN   TypeFilter = "RETURN"
+	TypeFilterFREEZE   TypeFilter = "FREEZE"
+	TypeFilterACTIVATE TypeFilter = "ACTIVATE"
+	TypeFilterCLOSE    TypeFilter = "CLOSE"
+)
+
+// AllValues returns all TypeFilter values.
+func (TypeFilter) AllValues() []TypeFilter {
+	return []TypeFilter{
+		TypeFilterDEPOSIT,
+		TypeFilterWITHDRAW,
+		TypeFilterHOLD,
+		TypeFilterCAPTURE,
+		TypeFilterRELEASE,
+		TypeFilterEXPIRE,
+		TypeFilterREVERSE,
+		TypeFilterTRANSFER,
+		TypeFilterRECEIVE,
+		TypeFilterRETURN,
+		TypeFilterFREEZE,
+		TypeFilterACTIVATE,
+		TypeFilterCLOSE,
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s TypeFilter) MarshalText() ([]byte, error) {
+	switch s {
+	case TypeFilterDEPOSIT:
+		return []byte(s), nil
+	case TypeFilterWITHDRAW:
+		return []byte(s), nil
+	case TypeFilterHOLD:
+		return []byte(s), nil
+	case TypeFilterCAPTURE:
+		return []byte(s), nil
+	case TypeFilterRELEASE:
+		return []byte(s), nil
+	case TypeFilterEXPIRE:
+		return []byte(s), nil
+	case TypeFilterREVERSE:
+		return []byte(s), nil
+	case TypeFilterTRANSFER:
+		return []byte(s), nil
+	case TypeFilterRECEIVE:
+		return []byte(s), nil
+	case TypeFilterRETURN:
+		return []byte(s), nil
+	case TypeFilterFREEZE:
+		return []byte(s), nil
+	case TypeFilterACTIVATE:
+		return []byte(s), nil
+	case TypeFilterCLOSE:
+		return []byte(s), nil
+	default:
+		return nil, errors.Errorf("invalid value: %q", s)
+	}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *TypeFilter) UnmarshalText(data []byte) error {
+	switch TypeFilter(data) {
+	case TypeFilterDEPOSIT:
+		*s = TypeFilterDEPOSIT
+		return nil
+	case TypeFilterWITHDRAW:
+		*s = TypeFilterWITHDRAW
+		return nil
+	case TypeFilterHOLD:
+		*s = TypeFilterHOLD
+		return nil
+	case TypeFilterCAPTURE:
+		*s = TypeFilterCAPTURE
+		return nil
+	case TypeFilterRELEASE:
+		*s = TypeFilterRELEASE
+		return nil
+	case TypeFilterEXPIRE:
+		*s = TypeFilterEXPIRE
+		return nil
+	case TypeFilterREVERSE:
+		*s = TypeFilterREVERSE
+		return nil
+	case TypeFilterTRANSFER:
+		*s = TypeFilterTRANSFER
+		return nil
+	case TypeFilterRECEIVE:
+		*s = TypeFilterRECEIVE
+		return nil
+	case TypeFilterRETURN:
+		*s = TypeFilterRETURN
+		return nil
+	case TypeFilterFREEZE:
+		*s = TypeFilterFREEZE
+		return nil
+	case TypeFilterACTIVATE:
+		*s = TypeFilterACTIVATE
+		return nil
+	case TypeFilterCLOSE:
+		*s = TypeFilterCLOSE
+		return nil
+	default:
+		return errors.Errorf("invalid value: %q", data)
+	}
+}
 
 // Ref: #/components/schemas/Wallet
 type Wallet struct {
 	WalletID uuid.UUID `json:"walletId"`
 	Currency Currency  `json:"currency"`
 	Balance  Balance   `json:"balance"`
+	// The part of the balance that open holds keep.
+	Held int64 `json:"held"`
+	// The balance less what is held.
+	Available int64 `json:"available"`
+	// `ACTIVE`, `FROZEN` or `CLOSED`. More may be added.
+	State string `json:"state"`
+	// The tenant of the key that opened it.
+	Tenant string `json:"tenant"`
 	// The sequence of the last operation applied; 0 before the first.
 	Version   int64        `json:"version"`
 	Reference OptReference `json:"reference"`
+	Metadata  OptMetadata  `json:"metadata"`
 	CreatedAt Time         `json:"createdAt"`
 }
 
@@ -1488,6 +2652,26 @@ func (s *Wallet) GetBalance() Balance {
 	return s.Balance
 }
 
+// GetHeld returns the value of Held.
+func (s *Wallet) GetHeld() int64 {
+	return s.Held
+}
+
+// GetAvailable returns the value of Available.
+func (s *Wallet) GetAvailable() int64 {
+	return s.Available
+}
+
+// GetState returns the value of State.
+func (s *Wallet) GetState() string {
+	return s.State
+}
+
+// GetTenant returns the value of Tenant.
+func (s *Wallet) GetTenant() string {
+	return s.Tenant
+}
+
 // GetVersion returns the value of Version.
 func (s *Wallet) GetVersion() int64 {
 	return s.Version
@@ -1496,6 +2680,11 @@ func (s *Wallet) GetVersion() int64 {
 // GetReference returns the value of Reference.
 func (s *Wallet) GetReference() OptReference {
 	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *Wallet) GetMetadata() OptMetadata {
+	return s.Metadata
 }
 
 // GetCreatedAt returns the value of CreatedAt.
@@ -1518,6 +2707,26 @@ func (s *Wallet) SetBalance(val Balance) {
 	s.Balance = val
 }
 
+// SetHeld sets the value of Held.
+func (s *Wallet) SetHeld(val int64) {
+	s.Held = val
+}
+
+// SetAvailable sets the value of Available.
+func (s *Wallet) SetAvailable(val int64) {
+	s.Available = val
+}
+
+// SetState sets the value of State.
+func (s *Wallet) SetState(val string) {
+	s.State = val
+}
+
+// SetTenant sets the value of Tenant.
+func (s *Wallet) SetTenant(val string) {
+	s.Tenant = val
+}
+
 // SetVersion sets the value of Version.
 func (s *Wallet) SetVersion(val int64) {
 	s.Version = val
@@ -1526,6 +2735,11 @@ func (s *Wallet) SetVersion(val int64) {
 // SetReference sets the value of Reference.
 func (s *Wallet) SetReference(val OptReference) {
 	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *Wallet) SetMetadata(val OptMetadata) {
+	s.Metadata = val
 }
 
 // SetCreatedAt sets the value of CreatedAt.
@@ -1585,6 +2799,54 @@ func (s *WalletListHeaders) SetCacheControl(val string) {
 // SetResponse sets the value of Response.
 func (s *WalletListHeaders) SetResponse(val WalletPage) {
 	s.Response = val
+}
+
+// Ref: #/components/schemas/WalletOperationRequest
+type WalletOperationRequest struct {
+	OperationType OperationType `json:"operationType"`
+	Amount        Amount        `json:"amount"`
+	Reference     OptReference  `json:"reference"`
+	Metadata      OptMetadata   `json:"metadata"`
+}
+
+// GetOperationType returns the value of OperationType.
+func (s *WalletOperationRequest) GetOperationType() OperationType {
+	return s.OperationType
+}
+
+// GetAmount returns the value of Amount.
+func (s *WalletOperationRequest) GetAmount() Amount {
+	return s.Amount
+}
+
+// GetReference returns the value of Reference.
+func (s *WalletOperationRequest) GetReference() OptReference {
+	return s.Reference
+}
+
+// GetMetadata returns the value of Metadata.
+func (s *WalletOperationRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
+// SetOperationType sets the value of OperationType.
+func (s *WalletOperationRequest) SetOperationType(val OperationType) {
+	s.OperationType = val
+}
+
+// SetAmount sets the value of Amount.
+func (s *WalletOperationRequest) SetAmount(val Amount) {
+	s.Amount = val
+}
+
+// SetReference sets the value of Reference.
+func (s *WalletOperationRequest) SetReference(val OptReference) {
+	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *WalletOperationRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
 }
 
 // Ref: #/components/schemas/WalletPage
@@ -1707,6 +2969,7 @@ func (*WalletReplayedHeaders) createWalletRes() {}
 type WalletRequest struct {
 	Currency  OptCurrency  `json:"currency"`
 	Reference OptReference `json:"reference"`
+	Metadata  OptMetadata  `json:"metadata"`
 }
 
 // GetCurrency returns the value of Currency.
@@ -1719,6 +2982,11 @@ func (s *WalletRequest) GetReference() OptReference {
 	return s.Reference
 }
 
+// GetMetadata returns the value of Metadata.
+func (s *WalletRequest) GetMetadata() OptMetadata {
+	return s.Metadata
+}
+
 // SetCurrency sets the value of Currency.
 func (s *WalletRequest) SetCurrency(val OptCurrency) {
 	s.Currency = val
@@ -1727,6 +2995,60 @@ func (s *WalletRequest) SetCurrency(val OptCurrency) {
 // SetReference sets the value of Reference.
 func (s *WalletRequest) SetReference(val OptReference) {
 	s.Reference = val
+}
+
+// SetMetadata sets the value of Metadata.
+func (s *WalletRequest) SetMetadata(val OptMetadata) {
+	s.Metadata = val
+}
+
+// Ref: #/components/schemas/WalletState
+type WalletState string
+
+const (
+	WalletStateACTIVE WalletState = "ACTIVE"
+	WalletStateFROZEN WalletState = "FROZEN"
+	WalletStateCLOSED WalletState = "CLOSED"
+)
+
+// AllValues returns all WalletState values.
+func (WalletState) AllValues() []WalletState {
+	return []WalletState{
+		WalletStateACTIVE,
+		WalletStateFROZEN,
+		WalletStateCLOSED,
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s WalletState) MarshalText() ([]byte, error) {
+	switch s {
+	case WalletStateACTIVE:
+		return []byte(s), nil
+	case WalletStateFROZEN:
+		return []byte(s), nil
+	case WalletStateCLOSED:
+		return []byte(s), nil
+	default:
+		return nil, errors.Errorf("invalid value: %q", s)
+	}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *WalletState) UnmarshalText(data []byte) error {
+	switch WalletState(data) {
+	case WalletStateACTIVE:
+		*s = WalletStateACTIVE
+		return nil
+	case WalletStateFROZEN:
+		*s = WalletStateFROZEN
+		return nil
+	case WalletStateCLOSED:
+		*s = WalletStateCLOSED
+		return nil
+	default:
+		return errors.Errorf("invalid value: %q", data)
+	}
 }
 
 // Ref: #/components/responses/WalletUnchanged

@@ -14,8 +14,8 @@ import (
 // SecurityHandler is handler for security parameters.
 type SecurityHandler interface {
 	// HandleBearerAuth handles bearerAuth security.
-	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write` and
-	// `operations:write`.
+	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write`,
+	// `operations:write` and `wallets:control`.
 	HandleBearerAuth(ctx context.Context, operationName OperationName, t BearerAuth) (context.Context, error)
 }
 
@@ -36,14 +36,29 @@ func findAuthorization(h http.Header, prefix string) (string, bool) {
 
 // operationRolesBearerAuth is a private map storing roles per operation.
 var operationRolesBearerAuth = map[string][]string{
+	CaptureHoldOperation: []string{
+		"operations:write",
+	},
+	CreateHoldOperation: []string{
+		"operations:write",
+	},
 	CreateOperationOperation: []string{
 		"operations:write",
 	},
 	CreateOperationsOperation: []string{
 		"operations:write",
 	},
+	CreateTransferOperation: []string{
+		"operations:write",
+	},
 	CreateWalletOperation: []string{
 		"wallets:write",
+	},
+	CreateWalletOperationOperation: []string{
+		"operations:write",
+	},
+	GetHoldOperation: []string{
+		"wallets:read",
 	},
 	GetOperationOperation: []string{
 		"wallets:read",
@@ -51,11 +66,23 @@ var operationRolesBearerAuth = map[string][]string{
 	GetWalletOperation: []string{
 		"wallets:read",
 	},
+	ListHoldsOperation: []string{
+		"wallets:read",
+	},
 	ListOperationsOperation: []string{
 		"wallets:read",
 	},
 	ListWalletsOperation: []string{
 		"wallets:read",
+	},
+	ReleaseHoldOperation: []string{
+		"operations:write",
+	},
+	ReverseOperationOperation: []string{
+		"operations:write",
+	},
+	SetWalletStateOperation: []string{
+		"wallets:control",
 	},
 }
 

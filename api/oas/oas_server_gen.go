@@ -8,6 +8,29 @@ import (
 
 // Handler handles operations described by OpenAPI v3 specification.
 type Handler interface {
+	// CaptureHold implements captureHold operation.
+	//
+	// A `CAPTURE` of `amount`, or of all that remains at its turn. It closes the hold unless `final` is
+	// false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
+	CaptureHold(ctx context.Context, req *CaptureRequest, params CaptureHoldParams) (CaptureHoldRes, error)
+	// CreateHold implements createHold operation.
+	//
+	// A `HOLD`; its operationId is the hold's id. It may be captured as soon as it is accepted. From
+	// `expiresAt` on it cannot be, and within seconds an `EXPIRE` releases what remains. A wallet has up
+	// to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/holds
+	CreateHold(ctx context.Context, req *HoldRequest, params CreateHoldParams) (CreateHoldRes, error)
 	// CreateOperation implements createOperation operation.
 	//
 	// 202 means that the operation is durable and will be applied at its place in the wallet's sequence.
@@ -33,6 +56,8 @@ type Handler interface {
 	// each with an operation or with a problem, which has a `code`. Operations of one wallet get their
 	// sequences in the order of the batch.
 	//
+	// An item may also be a `TRANSFER`, with `toWalletId`: one wallet pays a thousand in one request.
+	//
 	// If an operation breaks the schema, the whole batch is refused with 400 and nothing is accepted;
 	// `errors` then names it, as in `operations[3].amount`.
 	//
@@ -40,11 +65,22 @@ type Handler interface {
 	// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`,
+	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
 	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallet/batch
 	CreateOperations(ctx context.Context, req *BatchRequest, params CreateOperationsParams) (*BatchResponse, error)
+	// CreateTransfer implements createTransfer operation.
+	//
+	// A `TRANSFER`, which takes the money out of this wallet and puts it on its way to the other one, of
+	// the same currency. A wait goes on until it is received or returned: see `settlement`.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/transfers
+	CreateTransfer(ctx context.Context, req *TransferRequest, params CreateTransferParams) (CreateTransferRes, error)
 	// CreateWallet implements createWallet operation.
 	//
 	// Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
@@ -55,6 +91,25 @@ type Handler interface {
 	//
 	// POST /api/v1/wallets
 	CreateWallet(ctx context.Context, req *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
+	// CreateWalletOperation implements createWalletOperation operation.
+	//
+	// The same as `POST /api/v1/wallet`, with the wallet in the path.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/operations
+	CreateWalletOperation(ctx context.Context, req *WalletOperationRequest, params CreateWalletOperationParams) (CreateWalletOperationRes, error)
+	// GetHold implements getHold operation.
+	//
+	// The hold as it stands now, open or not.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/holds/{holdId}
+	GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error)
 	// GetOperation implements getOperation operation.
 	//
 	// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
@@ -73,16 +128,32 @@ type Handler interface {
 	// until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
 	// if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
 	//
+	// With `at` the answer is the wallet after the last operation accepted at or before that time, as its
+	// statement has it; 409 `not-yet-applied` while one of them is pending, 404 before the wallet was
+	// created.
+	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `not-yet-applied`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
+	// ListHolds implements listHolds operation.
+	//
+	// A page of the open holds, in the order of their sequences.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/holds
+	ListHolds(ctx context.Context, params ListHoldsParams) (*HoldListHeaders, error)
 	// ListOperations implements listOperations operation.
 	//
 	// A page of the wallet's operations by sequence, the newest first unless `order` says otherwise. Each
 	// finished one carries the balance after it. Operations that are accepted while a client pages change
 	// nothing on pages that it has read.
+	//
+	// With a filter, one request looks at up to 10,000 sequences: a page may have fewer items than
+	// `limit`, even none, and a `next`.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `overloaded`, `internal`.
@@ -97,6 +168,41 @@ type Handler interface {
 	//
 	// GET /api/v1/wallets
 	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
+	// ReleaseHold implements releaseHold operation.
+	//
+	// A `RELEASE` of all that remains.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/holds/{holdId}/release
+	ReleaseHold(ctx context.Context, req *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error)
+	// ReverseOperation implements reverseOperation operation.
+	//
+	// A `REVERSE` of `amount`, or of all that is left to reverse at its turn, of a `DEPOSIT`, a `WITHDRAW`
+	// or a `CAPTURE` without a target. Up to 100 may name one operation, the failed ones too. A transfer
+	// is not reversed (`not-reversible`): the receiver transfers the money back.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
+	ReverseOperation(ctx context.Context, req *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
+	// SetWalletState implements setWalletState operation.
+	//
+	// An operation in the wallet's sequence, `FREEZE`, `ACTIVATE` or `CLOSE`; `reason` is its reference.
+	// From a frozen wallet nothing can be taken out. In a closed one, which must be empty to become so
+	// (`WALLET_NOT_EMPTY`), everything fails; it can be activated again. A state that the wallet already
+	// has is set again.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// PUT /api/v1/wallets/{walletId}/state
+	SetWalletState(ctx context.Context, req *StateRequest, params SetWalletStateParams) (SetWalletStateRes, error)
 	// NewError creates *ProblemStatusCodeWithHeaders from error returned by handler.
 	//
 	// Used for common default response.

@@ -15,13 +15,11 @@ SELECT * FROM wallets WHERE id = @id;
 -- LockSequences locks in id order, so that two flushes can never deadlock. A wallet that does not exist
 -- has no row.
 -- name: LockSequences :many
-SELECT wallet_id, last_seq, last_at
-FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE;
+SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE;
 
 -- LockFreeSequences skips rows that another transaction has locked.
 -- name: LockFreeSequences :many
-SELECT wallet_id, last_seq, last_at
-FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
+SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
 
 -- ReadClock is what the operations' created_at follows from. It must be a later statement than
 -- LockSequences: now() is the transaction's begin, and the statement that locks reads even

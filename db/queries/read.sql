@@ -13,7 +13,7 @@ SELECT last_seq FROM wallet_sequences WHERE wallet_id = @wallet_id;
 -- OperationsBetween returns a wallet's operations between two sequences, in order. Sequences are
 -- dense, so the bounds make a page.
 -- name: OperationsBetween :many
-SELECT wallet_id, seq, id, type, amount, reference, created_at FROM operations
+SELECT * FROM operations
 WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
 
 -- OutcomesBetween returns their outcomes, in order. It is no join: while the planner has no

@@ -88,7 +88,7 @@ func (q *Queries) ExistingWallets(ctx context.Context, walletIds []uuid.UUID) ([
 }
 
 const findOperations = `-- name: FindOperations :many
-SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at FROM operation_states WHERE id = ANY ($1::uuid[])
+SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at, subject_id, counterpart_id, expires_at, final, metadata, held_after, state_after, applied_amount, subject_left FROM operation_states WHERE id = ANY ($1::uuid[])
 `
 
 // FindOperations must be a later statement than LockSequences: a statement that waited for a lock
@@ -114,6 +114,15 @@ func (q *Queries) FindOperations(ctx context.Context, ids []uuid.UUID) ([]Operat
 			&i.FailureReason,
 			&i.BalanceAfter,
 			&i.AppliedAt,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Final,
+			&i.Metadata,
+			&i.HeldAfter,
+			&i.StateAfter,
+			&i.AppliedAmount,
+			&i.SubjectLeft,
 		); err != nil {
 			return nil, err
 		}
@@ -126,7 +135,7 @@ func (q *Queries) FindOperations(ctx context.Context, ids []uuid.UUID) ([]Operat
 }
 
 const getOperation = `-- name: GetOperation :one
-SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at FROM operation_states WHERE id = $1 AND wallet_id = $2
+SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at, subject_id, counterpart_id, expires_at, final, metadata, held_after, state_after, applied_amount, subject_left FROM operation_states WHERE id = $1 AND wallet_id = $2
 `
 
 type GetOperationParams struct {
@@ -150,12 +159,21 @@ func (q *Queries) GetOperation(ctx context.Context, arg GetOperationParams) (Ope
 		&i.FailureReason,
 		&i.BalanceAfter,
 		&i.AppliedAt,
+		&i.SubjectID,
+		&i.CounterpartID,
+		&i.ExpiresAt,
+		&i.Final,
+		&i.Metadata,
+		&i.HeldAfter,
+		&i.StateAfter,
+		&i.AppliedAmount,
+		&i.SubjectLeft,
 	)
 	return i, err
 }
 
 const getWallet = `-- name: GetWallet :one
-SELECT id, currency, reference, balance, applied_seq, created_at FROM wallets WHERE id = $1
+SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE id = $1
 `
 
 // GetWallet returns pgx.ErrNoRows if there is no such wallet.
@@ -169,6 +187,10 @@ func (q *Queries) GetWallet(ctx context.Context, id uuid.UUID) (Wallet, error) {
 		&i.Balance,
 		&i.AppliedSeq,
 		&i.CreatedAt,
+		&i.Held,
+		&i.State,
+		&i.Tenant,
+		&i.RulesSeq,
 	)
 	return i, err
 }
@@ -257,8 +279,7 @@ func (q *Queries) InsertTracedOutbox(ctx context.Context, arg InsertTracedOutbox
 }
 
 const lockFreeSequences = `-- name: LockFreeSequences :many
-SELECT wallet_id, last_seq, last_at
-FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED
+SELECT wallet_id, last_seq, last_at, tenant FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED
 `
 
 // LockFreeSequences skips rows that another transaction has locked.
@@ -271,7 +292,12 @@ func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) 
 	var items []WalletSequence
 	for rows.Next() {
 		var i WalletSequence
-		if err := rows.Scan(&i.WalletID, &i.LastSeq, &i.LastAt); err != nil {
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.LastSeq,
+			&i.LastAt,
+			&i.Tenant,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -283,8 +309,7 @@ func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) 
 }
 
 const lockSequences = `-- name: LockSequences :many
-SELECT wallet_id, last_seq, last_at
-FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE
+SELECT wallet_id, last_seq, last_at, tenant FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE
 `
 
 // LockSequences locks in id order, so that two flushes can never deadlock. A wallet that does not exist
@@ -298,7 +323,12 @@ func (q *Queries) LockSequences(ctx context.Context, walletIds []uuid.UUID) ([]W
 	var items []WalletSequence
 	for rows.Next() {
 		var i WalletSequence
-		if err := rows.Scan(&i.WalletID, &i.LastSeq, &i.LastAt); err != nil {
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.LastSeq,
+			&i.LastAt,
+			&i.Tenant,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -92,7 +92,7 @@ func (q *Queries) LastSequences(ctx context.Context, walletIds []uuid.UUID) ([]L
 }
 
 const lockWallets = `-- name: LockWallets :many
-SELECT id, currency, reference, balance, applied_seq, created_at FROM wallets WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 `
 
 // LockWallets locks in id order so that two workers can never deadlock. NO KEY lets inserts that
@@ -113,6 +113,10 @@ func (q *Queries) LockWallets(ctx context.Context, ids []uuid.UUID) ([]Wallet, e
 			&i.Balance,
 			&i.AppliedSeq,
 			&i.CreatedAt,
+			&i.Held,
+			&i.State,
+			&i.Tenant,
+			&i.RulesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -130,7 +134,7 @@ SELECT o.wallet_id, o.seq, o.id, o.type, o.amount,
 FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id
 CROSS JOIN LATERAL (
-  SELECT wallet_id, seq, id, type, amount, reference, created_at FROM operations p
+  SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata FROM operations p
   WHERE p.wallet_id = t.id AND p.seq > w.applied_seq AND p.seq <= t.seq
   ORDER BY p.seq LIMIT $3::bigint) o
 ORDER BY o.wallet_id, o.seq LIMIT $3::bigint

@@ -171,7 +171,7 @@ func (q *Queries) EstimateRows(ctx context.Context, tableName string) (int64, er
 }
 
 const findOperation = `-- name: FindOperation :one
-SELECT s.wallet_id, s.seq, s.id, s.type, s.amount, s.reference, s.created_at, s.status, s.failure_reason, s.balance_after, s.applied_at, (x.xid - CASE WHEN x.xid >= x.next THEN 4294967296 ELSE 0 END)::text AS xid
+SELECT s.wallet_id, s.seq, s.id, s.type, s.amount, s.reference, s.created_at, s.status, s.failure_reason, s.balance_after, s.applied_at, s.subject_id, s.counterpart_id, s.expires_at, s.final, s.metadata, s.held_after, s.state_after, s.applied_amount, s.subject_left, (x.xid - CASE WHEN x.xid >= x.next THEN 4294967296 ELSE 0 END)::text AS xid
 FROM operation_states s
 JOIN operations o ON o.id = s.id
 CROSS JOIN LATERAL (
@@ -192,6 +192,15 @@ type FindOperationRow struct {
 	FailureReason *string
 	BalanceAfter  *int64
 	AppliedAt     *time.Time
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Final         *bool
+	Metadata      []byte
+	HeldAfter     *int64
+	StateAfter    *WalletState
+	AppliedAmount *int64
+	SubjectLeft   *int64
 	XID           string
 }
 
@@ -213,6 +222,15 @@ func (q *Queries) FindOperation(ctx context.Context, id uuid.UUID) (FindOperatio
 		&i.FailureReason,
 		&i.BalanceAfter,
 		&i.AppliedAt,
+		&i.SubjectID,
+		&i.CounterpartID,
+		&i.ExpiresAt,
+		&i.Final,
+		&i.Metadata,
+		&i.HeldAfter,
+		&i.StateAfter,
+		&i.AppliedAmount,
+		&i.SubjectLeft,
 		&i.XID,
 	)
 	return i, err

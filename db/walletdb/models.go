@@ -17,6 +17,17 @@ type OperationType string
 const (
 	OperationTypeDEPOSIT  OperationType = "DEPOSIT"
 	OperationTypeWITHDRAW OperationType = "WITHDRAW"
+	OperationTypeHOLD     OperationType = "HOLD"
+	OperationTypeCAPTURE  OperationType = "CAPTURE"
+	OperationTypeRELEASE  OperationType = "RELEASE"
+	OperationTypeEXPIRE   OperationType = "EXPIRE"
+	OperationTypeREVERSE  OperationType = "REVERSE"
+	OperationTypeTRANSFER OperationType = "TRANSFER"
+	OperationTypeRECEIVE  OperationType = "RECEIVE"
+	OperationTypeRETURN   OperationType = "RETURN"
+	OperationTypeFREEZE   OperationType = "FREEZE"
+	OperationTypeACTIVATE OperationType = "ACTIVATE"
+	OperationTypeCLOSE    OperationType = "CLOSE"
 )
 
 func (e *OperationType) Scan(src interface{}) error {
@@ -96,14 +107,62 @@ func (ns NullOutcomeStatus) Value() (driver.Value, error) {
 	return string(ns.OutcomeStatus), nil
 }
 
+type WalletState string
+
+const (
+	WalletStateACTIVE WalletState = "ACTIVE"
+	WalletStateFROZEN WalletState = "FROZEN"
+	WalletStateCLOSED WalletState = "CLOSED"
+)
+
+func (e *WalletState) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = WalletState(s)
+	case string:
+		*e = WalletState(s)
+	default:
+		return fmt.Errorf("unsupported scan type for WalletState: %T", src)
+	}
+	return nil
+}
+
+type NullWalletState struct {
+	WalletState WalletState
+	Valid       bool // Valid is true if WalletState is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullWalletState) Scan(value interface{}) error {
+	if value == nil {
+		ns.WalletState, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.WalletState.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullWalletState) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.WalletState), nil
+}
+
 type Operation struct {
-	WalletID  uuid.UUID
-	Seq       int64
-	ID        uuid.UUID
-	Type      OperationType
-	Amount    int64
-	Reference *string
-	CreatedAt time.Time
+	WalletID      uuid.UUID
+	Seq           int64
+	ID            uuid.UUID
+	Type          OperationType
+	Amount        int64
+	Reference     *string
+	CreatedAt     time.Time
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Final         *bool
+	Metadata      []byte
 }
 
 type OperationState struct {
@@ -118,6 +177,15 @@ type OperationState struct {
 	FailureReason *string
 	BalanceAfter  *int64
 	AppliedAt     *time.Time
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Final         *bool
+	Metadata      []byte
+	HeldAfter     *int64
+	StateAfter    *WalletState
+	AppliedAmount *int64
+	SubjectLeft   *int64
 }
 
 type OperatorAction struct {
@@ -140,6 +208,10 @@ type Outcome struct {
 	FailureReason *string
 	BalanceAfter  int64
 	AppliedAt     time.Time
+	HeldAfter     *int64
+	StateAfter    *WalletState
+	AppliedAmount *int64
+	SubjectLeft   *int64
 }
 
 type ParkedRow struct {
@@ -156,10 +228,15 @@ type Wallet struct {
 	Balance    int64
 	AppliedSeq int64
 	CreatedAt  time.Time
+	Held       int64
+	State      WalletState
+	Tenant     string
+	RulesSeq   int64
 }
 
 type WalletSequence struct {
 	WalletID uuid.UUID
 	LastSeq  int64
 	LastAt   *time.Time
+	Tenant   string
 }

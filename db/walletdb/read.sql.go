@@ -24,7 +24,7 @@ func (q *Queries) LastSequence(ctx context.Context, walletID uuid.UUID) (int64, 
 }
 
 const listWallets = `-- name: ListWallets :many
-SELECT id, currency, reference, balance, applied_seq, created_at FROM wallets WHERE id > $1 ORDER BY id LIMIT $2::int
+SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE id > $1 ORDER BY id LIMIT $2::int
 `
 
 type ListWalletsParams struct {
@@ -49,6 +49,10 @@ func (q *Queries) ListWallets(ctx context.Context, arg ListWalletsParams) ([]Wal
 			&i.Balance,
 			&i.AppliedSeq,
 			&i.CreatedAt,
+			&i.Held,
+			&i.State,
+			&i.Tenant,
+			&i.RulesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -61,7 +65,7 @@ func (q *Queries) ListWallets(ctx context.Context, arg ListWalletsParams) ([]Wal
 }
 
 const listWalletsByReference = `-- name: ListWalletsByReference :many
-SELECT id, currency, reference, balance, applied_seq, created_at FROM wallets WHERE reference = $1::text AND id > $2 ORDER BY id LIMIT $3::int
+SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE reference = $1::text AND id > $2 ORDER BY id LIMIT $3::int
 `
 
 type ListWalletsByReferenceParams struct {
@@ -87,6 +91,10 @@ func (q *Queries) ListWalletsByReference(ctx context.Context, arg ListWalletsByR
 			&i.Balance,
 			&i.AppliedSeq,
 			&i.CreatedAt,
+			&i.Held,
+			&i.State,
+			&i.Tenant,
+			&i.RulesSeq,
 		); err != nil {
 			return nil, err
 		}
@@ -99,7 +107,7 @@ func (q *Queries) ListWalletsByReference(ctx context.Context, arg ListWalletsByR
 }
 
 const operationsBetween = `-- name: OperationsBetween :many
-SELECT wallet_id, seq, id, type, amount, reference, created_at FROM operations
+SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata FROM operations
 WHERE wallet_id = $1 AND seq > $2 AND seq < $3 ORDER BY seq
 `
 
@@ -128,6 +136,11 @@ func (q *Queries) OperationsBetween(ctx context.Context, arg OperationsBetweenPa
 			&i.Amount,
 			&i.Reference,
 			&i.CreatedAt,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Final,
+			&i.Metadata,
 		); err != nil {
 			return nil, err
 		}
@@ -140,7 +153,7 @@ func (q *Queries) OperationsBetween(ctx context.Context, arg OperationsBetweenPa
 }
 
 const outcomesBetween = `-- name: OutcomesBetween :many
-SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at FROM outcomes WHERE wallet_id = $1 AND seq > $2 AND seq < $3 ORDER BY seq
+SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes WHERE wallet_id = $1 AND seq > $2 AND seq < $3 ORDER BY seq
 `
 
 type OutcomesBetweenParams struct {
@@ -167,6 +180,10 @@ func (q *Queries) OutcomesBetween(ctx context.Context, arg OutcomesBetweenParams
 			&i.FailureReason,
 			&i.BalanceAfter,
 			&i.AppliedAt,
+			&i.HeldAfter,
+			&i.StateAfter,
+			&i.AppliedAmount,
+			&i.SubjectLeft,
 		); err != nil {
 			return nil, err
 		}

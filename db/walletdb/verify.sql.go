@@ -57,10 +57,10 @@ SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.
        coalesce(extract(epoch FROM now() - o.created_at), 0)::float8 AS age_seconds,
        coalesce(o.created_at, 'epoch')::timestamptz AS created_at, coalesce(c.applied_at, 'epoch')::timestamptz AS applied_at,
        coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
-FROM (SELECT wallet_id, seq, id, type, amount, reference, created_at FROM operations p
+FROM (SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata FROM operations p
       WHERE (p.wallet_id, p.seq) > ($1::uuid, $2::bigint) AND p.wallet_id <= $3::uuid
       ORDER BY p.wallet_id, p.seq LIMIT $4::bigint) o
-FULL JOIN (SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at FROM outcomes q
+FULL JOIN (SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes q
       WHERE (q.wallet_id, q.seq) > ($1::uuid, $2::bigint) AND q.wallet_id <= $3::uuid
       ORDER BY q.wallet_id, q.seq LIMIT $4::bigint) c
   ON c.wallet_id = o.wallet_id AND c.seq = o.seq
@@ -217,7 +217,7 @@ func (q *Queries) AuditWallets(ctx context.Context, arg AuditWalletsParams) ([]A
 }
 
 const getOutcome = `-- name: GetOutcome :one
-SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at FROM outcomes WHERE wallet_id = $1 AND seq = $2
+SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes WHERE wallet_id = $1 AND seq = $2
 `
 
 type GetOutcomeParams struct {
@@ -236,6 +236,10 @@ func (q *Queries) GetOutcome(ctx context.Context, arg GetOutcomeParams) (Outcome
 		&i.FailureReason,
 		&i.BalanceAfter,
 		&i.AppliedAt,
+		&i.HeldAfter,
+		&i.StateAfter,
+		&i.AppliedAmount,
+		&i.SubjectLeft,
 	)
 	return i, err
 }

@@ -76,7 +76,7 @@ func run(ctx context.Context, url, key string) error {
 			return err
 		}
 		for _, o := range page.Response.Items {
-			fmt.Printf("statement: %d %s %d %s\n", o.Sequence, o.OperationType, o.Amount, o.Status)
+			fmt.Printf("statement: %d %s %d %s\n", o.Sequence, o.OperationType, o.Amount.Value, o.Status)
 		}
 		params.After.Value, params.After.Set = page.Response.Next.Get()
 		more = params.After.Set

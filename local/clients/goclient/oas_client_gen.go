@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-faster/errors"
 	"github.com/ogen-go/ogen/conv"
@@ -22,6 +23,29 @@ func trimTrailingSlashes(u *url.URL) {
 
 // Invoker invokes operations described by OpenAPI v3 specification.
 type Invoker interface {
+	// CaptureHold invokes captureHold operation.
+	//
+	// A `CAPTURE` of `amount`, or of all that remains at its turn. It closes the hold unless `final` is
+	// false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
+	CaptureHold(ctx context.Context, request *CaptureRequest, params CaptureHoldParams) (CaptureHoldRes, error)
+	// CreateHold invokes createHold operation.
+	//
+	// A `HOLD`; its operationId is the hold's id. It may be captured as soon as it is accepted. From
+	// `expiresAt` on it cannot be, and within seconds an `EXPIRE` releases what remains. A wallet has up
+	// to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/holds
+	CreateHold(ctx context.Context, request *HoldRequest, params CreateHoldParams) (CreateHoldRes, error)
 	// CreateOperation invokes createOperation operation.
 	//
 	// 202 means that the operation is durable and will be applied at its place in the wallet's sequence.
@@ -47,6 +71,8 @@ type Invoker interface {
 	// each with an operation or with a problem, which has a `code`. Operations of one wallet get their
 	// sequences in the order of the batch.
 	//
+	// An item may also be a `TRANSFER`, with `toWalletId`: one wallet pays a thousand in one request.
+	//
 	// If an operation breaks the schema, the whole batch is refused with 400 and nothing is accepted;
 	// `errors` then names it, as in `operations[3].amount`.
 	//
@@ -54,11 +80,22 @@ type Invoker interface {
 	// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`,
+	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
 	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallet/batch
 	CreateOperations(ctx context.Context, request *BatchRequest, params CreateOperationsParams) (*BatchResponse, error)
+	// CreateTransfer invokes createTransfer operation.
+	//
+	// A `TRANSFER`, which takes the money out of this wallet and puts it on its way to the other one, of
+	// the same currency. A wait goes on until it is received or returned: see `settlement`.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/transfers
+	CreateTransfer(ctx context.Context, request *TransferRequest, params CreateTransferParams) (CreateTransferRes, error)
 	// CreateWallet invokes createWallet operation.
 	//
 	// Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
@@ -69,6 +106,25 @@ type Invoker interface {
 	//
 	// POST /api/v1/wallets
 	CreateWallet(ctx context.Context, request *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
+	// CreateWalletOperation invokes createWalletOperation operation.
+	//
+	// The same as `POST /api/v1/wallet`, with the wallet in the path.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/operations
+	CreateWalletOperation(ctx context.Context, request *WalletOperationRequest, params CreateWalletOperationParams) (CreateWalletOperationRes, error)
+	// GetHold invokes getHold operation.
+	//
+	// The hold as it stands now, open or not.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/holds/{holdId}
+	GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error)
 	// GetOperation invokes getOperation operation.
 	//
 	// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
@@ -87,16 +143,32 @@ type Invoker interface {
 	// until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
 	// if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
 	//
+	// With `at` the answer is the wallet after the last operation accepted at or before that time, as its
+	// statement has it; 409 `not-yet-applied` while one of them is pending, 404 before the wallet was
+	// created.
+	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `not-yet-applied`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
+	// ListHolds invokes listHolds operation.
+	//
+	// A page of the open holds, in the order of their sequences.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/holds
+	ListHolds(ctx context.Context, params ListHoldsParams) (*HoldListHeaders, error)
 	// ListOperations invokes listOperations operation.
 	//
 	// A page of the wallet's operations by sequence, the newest first unless `order` says otherwise. Each
 	// finished one carries the balance after it. Operations that are accepted while a client pages change
 	// nothing on pages that it has read.
+	//
+	// With a filter, one request looks at up to 10,000 sequences: a page may have fewer items than
+	// `limit`, even none, and a `next`.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `overloaded`, `internal`.
@@ -111,6 +183,41 @@ type Invoker interface {
 	//
 	// GET /api/v1/wallets
 	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
+	// ReleaseHold invokes releaseHold operation.
+	//
+	// A `RELEASE` of all that remains.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/holds/{holdId}/release
+	ReleaseHold(ctx context.Context, request *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error)
+	// ReverseOperation invokes reverseOperation operation.
+	//
+	// A `REVERSE` of `amount`, or of all that is left to reverse at its turn, of a `DEPOSIT`, a `WITHDRAW`
+	// or a `CAPTURE` without a target. Up to 100 may name one operation, the failed ones too. A transfer
+	// is not reversed (`not-reversible`): the receiver transfers the money back.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
+	ReverseOperation(ctx context.Context, request *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
+	// SetWalletState invokes setWalletState operation.
+	//
+	// An operation in the wallet's sequence, `FREEZE`, `ACTIVATE` or `CLOSE`; `reason` is its reference.
+	// From a frozen wallet nothing can be taken out. In a closed one, which must be empty to become so
+	// (`WALLET_NOT_EMPTY`), everything fails; it can be activated again. A state that the wallet already
+	// has is set again.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// PUT /api/v1/wallets/{walletId}/state
+	SetWalletState(ctx context.Context, request *StateRequest, params SetWalletStateParams) (SetWalletStateRes, error)
 }
 
 // Client implements OAS client.
@@ -152,6 +259,292 @@ func (c *Client) requestURL(ctx context.Context) *url.URL {
 		return c.serverURL
 	}
 	return u
+}
+
+// CaptureHold invokes captureHold operation.
+//
+// A `CAPTURE` of `amount`, or of all that remains at its turn. It closes the hold unless `final` is
+// false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+//
+// POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
+func (c *Client) CaptureHold(ctx context.Context, request *CaptureRequest, params CaptureHoldParams) (CaptureHoldRes, error) {
+	res, err := c.sendCaptureHold(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendCaptureHold(ctx context.Context, request *CaptureRequest, params CaptureHoldParams) (res CaptureHoldRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [5]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/holds/"
+	{
+		// Encode "holdId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "holdId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.HoldID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[3] = encoded
+	}
+	pathParts[4] = "/capture"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "POST", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeCaptureHoldRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, CaptureHoldOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeCaptureHoldResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// CreateHold invokes createHold operation.
+//
+// A `HOLD`; its operationId is the hold's id. It may be captured as soon as it is accepted. From
+// `expiresAt` on it cannot be, and within seconds an `EXPIRE` releases what remains. A wallet has up
+// to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `outcome-unknown`, `internal`.
+//
+// POST /api/v1/wallets/{walletId}/holds
+func (c *Client) CreateHold(ctx context.Context, request *HoldRequest, params CreateHoldParams) (CreateHoldRes, error) {
+	res, err := c.sendCreateHold(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendCreateHold(ctx context.Context, request *HoldRequest, params CreateHoldParams) (res CreateHoldRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [3]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/holds"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "POST", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeCreateHoldRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, CreateHoldOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeCreateHoldResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
 }
 
 // CreateOperation invokes createOperation operation.
@@ -282,6 +675,8 @@ func (c *Client) sendCreateOperation(ctx context.Context, request *OperationRequ
 // each with an operation or with a problem, which has a `code`. Operations of one wallet get their
 // sequences in the order of the batch.
 //
+// An item may also be a `TRANSFER`, with `toWalletId`: one wallet pays a thousand in one request.
+//
 // If an operation breaks the schema, the whole batch is refused with 400 and nothing is accepted;
 // `errors` then names it, as in `operations[3].amount`.
 //
@@ -289,7 +684,7 @@ func (c *Client) sendCreateOperation(ctx context.Context, request *OperationRequ
 // first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`,
+// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
 // `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallet/batch
@@ -376,6 +771,139 @@ func (c *Client) sendCreateOperations(ctx context.Context, request *BatchRequest
 	}()
 
 	result, err := decodeCreateOperationsResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// CreateTransfer invokes createTransfer operation.
+//
+// A `TRANSFER`, which takes the money out of this wallet and puts it on its way to the other one, of
+// the same currency. A wait goes on until it is received or returned: see `settlement`.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
+// `overloaded`, `outcome-unknown`, `internal`.
+//
+// POST /api/v1/wallets/{walletId}/transfers
+func (c *Client) CreateTransfer(ctx context.Context, request *TransferRequest, params CreateTransferParams) (CreateTransferRes, error) {
+	res, err := c.sendCreateTransfer(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendCreateTransfer(ctx context.Context, request *TransferRequest, params CreateTransferParams) (res CreateTransferRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [3]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/transfers"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "POST", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeCreateTransferRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, CreateTransferOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeCreateTransferResponse(resp)
 	if err != nil {
 		return res, errors.Wrap(err, "decode response")
 	}
@@ -475,6 +1003,254 @@ func (c *Client) sendCreateWallet(ctx context.Context, request *WalletRequest, p
 	}()
 
 	result, err := decodeCreateWalletResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// CreateWalletOperation invokes createWalletOperation operation.
+//
+// The same as `POST /api/v1/wallet`, with the wallet in the path.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `outcome-unknown`, `internal`.
+//
+// POST /api/v1/wallets/{walletId}/operations
+func (c *Client) CreateWalletOperation(ctx context.Context, request *WalletOperationRequest, params CreateWalletOperationParams) (CreateWalletOperationRes, error) {
+	res, err := c.sendCreateWalletOperation(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendCreateWalletOperation(ctx context.Context, request *WalletOperationRequest, params CreateWalletOperationParams) (res CreateWalletOperationRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [3]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/operations"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "POST", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeCreateWalletOperationRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, CreateWalletOperationOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeCreateWalletOperationResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// GetHold invokes getHold operation.
+//
+// The hold as it stands now, open or not.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
+// `overloaded`, `internal`.
+//
+// GET /api/v1/wallets/{walletId}/holds/{holdId}
+func (c *Client) GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error) {
+	res, err := c.sendGetHold(ctx, params)
+	return res, err
+}
+
+func (c *Client) sendGetHold(ctx context.Context, params GetHoldParams) (res *HoldReadHeaders, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [4]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/holds/"
+	{
+		// Encode "holdId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "holdId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.HoldID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[3] = encoded
+	}
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "GET", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, GetHoldOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeGetHoldResponse(resp)
 	if err != nil {
 		return res, errors.Wrap(err, "decode response")
 	}
@@ -623,6 +1399,10 @@ func (c *Client) sendGetOperation(ctx context.Context, params GetOperationParams
 // until the wallet is that far, as long as `Prefer: wait` says or 5 seconds. If it is not by then, or
 // if the wallet has no such sequence yet, the answer is 409 `not-yet-applied`.
 //
+// With `at` the answer is the wallet after the last operation accepted at or before that time, as its
+// statement has it; 409 `not-yet-applied` while one of them is pending, 404 before the wallet was
+// created.
+//
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `not-yet-applied`, `overloaded`, `internal`.
 //
@@ -658,6 +1438,26 @@ func (c *Client) sendGetWallet(ctx context.Context, params GetWalletParams) (res
 	uri.AddPathParts(u, pathParts[:]...)
 
 	q := uri.NewQueryEncoder()
+	{
+		// Encode "at" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "at",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.At.Get(); ok {
+				if unwrapped := time.Time(val); true {
+					return e.EncodeValue(conv.DateTimeToString(unwrapped))
+				}
+				return nil
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
 	{
 		// Encode "minSequence" parameter.
 		cfg := uri.QueryParameterEncodingConfig{
@@ -766,11 +1566,149 @@ func (c *Client) sendGetWallet(ctx context.Context, params GetWalletParams) (res
 	return result, nil
 }
 
+// ListHolds invokes listHolds operation.
+//
+// A page of the open holds, in the order of their sequences.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `overloaded`, `internal`.
+//
+// GET /api/v1/wallets/{walletId}/holds
+func (c *Client) ListHolds(ctx context.Context, params ListHoldsParams) (*HoldListHeaders, error) {
+	res, err := c.sendListHolds(ctx, params)
+	return res, err
+}
+
+func (c *Client) sendListHolds(ctx context.Context, params ListHoldsParams) (res *HoldListHeaders, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [3]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/holds"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	q := uri.NewQueryEncoder()
+	{
+		// Encode "after" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "after",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.After.Get(); ok {
+				return e.EncodeValue(conv.Int64ToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "limit" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "limit",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Limit.Get(); ok {
+				return e.EncodeValue(conv.Int32ToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	u.RawQuery = q.Values().Encode()
+
+	r, err := ht.NewRequest(ctx, "GET", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, ListHoldsOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeListHoldsResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
 // ListOperations invokes listOperations operation.
 //
 // A page of the wallet's operations by sequence, the newest first unless `order` says otherwise. Each
 // finished one carries the balance after it. Operations that are accepted while a client pages change
 // nothing on pages that it has read.
+//
+// With a filter, one request looks at up to 10,000 sequences: a page may have fewer items than
+// `limit`, even none, and a `next`.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `overloaded`, `internal`.
@@ -853,6 +1791,97 @@ func (c *Client) sendListOperations(ctx context.Context, params ListOperationsPa
 		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
 			if val, ok := params.Order.Get(); ok {
 				return e.EncodeValue(conv.StringToString(string(val)))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "type" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "type",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Type.Get(); ok {
+				return e.EncodeValue(conv.StringToString(string(val)))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "status" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "status",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Status.Get(); ok {
+				return e.EncodeValue(conv.StringToString(string(val)))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "from" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "from",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.From.Get(); ok {
+				if unwrapped := time.Time(val); true {
+					return e.EncodeValue(conv.DateTimeToString(unwrapped))
+				}
+				return nil
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "to" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "to",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.To.Get(); ok {
+				if unwrapped := time.Time(val); true {
+					return e.EncodeValue(conv.DateTimeToString(unwrapped))
+				}
+				return nil
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "subjectId" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "subjectId",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.SubjectID.Get(); ok {
+				return e.EncodeValue(conv.UUIDToString(val))
 			}
 			return nil
 		}); err != nil {
@@ -1048,6 +2077,445 @@ func (c *Client) sendListWallets(ctx context.Context, params ListWalletsParams) 
 	}()
 
 	result, err := decodeListWalletsResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// ReleaseHold invokes releaseHold operation.
+//
+// A `RELEASE` of all that remains.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
+// `overloaded`, `outcome-unknown`, `internal`.
+//
+// POST /api/v1/wallets/{walletId}/holds/{holdId}/release
+func (c *Client) ReleaseHold(ctx context.Context, request *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error) {
+	res, err := c.sendReleaseHold(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendReleaseHold(ctx context.Context, request *ReleaseRequest, params ReleaseHoldParams) (res ReleaseHoldRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [5]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/holds/"
+	{
+		// Encode "holdId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "holdId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.HoldID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[3] = encoded
+	}
+	pathParts[4] = "/release"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "POST", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeReleaseHoldRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, ReleaseHoldOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeReleaseHoldResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// ReverseOperation invokes reverseOperation operation.
+//
+// A `REVERSE` of `amount`, or of all that is left to reverse at its turn, of a `DEPOSIT`, a `WITHDRAW`
+// or a `CAPTURE` without a target. Up to 100 may name one operation, the failed ones too. A transfer
+// is not reversed (`not-reversible`): the receiver transfers the money back.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+//
+// POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
+func (c *Client) ReverseOperation(ctx context.Context, request *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error) {
+	res, err := c.sendReverseOperation(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendReverseOperation(ctx context.Context, request *ReverseRequest, params ReverseOperationParams) (res ReverseOperationRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [5]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/operations/"
+	{
+		// Encode "operationId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "operationId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.OperationID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[3] = encoded
+	}
+	pathParts[4] = "/reverse"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "POST", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeReverseOperationRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, ReverseOperationOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeReverseOperationResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// SetWalletState invokes setWalletState operation.
+//
+// An operation in the wallet's sequence, `FREEZE`, `ACTIVATE` or `CLOSE`; `reason` is its reference.
+// From a frozen wallet nothing can be taken out. In a closed one, which must be empty to become so
+// (`WALLET_NOT_EMPTY`), everything fails; it can be activated again. A state that the wallet already
+// has is set again.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `outcome-unknown`, `internal`.
+//
+// PUT /api/v1/wallets/{walletId}/state
+func (c *Client) SetWalletState(ctx context.Context, request *StateRequest, params SetWalletStateParams) (SetWalletStateRes, error) {
+	res, err := c.sendSetWalletState(ctx, request, params)
+	return res, err
+}
+
+func (c *Client) sendSetWalletState(ctx context.Context, request *StateRequest, params SetWalletStateParams) (res SetWalletStateRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [3]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/state"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "PUT", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+	if err := encodeSetWalletStateRequest(request, r); err != nil {
+		return res, errors.Wrap(err, "encode request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.IdempotencyKey.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, SetWalletStateOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeSetWalletStateResponse(resp)
 	if err != nil {
 		return res, errors.Wrap(err, "decode response")
 	}

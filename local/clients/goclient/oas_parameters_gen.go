@@ -6,6 +6,42 @@ import (
 	"github.com/google/uuid"
 )
 
+// CaptureHoldParams is parameters of captureHold operation.
+type CaptureHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The hold's id, which is the operationId of its `HOLD`.
+	HoldID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// CreateHoldParams is parameters of createHold operation.
+type CreateHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
 // CreateOperationParams is parameters of createOperation operation.
 type CreateOperationParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
@@ -16,8 +52,8 @@ type CreateOperationParams struct {
 	// before it sends. Keys of wallets belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
-	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
-	// over, the answer is the usual one.
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
 }
 
@@ -32,6 +68,23 @@ type CreateOperationsParams struct {
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
+// CreateTransferParams is parameters of createTransfer operation.
+type CreateTransferParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
 // CreateWalletParams is parameters of createWallet operation.
 type CreateWalletParams struct {
 	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
@@ -43,6 +96,31 @@ type CreateWalletParams struct {
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
+// CreateWalletOperationParams is parameters of createWalletOperation operation.
+type CreateWalletOperationParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// GetHoldParams is parameters of getHold operation.
+type GetHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The hold's id, which is the operationId of its `HOLD`.
+	HoldID uuid.UUID
+}
+
 // GetOperationParams is parameters of getOperation operation.
 type GetOperationParams struct {
 	// The wallet's id.
@@ -50,8 +128,8 @@ type GetOperationParams struct {
 	// The operation's id.
 	OperationID uuid.UUID
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
-	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
-	// over, the answer is the usual one.
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
 }
 
@@ -59,14 +137,26 @@ type GetOperationParams struct {
 type GetWalletParams struct {
 	// The wallet's id.
 	WalletID uuid.UUID
+	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
+	At OptMoment `json:",omitempty,omitzero"`
 	// The least version that will do.
 	MinSequence OptInt64 `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
-	// seconds; more than 30 are taken as 30. `Preference-Applied` tells what was granted. When the time is
-	// over, the answer is the usual one.
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
 	// ETags of the wallet that the client has. If it still is one of them, the answer is 304.
 	IfNoneMatch OptString `json:",omitempty,omitzero"`
+}
+
+// ListHoldsParams is parameters of listHolds operation.
+type ListHoldsParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// `next` of the page before: the sequence of its last hold.
+	After OptInt64 `json:",omitempty,omitzero"`
+	// The most items of a page.
+	Limit OptInt32 `json:",omitempty,omitzero"`
 }
 
 // ListOperationsParams is parameters of listOperations operation.
@@ -79,6 +169,16 @@ type ListOperationsParams struct {
 	Limit OptInt32 `json:",omitempty,omitzero"`
 	// The oldest first, or the newest.
 	Order OptOrder `json:",omitempty,omitzero"`
+	// Only operations of this type.
+	Type OptTypeFilter `json:",omitempty,omitzero"`
+	// Only operations with this status.
+	Status OptStatusFilter `json:",omitempty,omitzero"`
+	// Only operations accepted at this time or later.
+	From OptMoment `json:",omitempty,omitzero"`
+	// Only operations accepted before this time.
+	To OptMoment `json:",omitempty,omitzero"`
+	// Only operations that refer to this hold or operation.
+	SubjectID OptUUID `json:",omitempty,omitzero"`
 }
 
 // ListWalletsParams is parameters of listWallets operation.
@@ -89,4 +189,59 @@ type ListWalletsParams struct {
 	After OptUUID `json:",omitempty,omitzero"`
 	// The most items of a page.
 	Limit OptInt32 `json:",omitempty,omitzero"`
+}
+
+// ReleaseHoldParams is parameters of releaseHold operation.
+type ReleaseHoldParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The hold's id, which is the operationId of its `HOLD`.
+	HoldID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// ReverseOperationParams is parameters of reverseOperation operation.
+type ReverseOperationParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The operation's id.
+	OperationID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// SetWalletStateParams is parameters of setWalletState operation.
+type SetWalletStateParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
 }

@@ -12,21 +12,36 @@ import (
 // SecuritySource is provider of security values (tokens, passwords, etc.).
 type SecuritySource interface {
 	// BearerAuth provides bearerAuth security value.
-	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write` and
-	// `operations:write`.
+	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write`,
+	// `operations:write` and `wallets:control`.
 	BearerAuth(ctx context.Context, operationName OperationName) (BearerAuth, error)
 }
 
 // operationRolesBearerAuth is a private map storing roles per operation.
 var operationRolesBearerAuth = map[string][]string{
+	CaptureHoldOperation: []string{
+		"operations:write",
+	},
+	CreateHoldOperation: []string{
+		"operations:write",
+	},
 	CreateOperationOperation: []string{
 		"operations:write",
 	},
 	CreateOperationsOperation: []string{
 		"operations:write",
 	},
+	CreateTransferOperation: []string{
+		"operations:write",
+	},
 	CreateWalletOperation: []string{
 		"wallets:write",
+	},
+	CreateWalletOperationOperation: []string{
+		"operations:write",
+	},
+	GetHoldOperation: []string{
+		"wallets:read",
 	},
 	GetOperationOperation: []string{
 		"wallets:read",
@@ -34,11 +49,23 @@ var operationRolesBearerAuth = map[string][]string{
 	GetWalletOperation: []string{
 		"wallets:read",
 	},
+	ListHoldsOperation: []string{
+		"wallets:read",
+	},
 	ListOperationsOperation: []string{
 		"wallets:read",
 	},
 	ListWalletsOperation: []string{
 		"wallets:read",
+	},
+	ReleaseHoldOperation: []string{
+		"operations:write",
+	},
+	ReverseOperationOperation: []string{
+		"operations:write",
+	},
+	SetWalletStateOperation: []string{
+		"wallets:control",
 	},
 }
 
