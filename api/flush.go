@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
@@ -39,10 +39,6 @@ const (
 	// For longer than relayRests after it has published, the relay polls often: it soon finds what is accepted
 	// within relayRests of an earlier flush. After a longer pause the flusher wakes the relay.
 	relayRests = 500 * time.Millisecond
-
-	// messageHeaders marks the outbox rows of operations with the version of their message.
-	messageHeaders = `{"version":"` + messageVersion + `"}`
-	messageVersion = "1"
 )
 
 // errOverloaded means that nothing was accepted, and that the same request may be accepted later.
@@ -344,22 +340,10 @@ func (f *flusher) commit(ctx context.Context, fn func(q *walletdb.Queries) error
 	return err
 }
 
-// message is what an outbox row of an operation says to the world.
-type message struct {
-	WalletID    string                 `json:"walletId"`
-	Sequence    int64                  `json:"sequence"`
-	OperationID uuid.UUID              `json:"operationId"`
-	Type        walletdb.OperationType `json:"type"`
-	Amount      int64                  `json:"amount"`
-	AcceptedAt  string                 `json:"acceptedAt"`
-}
-
-// insert is the second pipelined round trip. headers are those of each operation's row, or nil.
+// insert is the second pipelined round trip. headers are those of each operation's row; nil if all have the
+// same.
 func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState, headers []string) error {
-	operations, outbox, last, err := f.rows(accepted)
-	if err != nil {
-		return err
-	}
+	operations, outbox, last := f.rows(accepted)
 	return f.commit(ctx, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOperations(ctx, operations); err != nil {
 			return err
@@ -380,14 +364,14 @@ func (f *flusher) insert(ctx context.Context, accepted []walletdb.OperationState
 }
 
 // rows keeps the order of accepted, which is each wallet's order of sequences: outbox ids follow it.
-func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOperationsParams, walletdb.InsertOutboxParams, walletdb.AdvanceSequencesParams, error) {
+func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOperationsParams, walletdb.InsertOutboxParams, walletdb.AdvanceSequencesParams) {
 	n := len(accepted)
 	operations := walletdb.InsertOperationsParams{
 		WalletIds: make([]uuid.UUID, 0, n), Seqs: make([]int64, 0, n), Ids: make([]uuid.UUID, 0, n),
 		Types: make([]string, 0, n), Amounts: make([]int64, 0, n), Refs: make([]string, 0, n),
 		CreatedAts: make([]time.Time, 0, n),
 	}
-	outbox := walletdb.InsertOutboxParams{Topic: f.topic, Headers: messageHeaders, Keys: make([]string, 0, n), Payloads: make([][]byte, 0, n)}
+	outbox := walletdb.InsertOutboxParams{Topic: f.topic, Headers: event.Headers(string(accepted[0].Type)), Keys: make([]string, 0, n), Payloads: make([][]byte, 0, n)}
 	lasts := map[uuid.UUID]*walletdb.OperationState{}
 	for i := range accepted {
 		o := &accepted[i]
@@ -399,16 +383,10 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 		operations.Refs = append(operations.Refs, value(o.Reference))
 		operations.CreatedAts = append(operations.CreatedAts, o.CreatedAt)
 
-		walletID := o.WalletID.String()
-		payload, err := json.Marshal(message{
-			WalletID: walletID, Sequence: o.Seq, OperationID: o.ID, Type: o.Type, Amount: o.Amount,
-			AcceptedAt: o.CreatedAt.UTC().Format(timeFormat),
-		})
-		if err != nil {
-			return operations, outbox, walletdb.AdvanceSequencesParams{}, err
-		}
-		outbox.Keys = append(outbox.Keys, walletID)
-		outbox.Payloads = append(outbox.Payloads, payload)
+		outbox.Keys = append(outbox.Keys, o.WalletID.String())
+		outbox.Payloads = append(outbox.Payloads, event.Message{
+			WalletID: o.WalletID, Sequence: o.Seq, OperationID: o.ID, Type: string(o.Type), Amount: o.Amount, AcceptedAt: o.CreatedAt,
+		}.Encode())
 		lasts[o.WalletID] = o
 	}
 	last := walletdb.AdvanceSequencesParams{}
@@ -417,7 +395,7 @@ func (f *flusher) rows(accepted []walletdb.OperationState) (walletdb.InsertOpera
 		last.LastSeqs = append(last.LastSeqs, o.Seq)
 		last.LastAts = append(last.LastAts, o.CreatedAt)
 	}
-	return operations, outbox, last, nil
+	return operations, outbox, last
 }
 
 // deliver answers requests, and returns those whose wallets are locked, without an answer.

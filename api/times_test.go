@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -163,12 +163,12 @@ func mustAgreeOnTimes(t *testing.T, conn *pgx.Conn, walletID uuid.UUID, accepted
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m message
-		if err := json.Unmarshal(payload, &m); err != nil {
+		m, err := event.Decode(payload)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if want := stored.UTC().Format(timeFormat); !o.CreatedAt.Equal(stored) || m.AcceptedAt != want {
-			t.Errorf("sequence %d: stored is %s, the client was told %v, the message says %s", o.Seq, want, o.CreatedAt, m.AcceptedAt)
+		if !o.CreatedAt.Equal(stored) || !m.AcceptedAt.Equal(stored) {
+			t.Errorf("sequence %d: stored is %v, the client was told %v, the message says %v", o.Seq, stored, o.CreatedAt, m.AcceptedAt)
 		}
 	}
 	var last time.Time

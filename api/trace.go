@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
@@ -101,28 +103,36 @@ func flushed(span trace.Span) {
 	}
 }
 
-// headers are those of each operation's outbox row; nil if none has a trace to name.
+// headers are those of each operation's outbox row; nil if none has a trace to name, and all have the same.
 func (t *tracer) headers(requests []*request, accepted []walletdb.OperationState) []string {
+	traces := t.traces(requests)
+	same := event.Headers(string(accepted[0].Type))
+	differs := func(o walletdb.OperationState) bool { return event.Headers(string(o.Type)) != same }
+	if len(traces) == 0 && !slices.ContainsFunc(accepted, differs) {
+		return nil
+	}
+	headers := make([]string, len(accepted))
+	for i, operation := range accepted {
+		if headers[i] = traces[operation.ID]; headers[i] == "" {
+			headers[i] = event.Headers(string(operation.Type))
+		}
+	}
+	return headers
+}
+
+// traces are the headers of those operations that have a trace.
+func (t *tracer) traces(requests []*request) map[uuid.UUID]string {
 	if t == nil {
 		return nil
 	}
 	traces := map[uuid.UUID]string{}
 	for _, r := range requests {
 		if r.span != nil {
-			headers := propagation.MapCarrier{"version": messageVersion}
+			headers := propagation.MapCarrier{"version": event.Version(string(r.kind))}
 			tracing.Context.Inject(trace.ContextWithSpan(context.Background(), r.span), headers)
 			text, _ := json.Marshal(headers) // of strings: it cannot fail
 			traces[r.id] = string(text)
 		}
 	}
-	if len(traces) == 0 {
-		return nil
-	}
-	headers := make([]string, len(accepted))
-	for i, operation := range accepted {
-		if headers[i] = traces[operation.ID]; headers[i] == "" {
-			headers[i] = messageHeaders
-		}
-	}
-	return headers
+	return traces
 }

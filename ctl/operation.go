@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -185,7 +186,7 @@ const lostPage = 10_000
 
 // lostOperation is one that Kafka tells of and the database does not have.
 type lostOperation struct {
-	message
+	event.Message
 	PublishedAt time.Time `json:"publishedAt"`
 	Partition   int32     `json:"partition"`
 	Offset      int64     `json:"offset"`
@@ -224,9 +225,8 @@ func relayLost(c *call) (task, error) {
 		}}
 		err := c.readLog(ctx, c.topic, since, func(m *kafka.Message) bool {
 			f.read++
-			var told message
-			if json.Unmarshal(m.Value, &told) == nil && told.OperationID != uuid.Nil {
-				f.page = append(f.page, lostOperation{message: told, PublishedAt: m.Timestamp, Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset)})
+			if told, err := event.Decode(m.Value); err == nil && told.OperationID != uuid.Nil {
+				f.page = append(f.page, lostOperation{Message: told, PublishedAt: m.Timestamp, Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset)})
 			}
 			if len(f.page) == lostPage {
 				f.err = f.check(ctx)

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -359,34 +360,27 @@ func (v *verifier) outbox(ctx context.Context, key string) error {
 	return nil
 }
 
-// message is what the outbox says of an operation.
-type message struct {
-	WalletID    uuid.UUID `json:"walletId"`
-	Sequence    int64     `json:"sequence"`
-	OperationID uuid.UUID `json:"operationId"`
-	Type        string    `json:"type"`
-	Amount      int64     `json:"amount"`
-}
-
 func (v *verifier) compareMessages(ctx context.Context, queries *walletdb.Queries, rows []walletdb.AuditOutboxRow) error {
-	messages := make([]message, len(rows))
+	messages := make([]event.Message, len(rows))
 	ids := make([]uuid.UUID, len(rows))
 	for i, row := range rows {
-		if err := json.Unmarshal(row.Payload, &messages[i]); err != nil {
+		var err error
+		if messages[i], err = event.Decode(row.Payload); err != nil {
 			v.report(finding{"message-unreadable", nil, 0, fmt.Sprintf("outbox row %d: %v", row.ID, err)})
 		}
+		messages[i].AcceptedAt = time.Time{} // not compared
 		ids[i] = messages[i].OperationID
 	}
 	operations, err := queries.AcceptedOperations(ctx, ids)
 	if err != nil {
 		return fmt.Errorf("read operations: %w", err)
 	}
-	accepted := make(map[uuid.UUID]message, len(operations))
+	accepted := make(map[uuid.UUID]event.Message, len(operations))
 	for _, o := range operations {
-		accepted[o.ID] = message{o.WalletID, o.Seq, o.ID, string(o.Type), o.Amount}
+		accepted[o.ID] = event.Message{WalletID: o.WalletID, Sequence: o.Seq, OperationID: o.ID, Type: string(o.Type), Amount: o.Amount}
 	}
 	for i, m := range messages {
-		if m != (message{}) && (accepted[m.OperationID] != m || rows[i].Key != m.WalletID.String()) {
+		if m != (event.Message{}) && (accepted[m.OperationID] != m || rows[i].Key != m.WalletID.String()) {
 			v.report(finding{"message-wrong", &m.WalletID, m.Sequence, fmt.Sprintf("outbox row %d says %+v with key %s, accepted was %+v", rows[i].ID, m, rows[i].Key, accepted[m.OperationID])})
 		}
 	}

@@ -13,11 +13,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
-// What api and relay bring to Kafka is what worker/message.schema.json promises to any consumer.
+// What api and relay bring to Kafka is what db/event/message.schema.json promises to any consumer.
 func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
-	schema, err := compiler.Compile("../worker/message.schema.json")
+	schema, err := compiler.Compile("../db/event/message.schema.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -188,7 +189,7 @@ func (c *consumer) receive(m *kafka.Message) {
 	if p == nil {
 		return
 	}
-	decoded, err := decode(m.Value)
+	decoded, err := event.DecodeHint(m.Value)
 	if err != nil {
 		c.metrics.unparseable.Inc()
 		c.repeats.Log(slog.LevelError, "unparseable message", "topic", c.topic, "partition", p.number, "offset", m.TopicPartition.Offset, "error", err)

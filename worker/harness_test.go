@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -124,11 +125,11 @@ func (k *topic) produce(payloads ...[]byte) {
 	k.Helper()
 	records := make([]*kgo.Record, len(payloads))
 	for i, payload := range payloads {
-		m, err := decode(payload)
+		m, err := event.DecodeHint(payload)
 		if err != nil {
 			k.Fatal(err)
 		}
-		records[i] = &kgo.Record{Topic: k.name, Key: []byte(m.walletID.String()), Value: payload}
+		records[i] = &kgo.Record{Topic: k.name, Key: []byte(m.WalletID.String()), Value: payload}
 	}
 	if err := k.client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
 		k.Fatal(err)
@@ -179,8 +180,8 @@ func (s *store) checkOffsets(k *topic) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, record := range k.produced {
-		m, _ := decode(record.Value)
-		if record.Offset < committed[record.Partition] && applied[m.walletID] < m.sequence && m.walletID != s.damaged {
+		m, _ := event.DecodeHint(record.Value)
+		if record.Offset < committed[record.Partition] && applied[m.WalletID] < m.Sequence && m.WalletID != s.damaged {
 			s.Errorf("partition %d is committed up to %d, but offset %d is not applied", record.Partition, committed[record.Partition], record.Offset)
 		}
 	}

@@ -39,7 +39,7 @@ var mutations = []mutation.Mutation{
 		"min(t.upTo, last[t.walletID])", "t.upTo",
 	),
 	mutation.Of("a message that names another operation is told of", "TestForkedHistoriesAndGapsAreSeen", "record.go",
-		"applied[i].ID != m.operationID", "false",
+		"applied[i].ID != m.OperationID", "false",
 	),
 	mutation.Of("sweep: what the outbox has and Kafka did not bring is applied", "TestTheSweepFollowsTheOutboxAtADistance", sweepSQL,
 		"JOIN wallets w ON w.id = t.id WHERE w.applied_seq < t.seq", "JOIN wallets w ON w.id = t.id WHERE false",

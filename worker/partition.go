@@ -141,16 +141,16 @@ func (p *partition) targets(batch []received) []target {
 	targets := make([]target, 0, len(batch))
 	place := make(map[uuid.UUID]int, len(batch))
 	for _, m := range batch {
-		if m.sequence == 0 {
+		if m.Sequence == 0 {
 			continue
 		}
-		i, seen := place[m.walletID]
+		i, seen := place[m.WalletID]
 		if !seen {
 			i = len(targets)
-			place[m.walletID] = i
-			targets = append(targets, target{walletID: m.walletID})
+			place[m.WalletID] = i
+			targets = append(targets, target{walletID: m.WalletID})
 		}
-		targets[i].upTo = max(targets[i].upTo, m.sequence)
+		targets[i].upTo = max(targets[i].upTo, m.Sequence)
 	}
 	return slices.DeleteFunc(targets, func(t target) bool {
 		i := slices.IndexFunc(p.stuck, func(s target) bool { return s.walletID == t.walletID })

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -63,8 +64,8 @@ func (b *bench) took(int, time.Duration) {}
 func batch(offset int64, payloads ...[]byte) []received {
 	messages := make([]received, len(payloads))
 	for i, payload := range payloads {
-		m, _ := decode(payload)
-		messages[i] = received{message: m, offset: offset + int64(i)}
+		m, _ := event.DecodeHint(payload)
+		messages[i] = received{Hint: m, offset: offset + int64(i)}
 	}
 	return messages
 }
@@ -279,7 +280,7 @@ func TestASequenceThatWasNeverAcceptedIsNoError(t *testing.T) {
 	wallet := s.wallet()
 	s.accept(wallet, 1, 1)
 	b := newBench(s.ledger())
-	messages := []received{{message: message{wallet, 7, uuid.New()}, offset: 0}, {message: message{uuid.New(), 1, uuid.New()}, offset: 1}}
+	messages := []received{{Hint: event.Hint{WalletID: wallet, Sequence: 7, OperationID: uuid.New()}, offset: 0}, {Hint: event.Hint{WalletID: uuid.New(), Sequence: 1, OperationID: uuid.New()}, offset: 1}}
 	if err := b.process(t.Context(), messages); err != nil {
 		t.Fatal(err)
 	}
@@ -587,9 +588,11 @@ func TestForkedHistoriesAndGapsAreSeen(t *testing.T) {
 	op := func(wallet uuid.UUID, seq int64) operation {
 		return operation{WalletID: wallet, Seq: seq, ID: uuid.NewSHA1(wallet, []byte{byte(seq)})}
 	}
-	name := func(o operation) received { return received{message: message{o.WalletID, o.Seq, o.ID}, offset: o.Seq} }
+	name := func(o operation) received {
+		return received{Hint: event.Hint{WalletID: o.WalletID, Sequence: o.Seq, OperationID: o.ID}, offset: o.Seq}
+	}
 	applied := []operation{op(a, 5), op(a, 6), op(a, 7), op(b, 1)}
-	stranger := received{message: message{b, 1, uuid.New()}, offset: 9}
+	stranger := received{Hint: event.Hint{WalletID: b, Sequence: 1, OperationID: uuid.New()}, offset: 9}
 	for fact, test := range map[string]struct {
 		messages []received
 		unnamed  int
@@ -598,12 +601,12 @@ func TestForkedHistoriesAndGapsAreSeen(t *testing.T) {
 		"all named":                  {messages: []received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, unnamed: 0},
 		"one of them twice":          {messages: []received{name(op(a, 7)), name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), name(op(b, 1))}, unnamed: 0},
 		"the last of each only":      {messages: []received{name(op(a, 7)), name(op(b, 1))}, unnamed: 2},
-		"applied before, or beyond":  {messages: []received{name(op(a, 4)), name(op(a, 8)), name(op(b, 2)), {message: message{a, 1 << 62, uuid.New()}, offset: 1}}, unnamed: 4},
+		"applied before, or beyond":  {messages: []received{name(op(a, 4)), name(op(a, 8)), name(op(b, 2)), {Hint: event.Hint{WalletID: a, Sequence: 1 << 62, OperationID: uuid.New()}, offset: 1}}, unnamed: 4},
 		"another operation":          {messages: []received{name(op(a, 7)), name(op(a, 5)), name(op(a, 6)), stranger}, unnamed: 0, forked: []received{stranger}},
-		"a wallet with nothing done": {messages: []received{{message: message{uuid.New(), 5, uuid.New()}, offset: 1}}, unnamed: 4},
+		"a wallet with nothing done": {messages: []received{{Hint: event.Hint{WalletID: uuid.New(), Sequence: 5, OperationID: uuid.New()}, offset: 1}}, unnamed: 4},
 	} {
 		unnamed, forked := compare(test.messages, applied)
-		if diff := cmp.Diff(test.forked, forked, cmp.AllowUnexported(received{}, message{})); diff != "" || unnamed != test.unnamed {
+		if diff := cmp.Diff(test.forked, forked, cmp.AllowUnexported(received{})); diff != "" || unnamed != test.unnamed {
 			t.Errorf("%s: %d unnamed, want %d; forked: %s", fact, unnamed, test.unnamed, diff)
 		}
 	}

@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 )
 
 // received is a message in its place. A message that could not be read is zero but for its offset.
 type received struct {
-	message
+	event.Hint
 	offset int64
 	parent *trace.SpanContext // nil: it is not traced
 }

@@ -30,7 +30,7 @@ func (r *recorder) batch(_ context.Context, done plan, messages []received) {
 	r.metrics.forked.Add(float64(len(forked)))
 	for _, m := range forked {
 		r.log.Log(slog.LevelError, "forked history: the message names another operation than the database has",
-			"wallet", m.walletID, "sequence", m.sequence, "operation", m.operationID, "offset", m.offset)
+			"wallet", m.WalletID, "sequence", m.Sequence, "operation", m.OperationID, "offset", m.offset)
 	}
 }
 
@@ -68,17 +68,17 @@ func compare(messages []received, applied []operation) (unnamed int, forked []re
 	}
 	named := make([]bool, len(applied))
 	for _, m := range messages {
-		i, ok := first[m.walletID]
+		i, ok := first[m.WalletID]
 		if !ok {
 			continue
 		}
-		distance := m.sequence - applied[i].Seq
-		if distance < 0 || distance >= int64(len(applied)-i) || applied[i+int(distance)].WalletID != m.walletID {
+		distance := m.Sequence - applied[i].Seq
+		if distance < 0 || distance >= int64(len(applied)-i) || applied[i+int(distance)].WalletID != m.WalletID {
 			continue
 		}
 		i += int(distance)
 		named[i] = true
-		if applied[i].ID != m.operationID {
+		if applied[i].ID != m.OperationID {
 			forked = append(forked, m)
 		}
 	}

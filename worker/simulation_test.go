@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -69,8 +70,8 @@ type world struct {
 	events map[string]int
 
 	wallets []simWallet
-	unsent  []message // accepted, and not yet in Kafka
-	log     []message
+	unsent  []event.Hint // accepted, and not yet in Kafka
+	log     []event.Hint
 	// committed is the group's offset, owner the member that Kafka takes for the partition's owner.
 	committed int64
 	owner     *simWorker
@@ -194,7 +195,7 @@ func (w *world) accept() {
 			op.Type = walletdb.OperationTypeWITHDRAW
 		}
 		wallet.operations = append(wallet.operations, op)
-		w.unsent = append(w.unsent, message{wallet.ID, op.Seq, op.ID})
+		w.unsent = append(w.unsent, event.Hint{WalletID: wallet.ID, Sequence: op.Seq, OperationID: op.ID})
 	}
 }
 
@@ -217,7 +218,7 @@ func (w *world) send() {
 			}
 		}
 		if w.chance(3) {
-			w.log = append(w.log, message{}) // not an operation
+			w.log = append(w.log, event.Hint{}) // not an operation
 		}
 	}
 	w.unsent = nil
@@ -330,7 +331,7 @@ func (x *simWorker) step() {
 			n = 1 + w.Int64N(n)
 		}
 		for ; n > 0; n-- {
-			batch = append(batch, received{message: w.log[x.position], offset: x.position})
+			batch = append(batch, received{Hint: w.log[x.position], offset: x.position})
 			x.position++
 		}
 	}
@@ -481,11 +482,11 @@ func (w *world) check() {
 		}
 	}
 	for offset, m := range w.log[:w.committed] {
-		if m.sequence == 0 {
+		if m.Sequence == 0 {
 			continue
 		}
-		if wallet := w.wallet(m.walletID); wallet.AppliedSeq < m.sequence && !wallet.passed {
-			w.violation("committed %d, but offset %d (sequence %d) is not applied (%d)", w.committed, offset, m.sequence, wallet.AppliedSeq)
+		if wallet := w.wallet(m.WalletID); wallet.AppliedSeq < m.Sequence && !wallet.passed {
+			w.violation("committed %d, but offset %d (sequence %d) is not applied (%d)", w.committed, offset, m.Sequence, wallet.AppliedSeq)
 		}
 	}
 }

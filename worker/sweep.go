@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
@@ -163,10 +164,10 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 	var traced []received
 	done := 0
 	for done < len(rows) && rows[done].Old {
-		if m, err := decode(rows[done].Payload); err == nil && rows[done].Topic == s.topic {
-			upTo[m.walletID] = max(upTo[m.walletID], m.sequence)
+		if m, err := event.DecodeHint(rows[done].Payload); err == nil && rows[done].Topic == s.topic {
+			upTo[m.WalletID] = max(upTo[m.WalletID], m.Sequence)
 			if parent := s.tracer.rowParent(rows[done].Headers); parent != nil {
-				traced = append(traced, received{message: m, parent: parent})
+				traced = append(traced, received{Hint: m, parent: parent})
 			}
 		}
 		done++

@@ -79,7 +79,7 @@ func (t *tracer) applied(done plan, messages []received, committed, cached time.
 				place[op.ID] = i
 			}
 		}
-		i, ok := place[m.operationID]
+		i, ok := place[m.OperationID]
 		if !ok {
 			continue // it was applied before, or is applied by another transaction
 		}
@@ -90,8 +90,8 @@ func (t *tracer) applied(done plan, messages []received, committed, cached time.
 		link := trace.WithLinks(trace.Link{SpanContext: transaction.SpanContext()})
 		ctx, span := t.operations.Start(trace.ContextWithRemoteSpanContext(context.Background(), *m.parent), "apply",
 			trace.WithTimestamp(done.beganAt), trace.WithSpanKind(trace.SpanKindConsumer), link,
-			trace.WithAttributes(attribute.Stringer("wallet.id", m.walletID), attribute.Int64("wallet.sequence", m.sequence),
-				attribute.Stringer("operation.id", m.operationID), attribute.String("status", done.outcomes.Statuses[i])))
+			trace.WithAttributes(attribute.Stringer("wallet.id", m.WalletID), attribute.Int64("wallet.sequence", m.Sequence),
+				attribute.Stringer("operation.id", m.OperationID), attribute.String("status", done.outcomes.Statuses[i])))
 		for _, part := range []struct {
 			name       string
 			begin, end time.Time

@@ -2,13 +2,13 @@ package testdb
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -17,16 +17,6 @@ type Operation struct {
 	WalletID uuid.UUID
 	ID       uuid.UUID
 	Amount   int64 // minor units
-}
-
-// message is what the api puts into the outbox.
-type message struct {
-	WalletID    uuid.UUID `json:"walletId"`
-	Sequence    int64     `json:"sequence"`
-	OperationID uuid.UUID `json:"operationId"`
-	Type        string    `json:"type"`
-	Amount      int64     `json:"amount"`
-	AcceptedAt  string    `json:"acceptedAt"`
 }
 
 // CreateWallet makes a wallet as the api does.
@@ -67,10 +57,10 @@ func Accept(ctx context.Context, conn *pgx.Conn, topic string, operations ...Ope
 	if err != nil {
 		return nil, err
 	}
-	rows, outbox := walletdb.InsertOperationsParams{}, walletdb.InsertOutboxParams{Topic: topic, Headers: `{"version":"1"}`}
+	rows, outbox := walletdb.InsertOperationsParams{}, walletdb.InsertOutboxParams{Topic: topic, Headers: event.Headers("DEPOSIT")}
 	for _, o := range operations {
 		last[o.WalletID]++
-		m := message{o.WalletID, last[o.WalletID], o.ID, "DEPOSIT", o.Amount, at.UTC().Format("2006-01-02T15:04:05.000000Z")}
+		m := event.Message{WalletID: o.WalletID, Sequence: last[o.WalletID], OperationID: o.ID, Type: "DEPOSIT", Amount: o.Amount, AcceptedAt: at}
 		if o.Amount < 0 {
 			m.Type, m.Amount = "WITHDRAW", -o.Amount
 		}
@@ -81,12 +71,8 @@ func Accept(ctx context.Context, conn *pgx.Conn, topic string, operations ...Ope
 		rows.Amounts = append(rows.Amounts, m.Amount)
 		rows.Refs = append(rows.Refs, "")
 		rows.CreatedAts = append(rows.CreatedAts, at)
-		payload, err := json.Marshal(m)
-		if err != nil {
-			return nil, err
-		}
 		outbox.Keys = append(outbox.Keys, m.WalletID.String())
-		outbox.Payloads = append(outbox.Payloads, payload)
+		outbox.Payloads = append(outbox.Payloads, m.Encode())
 	}
 	advances := walletdb.AdvanceSequencesParams{}
 	for id, seq := range last {

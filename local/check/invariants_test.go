@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
@@ -32,8 +33,8 @@ func accepted() ([]load.Operation, []walletdb.StoredOperationsRow, []Message) {
 		{WalletID: wallet, Seq: 2, ID: second, Type: "WITHDRAW", Amount: 3},
 	}
 	log := []Message{
-		{WalletID: wallet, Sequence: 1, OperationID: first, Type: "DEPOSIT", Amount: 5},
-		{WalletID: wallet, Sequence: 2, OperationID: second, Type: "WITHDRAW", Amount: 3},
+		{Message: event.Message{WalletID: wallet, Sequence: 1, OperationID: first, Type: "DEPOSIT", Amount: 5}},
+		{Message: event.Message{WalletID: wallet, Sequence: 2, OperationID: second, Type: "WITHDRAW", Amount: 3}},
 	}
 	return history, stored, log
 }

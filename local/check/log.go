@@ -2,35 +2,29 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sort"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 )
 
 // Message is an operation in Kafka's log.
 type Message struct {
-	WalletID    uuid.UUID `json:"walletId"`
-	Sequence    int64     `json:"sequence"`
-	OperationID uuid.UUID `json:"operationId"`
-	Type        string    `json:"type"`
-	Amount      int64     `json:"amount"`
-	AcceptedAt  time.Time `json:"acceptedAt"`
-
+	event.Message
 	Partition int32
 	Offset    int64
 }
 
 // ParseMessage is about what is no operation too, as an error.
 func ParseMessage(record *kgo.Record) (Message, error) {
-	m := Message{Partition: record.Partition, Offset: record.Offset}
-	return m, json.Unmarshal(record.Value, &m)
+	m, err := event.Decode(record.Value)
+	return Message{m, record.Partition, record.Offset}, err
 }
 
 // TopicLog is where the log is, for clients of its own.

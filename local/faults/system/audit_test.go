@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -155,11 +156,11 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 func TestWhatIsBelowTheOffsetsIsKnownByWallet(t *testing.T) {
 	wallet, other := uuid.New(), uuid.New()
 	r := &logReader{log: []check.Message{
-		{WalletID: wallet, Sequence: 1, Partition: 0, Offset: 10},
-		{WalletID: wallet, Sequence: 2, Partition: 0, Offset: 11},
-		{WalletID: wallet, Sequence: 1, Partition: 0, Offset: 12},
-		{WalletID: wallet, Sequence: 3, Partition: 0, Offset: 13},
-		{WalletID: other, Sequence: 7, Partition: 1, Offset: 10},
+		{Message: event.Message{WalletID: wallet, Sequence: 1}, Partition: 0, Offset: 10},
+		{Message: event.Message{WalletID: wallet, Sequence: 2}, Partition: 0, Offset: 11},
+		{Message: event.Message{WalletID: wallet, Sequence: 1}, Partition: 0, Offset: 12},
+		{Message: event.Message{WalletID: wallet, Sequence: 3}, Partition: 0, Offset: 13},
+		{Message: event.Message{WalletID: other, Sequence: 7}, Partition: 1, Offset: 10},
 	}}
 	passed := r.passed(map[int32]int64{0: 13, 1: 10})
 	if passed[wallet] != 2 || passed[other] != 0 {
