@@ -109,6 +109,9 @@ type verifier struct {
 	overdue time.Duration // how long an operation may be pending
 	report  func(finding)
 	total   *summary
+
+	flows     flows                    // of all wallets; nil: of one
+	sequences walletdb.SumSequencesRow // of the wallets, each when it was audited
 }
 
 // cacheDoubt is a cache entry that differs from the snapshot, perhaps only because time went on.
@@ -127,16 +130,21 @@ func (v *verifier) wallet(ctx context.Context, id uuid.UUID) error {
 
 // all audits every wallet and the outbox.
 func (v *verifier) all(ctx context.Context) error {
+	v.flows = flows{}
 	for from := uuid.Nil; ; {
 		end, err := v.page(ctx, from, uuid.Max)
 		if err != nil {
 			return err
 		}
 		if end == uuid.Max {
-			return v.outbox(ctx, "")
+			break
 		}
 		from = following(end)
 	}
+	if err := v.outbox(ctx, ""); err != nil {
+		return err
+	}
+	return v.conserve(ctx)
 }
 
 // following returns the next id after one that is not the last.
@@ -180,59 +188,83 @@ func (v *verifier) page(ctx context.Context, from, upTo uuid.UUID) (uuid.UUID, e
 // so are operations without a wallet.
 func (v *verifier) history(ctx context.Context, queries *walletdb.Queries, wallets []walletdb.AuditWalletsRow, from, end uuid.UUID) error {
 	var current *audit
-	for e, err := range merge(wallets, v.operations(ctx, queries, from, end)) {
+	for e, err := range merge(walletEntries(wallets), v.operations(ctx, queries, from, end), v.openHolds(ctx, queries, from, end)) {
 		if err != nil {
 			return err
 		}
-		if id := e.walletID(); current == nil || current.wallet.ID != id {
+		if current == nil || current.wallet.ID != e.walletID {
 			current.end()
-			current = &audit{wallet: walletdb.AuditWalletsRow{ID: id}, overdue: v.overdue, report: v.report, total: v.total}
+			current = newAudit(e.walletID, v)
 		}
-		if e.wallet != nil {
+		switch {
+		case e.wallet != nil:
 			current.wallet, current.known = *e.wallet, true
-		} else {
+			v.flows.addBalance(*e.wallet)
+			v.sequences.LastSeq += max(e.wallet.LastSeq, 0)
+			v.sequences.AppliedSeq += e.wallet.AppliedSeq
+		case e.hold != nil:
+			current.hold(*e.hold)
+		default:
 			v.total.Operations++
-			current.next(*e.operation)
+			current.next(e.operation)
 		}
 	}
 	current.end()
 	return nil
 }
 
-// entry is either a wallet or an operation.
+// entry is a wallet, or one of its operations or of its open holds.
 type entry struct {
+	walletID  uuid.UUID
 	wallet    *walletdb.AuditWalletsRow
-	operation *walletdb.AuditOperationsRow
+	operation operationRow
+	hold      *walletdb.AuditOpenHoldsRow
 }
 
-func (e entry) walletID() uuid.UUID {
-	if e.wallet != nil {
-		return e.wallet.ID
-	}
-	return e.operation.WalletID
-}
-
-// merge joins wallets and operations, both in order of the wallets' ids: each wallet comes before its own
-// operations. It ends at the first error.
-func merge(wallets []walletdb.AuditWalletsRow, operations iter.Seq2[*walletdb.AuditOperationsRow, error]) iter.Seq2[entry, error] {
+func walletEntries(wallets []walletdb.AuditWalletsRow) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
-		for operation, err := range operations {
-			if err != nil {
-				yield(entry{}, err)
-				return
-			}
-			for len(wallets) > 0 && compare(wallets[0].ID, operation.WalletID) <= 0 {
-				if !yield(entry{wallet: &wallets[0]}, nil) {
-					return
-				}
-				wallets = wallets[1:]
-			}
-			if !yield(entry{operation: operation}, nil) {
+		for i := range wallets {
+			if !yield(entry{walletID: wallets[i].ID, wallet: &wallets[i]}, nil) {
 				return
 			}
 		}
-		for i := range wallets {
-			if !yield(entry{wallet: &wallets[i]}, nil) {
+	}
+}
+
+// merge joins streams that are each in order of the wallets' ids: of one wallet those of an earlier stream
+// come first. It ends at the first error.
+func merge(streams ...iter.Seq2[entry, error]) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		heads := make([]entry, len(streams))
+		pulls := make([]func() (entry, error, bool), len(streams)) // nil: it has ended
+		pull := func(i int) (err error) {
+			var more bool
+			if heads[i], err, more = pulls[i](); !more {
+				pulls[i] = nil
+			}
+			return err
+		}
+		for i, stream := range streams {
+			next, stop := iter.Pull2(stream)
+			defer stop()
+			pulls[i] = next
+			if err := pull(i); err != nil {
+				yield(entry{}, err)
+				return
+			}
+		}
+		for {
+			least := -1
+			for i := range heads {
+				if pulls[i] != nil && (least < 0 || compare(heads[i].walletID, heads[least].walletID) < 0) {
+					least = i
+				}
+			}
+			if least < 0 || !yield(heads[least], nil) {
+				return
+			}
+			if err := pull(least); err != nil {
+				yield(entry{}, err)
 				return
 			}
 		}
@@ -240,21 +272,26 @@ func merge(wallets []walletdb.AuditWalletsRow, operations iter.Seq2[*walletdb.Au
 }
 
 // operations reads those of a range of wallet ids, by wallet and sequence, page by page.
-func (v *verifier) operations(ctx context.Context, queries *walletdb.Queries, from, end uuid.UUID) iter.Seq2[*walletdb.AuditOperationsRow, error] {
-	return func(yield func(*walletdb.AuditOperationsRow, error) bool) {
+func (v *verifier) operations(ctx context.Context, queries *walletdb.Queries, from, end uuid.UUID) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
 		cursor := walletdb.AuditOperationsParams{AfterWallet: from, AfterSeq: math.MinInt64, UpTo: end, MaxRows: int64(v.pages.rows)}
 		for more := true; more; {
 			rows, err := queries.AuditOperations(ctx, cursor)
 			if err != nil {
-				yield(nil, fmt.Errorf("read operations: %w", err))
+				yield(entry{}, fmt.Errorf("read operations: %w", err))
 				return
 			}
 			if more = len(rows) == v.pages.rows; more {
 				rows = withoutLastKey(rows)
 				cursor.AfterWallet, cursor.AfterSeq = rows[len(rows)-1].WalletID, rows[len(rows)-1].Seq
 			}
+			links, err := readLinks(ctx, queries, rows)
+			if err != nil {
+				yield(entry{}, err)
+				return
+			}
 			for i := range rows {
-				if !yield(&rows[i], nil) {
+				if !yield(entry{walletID: rows[i].WalletID, operation: operationRow{&rows[i], links}}, nil) {
 					return
 				}
 			}
@@ -274,6 +311,29 @@ func withoutLastKey(rows []walletdb.AuditOperationsRow) []walletdb.AuditOperatio
 	return rows
 }
 
+// openHolds reads those of a range of wallet ids, by wallet and sequence, page by page.
+func (v *verifier) openHolds(ctx context.Context, queries *walletdb.Queries, from, end uuid.UUID) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		cursor := walletdb.AuditOpenHoldsParams{AfterWallet: from, AfterSeq: math.MinInt64, UpTo: end, MaxRows: int64(v.pages.rows)}
+		for {
+			rows, err := queries.AuditOpenHolds(ctx, cursor)
+			if err != nil {
+				yield(entry{}, fmt.Errorf("read open holds: %w", err))
+				return
+			}
+			for i := range rows {
+				if !yield(entry{walletID: rows[i].WalletID, hold: &rows[i]}, nil) {
+					return
+				}
+			}
+			if len(rows) < v.pages.rows {
+				return
+			}
+			cursor.AfterWallet, cursor.AfterSeq = rows[len(rows)-1].WalletID, rows[len(rows)-1].Seq
+		}
+	}
+}
+
 func (v *verifier) compareCache(ctx context.Context, wallets []walletdb.AuditWalletsRow) ([]cacheDoubt, error) {
 	if v.cache == nil {
 		return nil, nil
@@ -288,7 +348,7 @@ func (v *verifier) compareCache(ctx context.Context, wallets []walletdb.AuditWal
 			continue
 		}
 		v.total.CachedWallets++
-		if entry.AppliedSeq != wallet.AppliedSeq || entry.Balance != wallet.Balance {
+		if entry.AppliedSeq != wallet.AppliedSeq || moneyOf(entry) != (money{wallet.Balance, wallet.Held, wallet.State}) {
 			doubts = append(doubts, cacheDoubt{wallet, entry})
 		}
 	}
@@ -319,25 +379,37 @@ func (v *verifier) settleDoubts(ctx context.Context, doubts []cacheDoubt) error 
 			v.report(finding{"cache-stale", &id, entry.AppliedSeq, fmt.Sprintf("the cache is at version %d, the wallet was at %d already", entry.AppliedSeq, doubt.snapshot.AppliedSeq)})
 			continue
 		}
-		truth, err := v.balanceAt(ctx, id, entry.AppliedSeq)
+		truth, err := v.moneyAt(ctx, id, entry.AppliedSeq)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			v.report(finding{"cache-ahead", &id, entry.AppliedSeq, "the cache holds a version that was never reached"})
 		case err != nil:
 			return fmt.Errorf("read an outcome: %w", err)
-		case truth != entry.Balance:
-			v.report(finding{"cache-wrong", &id, entry.AppliedSeq, fmt.Sprintf("the cache says %d, the outcome %d", entry.Balance, truth)})
+		case truth != moneyOf(entry):
+			v.report(finding{"cache-wrong", &id, entry.AppliedSeq, fmt.Sprintf("the cache says %s, the outcome %s", moneyOf(entry), truth)})
 		}
 	}
 	return nil
 }
 
-func (v *verifier) balanceAt(ctx context.Context, id uuid.UUID, version int64) (int64, error) {
+func moneyOf(entry walletdb.Wallet) money {
+	return money{entry.Balance, entry.Held, cmp.Or(string(entry.State), "ACTIVE")}
+}
+
+func (v *verifier) moneyAt(ctx context.Context, id uuid.UUID, version int64) (money, error) {
+	m := money{state: "ACTIVE"}
 	if version == 0 {
-		return 0, nil
+		return m, nil
 	}
 	outcome, err := walletdb.New(v.conn).GetOutcome(ctx, walletdb.GetOutcomeParams{WalletID: id, Seq: version})
-	return outcome.BalanceAfter, err
+	m.balance = outcome.BalanceAfter
+	if outcome.HeldAfter != nil {
+		m.held = *outcome.HeldAfter
+	}
+	if outcome.StateAfter != nil {
+		m.state = string(*outcome.StateAfter)
+	}
+	return m, err
 }
 
 // outbox compares every message that is still kept, or those with one key, with its operation.
@@ -391,23 +463,31 @@ func (v *verifier) compareMessages(ctx context.Context, queries *walletdb.Querie
 type summary struct {
 	Wallets       int `json:"wallets"`
 	Operations    int `json:"operations"`
+	OpenHolds     int `json:"openHolds"`
 	OutboxRows    int `json:"outboxRows"`
 	CachedWallets int `json:"cachedWallets"`
 	// TimesBack counts operations that were accepted or applied at an earlier time than the one before
 	// in their wallet. That is no finding: the clock may have been set back, and releases before 0.2 did not
 	// prevent it. The order is the sequence's in any case.
-	TimesBack int     `json:"timesBack"`
-	Findings  int     `json:"findings"`
-	Seconds   float64 `json:"seconds"`
+	TimesBack int `json:"timesBack"`
+	// Money is what came in, went out and is there, by tenant and currency: only if all was audited, and
+	// nothing was accepted or applied meanwhile.
+	Money    []*flow `json:"money,omitempty"`
+	Findings int     `json:"findings"`
+	Seconds  float64 `json:"seconds"`
 }
 
 func (s summary) String() string {
-	text := fmt.Sprintf("audited %d wallets, %d operations, %d outbox rows and %d cache entries in %.1f s: %d findings",
-		s.Wallets, s.Operations, s.OutboxRows, s.CachedWallets, s.Seconds, s.Findings)
-	if s.TimesBack > 0 {
-		text += fmt.Sprintf("; %d operations have an earlier time than the one before: the clock was set back, or they are of an old release", s.TimesBack)
+	var text strings.Builder
+	for _, f := range s.Money {
+		fmt.Fprintln(&text, f)
 	}
-	return text
+	fmt.Fprintf(&text, "audited %d wallets, %d operations, %d open holds, %d outbox rows and %d cache entries in %.1f s: %d findings",
+		s.Wallets, s.Operations, s.OpenHolds, s.OutboxRows, s.CachedWallets, s.Seconds, s.Findings)
+	if s.TimesBack > 0 {
+		fmt.Fprintf(&text, "; %d operations have an earlier time than the one before: the clock was set back, or they are of an old release", s.TimesBack)
+	}
+	return text.String()
 }
 
 func compare(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

@@ -51,12 +51,125 @@ func (q *Queries) AcceptedOperations(ctx context.Context, ids []uuid.UUID) ([]Ac
 	return items, nil
 }
 
+const auditLinked = `-- name: AuditLinked :many
+SELECT o.id, o.wallet_id, o.seq, o.type::text AS type, o.subject_id, o.counterpart_id, o.expires_at,
+       coalesce((SELECT c.status::text FROM outcomes c WHERE c.wallet_id = o.wallet_id AND c.seq = o.seq LIMIT 1), '')::text AS status,
+       coalesce((SELECT c.applied_amount FROM outcomes c WHERE c.wallet_id = o.wallet_id AND c.seq = o.seq LIMIT 1), o.amount)::bigint AS came_to,
+       coalesce((SELECT w.currency || ' of tenant ' || w.tenant FROM wallets w WHERE w.id = o.wallet_id), '')::text AS realm
+FROM operations o WHERE o.id = ANY ($1::uuid[])
+`
+
+type AuditLinkedRow struct {
+	ID            uuid.UUID
+	WalletID      uuid.UUID
+	Seq           int64
+	Type          string
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Status        string
+	CameTo        int64
+	Realm         string
+}
+
+// AuditLinked returns those of some operations that exist, each with what became of it, what it came to, and its
+// wallet's currency and tenant. The subselects keep the planner from reading all outcomes and wallets.
+func (q *Queries) AuditLinked(ctx context.Context, ids []uuid.UUID) ([]AuditLinkedRow, error) {
+	rows, err := q.db.Query(ctx, auditLinked, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditLinkedRow
+	for rows.Next() {
+		var i AuditLinkedRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.WalletID,
+			&i.Seq,
+			&i.Type,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Status,
+			&i.CameTo,
+			&i.Realm,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditOpenHolds = `-- name: AuditOpenHolds :many
+SELECT wallet_id, seq, hold_id, expires_at, coalesce(extract(epoch FROM now() - expires_at), -1)::float8 AS late_seconds
+FROM open_holds
+WHERE (wallet_id, seq) > ($1::uuid, $2::bigint) AND wallet_id <= $3::uuid
+ORDER BY wallet_id, seq LIMIT $4::bigint
+`
+
+type AuditOpenHoldsParams struct {
+	AfterWallet uuid.UUID
+	AfterSeq    int64
+	UpTo        uuid.UUID
+	MaxRows     int64
+}
+
+type AuditOpenHoldsRow struct {
+	WalletID    uuid.UUID
+	Seq         int64
+	HoldID      uuid.UUID
+	ExpiresAt   *time.Time
+	LateSeconds float64
+}
+
+// AuditOpenHolds returns a page of the open holds by wallet and sequence, each with how long ago it should have
+// expired: less than nothing if that is to come, or never.
+func (q *Queries) AuditOpenHolds(ctx context.Context, arg AuditOpenHoldsParams) ([]AuditOpenHoldsRow, error) {
+	rows, err := q.db.Query(ctx, auditOpenHolds,
+		arg.AfterWallet,
+		arg.AfterSeq,
+		arg.UpTo,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditOpenHoldsRow
+	for rows.Next() {
+		var i AuditOpenHoldsRow
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.Seq,
+			&i.HoldID,
+			&i.ExpiresAt,
+			&i.LateSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditOperations = `-- name: AuditOperations :many
 SELECT coalesce(o.wallet_id, c.wallet_id)::uuid AS wallet_id, coalesce(o.seq, c.seq)::bigint AS seq,
+       coalesce(o.id, '00000000-0000-0000-0000-000000000000')::uuid AS id,
        coalesce(o.type::text, '')::text AS type, coalesce(o.amount, 0)::bigint AS amount,
+       o.subject_id, o.counterpart_id, o.expires_at, coalesce(o.final, true)::boolean AS final,
        coalesce(extract(epoch FROM now() - o.created_at), 0)::float8 AS age_seconds,
        coalesce(o.created_at, 'epoch')::timestamptz AS created_at, coalesce(c.applied_at, 'epoch')::timestamptz AS applied_at,
-       coalesce(c.status::text, '')::text AS status, coalesce(c.balance_after, 0)::bigint AS balance_after
+       coalesce(c.status::text, '')::text AS status, coalesce(c.failure_reason, '')::text AS failure_reason,
+       coalesce(c.balance_after, 0)::bigint AS balance_after, coalesce(c.held_after, 0)::bigint AS held_after,
+       coalesce(c.state_after::text, 'ACTIVE')::text AS state_after, c.applied_amount, c.subject_left
 FROM (SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata FROM operations p
       WHERE (p.wallet_id, p.seq) > ($1::uuid, $2::bigint) AND p.wallet_id <= $3::uuid
       ORDER BY p.wallet_id, p.seq LIMIT $4::bigint) o
@@ -75,15 +188,25 @@ type AuditOperationsParams struct {
 }
 
 type AuditOperationsRow struct {
-	WalletID     uuid.UUID
-	Seq          int64
-	Type         string
-	Amount       int64
-	AgeSeconds   float64
-	CreatedAt    time.Time
-	AppliedAt    time.Time
-	Status       string
-	BalanceAfter int64
+	WalletID      uuid.UUID
+	Seq           int64
+	ID            uuid.UUID
+	Type          string
+	Amount        int64
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Final         bool
+	AgeSeconds    float64
+	CreatedAt     time.Time
+	AppliedAt     time.Time
+	Status        string
+	FailureReason string
+	BalanceAfter  int64
+	HeldAfter     int64
+	StateAfter    string
+	AppliedAmount *int64
+	SubjectLeft   *int64
 }
 
 // AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
@@ -107,13 +230,23 @@ func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams
 		if err := rows.Scan(
 			&i.WalletID,
 			&i.Seq,
+			&i.ID,
 			&i.Type,
 			&i.Amount,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Final,
 			&i.AgeSeconds,
 			&i.CreatedAt,
 			&i.AppliedAt,
 			&i.Status,
+			&i.FailureReason,
 			&i.BalanceAfter,
+			&i.HeldAfter,
+			&i.StateAfter,
+			&i.AppliedAmount,
+			&i.SubjectLeft,
 		); err != nil {
 			return nil, err
 		}
@@ -170,8 +303,65 @@ func (q *Queries) AuditOutbox(ctx context.Context, arg AuditOutboxParams) ([]Aud
 	return items, nil
 }
 
+const auditReversed = `-- name: AuditReversed :many
+SELECT t.wallet_id::uuid AS wallet_id, t.seq::bigint AS seq,
+       coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = p.wallet_id AND c.seq = p.seq LIMIT 1)
+        FROM operations p WHERE p.subject_id = t.subject_id AND p.seq < t.seq AND p.wallet_id = t.wallet_id
+        ORDER BY p.seq DESC LIMIT 1), -1)::bigint AS subject_left,
+       (SELECT count(*) FROM (SELECT FROM operations p WHERE p.subject_id = t.subject_id AND p.seq < t.seq AND p.wallet_id = t.wallet_id
+        ORDER BY p.seq LIMIT $1::bigint) n) AS named
+FROM (SELECT unnest($2::uuid[]) AS wallet_id, unnest($3::bigint[]) AS seq, unnest($4::uuid[]) AS subject_id) t
+`
+
+type AuditReversedParams struct {
+	MaxNamed   int64
+	WalletIds  []uuid.UUID
+	Seqs       []int64
+	SubjectIds []uuid.UUID
+}
+
+type AuditReversedRow struct {
+	WalletID    uuid.UUID
+	Seq         int64
+	SubjectLeft int64
+	Named       int64
+}
+
+// AuditReversed says of operations that name an original how many came before, counted up to max_named, and what
+// the last of them said is left of it: -1 if it said nothing, or none came.
+func (q *Queries) AuditReversed(ctx context.Context, arg AuditReversedParams) ([]AuditReversedRow, error) {
+	rows, err := q.db.Query(ctx, auditReversed,
+		arg.MaxNamed,
+		arg.WalletIds,
+		arg.Seqs,
+		arg.SubjectIds,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditReversedRow
+	for rows.Next() {
+		var i AuditReversedRow
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.Seq,
+			&i.SubjectLeft,
+			&i.Named,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditWallets = `-- name: AuditWallets :many
-SELECT w.id, w.balance, w.applied_seq, coalesce(s.last_seq, -1)::bigint AS last_seq
+SELECT w.id, w.currency, w.tenant, w.balance, w.held, w.state::text AS state, w.applied_seq, w.rules_seq,
+       coalesce(s.last_seq, -1)::bigint AS last_seq, coalesce(s.tenant, '')::text AS sequence_tenant
 FROM wallets w LEFT JOIN wallet_sequences s ON s.wallet_id = w.id
 WHERE w.id >= $1 AND w.id <= $2 ORDER BY w.id LIMIT $3
 `
@@ -183,14 +373,20 @@ type AuditWalletsParams struct {
 }
 
 type AuditWalletsRow struct {
-	ID         uuid.UUID
-	Balance    int64
-	AppliedSeq int64
-	LastSeq    int64
+	ID             uuid.UUID
+	Currency       string
+	Tenant         string
+	Balance        int64
+	Held           int64
+	State          string
+	AppliedSeq     int64
+	RulesSeq       int64
+	LastSeq        int64
+	SequenceTenant string
 }
 
-// AuditWallets returns a page of the wallets from one id up to another, in order, each with its last accepted sequence; -1 if its row
-// of wallet_sequences is missing.
+// AuditWallets returns a page of the wallets from one id up to another, in order, each with its last accepted sequence and the tenant
+// that its acceptance goes by; -1 and none if its row of wallet_sequences is missing.
 func (q *Queries) AuditWallets(ctx context.Context, arg AuditWalletsParams) ([]AuditWalletsRow, error) {
 	rows, err := q.db.Query(ctx, auditWallets, arg.FromID, arg.UpTo, arg.MaxRows)
 	if err != nil {
@@ -202,9 +398,15 @@ func (q *Queries) AuditWallets(ctx context.Context, arg AuditWalletsParams) ([]A
 		var i AuditWalletsRow
 		if err := rows.Scan(
 			&i.ID,
+			&i.Currency,
+			&i.Tenant,
 			&i.Balance,
+			&i.Held,
+			&i.State,
 			&i.AppliedSeq,
+			&i.RulesSeq,
 			&i.LastSeq,
+			&i.SequenceTenant,
 		); err != nil {
 			return nil, err
 		}
@@ -267,4 +469,23 @@ func (q *Queries) OutboxTopics(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const sumSequences = `-- name: SumSequences :one
+SELECT (SELECT coalesce(sum(last_seq), 0) FROM wallet_sequences)::bigint AS last_seq,
+       (SELECT coalesce(sum(applied_seq), 0) FROM wallets)::bigint AS applied_seq
+`
+
+type SumSequencesRow struct {
+	LastSeq    int64
+	AppliedSeq int64
+}
+
+// SumSequences adds up two counters of all wallets, which only grow: as long as the sums are the same nothing was
+// accepted, and nothing applied.
+func (q *Queries) SumSequences(ctx context.Context) (SumSequencesRow, error) {
+	row := q.db.QueryRow(ctx, sumSequences)
+	var i SumSequencesRow
+	err := row.Scan(&i.LastSeq, &i.AppliedSeq)
+	return i, err
 }
