@@ -142,11 +142,11 @@ func (m *migrator) createDatabase(ctx context.Context) error {
 func (m *migrator) lock(ctx context.Context, conn *pgx.Conn) error {
 	q := walletdb.New(conn)
 	for {
-		mine, err := q.TryMigrate(ctx)
+		mine, err := db.HoldLock(ctx, conn, db.MigrateLock, "")
 		if err != nil || mine {
 			return err
 		}
-		other, err := q.Migrator(ctx)
+		other, err := q.Migrator(ctx, int32(db.MigrateLock))
 		if err != nil {
 			return err
 		}
@@ -220,7 +220,7 @@ func (m *migrator) apply(ctx context.Context, conn *pgx.Conn, file string) error
 
 // holdsLock makes sure that the lock is of the session that will apply something.
 func holdsLock(ctx context.Context, q *walletdb.Queries) error {
-	holder, err := q.Migrator(ctx)
+	holder, err := q.Migrator(ctx, int32(db.MigrateLock))
 	if err == nil && !holder.Mine {
 		err = errors.New("the lock is not this session's: DATABASE_URL must lead to Postgres itself, or to PgBouncer in session mode")
 	}

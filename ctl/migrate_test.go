@@ -260,9 +260,9 @@ func TestMigrateWaitsNoLongerThanItIsTold(t *testing.T) {
 	database := testdb.New(t)
 	conn := database.Conn(t)
 	s := shell{t, []string{"DATABASE_URL=" + database.URL}}
-	execute(t, conn, "SELECT pg_advisory_lock(7304519)")
+	execute(t, conn, "SELECT pg_advisory_lock(7304519, hashtext(''))")
 	s.expect("migrate --wait 300ms", "", 1, fmt.Sprintf("session %d still migrates after 300ms", conn.PgConn().PID()))
-	execute(t, conn, "SELECT pg_advisory_unlock(7304519)")
+	execute(t, conn, "SELECT pg_advisory_unlock(7304519, hashtext(''))")
 	s.expect("migrate --wait 300ms", "", 0, "nothing to do")
 
 	execute(t, conn, "DELETE FROM schema_migrations WHERE version = '20261128200000'")

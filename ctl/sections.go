@@ -195,7 +195,7 @@ func wallets(n int) string {
 }
 
 func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error {
-	states, err := q.RelayStates(ctx)
+	states, err := q.RelayStates(ctx, int32(db.RelayLock))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
-	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -75,7 +74,7 @@ func term(ctx context.Context, config *pgx.ConnConfig, relay string, status *sta
 func tryLead(ctx context.Context, conn *pgx.Conn, relay string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return walletdb.New(conn).TryLead(ctx, relay)
+	return db.HoldLock(ctx, conn, db.RelayLock, relay)
 }
 
 func ping(ctx context.Context, conn *pgx.Conn) error {

@@ -80,7 +80,10 @@ func (s *sweeper) lead(ctx context.Context) error {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	q := walletdb.New(conn)
-	held, err := q.TrySweepLock(ctx, sweepIdle.Milliseconds())
+	if err := q.EndIdle(ctx, sweepIdle.Milliseconds()); err != nil {
+		return err
+	}
+	held, err := db.HoldLock(ctx, conn, db.SweepLock, "") // for efficiency alone: two sweeps at once do no harm
 	if err != nil || !held {
 		return err
 	}

@@ -111,13 +111,13 @@ FROM (
 ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_wallets)::int;
 
 -- RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
--- the holder of the lock that TryLead takes.
+-- the holder of the lock relay_lock.
 -- name: RelayStates :many
 SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
   c.paused_at, coalesce(c.reason, '')::text AS pause_reason,
   coalesce((SELECT a.usename || ' ' || a.application_name
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 7304518 AND l.objsubid = 2
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = sqlc.arg(relay_lock)::int AND l.objsubid = 2
       AND l.objid::bigint = hashtext(p.relay)::bigint & 4294967295
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
 FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay;
@@ -223,18 +223,12 @@ WHERE o.id > sqlc.arg(after)::bigint AND o.id <= sqlc.arg(up_to)::bigint AND o.c
   AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
 ORDER BY o.id;
 
--- TryMigrate takes the lock that one migration at a time holds, for as long as its connection lives, or
--- reports false. It never waits in the database: a statement that waits holds a snapshot, which CREATE INDEX
--- CONCURRENTLY of the migration that has the lock would wait for in turn.
--- name: TryMigrate :one
-SELECT pg_try_advisory_lock(7304519)::boolean AS mine;
-
--- Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+-- Migrator returns the session that holds the lock migrate_lock, 0 if none does, and whether it is this
 -- one: behind PgBouncer in transaction mode the next statement may be another's.
 -- name: Migrator :one
 SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
 FROM pg_catalog.pg_locks l
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = sqlc.arg(migrate_lock)::int AND l.objsubid = 2
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database());
 
 -- MakeMigrationsTable makes the table that dbmate keeps, as dbmate does.

@@ -70,10 +70,6 @@ SELECT * FROM outbox_topics;
 SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS NOT NULL)::boolean AS paused,
   ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
 
--- TryLead takes the lock of a relay's leader, for as long as the connection lives.
--- name: TryLead :one
-SELECT pg_try_advisory_lock(7304518, hashtext(@relay::text))::boolean AS leading;
-
 -- RelayBacklog counts the rows that are not published yet, up to max_rows of them, and returns
 -- how long the oldest of these has waited.
 -- name: RelayBacklog :one

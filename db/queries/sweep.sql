@@ -1,9 +1,6 @@
--- TrySweepLock makes the session the only one that sweeps, and says whether it is. It is for
--- efficiency alone: two sweeps at once do no harm. The session ends, and the lock with it, when its
--- worker has not used it for idle_timeout_ms.
--- name: TrySweepLock :one
-SELECT (pg_try_advisory_lock(hashtext('wallet-worker sweep'))
-  AND set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false) IS NOT NULL)::boolean AS held;
+-- EndIdle ends the session, and its locks with it, when it was not used for so long.
+-- name: EndIdle :exec
+SELECT set_config('idle_session_timeout', (sqlc.arg(idle_timeout_ms)::bigint)::text, false);
 
 -- LastOutboxID returns the last id of the outbox, zero if it is empty. A query for the first one would
 -- scan the dead tuples of all rows deleted before it that are not vacuumed.

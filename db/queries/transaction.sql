@@ -17,6 +17,10 @@ SELECT pg_logical_emit_message(true, 'wallet', '') WHERE current_setting('synchr
 -- name: CommitSynchronously :exec
 SELECT set_config('synchronous_commit', 'on', true);
 
+-- TryLock takes an advisory lock for as long as the session lives, or reports false.
+-- name: TryLock :one
+SELECT pg_try_advisory_lock(@lock::int, hashtext(@name::text))::boolean AS held;
+
 -- ServerStarted distinguishes servers, and restarts of one server.
 -- name: ServerStarted :one
 SELECT pg_postmaster_start_time()::timestamptz AS server_started;

@@ -426,7 +426,7 @@ func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperation
 const migrator = `-- name: Migrator :one
 SELECT coalesce(max(l.pid), 0)::integer AS pid, coalesce(max(l.pid) = pg_backend_pid(), false)::boolean AS mine
 FROM pg_catalog.pg_locks l
-WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 0 AND l.objid::bigint = 7304519 AND l.objsubid = 1
+WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = $1::int AND l.objsubid = 2
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
 `
 
@@ -435,10 +435,10 @@ type MigratorRow struct {
 	Mine bool
 }
 
-// Migrator returns the session that holds the lock of TryMigrate, 0 if none does, and whether it is this
+// Migrator returns the session that holds the lock migrate_lock, 0 if none does, and whether it is this
 // one: behind PgBouncer in transaction mode the next statement may be another's.
-func (q *Queries) Migrator(ctx context.Context) (MigratorRow, error) {
-	row := q.db.QueryRow(ctx, migrator)
+func (q *Queries) Migrator(ctx context.Context, migrateLock int32) (MigratorRow, error) {
+	row := q.db.QueryRow(ctx, migrator, migrateLock)
 	var i MigratorRow
 	err := row.Scan(&i.Pid, &i.Mine)
 	return i, err
@@ -625,7 +625,7 @@ SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_t
   c.paused_at, coalesce(c.reason, '')::text AS pause_reason,
   coalesce((SELECT a.usename || ' ' || a.application_name
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = 7304518 AND l.objsubid = 2
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = $1::int AND l.objsubid = 2
       AND l.objid::bigint = hashtext(p.relay)::bigint & 4294967295
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
 FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay
@@ -644,9 +644,9 @@ type RelayStatesRow struct {
 }
 
 // RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
-// the holder of the lock that TryLead takes.
-func (q *Queries) RelayStates(ctx context.Context) ([]RelayStatesRow, error) {
-	rows, err := q.db.Query(ctx, relayStates)
+// the holder of the lock relay_lock.
+func (q *Queries) RelayStates(ctx context.Context, relayLock int32) ([]RelayStatesRow, error) {
+	rows, err := q.db.Query(ctx, relayStates, relayLock)
 	if err != nil {
 		return nil, err
 	}
@@ -864,20 +864,6 @@ func (q *Queries) TopicPartitions(ctx context.Context, topic string) (int32, err
 	var partitions int32
 	err := row.Scan(&partitions)
 	return partitions, err
-}
-
-const tryMigrate = `-- name: TryMigrate :one
-SELECT pg_try_advisory_lock(7304519)::boolean AS mine
-`
-
-// TryMigrate takes the lock that one migration at a time holds, for as long as its connection lives, or
-// reports false. It never waits in the database: a statement that waits holds a snapshot, which CREATE INDEX
-// CONCURRENTLY of the migration that has the lock would wait for in turn.
-func (q *Queries) TryMigrate(ctx context.Context) (bool, error) {
-	row := q.db.QueryRow(ctx, tryMigrate)
-	var mine bool
-	err := row.Scan(&mine)
-	return mine, err
 }
 
 const unparkRow = `-- name: UnparkRow :execrows

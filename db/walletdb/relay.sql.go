@@ -354,15 +354,3 @@ func (q *Queries) Topics(ctx context.Context) ([]OutboxTopic, error) {
 	}
 	return items, nil
 }
-
-const tryLead = `-- name: TryLead :one
-SELECT pg_try_advisory_lock(7304518, hashtext($1::text))::boolean AS leading
-`
-
-// TryLead takes the lock of a relay's leader, for as long as the connection lives.
-func (q *Queries) TryLead(ctx context.Context, relay string) (bool, error) {
-	row := q.db.QueryRow(ctx, tryLead, relay)
-	var leading bool
-	err := row.Scan(&leading)
-	return leading, err
-}

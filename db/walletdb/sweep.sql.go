@@ -11,6 +11,16 @@ import (
 	"github.com/google/uuid"
 )
 
+const endIdle = `-- name: EndIdle :exec
+SELECT set_config('idle_session_timeout', ($1::bigint)::text, false)
+`
+
+// EndIdle ends the session, and its locks with it, when it was not used for so long.
+func (q *Queries) EndIdle(ctx context.Context, idleTimeoutMs int64) error {
+	_, err := q.db.Exec(ctx, endIdle, idleTimeoutMs)
+	return err
+}
+
 const lastOutboxID = `-- name: LastOutboxID :one
 SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS id
 `
@@ -114,21 +124,6 @@ func (q *Queries) OutboxOlderThan(ctx context.Context, arg OutboxOlderThanParams
 	var older bool
 	err := row.Scan(&older)
 	return older, err
-}
-
-const trySweepLock = `-- name: TrySweepLock :one
-SELECT (pg_try_advisory_lock(hashtext('wallet-worker sweep'))
-  AND set_config('idle_session_timeout', ($1::bigint)::text, false) IS NOT NULL)::boolean AS held
-`
-
-// TrySweepLock makes the session the only one that sweeps, and says whether it is. It is for
-// efficiency alone: two sweeps at once do no harm. The session ends, and the lock with it, when its
-// worker has not used it for idle_timeout_ms.
-func (q *Queries) TrySweepLock(ctx context.Context, idleTimeoutMs int64) (bool, error) {
-	row := q.db.QueryRow(ctx, trySweepLock, idleTimeoutMs)
-	var held bool
-	err := row.Scan(&held)
-	return held, err
 }
 
 const walletsAfter = `-- name: WalletsAfter :many

@@ -122,3 +122,20 @@ func (q *Queries) Standbys(ctx context.Context, pids []int32) (StandbysRow, erro
 	)
 	return i, err
 }
+
+const tryLock = `-- name: TryLock :one
+SELECT pg_try_advisory_lock($1::int, hashtext($2::text))::boolean AS held
+`
+
+type TryLockParams struct {
+	Lock int32
+	Name string
+}
+
+// TryLock takes an advisory lock for as long as the session lives, or reports false.
+func (q *Queries) TryLock(ctx context.Context, arg TryLockParams) (bool, error) {
+	row := q.db.QueryRow(ctx, tryLock, arg.Lock, arg.Name)
+	var held bool
+	err := row.Scan(&held)
+	return held, err
+}

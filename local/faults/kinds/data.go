@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
@@ -169,7 +170,7 @@ func StealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 	}
 	taken := make(chan error, 1)
 	go func() {
-		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock(7304518, hashtext(relay)) FROM relay_positions")
+		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext(relay)) FROM relay_positions", db.RelayLock)
 		taken <- err
 	}()
 	// Who waits for a lock has it before one who tries.
@@ -181,7 +182,7 @@ func StealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 	if !proc.Await(ctx, 5*time.Second, queued) {
 		return thief, fmt.Errorf("wait for the leader's lock: %w", err)
 	}
-	if _, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304518 AND granted AND pid <> $1", thief.PgConn().PID()); err != nil {
+	if _, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1 AND granted AND pid <> $2", db.RelayLock, thief.PgConn().PID()); err != nil {
 		return thief, err
 	}
 	return thief, <-taken
