@@ -31,12 +31,12 @@ func newCache(client redis.UniversalClient, health *service.Health, registry pro
 }
 
 // get reports false if the caller has to read Postgres, and then to pass the ticket to fill.
-func (c *cache) get(id uuid.UUID) (wallet walletdb.Wallet, ticket walletcache.Ticket, found bool) {
+func (c *cache) get(id uuid.UUID) (wallet walletcache.Entry, ticket walletcache.Ticket, found bool) {
 	return c.guard.Read(id)
 }
 
 // fill puts in what was read from Postgres, before a client sees it.
-func (c *cache) fill(ctx context.Context, ticket walletcache.Ticket, wallet walletdb.Wallet) {
+func (c *cache) fill(ctx context.Context, ticket walletcache.Ticket, wallet walletcache.Entry) {
 	c.guard.Fill(ctx, ticket, wallet)
 }
 
@@ -54,8 +54,20 @@ func (c *cache) raise(ctx context.Context, operations ...walletdb.OperationState
 	newest := map[uuid.UUID]walletdb.Wallet{}
 	for _, o := range operations {
 		if o.BalanceAfter != nil && o.Seq > newest[o.WalletID].AppliedSeq {
-			newest[o.WalletID] = walletdb.Wallet{ID: o.WalletID, AppliedSeq: o.Seq, Balance: *o.BalanceAfter}
+			newest[o.WalletID] = walletAfter(o)
 		}
 	}
 	c.raiseWallets(ctx, slices.Collect(maps.Values(newest))...)
+}
+
+// walletAfter is what an operation's outcome says of its wallet.
+func walletAfter(o walletdb.OperationState) walletdb.Wallet {
+	w := walletdb.Wallet{ID: o.WalletID, AppliedSeq: o.Seq, Balance: *o.BalanceAfter, State: walletdb.WalletStateACTIVE}
+	if o.HeldAfter != nil {
+		w.Held = *o.HeldAfter
+	}
+	if o.StateAfter != nil {
+		w.State = *o.StateAfter
+	}
+	return w
 }

@@ -2,14 +2,123 @@ package main
 
 import (
 	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-func (ws *wallets) GetHold(context.Context, oas.GetHoldParams) (*oas.HoldReadHeaders, error) {
-	return nil, errUnbuilt
+// The states of a hold.
+const (
+	holdPending = "PENDING"
+	holdOpen    = "OPEN"
+	holdClosed  = "CLOSED"
+	holdExpired = "EXPIRED"
+	holdFailed  = "FAILED"
+)
+
+var errHoldNotFound = errors.New("hold not found")
+
+// expireID is the id of the EXPIRE that ends a hold.
+func expireID(hold uuid.UUID) uuid.UUID { return uuid.NewSHA1(hold, []byte("expire")) }
+
+// GetHold reads a hold's operation, and what became of it.
+func (ws *wallets) GetHold(ctx context.Context, params oas.GetHoldParams) (*oas.HoldReadHeaders, error) {
+	operation, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: params.HoldID, WalletID: params.WalletID})
+	if errors.Is(err, errOperationNotFound) || err == nil && operation.Type != walletdb.OperationTypeHOLD {
+		return nil, errHoldNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	hold := oas.Hold{
+		HoldID: operation.ID, Sequence: operation.Seq, Amount: oas.Amount(operation.Amount), ExpiresAt: optTime(operation.ExpiresAt),
+		Reference: optReference(operation.Reference), Metadata: optMetadata(operation.Metadata), CreatedAt: oas.Time(operation.CreatedAt.UTC()),
+	}
+	switch operation.Status {
+	case statusPending:
+		hold.Status, hold.Remaining = holdPending, operation.Amount
+	case string(walletdb.OutcomeStatusFAILED):
+		hold.Status, hold.FailureReason = holdFailed, optString(operation.FailureReason)
+		ws.cache.raise(ctx, operation)
+	default:
+		if err := ws.readHold(ctx, operation, &hold); err != nil {
+			return nil, err
+		}
+	}
+	return &oas.HoldReadHeaders{CacheControl: cacheControl, Response: hold}, nil
 }
 
-func (ws *wallets) ListHolds(context.Context, oas.ListHoldsParams) (*oas.HoldListHeaders, error) {
-	return nil, errUnbuilt
+// readHold completes a processed hold.
+func (ws *wallets) readHold(ctx context.Context, operation walletdb.OperationState, hold *oas.Hold) error {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	state, err := walletdb.New(ws.pool).HoldState(ctx, walletdb.HoldStateParams{
+		WalletID: operation.WalletID, HoldID: operation.ID, ExpireID: expireID(operation.ID), Amount: operation.Amount,
+	})
+	if err != nil {
+		return readError(err)
+	}
+	ws.cache.raiseWallets(ctx, state.Wallet)
+	hold.Captured, hold.Remaining = state.Captured, state.Remaining
+	switch {
+	case state.Expired:
+		hold.Status = holdExpired
+	case state.Remaining == 0:
+		hold.Status = holdClosed
+	default:
+		hold.Status = holdOpen
+	}
+	return nil
+}
+
+// ListHolds reads one hold more than the page, to know whether there is a next one.
+func (ws *wallets) ListHolds(ctx context.Context, params oas.ListHoldsParams) (*oas.HoldListHeaders, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	q := walletdb.New(ws.pool)
+	wallet, err := q.GetWallet(ctx, params.WalletID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, errWalletNotFound
+	}
+	if err != nil {
+		return nil, readError(err)
+	}
+	limit := int(params.Limit.Value)
+	found, err := q.OpenHolds(ctx, walletdb.OpenHoldsParams{WalletID: params.WalletID, After: params.After.Value, MaxRows: int32(limit + 1)})
+	if err != nil {
+		return nil, readError(err)
+	}
+	page := oas.HoldPage{Items: []oas.OpenHold{}, Next: oas.NilInt64{Null: true}}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = oas.NilInt64{Value: found[limit-1].Seq}
+	}
+	for _, h := range found {
+		wallet = h.Wallet
+		page.Items = append(page.Items, oas.OpenHold{
+			HoldID: h.HoldID, Sequence: h.Seq, Amount: oas.Amount(h.Amount), Remaining: h.Remaining,
+			ExpiresAt: optTime(h.ExpiresAt), Reference: optReference(h.Reference), CreatedAt: oas.Time(h.CreatedAt.UTC()),
+		})
+	}
+	ws.cache.raiseWallets(ctx, wallet)
+	return &oas.HoldListHeaders{CacheControl: cacheControl, Response: page}, nil
+}
+
+func optTime(t *time.Time) (opt oas.OptTime) {
+	if t != nil {
+		opt.SetTo(oas.Time(t.UTC()))
+	}
+	return opt
+}
+
+func optString(s *string) (opt oas.OptString) {
+	if s != nil {
+		opt.SetTo(*s)
+	}
+	return opt
 }

@@ -67,6 +67,9 @@ func fieldErrors(path string, err error) (found []oas.FieldError) {
 				continue
 			}
 			detail := rules[field.Name]
+			if strings.HasSuffix(path, "metadata.") {
+				detail = rules["metadata"] // the name is a client's own
+			}
 			if errors.Is(field.Error, validate.ErrFieldRequired) {
 				detail = "is missing"
 			}
@@ -79,6 +82,11 @@ func fieldErrors(path string, err error) (found []oas.FieldError) {
 	}
 	if names := decodedField.FindAllStringSubmatch(err.Error(), -1); names != nil {
 		name := names[len(names)-1][1]
+		for _, outer := range names {
+			if outer[1] == "metadata" {
+				name = "metadata" // what follows is a client's own
+			}
+		}
 		if path != "" && name == "operations" {
 			return []oas.FieldError{{Field: strings.TrimSuffix(path, "."), Detail: "must be an object"}}
 		}

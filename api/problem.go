@@ -25,6 +25,7 @@ const (
 	rateLimited          code = "rate-limited"
 	walletNotFound       code = "wallet-not-found"
 	operationNotFound    code = "operation-not-found"
+	holdNotFound         code = "hold-not-found"
 	notFound             code = "not-found"
 	methodNotAllowed     code = "method-not-allowed"
 	requestTooLarge      code = "request-too-large"
@@ -48,6 +49,7 @@ var kinds = map[code]struct {
 	rateLimited:          {429, "Rate limited", "The API key has sent too many requests. Nothing was accepted."},
 	walletNotFound:       {404, "Wallet not found", "There is no wallet with this id."},
 	operationNotFound:    {404, "Operation not found", "The wallet has no operation with this id."},
+	holdNotFound:         {404, "Hold not found", "The wallet has no hold with this id."},
 	notFound:             {404, "Not found", "There is nothing at this path."},
 	methodNotAllowed:     {405, "Method not allowed", "The path does not have this method; the header Allow lists those it has."},
 	notYetApplied:        {409, "Not yet applied", "The wallet has not been applied up to this sequence."},
@@ -95,6 +97,8 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		p.code = walletNotFound
 	case errors.Is(err, errOperationNotFound):
 		p.code = operationNotFound
+	case errors.Is(err, errHoldNotFound):
+		p.code = holdNotFound
 	case errors.Is(err, errNotYetApplied):
 		p.code = notYetApplied
 	case errors.Is(err, errKeyReused):

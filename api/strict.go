@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,7 +138,7 @@ func strictFields(d *jx.Decoder, path string) error {
 				return invalid(path+key, "stands there twice")
 			}
 			seen[key] = true
-			if key == "walletId" && d.Next() == jx.String {
+			if key == "walletId" && d.Next() == jx.String && !strings.HasSuffix(path, "metadata.") {
 				id, err := d.Str()
 				if err == nil && !canonical(id) {
 					return invalid(path+key, rules[key])
@@ -181,13 +182,17 @@ func mistake(r *http.Request) error {
 			return invalid(name, "stands there twice")
 		}
 	}
-	if ids, ok := strings.CutPrefix(r.URL.Path, "/api/v1/wallets/"); ok { // {walletId}/operations/{operationId}
-		walletID, rest, _ := strings.Cut(ids, "/")
-		if !canonical(walletID) {
+	below := ""                                                       // of a wallet
+	if rest, ok := strings.CutPrefix(r.URL.Path, walletsPrefix); ok { // {walletId}/operations/{operationId}/reverse
+		parts := strings.Split(rest, "/")
+		if !canonical(parts[0]) {
 			return invalid("walletId", rules["walletId"])
 		}
-		if operationID, ok := strings.CutPrefix(rest, "operations/"); ok && !canonical(operationID) {
-			return invalid("operationId", rules["operationId"])
+		if len(parts) > 1 {
+			below = parts[1]
+		}
+		if name := idBelow[below]; name != "" && len(parts) > 2 && !canonical(parts[2]) {
+			return invalid(name, rules[name])
 		}
 	}
 	if r.URL.RawQuery == "" {
@@ -200,8 +205,39 @@ func mistake(r *http.Request) error {
 	if after := query["after"]; r.URL.Path == "/api/v1/wallets" && len(after) > 0 && !canonical(after[0]) {
 		return invalid("after", rules["after"])
 	}
+	if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, walletsPrefix) {
+		return mistakenFilter(below, query)
+	}
 	return nil
 }
+
+// walletsPrefix is what the paths of one wallet begin with.
+const walletsPrefix = "/api/v1/wallets/"
+
+// idBelow names the id that a path has below a wallet.
+var idBelow = map[string]string{"operations": "operationId", "holds": "holdId"}
+
+// mistakenFilter looks at the times and ids in a query of a wallet or of its statement. ogen takes times with
+// more decimals than Postgres keeps, and two ways to write them that RFC 3339 does not know.
+func mistakenFilter(below string, query url.Values) error {
+	for _, name := range timesOf[below] {
+		for _, text := range query[name] {
+			if !moment.MatchString(text) {
+				return invalid(name, rules[name])
+			}
+		}
+	}
+	if subject := query["subjectId"]; below == "operations" && len(subject) > 0 && !canonical(subject[0]) {
+		return invalid("subjectId", rules["subjectId"])
+	}
+	return nil
+}
+
+// timesOf names the times in the query of a wallet, and of what is below it.
+var timesOf = map[string][]string{"": {"at"}, "operations": {"from", "to"}}
+
+// moment is how a client writes a time: RFC 3339, with up to six decimals.
+var moment = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$`)
 
 // singular are the header fields that have one value: of two lines, a proxy might read another than we.
 // (net/http refuses two of Host and of Content-Length.) All other fields are lists, or the API does not read them.
@@ -231,15 +267,25 @@ func canonical(id string) bool { return len(id) == 36 }
 var rules = map[string]string{
 	"walletId":        "must be a UUID of 36 characters",
 	"operationId":     "must be a UUID of 36 characters",
+	"holdId":          "must be a UUID of 36 characters",
+	"subjectId":       "must be a UUID of 36 characters",
 	"operationType":   "must be DEPOSIT or WITHDRAW",
 	"amount":          "must be an integer from 1 to 9007199254740991",
 	"reference":       "must be a string of 1 to 128 characters without control characters",
+	"metadata":        "must be an object of up to 20 keys of 1 to 40 characters, with strings of up to 500 characters for values, without control characters, and 2048 bytes together as compact JSON",
 	"currency":        "must be three capital letters",
 	"after":           "must be next of the page before",
 	"minSequence":     "must be an integer from 0 to 9007199254740991",
 	"limit":           "must be an integer from 1 to 500",
 	"order":           "must be asc or desc",
+	"type":            "must be a type of operations, such as DEPOSIT",
+	"status":          "must be PENDING, PROCESSED or FAILED",
+	"at":              timeRule + ", not in the future",
+	"from":            timeRule,
+	"to":              timeRule,
 	"operations":      "must be an array of 1 to 1000 operations",
 	"idempotencyKey":  "must be 1 to 255 visible ASCII characters and spaces",
 	"Idempotency-Key": "must be 1 to 255 visible ASCII characters, or a quoted string of them and spaces",
 }
+
+const timeRule = "must be a time by RFC 3339 with up to six decimals (a + is written %2B in a query)"

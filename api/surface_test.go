@@ -37,12 +37,28 @@ const (
 	walletsW       = "/api/v1/wallets/W"
 	operationsPath = "/api/v1/wallet"
 	statementW     = "/api/v1/wallets/W/operations"
+	holdsW         = "/api/v1/wallets/W/holds"
 	operationO     = "/api/v1/wallets/W/operations/O"
 	absent         = "00000000-0000-4000-8000-00000000000a"
 	capitals       = "00000000-0000-4000-8000-00000000000A"
 )
 
 var strangersKey, _ = apikey.New()
+
+// metadataOf is metadata of so many bytes.
+func metadataOf(bytes int) string {
+	values := numbered(`"%d":"`+strings.Repeat("x", 490)+`"`, 4)
+	text := "{" + strings.Join(values, ",") + `,"\\\"":""}`
+	return strings.Replace(text, `:""`, `:"`+strings.Repeat("y", bytes-len(text))+`"`, 1)
+}
+
+// numbered is a text n times, with the numbers from 0.
+func numbered(format string, n int) (texts []string) {
+	for i := range n {
+		texts = append(texts, fmt.Sprintf(format, i))
+	}
+	return texts
+}
 
 func surfaces() []surface {
 	big := strings.Repeat(" ", maxBody)
@@ -84,7 +100,61 @@ func surfaces() []surface {
 		{name: "list wallets", method: "GET", path: walletsPath, status: 200},
 		{name: "read a statement", method: "GET", path: statementW, status: 200},
 		{name: "read a statement with everything", method: "GET", path: statementW + "?after=1&limit=1&order=asc", status: 200},
-		{name: "read an unchanged wallet", method: "GET", path: walletsW, header: []string{`If-None-Match: "0"`}, status: 304},
+		{name: "read an unchanged wallet", method: "GET", path: walletsW, header: []string{`If-None-Match: "2-0"`}, status: 304},
+		{name: "a wallet that was unchanged for v0.1.0", method: "GET", path: walletsW, header: []string{`If-None-Match: "0"`}, status: 200},
+		{name: "create a wallet with metadata", method: "POST", path: walletsPath, body: `{"metadata":{"order":"815","` + strings.Repeat("é", 40) + `":"` + strings.Repeat("é", 500) + `"}}`, status: 201},
+		{name: "create a wallet with 2048 bytes of metadata", method: "POST", path: walletsPath, body: `{"metadata":` + metadataOf(2048) + `}`, status: 201},
+		{name: "2049 bytes of metadata", method: "POST", path: walletsPath, body: `{"metadata":` + metadataOf(2049) + `}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "21 keys of metadata", method: "POST", path: walletsPath, body: `{"metadata":{` + strings.Join(numbered(`"%d":""`, 21), ",") + `}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "an empty key of metadata", method: "POST", path: walletsPath, body: `{"metadata":{"":""}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "a long key of metadata", method: "POST", path: walletsPath, body: `{"metadata":{"` + strings.Repeat("é", 41) + `":""}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "a long value of metadata", method: "POST", path: walletsPath, body: `{"metadata":{"order":"` + strings.Repeat("é", 501) + `"}}`, status: 400, code: "invalid-request", field: "metadata.order"},
+		{name: "a number in metadata", method: "POST", path: walletsPath, body: `{"metadata":{"order":815}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "null in metadata", method: "POST", path: walletsPath, body: `{"metadata":{"order":null}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "metadata that is none", method: "POST", path: walletsPath, body: `{"metadata":"x"}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "metadata that is null", method: "POST", path: walletsPath, body: `{"metadata":null}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "a control character in metadata", method: "POST", path: walletsPath, body: `{"metadata":{"a":"b\u007f"}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "a zero in a key of metadata", method: "POST", path: walletsPath, body: `{"metadata":{"a\u0000":""}}`, status: 400, code: "invalid-request", field: "metadata"},
+		{name: "a repeated key of metadata", method: "POST", path: walletsPath, body: `{"metadata":{"a":"","a":""}}`, status: 400, code: "invalid-request", field: "metadata.a"},
+		{name: "a wallet as it was", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00.123456Z", status: 404, code: "wallet-not-found"},
+		{name: "a wallet as it will be", method: "GET", path: walletsW + "?at=2999-01-01T00:00:00%2B01:00", status: 400, code: "invalid-request", field: "at"},
+		{name: "a time with a sequence", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00Z&minSequence=0", status: 400, code: "invalid-request", field: "at"},
+		{name: "a time with an ETag", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00Z", header: []string{`If-None-Match: "2-0"`}, status: 400, code: "invalid-request", field: "at"},
+		{name: "a time with seven decimals", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00.1234567Z", status: 400, code: "invalid-request", field: "at"},
+		{name: "a time with seven decimals, all 0", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00.0000000Z", status: 400, code: "invalid-request", field: "at"},
+		{name: "a time with a comma", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00,1Z", status: 400, code: "invalid-request", field: "at"},
+		{name: "a time with a bare plus", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00+01:00", status: 400, code: "invalid-request", field: "at"},
+		{name: "a time without a zone", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00", status: 400, code: "invalid-request", field: "at"},
+		{name: "a date", method: "GET", path: walletsW + "?at=1999-01-01", status: 400, code: "invalid-request", field: "at"},
+		{name: "a 13th month", method: "GET", path: walletsW + "?at=1999-13-01T00:00:00Z", status: 400, code: "invalid-request", field: "at"},
+		{name: "an empty time", method: "GET", path: walletsW + "?at=", status: 400, code: "invalid-request", field: "at"},
+		{name: "two times", method: "GET", path: walletsW + "?at=1999-01-01T00:00:00Z&at=1999-01-01T00:00:00Z", status: 400, code: "invalid-request", field: "at"},
+		{name: "the first time there is", method: "GET", path: walletsW + "?at=0000-01-01T00:00:00Z", status: 404, code: "wallet-not-found"},
+
+		{name: "open holds", method: "GET", path: holdsW, status: 200},
+		{name: "open holds with everything", method: "GET", path: holdsW + "?after=1&limit=500", status: 200},
+		{name: "open holds of no wallet", method: "GET", path: walletsPath + "/" + absent + "/holds", status: 404, code: "wallet-not-found"},
+		{name: "open holds after nothing", method: "GET", path: holdsW + "?after=0", status: 400, code: "invalid-request", field: "after"},
+		{name: "501 open holds", method: "GET", path: holdsW + "?limit=501", status: 400, code: "invalid-request", field: "limit"},
+		{name: "no such hold", method: "GET", path: holdsW + "/" + absent, status: 404, code: "hold-not-found"},
+		{name: "a deposit for a hold", method: "GET", path: holdsW + "/O", status: 404, code: "hold-not-found"},
+		{name: "a hold id that is none", method: "GET", path: holdsW + "/x", status: 400, code: "invalid-request", field: "holdId"},
+		{name: "a hold id without hyphens", method: "GET", path: holdsW + "/" + strings.ReplaceAll(absent, "-", ""), status: 400, code: "invalid-request", field: "holdId"},
+
+		{name: "a statement with every filter", method: "GET", path: statementW + "?type=CAPTURE&status=FAILED&from=1999-01-01T00:00:00Z&to=2999-01-01T00:00:00Z&subjectId=" + absent, status: 200},
+		{name: "a filtered statement of no wallet", method: "GET", path: walletsPath + "/" + absent + "/operations?type=DEPOSIT", status: 404, code: "wallet-not-found"},
+		{name: "from the first time there is to the last", method: "GET", path: statementW + "?from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59.999999Z", status: 200},
+		{name: "a type that there is not", method: "GET", path: statementW + "?type=LOAN", status: 400, code: "invalid-request", field: "type"},
+		{name: "a type in small letters", method: "GET", path: statementW + "?type=deposit", status: 400, code: "invalid-request", field: "type"},
+		{name: "a status that there is not", method: "GET", path: statementW + "?status=DONE", status: 400, code: "invalid-request", field: "status"},
+		{name: "from no time", method: "GET", path: statementW + "?from=yesterday", status: 400, code: "invalid-request", field: "from"},
+		{name: "from a time with seven decimals", method: "GET", path: statementW + "?from=1999-01-01T00:00:00.1234567Z", status: 400, code: "invalid-request", field: "from"},
+		{name: "to a time with seven decimals", method: "GET", path: statementW + "?to=1999-01-01T00:00:00.1234567Z", status: 400, code: "invalid-request", field: "to"},
+		{name: "to no time", method: "GET", path: statementW + "?to=", status: 400, code: "invalid-request", field: "to"},
+		{name: "a subject that is no id", method: "GET", path: statementW + "?subjectId=x", status: 400, code: "invalid-request", field: "subjectId"},
+		{name: "a subject without hyphens", method: "GET", path: statementW + "?subjectId=" + strings.ReplaceAll(absent, "-", ""), status: 400, code: "invalid-request", field: "subjectId"},
+		{name: "a time where there is none", method: "GET", path: walletsW + "?from=yesterday", status: 200},
+
 		{name: "a least sequence", method: "GET", path: walletsW + "?minSequence=0", status: 200},
 		{name: "a sequence that was never given", method: "GET", path: walletsW + "?minSequence=9007199254740991", status: 409, code: "not-yet-applied"},
 		{name: "a negative sequence", method: "GET", path: walletsW + "?minSequence=-1", status: 400, code: "invalid-request", field: "minSequence"},
@@ -229,6 +299,8 @@ func everyRoute(name string, status int, code string, header ...string) []surfac
 		{name: name + ": send a batch", method: "POST", path: batchPath, body: `{"operations":[` + item + `]}`, header: header, status: status, code: code},
 		{name: name + ": read a statement", method: "GET", path: statementW, header: header, status: status, code: code},
 		{name: name + ": read an operation", method: "GET", path: operationO, header: header, status: status, code: code},
+		{name: name + ": list holds", method: "GET", path: holdsW, header: header, status: status, code: code},
+		{name: name + ": read a hold", method: "GET", path: holdsW + "/O", header: header, status: status, code: code},
 		{name: name + ", and the body is wrong too", method: "POST", path: operationsPath, body: "x", header: append(header, "Content-Type: x"), status: status, code: code},
 	}
 }
@@ -444,7 +516,7 @@ func routeOf(test surface) string {
 		segments[4] = "{walletId}"
 	}
 	if len(segments) > 6 {
-		segments[6] = "{operationId}"
+		segments[6] = map[string]string{"operations": "{operationId}", "holds": "{holdId}"}[segments[5]]
 	}
 	if test.code == "not-found" || test.code == "method-not-allowed" || !strings.HasPrefix(path, "/api/") {
 		return ""

@@ -61,7 +61,11 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 	if err != nil {
 		return nil, err
 	}
-	wanted := walletdb.CreateWalletParams{ID: id, Currency: string(body.Currency.Or(oas.Currency(ws.currency)))}
+	metadata, err := metadataJSON(body.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	wanted := walletdb.CreateWalletParams{ID: id, Currency: string(body.Currency.Or(oas.Currency(ws.currency))), Metadata: metadata}
 	if body.Reference.Set {
 		reference := string(body.Reference.Value)
 		wanted.Reference = &reference
@@ -70,7 +74,7 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 	if err != nil {
 		return nil, err
 	}
-	if stored.Currency != wanted.Currency || value(stored.Reference) != value(wanted.Reference) {
+	if stored.Currency != wanted.Currency || value(stored.Reference) != value(wanted.Reference) || !sameMetadata(stored.Metadata, wanted.Metadata) {
 		return nil, errKeyReused
 	}
 	location := walletPath(id)
@@ -82,20 +86,20 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 
 // insertWallet returns the wallet as it is stored, and whether this call has created it. It tries again
 // until it knows: after a COMMIT without an answer, the next attempt finds what that one has inserted.
-func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletdb.Wallet, created bool, err error) {
+func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletcache.Entry, created bool, err error) {
 	for unknown := false; ; service.Sleep(ctx, retryPause) {
 		attempt := &creation{wanted: wanted} // a new one: a COMMIT that was abandoned may still write to its own
 		sent, err := ws.commits.SendFrom(ctx, ws.pool, func(q *walletdb.Queries) error { return attempt.run(ctx, q) })
 		var refused *pgconn.PgError
 		switch {
 		case err == nil:
-			return attempt.stored, attempt.inserted == 1 || unknown, nil
+			return walletcache.Entry{Wallet: attempt.stored.Wallet, Metadata: attempt.stored.Metadata}, attempt.inserted == 1 || unknown, nil
 		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
-			return walletdb.Wallet{}, false, readError(err)
+			return walletcache.Entry{}, false, readError(err)
 		case !sent && !unknown:
-			return walletdb.Wallet{}, false, errOverloaded // there was no connection
+			return walletcache.Entry{}, false, errOverloaded // there was no connection
 		case ctx.Err() != nil:
-			return walletdb.Wallet{}, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
+			return walletcache.Entry{}, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
 		}
 		unknown = unknown || sent
 	}
@@ -105,7 +109,7 @@ func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalle
 type creation struct {
 	wanted   walletdb.CreateWalletParams
 	inserted int64 // wallets: 0 or 1
-	stored   walletdb.Wallet
+	stored   walletdb.ReadWalletRow
 }
 
 // run always confirms: a wallet that was there before may be on this server's disk only.
@@ -119,7 +123,7 @@ func (c *creation) run(ctx context.Context, q *walletdb.Queries) (err error) {
 	if err := q.CreateSequence(ctx, c.wanted.ID); err != nil {
 		return err
 	}
-	if c.stored, err = q.GetWallet(ctx, c.wanted.ID); err != nil {
+	if c.stored, err = q.ReadWallet(ctx, c.wanted.ID); err != nil {
 		return err
 	}
 	if err := q.Confirm(ctx); err != nil {
@@ -130,6 +134,9 @@ func (c *creation) run(ctx context.Context, q *walletdb.Queries) (err error) {
 
 // GetWallet reads the cache, else Postgres.
 func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (oas.GetWalletRes, error) {
+	if params.At.Set {
+		return ws.getWalletAt(ctx, params)
+	}
 	applied, limit := oas.OptString{}, defaultWait
 	if wait, asked := preferredWait(params.Prefer.Value); asked && params.MinSequence.Set {
 		applied, limit = appliedWait(wait), wait
@@ -141,7 +148,7 @@ func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (o
 	if err != nil {
 		return nil, err
 	}
-	etag := `"` + strconv.FormatInt(wallet.AppliedSeq, 10) + `"`
+	etag := etagOf(wallet.AppliedSeq)
 	if hasETag(params.IfNoneMatch.Value, etag) {
 		return &oas.WalletUnchanged{ETag: etag, CacheControl: cacheControl}, nil
 	}
@@ -149,7 +156,7 @@ func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (o
 }
 
 // readWallet reads the cache, else Postgres.
-func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletdb.Wallet, error) {
+func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletcache.Entry, error) {
 	wallet, ticket, found := ws.cache.get(id)
 	if found {
 		return wallet, nil
@@ -158,23 +165,24 @@ func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletdb.Walle
 }
 
 // loadWallet reads Postgres and fills the cache; without a ticket it only raises what is there.
-func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID, ticket walletcache.Ticket) (walletdb.Wallet, error) {
+func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID, ticket walletcache.Ticket) (wallet walletcache.Entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	wallet, err := walletdb.New(ws.pool).GetWallet(ctx, id)
+	stored, err := walletdb.New(ws.pool).ReadWallet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return wallet, errWalletNotFound
 	}
 	if err != nil {
 		return wallet, readError(err)
 	}
+	wallet = walletcache.Entry{Wallet: stored.Wallet, Metadata: stored.Metadata}
 	ws.cache.fill(ctx, ticket, wallet)
 	return wallet, nil
 }
 
 // awaitWallet waits until the wallet has been applied up to a sequence. It does not wait for a
 // sequence that was not given yet.
-func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, limit time.Duration) (walletdb.Wallet, error) {
+func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, limit time.Duration) (walletcache.Entry, error) {
 	wallet, err := ws.loadWallet(ctx, id, "") // the cache may be behind
 	if err != nil || wallet.AppliedSeq >= least {
 		return wallet, err
@@ -196,6 +204,9 @@ func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, l
 	return wallet, err
 }
 
+// etagOf says by its first number which fields a body has: one that lacks held was tagged "N" alone.
+func etagOf(version int64) string { return `"2-` + strconv.FormatInt(version, 10) + `"` }
+
 // hasETag reports whether an If-None-Match (RFC 9110) names the etag; weak or strong is the same here.
 func hasETag(ifNoneMatch, etag string) bool {
 	for candidate := range strings.SplitSeq(ifNoneMatch, ",") {
@@ -213,14 +224,22 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 	defer cancel()
 	limit := int(params.Limit.Value)
 	q := walletdb.New(ws.pool)
-	var found []walletdb.Wallet
+	var found []walletcache.Entry
 	var err error
 	if params.Reference.Set {
-		found, err = q.ListWalletsByReference(ctx, walletdb.ListWalletsByReferenceParams{
+		var rows []walletdb.ListWalletsByReferenceRow
+		rows, err = q.ListWalletsByReference(ctx, walletdb.ListWalletsByReferenceParams{
 			Reference: string(params.Reference.Value), After: params.After.Value, MaxRows: int32(limit + 1),
 		})
+		for _, row := range rows {
+			found = append(found, walletcache.Entry{Wallet: row.Wallet, Metadata: row.Metadata})
+		}
 	} else {
-		found, err = q.ListWallets(ctx, walletdb.ListWalletsParams{After: params.After.Value, MaxRows: int32(limit + 1)})
+		var rows []walletdb.ListWalletsRow
+		rows, err = q.ListWallets(ctx, walletdb.ListWalletsParams{After: params.After.Value, MaxRows: int32(limit + 1)})
+		for _, row := range rows {
+			found = append(found, walletcache.Entry{Wallet: row.Wallet, Metadata: row.Metadata})
+		}
 	}
 	if err != nil {
 		return nil, readError(err)
@@ -230,10 +249,12 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 		found = found[:limit]
 		page.Next = oas.NilUUID{Value: found[limit-1].ID}
 	}
-	ws.cache.raiseWallets(ctx, found...)
-	for _, wallet := range found {
+	states := make([]walletdb.Wallet, len(found))
+	for i, wallet := range found {
+		states[i] = wallet.Wallet
 		page.Items = append(page.Items, walletBody(wallet))
 	}
+	ws.cache.raiseWallets(ctx, states...)
 	return &oas.WalletListHeaders{CacheControl: cacheControl, Response: page}, nil
 }
 
@@ -246,11 +267,11 @@ func readError(err error) error {
 	return err
 }
 
-func walletBody(w walletdb.Wallet) oas.Wallet {
+func walletBody(w walletcache.Entry) oas.Wallet {
 	return oas.Wallet{
 		WalletID: w.ID, Currency: oas.Currency(w.Currency), Balance: oas.Balance(w.Balance),
 		Held: w.Held, Available: w.Balance - w.Held, State: string(w.State), Tenant: w.Tenant, Version: w.AppliedSeq,
-		Reference: optReference(w.Reference), CreatedAt: oas.Time(w.CreatedAt.UTC()),
+		Reference: optReference(w.Reference), Metadata: optMetadata(w.Metadata), CreatedAt: oas.Time(w.CreatedAt.UTC()),
 	}
 }
 

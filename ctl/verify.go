@@ -348,8 +348,8 @@ func (v *verifier) compareCache(ctx context.Context, wallets []walletdb.AuditWal
 			continue
 		}
 		v.total.CachedWallets++
-		if entry.AppliedSeq != wallet.AppliedSeq || moneyOf(entry) != (money{wallet.Balance, wallet.Held, wallet.State}) {
-			doubts = append(doubts, cacheDoubt{wallet, entry})
+		if entry.AppliedSeq != wallet.AppliedSeq || moneyOf(entry.Wallet) != (money{wallet.Balance, wallet.Held, wallet.State}) {
+			doubts = append(doubts, cacheDoubt{wallet, entry.Wallet})
 		}
 	}
 	return doubts, nil
@@ -385,8 +385,8 @@ func (v *verifier) settleDoubts(ctx context.Context, doubts []cacheDoubt) error 
 			v.report(finding{"cache-ahead", &id, entry.AppliedSeq, "the cache holds a version that was never reached"})
 		case err != nil:
 			return fmt.Errorf("read an outcome: %w", err)
-		case truth != moneyOf(entry):
-			v.report(finding{"cache-wrong", &id, entry.AppliedSeq, fmt.Sprintf("the cache says %s, the outcome %s", moneyOf(entry), truth)})
+		case truth != moneyOf(entry.Wallet):
+			v.report(finding{"cache-wrong", &id, entry.AppliedSeq, fmt.Sprintf("the cache says %s, the outcome %s", moneyOf(entry.Wallet), truth)})
 		}
 	}
 	return nil

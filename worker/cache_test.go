@@ -53,7 +53,7 @@ func (c testCache) fill(t testing.TB, id uuid.UUID, stored int64) {
 		if err != nil || ticket == "" {
 			return errors.Join(err, errors.New("nothing may be cached"))
 		}
-		return walletcache.Fill(t.Context(), c.client, ticket, walletAt(id, stored)[0])
+		return walletcache.Fill(t.Context(), c.client, ticket, walletcache.Entry{Wallet: walletAt(id, stored)[0]})
 	})
 }
 

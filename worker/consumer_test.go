@@ -38,7 +38,7 @@ func TestMessagesBecomeBalances(t *testing.T) {
 	testkit.Until(t, "the wallet is cached", func() error {
 		_, ticket, found := reader.Read(first)
 		if !found {
-			reader.Fill(ctx, ticket, walletdb.Wallet{ID: first, Currency: "EUR"})
+			reader.Fill(ctx, ticket, walletcache.Entry{Wallet: walletdb.Wallet{ID: first, Currency: "EUR"}})
 		}
 		return testkit.Unless(found, "it is not")
 	})
@@ -53,7 +53,7 @@ func TestMessagesBecomeBalances(t *testing.T) {
 		got, ticket, found := reader.Read(first)
 		if !found { // another test's worker may have missed something
 			if stored, err := walletdb.New(s.conn).GetWallet(ctx, first); err == nil {
-				reader.Fill(ctx, ticket, stored)
+				reader.Fill(ctx, ticket, walletcache.Entry{Wallet: stored})
 			}
 		}
 		return testkit.Unless(got.Balance == 70 && got.AppliedSeq == 3, "it says %+v", got)

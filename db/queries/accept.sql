@@ -1,7 +1,12 @@
--- CreateWallet reports whether the wallet is new. A wallet's identity follows from its idempotency
--- key, so that a retry finds the first one.
--- name: CreateWallet :execrows
-INSERT INTO wallets (id, currency, reference) VALUES (@id, @currency, @reference) ON CONFLICT (id) DO NOTHING;
+-- CreateWallet returns 1 if the wallet is new, else 0, and then changes nothing, nor the metadata. A wallet's
+-- identity follows from its idempotency key, so that a retry finds the first one.
+-- name: CreateWallet :one
+WITH created AS (
+  INSERT INTO wallets (id, currency, reference) VALUES (@id, @currency, @reference) ON CONFLICT (id) DO NOTHING RETURNING id
+), described AS (
+  INSERT INTO wallet_metadata (wallet_id, metadata) SELECT id, sqlc.narg(metadata)::jsonb FROM created WHERE sqlc.narg(metadata)::jsonb IS NOT NULL
+)
+SELECT count(*) FROM created;
 
 -- CreateSequence gives a new wallet its place to count operations. It belongs in the transaction of
 -- CreateWallet.

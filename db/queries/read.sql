@@ -1,10 +1,24 @@
+-- ReadWallet returns pgx.ErrNoRows if there is no such wallet. Its metadata, as in the lists below, is a subquery and
+-- no join: whatever the planner knows, it is one look at an index for each wallet of the answer.
+-- name: ReadWallet :one
+SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.id = @id;
+
+-- WalletNow is ReadWallet with the wallet's last sequence and the database's clock.
+-- name: WalletNow :one
+SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata,
+       s.last_seq, clock_timestamp()::timestamptz AS clock
+FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = @id;
+
 -- ListWallets returns a page of all wallets, in id order.
 -- name: ListWallets :many
-SELECT * FROM wallets WHERE id > @after ORDER BY id LIMIT sqlc.arg(max_rows)::int;
+SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.id > @after ORDER BY w.id LIMIT sqlc.arg(max_rows)::int;
 
 -- ListWalletsByReference returns a page of the wallets with a reference, in id order.
 -- name: ListWalletsByReference :many
-SELECT * FROM wallets WHERE reference = @reference::text AND id > @after ORDER BY id LIMIT sqlc.arg(max_rows)::int;
+SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.reference = @reference::text AND w.id > @after ORDER BY w.id LIMIT sqlc.arg(max_rows)::int;
 
 -- LastSequence returns pgx.ErrNoRows if there is no such wallet.
 -- name: LastSequence :one
@@ -20,6 +34,92 @@ WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
 -- statistics, it would read all outcomes of the page for each operation.
 -- name: OutcomesBetween :many
 SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
+
+-- StatementEnds returns how far a wallet is accepted and applied, or pgx.ErrNoRows if there is no such wallet.
+-- name: StatementEnds :one
+SELECT s.last_seq, w.applied_seq FROM wallet_sequences s JOIN wallets w ON w.id = s.wallet_id WHERE s.wallet_id = @wallet_id;
+
+-- LastBefore finds, by halving, the last of a wallet's first last_seq operations that was accepted before a time: 0 if
+-- none was. It is exact where times follow the sequence. Where they do not, by up to a minute, ask for a time a
+-- minute off, and look at the operations from there on.
+-- name: LastBefore :one
+WITH RECURSIVE search AS (
+  SELECT 0::bigint AS low, sqlc.arg(last_seq)::bigint + 1 AS high
+  UNION ALL
+  SELECT CASE WHEN early THEN middle ELSE low END, CASE WHEN early THEN high ELSE middle END
+  FROM (
+    SELECT low, high, (low + high) / 2 AS middle,
+           coalesce((SELECT o.created_at FROM operations o WHERE o.wallet_id = @wallet_id AND o.seq = (low + high) / 2) < @time::timestamptz, false) AS early
+    FROM search WHERE high - low > 1) half
+)
+SELECT low::bigint FROM search WHERE high - low = 1;
+
+-- LastAcceptedBefore returns the last operation between two sequences that was accepted before a time.
+-- name: LastAcceptedBefore :one
+SELECT seq FROM operations
+WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before AND created_at < @time::timestamptz
+ORDER BY seq DESC LIMIT 1;
+
+-- FilterOperations returns those of a wallet's sequences whose operation has a type and a status (empty: any) and was
+-- accepted in a span of time, in order. The status is a subquery and no join, for the reason above.
+-- name: FilterOperations :many
+SELECT * FROM operations o
+WHERE o.wallet_id = @wallet_id AND o.seq = ANY (@seqs::bigint[])
+  AND (@type::text = '' OR o.type::text = @type::text)
+  AND o.created_at >= @since::timestamptz AND o.created_at < @until::timestamptz
+  AND (@status::text = '' OR coalesce((SELECT c.status::text FROM outcomes c WHERE c.wallet_id = o.wallet_id AND c.seq = o.seq), 'PENDING') = @status::text)
+ORDER BY o.seq;
+
+-- OutcomesAt returns the outcomes of a wallet's sequences, in order.
+-- name: OutcomesAt :many
+SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq = ANY (@seqs::bigint[]) ORDER BY seq;
+
+-- SubjectSequences returns the first sequences, between two of them, of the operations that refer to a hold or an
+-- operation. One may be in another wallet: the RECEIVE of a transfer.
+-- name: SubjectSequences :many
+SELECT wallet_id, seq FROM operations
+WHERE subject_id = @subject_id AND seq > @after AND seq < @before ORDER BY seq LIMIT sqlc.arg(max_rows)::int;
+
+-- LastSubjectSequences returns the last ones, the last of them first.
+-- name: LastSubjectSequences :many
+SELECT wallet_id, seq FROM operations
+WHERE subject_id = @subject_id AND seq > @after AND seq < @before ORDER BY seq DESC LIMIT sqlc.arg(max_rows)::int;
+
+-- OpenHolds returns a page of a wallet's open holds, with the wallet as it is with them. What remains of one is what the
+-- last applied operation has left that names it, which is one look at an index, however many do: all of it, if none does.
+-- name: OpenHolds :many
+SELECT sqlc.embed(w), h.seq, h.hold_id, h.expires_at, o.amount, o.reference, o.created_at,
+  coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = n.wallet_id AND c.seq = n.seq)
+    FROM operations n WHERE n.subject_id = h.hold_id AND n.seq <= w.applied_seq ORDER BY n.seq DESC LIMIT 1), o.amount)::bigint AS remaining
+FROM open_holds h
+JOIN wallets w ON w.id = h.wallet_id
+CROSS JOIN LATERAL (SELECT p.amount, p.reference, p.created_at FROM operations p WHERE p.wallet_id = h.wallet_id AND p.seq = h.seq LIMIT 1) o
+WHERE h.wallet_id = @wallet_id AND h.seq > @after
+ORDER BY h.seq LIMIT sqlc.arg(max_rows)::int;
+
+-- HoldState returns what became of a processed hold, with its wallet as it is then: what remains, as in OpenHolds, and
+-- what was captured. Every CAPTURE that took something is among the first 100 operations that name the hold: later ones
+-- fail by the limit, and RELEASE and EXPIRE close it. They are looked up one after the other, because the planner
+-- might sort all that there are.
+-- name: HoldState :one
+WITH RECURSIVE named AS (
+  (SELECT o.wallet_id, o.seq, o.type, o.amount, 1 AS place FROM operations o
+   WHERE o.subject_id = sqlc.arg(hold_id)::uuid ORDER BY o.seq LIMIT 1)
+  UNION ALL
+  SELECT n.wallet_id, n.seq, n.type, n.amount, named.place + 1 FROM named
+  CROSS JOIN LATERAL (SELECT o.wallet_id, o.seq, o.type, o.amount FROM operations o
+    WHERE o.subject_id = sqlc.arg(hold_id)::uuid AND o.seq > named.seq ORDER BY o.seq LIMIT 1) n
+  WHERE named.place < 100
+)
+SELECT sqlc.embed(w),
+  coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = n.wallet_id AND c.seq = n.seq)
+    FROM operations n WHERE n.subject_id = sqlc.arg(hold_id)::uuid AND n.seq <= w.applied_seq ORDER BY n.seq DESC LIMIT 1),
+    sqlc.arg(amount)::bigint)::bigint AS remaining,
+  (SELECT coalesce(sum((SELECT coalesce(c.applied_amount, named.amount) FROM outcomes c
+      WHERE c.wallet_id = named.wallet_id AND c.seq = named.seq AND c.status = 'PROCESSED')), 0)
+    FROM named WHERE named.type = 'CAPTURE')::bigint AS captured,
+  EXISTS (SELECT FROM operations e JOIN outcomes c USING (wallet_id, seq) WHERE e.id = sqlc.arg(expire_id)::uuid AND c.status = 'PROCESSED') AS expired
+FROM wallets w WHERE w.id = @wallet_id;
 
 -- WalletVersions returns how far wallets are applied.
 -- name: WalletVersions :many

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -96,8 +97,11 @@ func (e *Explainer) explain(ctx context.Context, sql string, args []any) error {
 	return nil
 }
 
-// literal writes numbers, texts without quotes, and slices of these, as Postgres reads them.
+// literal writes numbers, times, texts without quotes, and slices of these, as Postgres reads them.
 func literal(arg any) string {
+	if at, ok := arg.(time.Time); ok {
+		return at.Format(time.RFC3339Nano)
+	}
 	value := reflect.ValueOf(arg)
 	if value.Kind() != reflect.Slice {
 		return fmt.Sprint(arg)

@@ -87,7 +87,7 @@ func (g *Guard) Err() error {
 func (g *Guard) Refused() bool { return refused(g.Err()) }
 
 // Read reports false if Postgres is to be asked.
-func (g *Guard) Read(id uuid.UUID) (w walletdb.Wallet, ticket Ticket, found bool) {
+func (g *Guard) Read(id uuid.UUID) (w Entry, ticket Ticket, found bool) {
 	g.use(g.timeout, func(ctx context.Context) (err error) {
 		w, ticket, found, err = Read(ctx, g.client, id)
 		return err
@@ -97,12 +97,12 @@ func (g *Guard) Read(id uuid.UUID) (w walletdb.Wallet, ticket Ticket, found bool
 
 // Fill writes what was read from Postgres, before a client gets it. It returns when no reader can find an
 // older version in the cache, or when ctx ends.
-func (g *Guard) Fill(ctx context.Context, ticket Ticket, w walletdb.Wallet) {
+func (g *Guard) Fill(ctx context.Context, ticket Ticket, w Entry) {
 	g.publish(ctx, func(ctx context.Context) error { return Fill(ctx, g.client, ticket, w) })
 }
 
-// Raise is Fill for callers that did not read the cache before, and for states of which only version and
-// balance are known.
+// Raise is Fill for callers that did not read the cache before, and for states of which only version,
+// balance, held and state are known.
 func (g *Guard) Raise(ctx context.Context, states ...walletdb.Wallet) {
 	g.publish(ctx, func(ctx context.Context) error { return Raise(ctx, g.client, states...) })
 }

@@ -107,7 +107,7 @@ func TestAProcessThatMissedSomethingReadsNothingOfBefore(t *testing.T) {
 	fill(t, client, wallet)
 	p.set(func(l *link) { l.cut = true })
 	wallet.AppliedSeq = 1
-	p.Set([]walletdb.Wallet{wallet})
+	p.Set([]walletdb.Wallet{wallet.Wallet})
 	if p.Err() == nil {
 		t.Fatal("a write that failed is none that was missed")
 	}
@@ -162,7 +162,7 @@ func TestWhoLeavesHoldsNothingUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	p.Raise(ctx, newWallet())
+	p.Raise(ctx, newWallet().Wallet)
 	if took := time.Since(began); took > lease {
 		t.Errorf("it took %v", took)
 	}
@@ -175,7 +175,7 @@ func TestAWriteLeftOutDuringInvalidationCounts(t *testing.T) {
 	client, wallet := ownDatabase(t, 10), newWallet()
 	p := newProcess(t, 10)
 	p.set(func(l *link) { l.cut = true })
-	p.Set([]walletdb.Wallet{wallet})
+	p.Set([]walletdb.Wallet{wallet.Wallet})
 	p.set(func(l *link) {
 		l.cut = false
 		l.after = func(string) {
@@ -183,7 +183,7 @@ func TestAWriteLeftOutDuringInvalidationCounts(t *testing.T) {
 			fill(t, client, wallet)
 			newer := wallet
 			newer.AppliedSeq = 1
-			p.Set([]walletdb.Wallet{newer})
+			p.Set([]walletdb.Wallet{newer.Wallet})
 		}
 	})
 	p.watched(t).eventuallyWell(t)

@@ -167,7 +167,7 @@ func TestTheRightsInTheRunbookAreEnough(t *testing.T) {
 	wallet.AppliedSeq = 1
 	for what, err := range map[string]error{
 		"touch": walletcache.Touch(t.Context(), client), "probe": walletcache.Probe(t.Context(), client),
-		"set": walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet}),
+		"set": walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet.Wallet}),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)

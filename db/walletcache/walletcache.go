@@ -16,6 +16,10 @@
 //   - A process raises the entry before a client gets the version. If it cannot, it first makes all
 //     entries unreadable, or waits until the lease is over and Redis still refuses.
 //
+// Programs of the last release use the same entries, of which they know neither what is held nor the state,
+// tenant and metadata. What they write makes an entry unreadable for this one until somebody writes what is
+// missing (rest in raise.lua); what this one writes they read as ever.
+//
 // What is left: if Redis serves some processes and not others (a network that is cut in part, a login
 // of its own without the rights, a failover that one process notices 5 s later than another), a client that
 // alternates between them may see a version that is older by as much as the worker's write is late. Redis
@@ -81,8 +85,14 @@ var (
 // Ticket says that a reader found no entry, and goes to Postgres.
 type Ticket string
 
+// Entry is a wallet as readers get it.
+type Entry struct {
+	walletdb.Wallet
+	Metadata []byte // JSON; nil if the wallet has none
+}
+
 // Read returns a wallet, or reports false and a ticket with which Fill makes the entry after all.
-func Read(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w walletdb.Wallet, ticket Ticket, found bool, err error) {
+func Read(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w Entry, ticket Ticket, found bool, err error) {
 	answer, err := readScript.Run(ctx, client, keysOf(client, id), newID(), ticketTTL.Milliseconds()).Result()
 	if err != nil {
 		return w, "", false, err
@@ -96,7 +106,7 @@ func Read(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w wa
 
 // Get returns what Read would, for people and audits: it changes nothing, and answers also where Redis
 // refuses writes.
-func Get(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w walletdb.Wallet, found bool, err error) {
+func Get(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w Entry, found bool, err error) {
 	answer, err := peekScript.Run(ctx, client, keysOf(client, id)).Result()
 	if _, missed := answer.(string); err != nil || missed {
 		return w, false, err
@@ -105,10 +115,11 @@ func Get(ctx context.Context, client redis.UniversalClient, id uuid.UUID) (w wal
 	return w, err == nil, err
 }
 
-// parse reads what the scripts return: version, balance, currency, created_at, reference.
-func parse(id uuid.UUID, answer any) (w walletdb.Wallet, err error) {
+// parse reads what the scripts return: version, rest, metadata, balance, held, state, currency, created_at,
+// reference, tenant.
+func parse(id uuid.UUID, answer any) (w Entry, err error) {
 	values, _ := answer.([]any)
-	var got [5]string
+	var got [10]string
 	if len(values) < len(got) {
 		return w, fmt.Errorf("the cache returned %v", answer)
 	}
@@ -116,54 +127,67 @@ func parse(id uuid.UUID, answer any) (w walletdb.Wallet, err error) {
 		got[i], _ = values[i].(string)
 	}
 	version, versionErr := strconv.ParseInt(got[0], 10, 64)
-	balance, balanceErr := strconv.ParseInt(got[1], 10, 64)
-	createdAt, createdErr := time.Parse(time.RFC3339Nano, got[3])
-	if err := errors.Join(versionErr, balanceErr, createdErr); err != nil {
+	balance, balanceErr := strconv.ParseInt(got[3], 10, 64)
+	held, heldErr := strconv.ParseInt(got[4], 10, 64)
+	createdAt, createdErr := time.Parse(time.RFC3339Nano, got[7])
+	if err := errors.Join(versionErr, balanceErr, heldErr, createdErr); err != nil {
 		return w, err
 	}
-	w = walletdb.Wallet{ID: id, Currency: got[2], Balance: balance, AppliedSeq: version, CreatedAt: createdAt}
-	if got[4] != "" {
-		w.Reference = &got[4]
+	w.Wallet = walletdb.Wallet{
+		ID: id, Currency: got[6], Balance: balance, Held: held, State: walletdb.WalletState(got[5]), AppliedSeq: version,
+		Tenant: got[9], CreatedAt: createdAt,
+	}
+	if got[2] != "" {
+		w.Metadata = []byte(got[2])
+	}
+	if got[8] != "" {
+		w.Reference = &got[8]
 	}
 	return w, nil
 }
 
 // Fill makes the entry that the ticket is for, with what was read from Postgres since. If there is an
 // entry already it raises that, without a ticket too.
-func Fill(ctx context.Context, client redis.UniversalClient, ticket Ticket, w walletdb.Wallet) error {
-	return raise(ctx, client, []walletdb.Wallet{w}, ticket, "")
+func Fill(ctx context.Context, client redis.UniversalClient, ticket Ticket, w Entry) error {
+	arguments := stateOf(w.Wallet, ticket, "")
+	if ticket != "" {
+		arguments = append(arguments, lasting(w)...)
+	}
+	return raiseScript.runAll(ctx, client, []call{{keysOf(client, w.ID), arguments}})
 }
 
-// Raise raises the entries of wallets of which perhaps only id, version and balance are known.
+// Raise raises the entries of wallets of which perhaps only id, version, balance, held and state are known.
 func Raise(ctx context.Context, client redis.UniversalClient, states ...walletdb.Wallet) error {
-	return raise(ctx, client, states, "", "")
+	return raise(ctx, client, states, "")
 }
 
 // Set raises entries in one round trip, and announces the wallets on Channel.
 func Set(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet) error {
-	return raise(ctx, client, wallets, "", Channel)
+	return raise(ctx, client, wallets, Channel)
 }
 
-func raise(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet, ticket Ticket, channel string) error {
+func raise(ctx context.Context, client redis.UniversalClient, wallets []walletdb.Wallet, channel string) error {
 	calls := make([]call, 0, len(wallets))
 	for _, w := range wallets {
-		calls = append(calls, call{keysOf(client, w.ID), arguments(w, ticket, channel)})
+		calls = append(calls, call{keysOf(client, w.ID), stateOf(w, "", channel)})
 	}
 	return raiseScript.runAll(ctx, client, calls)
 }
 
-// arguments are raise.lua's. The time to live varies by a fifth, so that entries written together do
-// not expire together.
-func arguments(w walletdb.Wallet, ticket Ticket, channel string) []any {
+// stateOf are raise.lua's first arguments. The time to live varies by a fifth, so that entries written
+// together do not expire together.
+func stateOf(w walletdb.Wallet, ticket Ticket, channel string) []any {
 	expiry := ttl - mathrand.N(ttl/5)
-	createdAt, reference := "", ""
-	if w.Currency != "" {
-		createdAt = w.CreatedAt.UTC().Format(time.RFC3339Nano)
-	}
+	return []any{w.AppliedSeq, w.Balance, w.Held, string(w.State), expiry.Milliseconds(), string(ticket), channel, w.ID.String()}
+}
+
+// lasting are those that come with a ticket: what never changes.
+func lasting(w Entry) []any {
+	reference := ""
 	if w.Reference != nil {
 		reference = *w.Reference
 	}
-	return []any{w.AppliedSeq, w.Balance, expiry.Milliseconds(), string(ticket), w.Currency, createdAt, reference, channel, w.ID.String()}
+	return []any{string(w.Metadata), w.Currency, w.CreatedAt.UTC().Format(time.RFC3339Nano), reference, w.Tenant}
 }
 
 // Touch renews the lease of what is cached. It fails where Redis refuses any write that the cache needs.

@@ -27,7 +27,7 @@ func TestAnOlderVersionNeverReplacesANewerOne(t *testing.T) {
 		all.Go(func() {
 			w := wallet
 			w.AppliedSeq, w.Balance = version, 10*version
-			if err := walletcache.Set(t.Context(), client, []walletdb.Wallet{w}); err != nil {
+			if err := walletcache.Set(t.Context(), client, []walletdb.Wallet{w.Wallet}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -42,19 +42,24 @@ func TestAStaleWriterChangesNothing(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()
 	ticket := miss(t, client, wallet.ID)
-	at := func(version int64) walletdb.Wallet {
+	at := func(version int64) walletcache.Entry {
 		w := wallet
-		w.AppliedSeq, w.Balance = version, 10*version
+		w.AppliedSeq, w.Balance, w.Held = version, 10*version, version
+		if version%2 == 0 {
+			w.State = walletdb.WalletStateFROZEN
+		}
 		return w
 	}
-	set := func(w walletdb.Wallet) error { return walletcache.Set(t.Context(), client, []walletdb.Wallet{w}) }
-	fill := func(w walletdb.Wallet) error { return walletcache.Fill(t.Context(), client, ticket, w) }
-	raise := func(w walletdb.Wallet) error {
-		return walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: w.ID, AppliedSeq: w.AppliedSeq, Balance: w.Balance})
+	set := func(w walletcache.Entry) error {
+		return walletcache.Set(t.Context(), client, []walletdb.Wallet{w.Wallet})
+	}
+	fill := func(w walletcache.Entry) error { return walletcache.Fill(t.Context(), client, ticket, w) }
+	raise := func(w walletcache.Entry) error {
+		return walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: w.ID, AppliedSeq: w.AppliedSeq, Balance: w.Balance, Held: w.Held, State: w.State})
 	}
 	for _, step := range []struct {
 		fact    string
-		write   func(walletdb.Wallet) error
+		write   func(walletcache.Entry) error
 		version int64
 		want    int64
 	}{
@@ -82,7 +87,7 @@ func TestRaiseHidesAnOlderStateUntilAReaderFillsIt(t *testing.T) {
 	t.Parallel()
 	client, wallet := connect(t), newWallet()
 	ticket := miss(t, client, wallet.ID)
-	if err := walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: wallet.ID, AppliedSeq: 7, Balance: 70}); err != nil {
+	if err := walletcache.Raise(t.Context(), client, walletdb.Wallet{ID: wallet.ID, AppliedSeq: 7, Balance: 70, State: walletdb.WalletStateACTIVE}); err != nil {
 		t.Fatal(err)
 	}
 	if again := miss(t, client, wallet.ID); again != ticket {
@@ -112,12 +117,12 @@ func TestWhatWasReadBeforeAnEntryWasGoneDoesNotComeBack(t *testing.T) {
 		if err := lose(client, wallet.ID); err != nil {
 			t.Fatal(err)
 		}
-		late := func(w walletdb.Wallet) {
+		late := func(w walletcache.Entry) {
 			t.Helper()
 			for _, write := range []func() error{
 				func() error { return walletcache.Fill(t.Context(), client, ticket, w) },
-				func() error { return walletcache.Set(t.Context(), client, []walletdb.Wallet{w}) },
-				func() error { return walletcache.Raise(t.Context(), client, w) },
+				func() error { return walletcache.Set(t.Context(), client, []walletdb.Wallet{w.Wallet}) },
+				func() error { return walletcache.Raise(t.Context(), client, w.Wallet) },
 			} {
 				if err := write(); err != nil {
 					t.Fatal(err)
@@ -153,7 +158,7 @@ func TestSetAnnouncesVersionsAndFillDoesNot(t *testing.T) {
 	wallet.AppliedSeq = 1
 	fill(t, client, wallet)
 	wallet.AppliedSeq = 2
-	if err := walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet}); err != nil {
+	if err := walletcache.Set(t.Context(), client, []walletdb.Wallet{wallet.Wallet}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -245,14 +250,14 @@ func miss(t *testing.T, client redis.UniversalClient, id uuid.UUID) (ticket wall
 }
 
 // fill is what a reader does who finds that wallet in Postgres.
-func fill(t *testing.T, client redis.UniversalClient, stored walletdb.Wallet) {
+func fill(t *testing.T, client redis.UniversalClient, stored walletcache.Entry) {
 	t.Helper()
 	if err := walletcache.Fill(t.Context(), client, miss(t, client, stored.ID), stored); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func expect(t *testing.T, client redis.UniversalClient, want walletdb.Wallet) {
+func expect(t *testing.T, client redis.UniversalClient, want walletcache.Entry) {
 	t.Helper()
 	got, found, err := walletcache.Get(t.Context(), client, want.ID)
 	if err != nil || !found {
@@ -267,11 +272,14 @@ func expect(t *testing.T, client redis.UniversalClient, want walletdb.Wallet) {
 	}
 }
 
-func newWallet() walletdb.Wallet {
+func newWallet() walletcache.Entry {
 	reference := "invoice:7 €"
-	return walletdb.Wallet{
-		ID: uuid.New(), Currency: "EUR", Reference: &reference,
-		CreatedAt: time.Date(2026, 11, 24, 12, 30, 0, 123456000, time.UTC),
+	return walletcache.Entry{
+		Wallet: walletdb.Wallet{
+			ID: uuid.New(), Currency: "EUR", Reference: &reference, State: walletdb.WalletStateACTIVE, Tenant: "acme",
+			CreatedAt: time.Date(2026, 11, 24, 12, 30, 0, 123456000, time.UTC),
+		},
+		Metadata: []byte(`{"größe": "\"7\""}`),
 	}
 }
 

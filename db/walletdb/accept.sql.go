@@ -42,24 +42,34 @@ func (q *Queries) CreateSequence(ctx context.Context, walletID uuid.UUID) error 
 	return err
 }
 
-const createWallet = `-- name: CreateWallet :execrows
-INSERT INTO wallets (id, currency, reference) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING
+const createWallet = `-- name: CreateWallet :one
+WITH created AS (
+  INSERT INTO wallets (id, currency, reference) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id
+), described AS (
+  INSERT INTO wallet_metadata (wallet_id, metadata) SELECT id, $4::jsonb FROM created WHERE $4::jsonb IS NOT NULL
+)
+SELECT count(*) FROM created
 `
 
 type CreateWalletParams struct {
 	ID        uuid.UUID
 	Currency  string
 	Reference *string
+	Metadata  []byte
 }
 
-// CreateWallet reports whether the wallet is new. A wallet's identity follows from its idempotency
-// key, so that a retry finds the first one.
+// CreateWallet returns 1 if the wallet is new, else 0, and then changes nothing, nor the metadata. A wallet's
+// identity follows from its idempotency key, so that a retry finds the first one.
 func (q *Queries) CreateWallet(ctx context.Context, arg CreateWalletParams) (int64, error) {
-	result, err := q.db.Exec(ctx, createWallet, arg.ID, arg.Currency, arg.Reference)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := q.db.QueryRow(ctx, createWallet,
+		arg.ID,
+		arg.Currency,
+		arg.Reference,
+		arg.Metadata,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const existingWallets = `-- name: ExistingWallets :many

@@ -7,9 +7,190 @@ package walletdb
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const filterOperations = `-- name: FilterOperations :many
+SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata FROM operations o
+WHERE o.wallet_id = $1 AND o.seq = ANY ($2::bigint[])
+  AND ($3::text = '' OR o.type::text = $3::text)
+  AND o.created_at >= $4::timestamptz AND o.created_at < $5::timestamptz
+  AND ($6::text = '' OR coalesce((SELECT c.status::text FROM outcomes c WHERE c.wallet_id = o.wallet_id AND c.seq = o.seq), 'PENDING') = $6::text)
+ORDER BY o.seq
+`
+
+type FilterOperationsParams struct {
+	WalletID uuid.UUID
+	Seqs     []int64
+	Type     string
+	Since    time.Time
+	Until    time.Time
+	Status   string
+}
+
+// FilterOperations returns those of a wallet's sequences whose operation has a type and a status (empty: any) and was
+// accepted in a span of time, in order. The status is a subquery and no join, for the reason above.
+func (q *Queries) FilterOperations(ctx context.Context, arg FilterOperationsParams) ([]Operation, error) {
+	rows, err := q.db.Query(ctx, filterOperations,
+		arg.WalletID,
+		arg.Seqs,
+		arg.Type,
+		arg.Since,
+		arg.Until,
+		arg.Status,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Operation
+	for rows.Next() {
+		var i Operation
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.Seq,
+			&i.ID,
+			&i.Type,
+			&i.Amount,
+			&i.Reference,
+			&i.CreatedAt,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Final,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const holdState = `-- name: HoldState :one
+WITH RECURSIVE named AS (
+  (SELECT o.wallet_id, o.seq, o.type, o.amount, 1 AS place FROM operations o
+   WHERE o.subject_id = $1::uuid ORDER BY o.seq LIMIT 1)
+  UNION ALL
+  SELECT n.wallet_id, n.seq, n.type, n.amount, named.place + 1 FROM named
+  CROSS JOIN LATERAL (SELECT o.wallet_id, o.seq, o.type, o.amount FROM operations o
+    WHERE o.subject_id = $1::uuid AND o.seq > named.seq ORDER BY o.seq LIMIT 1) n
+  WHERE named.place < 100
+)
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq,
+  coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = n.wallet_id AND c.seq = n.seq)
+    FROM operations n WHERE n.subject_id = $1::uuid AND n.seq <= w.applied_seq ORDER BY n.seq DESC LIMIT 1),
+    $2::bigint)::bigint AS remaining,
+  (SELECT coalesce(sum((SELECT coalesce(c.applied_amount, named.amount) FROM outcomes c
+      WHERE c.wallet_id = named.wallet_id AND c.seq = named.seq AND c.status = 'PROCESSED')), 0)
+    FROM named WHERE named.type = 'CAPTURE')::bigint AS captured,
+  EXISTS (SELECT FROM operations e JOIN outcomes c USING (wallet_id, seq) WHERE e.id = $3::uuid AND c.status = 'PROCESSED') AS expired
+FROM wallets w WHERE w.id = $4
+`
+
+type HoldStateParams struct {
+	HoldID   uuid.UUID
+	Amount   int64
+	ExpireID uuid.UUID
+	WalletID uuid.UUID
+}
+
+type HoldStateRow struct {
+	Wallet    Wallet
+	Remaining int64
+	Captured  int64
+	Expired   bool
+}
+
+// HoldState returns what became of a processed hold, with its wallet as it is then: what remains, as in OpenHolds, and
+// what was captured. Every CAPTURE that took something is among the first 100 operations that name the hold: later ones
+// fail by the limit, and RELEASE and EXPIRE close it. They are looked up one after the other, because the planner
+// might sort all that there are.
+func (q *Queries) HoldState(ctx context.Context, arg HoldStateParams) (HoldStateRow, error) {
+	row := q.db.QueryRow(ctx, holdState,
+		arg.HoldID,
+		arg.Amount,
+		arg.ExpireID,
+		arg.WalletID,
+	)
+	var i HoldStateRow
+	err := row.Scan(
+		&i.Wallet.ID,
+		&i.Wallet.Currency,
+		&i.Wallet.Reference,
+		&i.Wallet.Balance,
+		&i.Wallet.AppliedSeq,
+		&i.Wallet.CreatedAt,
+		&i.Wallet.Held,
+		&i.Wallet.State,
+		&i.Wallet.Tenant,
+		&i.Wallet.RulesSeq,
+		&i.Remaining,
+		&i.Captured,
+		&i.Expired,
+	)
+	return i, err
+}
+
+const lastAcceptedBefore = `-- name: LastAcceptedBefore :one
+SELECT seq FROM operations
+WHERE wallet_id = $1 AND seq > $2 AND seq < $3 AND created_at < $4::timestamptz
+ORDER BY seq DESC LIMIT 1
+`
+
+type LastAcceptedBeforeParams struct {
+	WalletID uuid.UUID
+	After    int64
+	Before   int64
+	Time     time.Time
+}
+
+// LastAcceptedBefore returns the last operation between two sequences that was accepted before a time.
+func (q *Queries) LastAcceptedBefore(ctx context.Context, arg LastAcceptedBeforeParams) (int64, error) {
+	row := q.db.QueryRow(ctx, lastAcceptedBefore,
+		arg.WalletID,
+		arg.After,
+		arg.Before,
+		arg.Time,
+	)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
+const lastBefore = `-- name: LastBefore :one
+WITH RECURSIVE search AS (
+  SELECT 0::bigint AS low, $1::bigint + 1 AS high
+  UNION ALL
+  SELECT CASE WHEN early THEN middle ELSE low END, CASE WHEN early THEN high ELSE middle END
+  FROM (
+    SELECT low, high, (low + high) / 2 AS middle,
+           coalesce((SELECT o.created_at FROM operations o WHERE o.wallet_id = $2 AND o.seq = (low + high) / 2) < $3::timestamptz, false) AS early
+    FROM search WHERE high - low > 1) half
+)
+SELECT low::bigint FROM search WHERE high - low = 1
+`
+
+type LastBeforeParams struct {
+	LastSeq  int64
+	WalletID uuid.UUID
+	Time     time.Time
+}
+
+// LastBefore finds, by halving, the last of a wallet's first last_seq operations that was accepted before a time: 0 if
+// none was. It is exact where times follow the sequence. Where they do not, by up to a minute, ask for a time a
+// minute off, and look at the operations from there on.
+func (q *Queries) LastBefore(ctx context.Context, arg LastBeforeParams) (int64, error) {
+	row := q.db.QueryRow(ctx, lastBefore, arg.LastSeq, arg.WalletID, arg.Time)
+	var low int64
+	err := row.Scan(&low)
+	return low, err
+}
 
 const lastSequence = `-- name: LastSequence :one
 SELECT last_seq FROM wallet_sequences WHERE wallet_id = $1
@@ -23,8 +204,52 @@ func (q *Queries) LastSequence(ctx context.Context, walletID uuid.UUID) (int64, 
 	return last_seq, err
 }
 
+const lastSubjectSequences = `-- name: LastSubjectSequences :many
+SELECT wallet_id, seq FROM operations
+WHERE subject_id = $1 AND seq > $2 AND seq < $3 ORDER BY seq DESC LIMIT $4::int
+`
+
+type LastSubjectSequencesParams struct {
+	SubjectID *uuid.UUID
+	After     int64
+	Before    int64
+	MaxRows   int32
+}
+
+type LastSubjectSequencesRow struct {
+	WalletID uuid.UUID
+	Seq      int64
+}
+
+// LastSubjectSequences returns the last ones, the last of them first.
+func (q *Queries) LastSubjectSequences(ctx context.Context, arg LastSubjectSequencesParams) ([]LastSubjectSequencesRow, error) {
+	rows, err := q.db.Query(ctx, lastSubjectSequences,
+		arg.SubjectID,
+		arg.After,
+		arg.Before,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LastSubjectSequencesRow
+	for rows.Next() {
+		var i LastSubjectSequencesRow
+		if err := rows.Scan(&i.WalletID, &i.Seq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listWallets = `-- name: ListWallets :many
-SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE id > $1 ORDER BY id LIMIT $2::int
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.id > $1 ORDER BY w.id LIMIT $2::int
 `
 
 type ListWalletsParams struct {
@@ -32,27 +257,33 @@ type ListWalletsParams struct {
 	MaxRows int32
 }
 
+type ListWalletsRow struct {
+	Wallet   Wallet
+	Metadata []byte
+}
+
 // ListWallets returns a page of all wallets, in id order.
-func (q *Queries) ListWallets(ctx context.Context, arg ListWalletsParams) ([]Wallet, error) {
+func (q *Queries) ListWallets(ctx context.Context, arg ListWalletsParams) ([]ListWalletsRow, error) {
 	rows, err := q.db.Query(ctx, listWallets, arg.After, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Wallet
+	var items []ListWalletsRow
 	for rows.Next() {
-		var i Wallet
+		var i ListWalletsRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.Currency,
-			&i.Reference,
-			&i.Balance,
-			&i.AppliedSeq,
-			&i.CreatedAt,
-			&i.Held,
-			&i.State,
-			&i.Tenant,
-			&i.RulesSeq,
+			&i.Wallet.ID,
+			&i.Wallet.Currency,
+			&i.Wallet.Reference,
+			&i.Wallet.Balance,
+			&i.Wallet.AppliedSeq,
+			&i.Wallet.CreatedAt,
+			&i.Wallet.Held,
+			&i.Wallet.State,
+			&i.Wallet.Tenant,
+			&i.Wallet.RulesSeq,
+			&i.Metadata,
 		); err != nil {
 			return nil, err
 		}
@@ -65,7 +296,8 @@ func (q *Queries) ListWallets(ctx context.Context, arg ListWalletsParams) ([]Wal
 }
 
 const listWalletsByReference = `-- name: ListWalletsByReference :many
-SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE reference = $1::text AND id > $2 ORDER BY id LIMIT $3::int
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.reference = $1::text AND w.id > $2 ORDER BY w.id LIMIT $3::int
 `
 
 type ListWalletsByReferenceParams struct {
@@ -74,27 +306,101 @@ type ListWalletsByReferenceParams struct {
 	MaxRows   int32
 }
 
+type ListWalletsByReferenceRow struct {
+	Wallet   Wallet
+	Metadata []byte
+}
+
 // ListWalletsByReference returns a page of the wallets with a reference, in id order.
-func (q *Queries) ListWalletsByReference(ctx context.Context, arg ListWalletsByReferenceParams) ([]Wallet, error) {
+func (q *Queries) ListWalletsByReference(ctx context.Context, arg ListWalletsByReferenceParams) ([]ListWalletsByReferenceRow, error) {
 	rows, err := q.db.Query(ctx, listWalletsByReference, arg.Reference, arg.After, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Wallet
+	var items []ListWalletsByReferenceRow
 	for rows.Next() {
-		var i Wallet
+		var i ListWalletsByReferenceRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.Currency,
+			&i.Wallet.ID,
+			&i.Wallet.Currency,
+			&i.Wallet.Reference,
+			&i.Wallet.Balance,
+			&i.Wallet.AppliedSeq,
+			&i.Wallet.CreatedAt,
+			&i.Wallet.Held,
+			&i.Wallet.State,
+			&i.Wallet.Tenant,
+			&i.Wallet.RulesSeq,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const openHolds = `-- name: OpenHolds :many
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, h.seq, h.hold_id, h.expires_at, o.amount, o.reference, o.created_at,
+  coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = n.wallet_id AND c.seq = n.seq)
+    FROM operations n WHERE n.subject_id = h.hold_id AND n.seq <= w.applied_seq ORDER BY n.seq DESC LIMIT 1), o.amount)::bigint AS remaining
+FROM open_holds h
+JOIN wallets w ON w.id = h.wallet_id
+CROSS JOIN LATERAL (SELECT p.amount, p.reference, p.created_at FROM operations p WHERE p.wallet_id = h.wallet_id AND p.seq = h.seq LIMIT 1) o
+WHERE h.wallet_id = $1 AND h.seq > $2
+ORDER BY h.seq LIMIT $3::int
+`
+
+type OpenHoldsParams struct {
+	WalletID uuid.UUID
+	After    int64
+	MaxRows  int32
+}
+
+type OpenHoldsRow struct {
+	Wallet    Wallet
+	Seq       int64
+	HoldID    uuid.UUID
+	ExpiresAt *time.Time
+	Amount    int64
+	Reference *string
+	CreatedAt time.Time
+	Remaining int64
+}
+
+// OpenHolds returns a page of a wallet's open holds, with the wallet as it is with them. What remains of one is what the
+// last applied operation has left that names it, which is one look at an index, however many do: all of it, if none does.
+func (q *Queries) OpenHolds(ctx context.Context, arg OpenHoldsParams) ([]OpenHoldsRow, error) {
+	rows, err := q.db.Query(ctx, openHolds, arg.WalletID, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OpenHoldsRow
+	for rows.Next() {
+		var i OpenHoldsRow
+		if err := rows.Scan(
+			&i.Wallet.ID,
+			&i.Wallet.Currency,
+			&i.Wallet.Reference,
+			&i.Wallet.Balance,
+			&i.Wallet.AppliedSeq,
+			&i.Wallet.CreatedAt,
+			&i.Wallet.Held,
+			&i.Wallet.State,
+			&i.Wallet.Tenant,
+			&i.Wallet.RulesSeq,
+			&i.Seq,
+			&i.HoldID,
+			&i.ExpiresAt,
+			&i.Amount,
 			&i.Reference,
-			&i.Balance,
-			&i.AppliedSeq,
 			&i.CreatedAt,
-			&i.Held,
-			&i.State,
-			&i.Tenant,
-			&i.RulesSeq,
+			&i.Remaining,
 		); err != nil {
 			return nil, err
 		}
@@ -152,6 +458,47 @@ func (q *Queries) OperationsBetween(ctx context.Context, arg OperationsBetweenPa
 	return items, nil
 }
 
+const outcomesAt = `-- name: OutcomesAt :many
+SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes WHERE wallet_id = $1 AND seq = ANY ($2::bigint[]) ORDER BY seq
+`
+
+type OutcomesAtParams struct {
+	WalletID uuid.UUID
+	Seqs     []int64
+}
+
+// OutcomesAt returns the outcomes of a wallet's sequences, in order.
+func (q *Queries) OutcomesAt(ctx context.Context, arg OutcomesAtParams) ([]Outcome, error) {
+	rows, err := q.db.Query(ctx, outcomesAt, arg.WalletID, arg.Seqs)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Outcome
+	for rows.Next() {
+		var i Outcome
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.Seq,
+			&i.Status,
+			&i.FailureReason,
+			&i.BalanceAfter,
+			&i.AppliedAt,
+			&i.HeldAfter,
+			&i.StateAfter,
+			&i.AppliedAmount,
+			&i.SubjectLeft,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const outcomesBetween = `-- name: OutcomesBetween :many
 SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes WHERE wallet_id = $1 AND seq > $2 AND seq < $3 ORDER BY seq
 `
@@ -193,6 +540,133 @@ func (q *Queries) OutcomesBetween(ctx context.Context, arg OutcomesBetweenParams
 		return nil, err
 	}
 	return items, nil
+}
+
+const readWallet = `-- name: ReadWallet :one
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.id = $1
+`
+
+type ReadWalletRow struct {
+	Wallet   Wallet
+	Metadata []byte
+}
+
+// ReadWallet returns pgx.ErrNoRows if there is no such wallet. Its metadata, as in the lists below, is a subquery and
+// no join: whatever the planner knows, it is one look at an index for each wallet of the answer.
+func (q *Queries) ReadWallet(ctx context.Context, id uuid.UUID) (ReadWalletRow, error) {
+	row := q.db.QueryRow(ctx, readWallet, id)
+	var i ReadWalletRow
+	err := row.Scan(
+		&i.Wallet.ID,
+		&i.Wallet.Currency,
+		&i.Wallet.Reference,
+		&i.Wallet.Balance,
+		&i.Wallet.AppliedSeq,
+		&i.Wallet.CreatedAt,
+		&i.Wallet.Held,
+		&i.Wallet.State,
+		&i.Wallet.Tenant,
+		&i.Wallet.RulesSeq,
+		&i.Metadata,
+	)
+	return i, err
+}
+
+const statementEnds = `-- name: StatementEnds :one
+SELECT s.last_seq, w.applied_seq FROM wallet_sequences s JOIN wallets w ON w.id = s.wallet_id WHERE s.wallet_id = $1
+`
+
+type StatementEndsRow struct {
+	LastSeq    int64
+	AppliedSeq int64
+}
+
+// StatementEnds returns how far a wallet is accepted and applied, or pgx.ErrNoRows if there is no such wallet.
+func (q *Queries) StatementEnds(ctx context.Context, walletID uuid.UUID) (StatementEndsRow, error) {
+	row := q.db.QueryRow(ctx, statementEnds, walletID)
+	var i StatementEndsRow
+	err := row.Scan(&i.LastSeq, &i.AppliedSeq)
+	return i, err
+}
+
+const subjectSequences = `-- name: SubjectSequences :many
+SELECT wallet_id, seq FROM operations
+WHERE subject_id = $1 AND seq > $2 AND seq < $3 ORDER BY seq LIMIT $4::int
+`
+
+type SubjectSequencesParams struct {
+	SubjectID *uuid.UUID
+	After     int64
+	Before    int64
+	MaxRows   int32
+}
+
+type SubjectSequencesRow struct {
+	WalletID uuid.UUID
+	Seq      int64
+}
+
+// SubjectSequences returns the first sequences, between two of them, of the operations that refer to a hold or an
+// operation. One may be in another wallet: the RECEIVE of a transfer.
+func (q *Queries) SubjectSequences(ctx context.Context, arg SubjectSequencesParams) ([]SubjectSequencesRow, error) {
+	rows, err := q.db.Query(ctx, subjectSequences,
+		arg.SubjectID,
+		arg.After,
+		arg.Before,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SubjectSequencesRow
+	for rows.Next() {
+		var i SubjectSequencesRow
+		if err := rows.Scan(&i.WalletID, &i.Seq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const walletNow = `-- name: WalletNow :one
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata,
+       s.last_seq, clock_timestamp()::timestamptz AS clock
+FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = $1
+`
+
+type WalletNowRow struct {
+	Wallet   Wallet
+	Metadata []byte
+	LastSeq  int64
+	Clock    time.Time
+}
+
+// WalletNow is ReadWallet with the wallet's last sequence and the database's clock.
+func (q *Queries) WalletNow(ctx context.Context, id uuid.UUID) (WalletNowRow, error) {
+	row := q.db.QueryRow(ctx, walletNow, id)
+	var i WalletNowRow
+	err := row.Scan(
+		&i.Wallet.ID,
+		&i.Wallet.Currency,
+		&i.Wallet.Reference,
+		&i.Wallet.Balance,
+		&i.Wallet.AppliedSeq,
+		&i.Wallet.CreatedAt,
+		&i.Wallet.Held,
+		&i.Wallet.State,
+		&i.Wallet.Tenant,
+		&i.Wallet.RulesSeq,
+		&i.Metadata,
+		&i.LastSeq,
+		&i.Clock,
+	)
+	return i, err
 }
 
 const walletVersions = `-- name: WalletVersions :many

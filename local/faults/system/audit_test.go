@@ -52,7 +52,7 @@ func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
 	for ticket := walletcache.Ticket(""); ticket == ""; time.Sleep(20 * time.Millisecond) { // a new server has to settle
 		var err error
 		if _, ticket, _, err = walletcache.Read(t.Context(), cache, w.ID); err == nil {
-			err = walletcache.Fill(t.Context(), cache, ticket, w)
+			err = walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w})
 		}
 		if err != nil {
 			t.Fatal(err)
