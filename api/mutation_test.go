@@ -23,6 +23,21 @@ var mutations = []mutation.Mutation{
 	mutation.Of("accept: a clock that was set back far is taken as it is", "TestAClockThatWasSetBack", "accept.go",
 		"if ahead > 0 && ahead <= clockStep {", "if ahead > 0 {",
 	),
+	mutation.Of("reads: what an outcome says of a wallet's state goes into the cache", "TestAWalletSaysWhatIsHeldWhereverItIsReadFrom", "cache.go",
+		"w.State = *o.StateAfter", "",
+	),
+	mutation.Of("reads: an ETag of a release without held is never unchanged", "TestAWalletSaysWhatIsHeldWhereverItIsReadFrom", "wallets.go",
+		"`\"2-`", "`\"`",
+	),
+	mutation.Of("reads: an operation that is out of the order of times counts for a time", "TestAWalletIsReadAsItWas", "at.go",
+		"Time: after.Add(timesOff)", "Time: after",
+	),
+	mutation.Of("reads: an operation that is out of the order of times is in a filtered statement", "TestAFilteredStatementIsComplete", "statement.go",
+		"Add(-timesOff)", "Add(0)",
+	),
+	mutation.Of("reads: a filtered page goes on after what it looked at", "TestAFilterLooksAtALimitedNumberOfSequences", "statement.go",
+		"next = oas.NilInt64{Value: goOn, Null: goOn == 0}", "next = oas.NilInt64{Null: true}",
+	),
 }
 
 // The code has changed if this fails: change the mutation with it.

@@ -149,17 +149,21 @@ func TestAWalletSaysWhatIsHeldWhereverItIsReadFrom(t *testing.T) {
 		}
 	}
 	// What is said of the state is raised with the version.
-	write(t, database.Conn(t), walletID, row{kind: "ACTIVATE"})
 	conn := database.Conn(t)
-	if _, err := conn.Exec(t.Context(), `INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, held_after, state_after)
-		VALUES ($1, 4, 'FAILED', 'WALLET_FROZEN', 100, 30, 'FROZEN'), ($1, 5, 'PROCESSED', NULL, 100, 30, NULL)`, walletID); err != nil {
-		t.Fatal(err)
+	write(t, conn, walletID, row{kind: "ACTIVATE"})
+	for _, step := range []struct{ outcome, want string }{
+		{"($1, 4, 'FAILED', 'WALLET_FROZEN', 100, 30, 'FROZEN')", "4 30 FROZEN"},
+		{"($1, 5, 'PROCESSED', NULL, 100, 30, NULL)", "5 30 ACTIVE"},
+	} {
+		if _, err := conn.Exec(t.Context(), "INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, held_after, state_after) VALUES "+step.outcome, walletID); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Until(t, "a statement raises held and state", func() error {
+			a.send("GET", path+"/operations", "")
+			got := a.send("GET", path, "").body
+			return testkit.Unless(fmt.Sprint(got["version"], " ", got["held"], " ", got["state"]) == step.want, "it is %v", got)
+		})
 	}
-	testkit.Until(t, "a statement raises held and state", func() error {
-		a.send("GET", path+"/operations", "")
-		got := a.send("GET", path, "").body
-		return testkit.Unless(fmt.Sprint(got["version"], " ", got["held"], " ", got["state"]) == "5 30 ACTIVE", "it is %v", got)
-	})
 }
 
 func TestMetadataOfAWalletIsWrittenOnceAndComparedAsAMap(t *testing.T) {

@@ -393,9 +393,11 @@ type Hold struct {
 	Sequence int64     `json:"sequence"`
 	// `PENDING` until the hold's turn, then `OPEN` or `FAILED`; `CLOSED` when nothing remains, or
 	// `EXPIRED`. More may be added.
-	Status        string       `json:"status"`
-	Amount        Amount       `json:"amount"`
-	Captured      int64        `json:"captured"`
+	Status string `json:"status"`
+	Amount Amount `json:"amount"`
+	// What was captured so far. What was released, or has expired, is not.
+	Captured int64 `json:"captured"`
+	// What can still be captured.
 	Remaining     int64        `json:"remaining"`
 	ExpiresAt     OptTime      `json:"expiresAt"`
 	FailureReason OptString    `json:"failureReason"`

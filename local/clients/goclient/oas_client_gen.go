@@ -145,7 +145,8 @@ type Invoker interface {
 	//
 	// With `at` the answer is the wallet after the last operation accepted at or before that time, as its
 	// statement has it; 409 `not-yet-applied` while one of them is pending, 404 before the wallet was
-	// created.
+	// created. What is being accepted now may still get a time of the last few seconds. Where the clock
+	// was set back by more than 5 seconds, operations of that time may be missed.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `not-yet-applied`, `overloaded`, `internal`.
@@ -168,7 +169,8 @@ type Invoker interface {
 	// nothing on pages that it has read.
 	//
 	// With a filter, one request looks at up to 10,000 sequences: a page may have fewer items than
-	// `limit`, even none, and a `next`.
+	// `limit`, even none, and a `next`. Where the clock was set back by more than 5 seconds, `from` and
+	// `to` may miss operations of that time.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `overloaded`, `internal`.
@@ -1401,7 +1403,8 @@ func (c *Client) sendGetOperation(ctx context.Context, params GetOperationParams
 //
 // With `at` the answer is the wallet after the last operation accepted at or before that time, as its
 // statement has it; 409 `not-yet-applied` while one of them is pending, 404 before the wallet was
-// created.
+// created. What is being accepted now may still get a time of the last few seconds. Where the clock
+// was set back by more than 5 seconds, operations of that time may be missed.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `not-yet-applied`, `overloaded`, `internal`.
@@ -1708,7 +1711,8 @@ func (c *Client) sendListHolds(ctx context.Context, params ListHoldsParams) (res
 // nothing on pages that it has read.
 //
 // With a filter, one request looks at up to 10,000 sequences: a page may have fewer items than
-// `limit`, even none, and a `next`.
+// `limit`, even none, and a `next`. Where the clock was set back by more than 5 seconds, `from` and
+// `to` may miss operations of that time.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `overloaded`, `internal`.
