@@ -28,6 +28,7 @@ func TestStatusSaysWhatItCanWhileATableIsLocked(t *testing.T) {
 	for table, needs := range map[string]string{ // a table, and a section that needs it
 		"wallets": "wallets", "wallet_sequences": "pending", "operations": "operations", "outcomes": "applied", "outbox": "outbox",
 		"outbox_topics": "topic", "relay_positions": "relays", "relay_controls": "relays", "schema_migrations": "migrations",
+		"open_holds": "holds", "tenants": "tenants",
 	} {
 		t.Run(table, func(t *testing.T) {
 			execute(t, conn, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
@@ -44,13 +45,13 @@ func TestStatusSaysWhatItCanWhileATableIsLocked(t *testing.T) {
 			if why := r.why(needs); why != isLocked {
 				t.Errorf("%s: %q; unknown: %v", needs, why, r.Unknown)
 			}
-			known := map[string]bool{"wallets": r.Wallets != nil, "operations": r.Accepted != nil, "applied": r.AppliedPerSecond != nil, "outbox": r.Outbox != nil, "pending": r.Pending != nil, "relays": r.Relays != nil, "topic": r.Partitions != nil}
+			known := map[string]bool{"wallets": r.Wallets != nil, "operations": r.Accepted != nil, "applied": r.AppliedPerSecond != nil, "outbox": r.Outbox != nil, "pending": r.Pending != nil, "relays": r.Relays != nil, "topic": r.Partitions != nil, "transit": r.InTransit != nil, "holds": r.LateHolds != nil, "tenants": r.DisabledTenants != nil}
 			for section, isKnown := range known {
 				if isKnown == (r.why(section) != "") {
 					t.Errorf("%s is known: %v, and said to be unknown: %q", section, isKnown, r.why(section))
 				}
 			}
-			if r.Processes == nil || r.Kafka == nil || len(r.Unknown) > 3 {
+			if r.Processes == nil || r.Kafka == nil || len(r.Unknown) > 4 {
 				t.Errorf("too much is not known: %v", r.Unknown)
 			}
 		})

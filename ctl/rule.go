@@ -15,6 +15,11 @@ const (
 	maxOpenHolds = 1_000
 )
 
+// operationTypes are all that this release knows.
+var operationTypes = []string{
+	"DEPOSIT", "WITHDRAW", "HOLD", "CAPTURE", "RELEASE", "EXPIRE", "REVERSE", "TRANSFER", "RECEIVE", "RETURN", "FREEZE", "ACTIVATE", "CLOSE",
+}
+
 // money is what operations change of a wallet.
 type money struct {
 	balance, held int64 // minor units

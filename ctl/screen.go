@@ -119,6 +119,18 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 	line("applied", "applying", "%s", rate(r.AppliedPerSecond))
 	line("pending", "pending", "%s", waiting(paint, known(r.Pending), known(r.OldestPending)))
 	line("pending", "", "%s", paint(dim, "of the wallets that recent outbox rows name; ctl verify sees all"))
+	if r.InTransit == nil || len(r.InTransit) == 0 {
+		line("transit", "in transit", "%s", paint(green, "nothing"))
+	}
+	for _, t := range r.InTransit {
+		line("transit", "in transit", "%s %s in %s", count(t.Amount), t.Currency, waiting(paint, t.Operations, t.Oldest))
+	}
+	if late := known(r.LateHolds); late.Holds > 0 || r.why("holds") != "" {
+		line("holds", "late holds", "%s", waiting(paint, late.Holds, late.Oldest))
+	}
+	if len(r.DisabledTenants) > 0 {
+		line("", "disabled", "tenants %s", paint(yellow, strings.Join(r.DisabledTenants, ", ")))
+	}
 	outbox := known(r.Outbox)
 	line("outbox", "outbox", "rows %s to %s, the oldest %s old", count(outbox.FirstID), count(outbox.LastID), seconds(outbox.Kept))
 	if r.Relays == nil {
@@ -154,7 +166,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 		if i == 0 {
 			line("", "", "")
 		}
-		what := "pending for " + seconds(w.Age)
+		what := fmt.Sprintf("its %s pending for %s", w.Next, seconds(w.Age))
 		if w.Halted {
 			what = fmt.Sprintf("HALTED: operation %d is missing", w.Applied+1)
 		}

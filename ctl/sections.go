@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -147,20 +148,20 @@ func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) erro
 	if r.Outbox == nil {
 		return errors.New(r.why("outbox"))
 	}
-	upTo := []int64{r.Outbox.LastID}
+	r.upTo = []int64{r.Outbox.LastID}
 	for _, age := range seenAges {
 		id, err := r.outboxAt(ctx, q, age)
 		if err != nil {
 			return err
 		}
-		upTo = append(upTo, id)
+		r.upTo = append(r.upTo, id)
 	}
-	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: upTo, Topic: r.topic, MaxRows: seenRows, MaxWallets: shownWallets})
+	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: r.upTo, Topic: r.topic, MaxRows: seenRows, MaxWallets: shownWallets})
 	if err != nil {
 		return err
 	}
 	r.Pending, r.OldestPending, r.Standing = new(int64), new(float64), []walletReport{}
-	halted, standingWallets := 0, 0
+	halted, standingWallets, strange := 0, 0, ""
 	for _, w := range behind {
 		*r.Pending = w.Pending
 		*r.OldestPending = max(*r.OldestPending, w.AgeSeconds)
@@ -172,15 +173,65 @@ func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) erro
 		default:
 			continue
 		}
-		r.Standing = append(r.Standing, walletReport{w.ID.String(), w.AppliedSeq, w.LastSeq, w.AgeSeconds, w.Halted})
+		r.Standing = append(r.Standing, walletReport{w.ID.String(), w.AppliedSeq, w.LastSeq, w.AgeSeconds, w.NextType, w.Halted})
+		if w.NextType != "" && !slices.Contains(operationTypes, w.NextType) {
+			strange = w.NextType
+		}
 	}
 	if halted > 0 {
 		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; restore it from a backup. Other wallets go on")
+	}
+	if strange != "" {
+		r.problem(fmt.Sprintf("operations of type %s wait, which this release does not know", strange), "start workers of the release whose api accepts them; wallets wait at such an operation, and go on by themselves")
 	}
 	if standingWallets > 0 {
 		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
 	}
 	return nil
+}
+
+// addInTransit looks at the same wallets.
+func (r *statusReport) addInTransit(ctx context.Context, q *walletdb.Queries) error {
+	if r.upTo == nil {
+		return errors.New(r.why("pending"))
+	}
+	rows, err := q.InTransit(ctx, walletdb.InTransitParams{UpTo: r.upTo, Topic: r.topic, MaxRows: seenRows, MaxEach: pendingEach, MaxPending: countedRows})
+	if err != nil {
+		return err
+	}
+	r.InTransit = []transitReport{}
+	oldest := 0.0
+	for _, row := range rows {
+		r.InTransit = append(r.InTransit, transitReport{row.Currency, row.Operations, row.Amount, row.OldestSeconds})
+		oldest = max(oldest, row.OldestSeconds)
+	}
+	if oldest > inTransitLong.Seconds() {
+		r.consequence(fmt.Sprintf("money has been in transit for %s: it has left a wallet, and is in no other", seconds(oldest)),
+			"nothing is lost: it arrives once the wallet that it goes to is applied; ctl operation ID of the transfer says which that is")
+	}
+	return nil
+}
+
+func (r *statusReport) addLateHolds(ctx context.Context, q *walletdb.Queries) error {
+	late, err := q.LateHolds(ctx, walletdb.LateHoldsParams{LateMs: expiryLate.Milliseconds(), MaxRows: countedRows})
+	if err != nil {
+		return err
+	}
+	r.LateHolds = &lateReport{late.Holds, late.OldestSeconds}
+	if late.Holds > 0 {
+		r.consequence(fmt.Sprintf("holds that should have expired are open: %s, one since %s", count(late.Holds), seconds(late.OldestSeconds)),
+			"a capture of them fails all the same, but their money is not available yet; the workers' logs say why they do not expire")
+	}
+	return nil
+}
+
+// addTenants lists what an operator has disabled: that is no problem.
+func (r *statusReport) addTenants(ctx context.Context, q *walletdb.Queries) error {
+	disabled, err := q.DisabledTenants(ctx, shownTenants)
+	if err == nil {
+		r.DisabledTenants = append([]string{}, disabled...)
+	}
+	return err
 }
 
 // wallets counts what is shown at most.

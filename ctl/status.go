@@ -38,6 +38,13 @@ const (
 	// older than the position.
 	countedRows  = 10_000
 	shownWallets = 10
+	shownTenants = 10
+	// inTransitLong is how long money may be on its way from one wallet to another, and expiryLate how long a
+	// hold may stay open after its time: it should take a second or two.
+	inTransitLong = time.Minute
+	expiryLate    = 10 * time.Second
+	// pendingEach is how many pending operations of a wallet are looked at for money in transit.
+	pendingEach = 100
 	// seenRows is how many of the newest outbox rows, and of those of each age of seenAges, tell which
 	// wallets to look at.
 	seenRows = 1_000
@@ -84,7 +91,12 @@ type statusReport struct {
 	Processes  map[string]int64 `json:"processes"`
 	Standing   []walletReport   `json:"standingWallets"`
 
+	InTransit       []transitReport `json:"inTransit"` // by currency, at least
+	LateHolds       *lateReport     `json:"lateHolds"`
+	DisabledTenants []string        `json:"disabledTenants"` // up to 10 of them
+
 	topic  string
+	upTo   []int64  // where the outbox rows end that say which wallets to look at
 	writes bool     // whether to try what a full disk refuses
 	later  []string // consequences
 }
@@ -116,12 +128,27 @@ type walletReport struct {
 	Applied  int64   `json:"appliedSequence"`
 	Last     int64   `json:"lastSequence"`
 	Age      float64 `json:"oldestPendingSeconds"`
+	Next     string  `json:"nextType"` // of the operation that is to be applied; empty: it is missing
 	Halted   bool    `json:"halted"`
+}
+
+// transitReport is money that has left a wallet and is in no other: its RECEIVE or RETURN is pending.
+type transitReport struct {
+	Currency   string  `json:"currency"`
+	Operations int64   `json:"operations"`
+	Amount     int64   `json:"amountMinor"`
+	Oldest     float64 `json:"oldestSeconds"`
+}
+
+// lateReport is about open holds whose time is over.
+type lateReport struct {
+	Holds  int64   `json:"holds"` // counted up to 10,000
+	Oldest float64 `json:"oldestSeconds"`
 }
 
 // status prints how everything is. Rates are those of the last second.
 func status(c *call) (task, error) {
-	asJSON := c.flags.Bool("json", false, "print one JSON object; what could not be found out is null, and unknown says why; walletsEstimated and acceptedOperationsEstimated: Postgres estimates the number; pendingOperations, oldestPendingSeconds and standingWallets: "+partial)
+	asJSON := c.flags.Bool("json", false, "print one JSON object; what could not be found out is null, and unknown says why; walletsEstimated and acceptedOperationsEstimated: Postgres estimates the number; pendingOperations, oldestPendingSeconds, standingWallets and inTransit: "+partial)
 	watch := c.flags.Bool("watch", false, "look again until interrupted")
 	interval := c.flags.Duration("interval", time.Second, "the time between two looks of a watch")
 	if _, err := c.arguments(); err != nil {
@@ -222,6 +249,9 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		{"outbox", r.addOutbox},
 		{"applied", r.addApplied},
 		{"pending", r.addPending},
+		{"transit", r.addInTransit},
+		{"holds", r.addLateHolds},
+		{"tenants", r.addTenants},
 		{"relays", r.addRelays},
 		{"topic", r.addTopic},
 		{"writes", func(ctx context.Context, q *walletdb.Queries) error { return r.addWrites(ctx, conn, q) }},

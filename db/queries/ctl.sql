@@ -99,6 +99,7 @@ WITH seen AS MATERIALIZED (
     SELECT topic, key FROM outbox WHERE outbox.id <= u.id ORDER BY outbox.id DESC LIMIT sqlc.arg(max_rows)::bigint) m
   WHERE topic = @topic)
 SELECT b.id, b.applied_seq, b.last_seq, (b.next_accepted_at IS NULL)::boolean AS halted,
+  coalesce((SELECT o.type::text FROM operations o WHERE o.wallet_id = b.id AND o.seq = b.applied_seq + 1), '')::text AS next_type,
   coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds,
   (sum(b.last_seq - b.applied_seq) OVER ())::bigint AS pending
 FROM (
@@ -109,6 +110,64 @@ FROM (
   CROSS JOIN LATERAL (SELECT last_seq FROM wallet_sequences WHERE wallet_id = seen.id LIMIT 1) s
   WHERE s.last_seq > w.applied_seq) b
 ORDER BY b.next_accepted_at NULLS FIRST LIMIT sqlc.arg(max_wallets)::int;
+
+-- InTransit looks at the same wallets as BehindWallets, and of each at the first max_each operations that are pending:
+-- the RECEIVEs and RETURNs among them are money that has left a wallet and is in no other. It returns them by currency.
+-- name: InTransit :many
+WITH seen AS MATERIALIZED (
+  SELECT DISTINCT CASE WHEN pg_input_is_valid(key, 'uuid') THEN key::uuid END AS id
+  FROM (SELECT unnest(@up_to::bigint[]) AS id) u CROSS JOIN LATERAL (
+    SELECT topic, key FROM outbox WHERE outbox.id <= u.id ORDER BY outbox.id DESC LIMIT sqlc.arg(max_rows)::bigint) m
+  WHERE topic = @topic),
+pending AS MATERIALIZED (
+  SELECT w.currency, o.type, o.amount, o.created_at
+  FROM seen
+  CROSS JOIN LATERAL (SELECT wallets.id, wallets.currency, applied_seq FROM wallets WHERE wallets.id = seen.id LIMIT 1) w
+  CROSS JOIN LATERAL (SELECT p.type, p.amount, p.created_at FROM operations p
+    WHERE p.wallet_id = w.id AND p.seq > w.applied_seq ORDER BY p.seq LIMIT sqlc.arg(max_each)::bigint) o
+  LIMIT sqlc.arg(max_pending)::bigint)
+SELECT currency, count(*) AS operations, least(sum(amount), 9223372036854775807)::bigint AS amount,
+  extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_seconds
+FROM pending WHERE type IN ('RECEIVE', 'RETURN') GROUP BY currency ORDER BY currency;
+
+-- LateHolds counts, up to max_rows, the open holds that should have expired for so long, and says how long the first of them has.
+-- name: LateHolds :one
+SELECT count(*) AS holds, coalesce(max(extract(epoch FROM now() - h.expires_at)), 0)::float8 AS oldest_seconds
+FROM (SELECT expires_at FROM open_holds WHERE expires_at < now() - sqlc.arg(late_ms)::bigint * interval '1 ms'
+  ORDER BY expires_at LIMIT sqlc.arg(max_rows)::bigint) h;
+
+-- DisabledTenants lists up to max_rows of them.
+-- name: DisabledTenants :many
+SELECT name FROM tenants WHERE disabled_at IS NOT NULL ORDER BY name LIMIT sqlc.arg(max_rows)::int;
+
+-- HoldsOf returns up to max_rows of a wallet's open holds, in order, each with what remains of it.
+-- name: HoldsOf :many
+SELECT h.seq, h.hold_id, h.expires_at,
+  coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = p.wallet_id AND c.seq = p.seq LIMIT 1)
+    FROM operations p WHERE p.subject_id = h.hold_id AND p.seq <= sqlc.arg(applied_seq)::bigint ORDER BY p.seq DESC LIMIT 1),
+    (SELECT o.amount FROM operations o WHERE o.wallet_id = h.wallet_id AND o.seq = h.seq LIMIT 1))::bigint AS remaining
+FROM open_holds h WHERE h.wallet_id = @wallet_id ORDER BY h.seq LIMIT sqlc.arg(max_rows)::int;
+
+-- CountHoldsOf counts a wallet's open holds.
+-- name: CountHoldsOf :one
+SELECT count(*) FROM open_holds WHERE wallet_id = @wallet_id;
+
+-- MetadataOf returns pgx.ErrNoRows if the wallet has none.
+-- name: MetadataOf :one
+SELECT metadata FROM wallet_metadata WHERE wallet_id = @wallet_id;
+
+-- LastNaming returns the last applied operation that names a hold or an original, and how many name it, counted up to 1,000;
+-- pgx.ErrNoRows if none has been applied.
+-- name: LastNaming :one
+SELECT c.seq, coalesce(c.subject_left, 0)::bigint AS subject_left,
+  (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = @id AND q.wallet_id = @wallet_id LIMIT 1000) n) AS named
+FROM (SELECT p.wallet_id, p.seq FROM operations p
+  WHERE p.subject_id = @id AND p.wallet_id = @wallet_id AND p.seq <= sqlc.arg(applied_seq)::bigint ORDER BY p.seq DESC LIMIT 1) l
+CROSS JOIN LATERAL (SELECT * FROM outcomes o WHERE o.wallet_id = l.wallet_id AND o.seq = l.seq LIMIT 1) c;
+
+-- StateOfOperation returns pgx.ErrNoRows if there is no such operation.
+-- name: StateOfOperation :one
+SELECT * FROM operation_states WHERE id = @id;
 
 -- RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
 -- the holder of the lock relay_lock.
@@ -147,7 +206,7 @@ WHERE a.datname = current_database() AND NOT r.rolsuper;
 -- a session of another login does is hidden from who may not see it: its state is empty and its times 0.
 -- name: LockHolders :many
 WITH core AS (
-  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,operator_actions,schema_migrations}'::text[]) t(name)
+  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,open_holds,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,tenants,operator_actions,schema_migrations}'::text[]) t(name)
   JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
 held AS MATERIALIZED (
   SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables

@@ -49,6 +49,7 @@ WITH seen AS MATERIALIZED (
     SELECT topic, key FROM outbox WHERE outbox.id <= u.id ORDER BY outbox.id DESC LIMIT $3::bigint) m
   WHERE topic = $4)
 SELECT b.id, b.applied_seq, b.last_seq, (b.next_accepted_at IS NULL)::boolean AS halted,
+  coalesce((SELECT o.type::text FROM operations o WHERE o.wallet_id = b.id AND o.seq = b.applied_seq + 1), '')::text AS next_type,
   coalesce(extract(epoch FROM clock_timestamp() - b.next_accepted_at), 0)::float8 AS age_seconds,
   (sum(b.last_seq - b.applied_seq) OVER ())::bigint AS pending
 FROM (
@@ -73,6 +74,7 @@ type BehindWalletsRow struct {
 	AppliedSeq int64
 	LastSeq    int64
 	Halted     bool
+	NextType   string
 	AgeSeconds float64
 	Pending    int64
 }
@@ -100,6 +102,7 @@ func (q *Queries) BehindWallets(ctx context.Context, arg BehindWalletsParams) ([
 			&i.AppliedSeq,
 			&i.LastSeq,
 			&i.Halted,
+			&i.NextType,
 			&i.AgeSeconds,
 			&i.Pending,
 		); err != nil {
@@ -111,6 +114,18 @@ func (q *Queries) BehindWallets(ctx context.Context, arg BehindWalletsParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const countHoldsOf = `-- name: CountHoldsOf :one
+SELECT count(*) FROM open_holds WHERE wallet_id = $1
+`
+
+// CountHoldsOf counts a wallet's open holds.
+func (q *Queries) CountHoldsOf(ctx context.Context, walletID uuid.UUID) (int64, error) {
+	row := q.db.QueryRow(ctx, countHoldsOf, walletID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const countOperations = `-- name: CountOperations :one
@@ -154,6 +169,31 @@ func (q *Queries) DatabaseTime(ctx context.Context) (DatabaseTimeRow, error) {
 	var i DatabaseTimeRow
 	err := row.Scan(&i.At, &i.HasSchema, &i.SearchPath)
 	return i, err
+}
+
+const disabledTenants = `-- name: DisabledTenants :many
+SELECT name FROM tenants WHERE disabled_at IS NOT NULL ORDER BY name LIMIT $1::int
+`
+
+// DisabledTenants lists up to max_rows of them.
+func (q *Queries) DisabledTenants(ctx context.Context, maxRows int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, disabledTenants, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const estimateRows = `-- name: EstimateRows :one
@@ -253,6 +293,119 @@ func (q *Queries) FirstRowFrom(ctx context.Context, id int64) (FirstRowFromRow, 
 	return i, err
 }
 
+const holdsOf = `-- name: HoldsOf :many
+SELECT h.seq, h.hold_id, h.expires_at,
+  coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = p.wallet_id AND c.seq = p.seq LIMIT 1)
+    FROM operations p WHERE p.subject_id = h.hold_id AND p.seq <= $1::bigint ORDER BY p.seq DESC LIMIT 1),
+    (SELECT o.amount FROM operations o WHERE o.wallet_id = h.wallet_id AND o.seq = h.seq LIMIT 1))::bigint AS remaining
+FROM open_holds h WHERE h.wallet_id = $2 ORDER BY h.seq LIMIT $3::int
+`
+
+type HoldsOfParams struct {
+	AppliedSeq int64
+	WalletID   uuid.UUID
+	MaxRows    int32
+}
+
+type HoldsOfRow struct {
+	Seq       int64
+	HoldID    uuid.UUID
+	ExpiresAt *time.Time
+	Remaining int64
+}
+
+// HoldsOf returns up to max_rows of a wallet's open holds, in order, each with what remains of it.
+func (q *Queries) HoldsOf(ctx context.Context, arg HoldsOfParams) ([]HoldsOfRow, error) {
+	rows, err := q.db.Query(ctx, holdsOf, arg.AppliedSeq, arg.WalletID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []HoldsOfRow
+	for rows.Next() {
+		var i HoldsOfRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.HoldID,
+			&i.ExpiresAt,
+			&i.Remaining,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const inTransit = `-- name: InTransit :many
+WITH seen AS MATERIALIZED (
+  SELECT DISTINCT CASE WHEN pg_input_is_valid(key, 'uuid') THEN key::uuid END AS id
+  FROM (SELECT unnest($1::bigint[]) AS id) u CROSS JOIN LATERAL (
+    SELECT topic, key FROM outbox WHERE outbox.id <= u.id ORDER BY outbox.id DESC LIMIT $2::bigint) m
+  WHERE topic = $3),
+pending AS MATERIALIZED (
+  SELECT w.currency, o.type, o.amount, o.created_at
+  FROM seen
+  CROSS JOIN LATERAL (SELECT wallets.id, wallets.currency, applied_seq FROM wallets WHERE wallets.id = seen.id LIMIT 1) w
+  CROSS JOIN LATERAL (SELECT p.type, p.amount, p.created_at FROM operations p
+    WHERE p.wallet_id = w.id AND p.seq > w.applied_seq ORDER BY p.seq LIMIT $4::bigint) o
+  LIMIT $5::bigint)
+SELECT currency, count(*) AS operations, least(sum(amount), 9223372036854775807)::bigint AS amount,
+  extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS oldest_seconds
+FROM pending WHERE type IN ('RECEIVE', 'RETURN') GROUP BY currency ORDER BY currency
+`
+
+type InTransitParams struct {
+	UpTo       []int64
+	MaxRows    int64
+	Topic      string
+	MaxEach    int64
+	MaxPending int64
+}
+
+type InTransitRow struct {
+	Currency      string
+	Operations    int64
+	Amount        int64
+	OldestSeconds float64
+}
+
+// InTransit looks at the same wallets as BehindWallets, and of each at the first max_each operations that are pending:
+// the RECEIVEs and RETURNs among them are money that has left a wallet and is in no other. It returns them by currency.
+func (q *Queries) InTransit(ctx context.Context, arg InTransitParams) ([]InTransitRow, error) {
+	rows, err := q.db.Query(ctx, inTransit,
+		arg.UpTo,
+		arg.MaxRows,
+		arg.Topic,
+		arg.MaxEach,
+		arg.MaxPending,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InTransitRow
+	for rows.Next() {
+		var i InTransitRow
+		if err := rows.Scan(
+			&i.Currency,
+			&i.Operations,
+			&i.Amount,
+			&i.OldestSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const isInvalidIndex = `-- name: IsInvalidIndex :one
 SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass($1::text) AND NOT i.indisvalid)::boolean AS invalid
 `
@@ -263,6 +416,59 @@ func (q *Queries) IsInvalidIndex(ctx context.Context, name string) (bool, error)
 	var invalid bool
 	err := row.Scan(&invalid)
 	return invalid, err
+}
+
+const lastNaming = `-- name: LastNaming :one
+SELECT c.seq, coalesce(c.subject_left, 0)::bigint AS subject_left,
+  (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = $1 AND q.wallet_id = $2 LIMIT 1000) n) AS named
+FROM (SELECT p.wallet_id, p.seq FROM operations p
+  WHERE p.subject_id = $1 AND p.wallet_id = $2 AND p.seq <= $3::bigint ORDER BY p.seq DESC LIMIT 1) l
+CROSS JOIN LATERAL (SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes o WHERE o.wallet_id = l.wallet_id AND o.seq = l.seq LIMIT 1) c
+`
+
+type LastNamingParams struct {
+	ID         *uuid.UUID
+	WalletID   uuid.UUID
+	AppliedSeq int64
+}
+
+type LastNamingRow struct {
+	Seq         int64
+	SubjectLeft int64
+	Named       int64
+}
+
+// LastNaming returns the last applied operation that names a hold or an original, and how many name it, counted up to 1,000;
+// pgx.ErrNoRows if none has been applied.
+func (q *Queries) LastNaming(ctx context.Context, arg LastNamingParams) (LastNamingRow, error) {
+	row := q.db.QueryRow(ctx, lastNaming, arg.ID, arg.WalletID, arg.AppliedSeq)
+	var i LastNamingRow
+	err := row.Scan(&i.Seq, &i.SubjectLeft, &i.Named)
+	return i, err
+}
+
+const lateHolds = `-- name: LateHolds :one
+SELECT count(*) AS holds, coalesce(max(extract(epoch FROM now() - h.expires_at)), 0)::float8 AS oldest_seconds
+FROM (SELECT expires_at FROM open_holds WHERE expires_at < now() - $1::bigint * interval '1 ms'
+  ORDER BY expires_at LIMIT $2::bigint) h
+`
+
+type LateHoldsParams struct {
+	LateMs  int64
+	MaxRows int64
+}
+
+type LateHoldsRow struct {
+	Holds         int64
+	OldestSeconds float64
+}
+
+// LateHolds counts, up to max_rows, the open holds that should have expired for so long, and says how long the first of them has.
+func (q *Queries) LateHolds(ctx context.Context, arg LateHoldsParams) (LateHoldsRow, error) {
+	row := q.db.QueryRow(ctx, lateHolds, arg.LateMs, arg.MaxRows)
+	var i LateHoldsRow
+	err := row.Scan(&i.Holds, &i.OldestSeconds)
+	return i, err
 }
 
 const listActions = `-- name: ListActions :many
@@ -298,7 +504,7 @@ func (q *Queries) ListActions(ctx context.Context, maxRows int32) ([]OperatorAct
 
 const lockHolders = `-- name: LockHolders :many
 WITH core AS (
-  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,operator_actions,schema_migrations}'::text[]) t(name)
+  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,open_holds,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,tenants,operator_actions,schema_migrations}'::text[]) t(name)
   JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
 held AS MATERIALIZED (
   SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables
@@ -421,6 +627,18 @@ func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperation
 		&i.ParkedReason,
 	)
 	return i, err
+}
+
+const metadataOf = `-- name: MetadataOf :one
+SELECT metadata FROM wallet_metadata WHERE wallet_id = $1
+`
+
+// MetadataOf returns pgx.ErrNoRows if the wallet has none.
+func (q *Queries) MetadataOf(ctx context.Context, walletID uuid.UUID) ([]byte, error) {
+	row := q.db.QueryRow(ctx, metadataOf, walletID)
+	var metadata []byte
+	err := row.Scan(&metadata)
+	return metadata, err
 }
 
 const migrator = `-- name: Migrator :one
@@ -824,6 +1042,39 @@ type SetPausedParams struct {
 func (q *Queries) SetPaused(ctx context.Context, arg SetPausedParams) error {
 	_, err := q.db.Exec(ctx, setPaused, arg.Relay, arg.Paused, arg.Reason)
 	return err
+}
+
+const stateOfOperation = `-- name: StateOfOperation :one
+SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at, subject_id, counterpart_id, expires_at, final, metadata, held_after, state_after, applied_amount, subject_left FROM operation_states WHERE id = $1
+`
+
+// StateOfOperation returns pgx.ErrNoRows if there is no such operation.
+func (q *Queries) StateOfOperation(ctx context.Context, id uuid.UUID) (OperationState, error) {
+	row := q.db.QueryRow(ctx, stateOfOperation, id)
+	var i OperationState
+	err := row.Scan(
+		&i.WalletID,
+		&i.Seq,
+		&i.ID,
+		&i.Type,
+		&i.Amount,
+		&i.Reference,
+		&i.CreatedAt,
+		&i.Status,
+		&i.FailureReason,
+		&i.BalanceAfter,
+		&i.AppliedAt,
+		&i.SubjectID,
+		&i.CounterpartID,
+		&i.ExpiresAt,
+		&i.Final,
+		&i.Metadata,
+		&i.HeldAfter,
+		&i.StateAfter,
+		&i.AppliedAmount,
+		&i.SubjectLeft,
+	)
+	return i, err
 }
 
 const tablespaces = `-- name: Tablespaces :many
