@@ -393,7 +393,7 @@ func (v *verifier) settleDoubts(ctx context.Context, doubts []cacheDoubt) error 
 }
 
 func moneyOf(entry walletdb.Wallet) money {
-	return money{entry.Balance, entry.Held, cmp.Or(string(entry.State), "ACTIVE")}
+	return money{entry.Balance, entry.Held, string(entry.State)}
 }
 
 func (v *verifier) moneyAt(ctx context.Context, id uuid.UUID, version int64) (money, error) {

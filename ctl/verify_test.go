@@ -103,12 +103,16 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 	for _, test := range []struct {
 		name             string
 		version, balance int64
+		held             int64
+		state            walletdb.WalletState
 		finding          string
 	}{
-		{"the wallet as it is", 30, 50, ""},
-		{"an older version", 29, 50, "cache-stale"},
-		{"another balance", 30, 51, "cache-wrong"},
-		{"a version that was never reached", 31, 50, "cache-ahead"},
+		{"the wallet as it is", 30, 50, 0, "ACTIVE", ""},
+		{"an older version", 29, 50, 0, "ACTIVE", "cache-stale"},
+		{"another balance", 30, 51, 0, "ACTIVE", "cache-wrong"},
+		{"what is not held", 30, 50, 1, "ACTIVE", "cache-wrong"},
+		{"another state", 30, 50, 0, "FROZEN", "cache-wrong"},
+		{"a version that was never reached", 31, 50, 0, "ACTIVE", "cache-ahead"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -121,7 +125,7 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 			if err := conn.QueryRow(t.Context(), "SELECT w(1)").Scan(&id); err != nil {
 				t.Fatal(err)
 			}
-			entry := walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: test.version, Balance: test.balance}
+			entry := walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: test.version, Balance: test.balance, Held: test.held, State: test.state}
 			putInCache(t, cache, entry)
 			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + redisURL(t)}
 			expectFinding(t, test.finding, environ)
