@@ -64,21 +64,42 @@ func (a *applier) apply(ctx context.Context, targets []target, messages []receiv
 	return nil
 }
 
-// judge says which wallets have reached their target after a transaction, which can reach none
-// because operations are missing, and which targets are left.
-func judge(targets []target, done plan) (met, damaged []uuid.UUID, left []target) {
+// judge says which wallets have reached their target after a transaction, which cannot because of damage,
+// and which targets are left.
+func judge(targets []target, done plan) (met []uuid.UUID, damaged []damage, left []target) {
 	applied := appliedSequences(done.wallets)
 	for _, t := range targets {
+		i := slices.IndexFunc(done.damaged, func(d damage) bool { return d.walletID == t.walletID })
 		switch {
 		case applied[t.walletID] >= t.upTo:
 			met = append(met, t.walletID)
-		case slices.Contains(done.damaged, t.walletID), t.accepted && !done.full:
-			damaged = append(damaged, t.walletID)
+		case i >= 0:
+			damaged = append(damaged, done.damaged[i])
+		case t.accepted && !done.full:
+			damaged = append(damaged, damage{walletID: t.walletID, what: missing})
 		default:
 			left = append(left, t)
 		}
 	}
 	return met, damaged, left
+}
+
+// applyEach applies all targets at once, or, if that fails for another reason than the connection, each on its own.
+// It tells failed of those that fail then, and goes on without them.
+func (a *applier) applyEach(ctx context.Context, targets []target, messages []received, failed func(t target, err error)) error {
+	err := a.apply(ctx, targets, messages)
+	if err == nil || causeOf(err) == connection {
+		return err
+	}
+	for _, t := range targets {
+		if err := a.apply(ctx, []target{t}, messages); err != nil {
+			if causeOf(err) == connection {
+				return err
+			}
+			failed(t, err)
+		}
+	}
+	return nil
 }
 
 // owed returns the targets that are not met although they, or a part of them, have been accepted.

@@ -13,6 +13,8 @@ var (
 	assignment   = service.Condition{Name: "assignment"}
 	sweepAlone   = service.Condition{Name: "postgres for sweeping", Dependency: "postgres"}
 	sweeping     = service.Condition{Name: "sweep"}
+	expireAlone  = service.Condition{Name: "postgres for expiring holds", Dependency: "postgres"}
+	expiring     = service.Condition{Name: "expiry of holds"}
 )
 
 // blocked is a partition whose messages cannot be applied.

@@ -15,31 +15,45 @@ const (
 	haltedMemory = 10 * time.Minute
 )
 
-// halted knows which wallets were found damaged, because operations are missing between the last one
-// applied and the last one accepted. Batches continue without them, and offsets move past their messages.
-// Their next message and the sweeps try them again, so that a repaired wallet continues by itself.
+// halted knows which wallets were found damaged: operations are missing between the last one applied and the
+// last one accepted, or the next one cannot be understood. Batches continue without them, and offsets move past
+// their messages. Their next message and the sweeps try them again, so that a repaired wallet, or one whose
+// operations a newer worker applies, continues by itself.
 type halted struct {
 	log *slog.Logger
 
 	mu      sync.Mutex
 	foundAt map[uuid.UUID]time.Time
+	newer   map[uuid.UUID]bool // those of them that only a newer release can apply
 }
 
 func newHalted(log *slog.Logger) *halted {
-	return &halted{log: log, foundAt: map[uuid.UUID]time.Time{}}
+	return &halted{log: log, foundAt: map[uuid.UUID]time.Time{}, newer: map[uuid.UUID]bool{}}
 }
 
-func (h *halted) add(damaged []uuid.UUID) {
+func (h *halted) add(damaged []damage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, id := range damaged {
-		if _, known := h.foundAt[id]; !known {
-			h.log.Error("wallet halted: operations are missing after the last one applied", "wallet", id)
+	for _, d := range damaged {
+		if _, known := h.foundAt[d.walletID]; !known {
+			h.log.Error("wallet halted: "+d.what, "wallet", d.walletID)
 		}
 		if len(h.foundAt) < haltedLimit {
-			h.foundAt[id] = time.Now()
+			h.foundAt[d.walletID] = time.Now()
+			delete(h.newer, d.walletID)
+			if d.newer {
+				h.newer[d.walletID] = true
+			}
 		}
 	}
+}
+
+// has reports whether a wallet was found damaged not long ago.
+func (h *halted) has(id uuid.UUID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, known := h.foundAt[id]
+	return known && time.Since(at) <= haltedMemory
 }
 
 func (h *halted) remove(healthy []uuid.UUID) {
@@ -52,6 +66,7 @@ func (h *halted) remove(healthy []uuid.UUID) {
 		if _, known := h.foundAt[id]; known {
 			h.log.Info("wallet goes on", "wallet", id)
 			delete(h.foundAt, id)
+			delete(h.newer, id)
 		}
 	}
 }
@@ -60,10 +75,23 @@ func (h *halted) remove(healthy []uuid.UUID) {
 func (h *halted) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.forget()
+	return len(h.foundAt)
+}
+
+// unknown returns how many of them have to wait for a newer release.
+func (h *halted) unknown() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget()
+	return len(h.newer)
+}
+
+func (h *halted) forget() {
 	for id, at := range h.foundAt {
 		if time.Since(at) > haltedMemory {
 			delete(h.foundAt, id)
+			delete(h.newer, id)
 		}
 	}
-	return len(h.foundAt)
 }

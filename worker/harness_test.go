@@ -70,6 +70,39 @@ func (s *store) accept(wallet uuid.UUID, amounts ...int64) [][]byte {
 	return messages
 }
 
+// ask accepts an operation of any type, as the api does.
+func (s *store) ask(o operation) operation {
+	s.Helper()
+	if o.ID == uuid.Nil {
+		o.ID = uuid.New()
+	}
+	ctx := context.Background()
+	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `UPDATE wallet_sequences SET last_seq = last_seq + 1, last_at = greatest(last_at, clock_timestamp())
+			WHERE wallet_id = $1 RETURNING last_seq, last_at`, o.WalletID).Scan(&o.Seq, &o.CreatedAt)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			o.WalletID, o.Seq, o.ID, o.Type, o.Amount, o.Reference, o.CreatedAt, o.SubjectID, o.CounterpartID, o.ExpiresAt, o.Final); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "INSERT INTO outbox (topic, key, payload, headers) VALUES ($1, $2, $3, $4)",
+			s.topic, o.WalletID.String(), message(o), event.Headers(string(o.Type)))
+		return err
+	})
+	if err != nil {
+		s.Fatalf("accept %+v: %v", o, err)
+	}
+	return o
+}
+
+// message is an operation's.
+func message(o operation) []byte {
+	return event.Message{WalletID: o.WalletID, Sequence: o.Seq, OperationID: o.ID, Type: string(o.Type), Amount: o.Amount, AcceptedAt: o.CreatedAt}.Encode()
+}
+
 // A topic of the real Kafka that TEST_KAFKA_BROKERS names.
 type topic struct {
 	testing.TB
@@ -308,9 +341,21 @@ func (s *store) audit() {
 			WHERE w.applied_seq <> s.last_seq OR o.n <> s.last_seq OR coalesce(o.last, 0) <> s.last_seq`,
 		"balance_after is an unbroken chain": `
 			SELECT count(*) FROM (
-			  SELECT balance_after, lag(balance_after, 1, 0::bigint) OVER (PARTITION BY wallet_id ORDER BY seq)
-			    + CASE WHEN status = 'FAILED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END AS expected
-			  FROM operation_states) c WHERE balance_after IS DISTINCT FROM expected`,
+			  SELECT o.balance_after, lag(o.balance_after, 1, 0::bigint) OVER (PARTITION BY o.wallet_id ORDER BY o.seq)
+			    + CASE WHEN o.status = 'FAILED' THEN 0
+			        WHEN o.type IN ('DEPOSIT', 'RECEIVE', 'RETURN') OR o.type = 'REVERSE' AND s.type <> 'DEPOSIT' THEN 1
+			        WHEN o.type IN ('WITHDRAW', 'CAPTURE', 'TRANSFER', 'REVERSE') THEN -1 ELSE 0 END * coalesce(o.applied_amount, o.amount) AS expected
+			  FROM operation_states o LEFT JOIN operations s ON s.id = o.subject_id) c WHERE balance_after IS DISTINCT FROM expected`,
+		"what is held is what the open holds have left": `
+			SELECT count(*) FROM wallets w WHERE w.held <> (
+			  SELECT coalesce(sum(coalesce((SELECT n.subject_left FROM operation_states n WHERE n.subject_id = h.hold_id AND n.status <> 'PENDING' ORDER BY n.seq DESC LIMIT 1), o.amount)), 0)
+			  FROM open_holds h JOIN operations o ON o.id = h.hold_id WHERE h.wallet_id = w.id)`,
+		"what one wallet has given another one has been offered": `
+			SELECT count(*) FROM operation_states d WHERE d.status = 'PROCESSED' AND (d.type = 'TRANSFER' OR d.type = 'CAPTURE' AND d.counterpart_id IS NOT NULL)
+			AND NOT EXISTS (SELECT FROM operations r WHERE r.type = 'RECEIVE' AND r.subject_id = d.id AND r.amount = coalesce(d.applied_amount, d.amount))`,
+		"what was not received is given back": `
+			SELECT count(*) FROM operation_states d WHERE d.status = 'FAILED' AND d.type = 'RECEIVE'
+			AND NOT EXISTS (SELECT FROM operations r WHERE r.type = 'RETURN' AND r.subject_id = d.id AND r.amount = d.amount)`,
 		"the balance is the last one of the chain": `
 			SELECT count(*) FROM wallets w WHERE w.balance <> coalesce((
 			  SELECT balance_after FROM outcomes o WHERE o.wallet_id = w.id ORDER BY seq DESC LIMIT 1), 0)`,

@@ -52,7 +52,8 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	metrics.registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
 	cache := newCache(c.redis, health, metrics)
 	halted := newHalted(log)
-	metrics.gauge("wallet_worker_halted_wallets", "Wallets that are not applied because operations are missing.", halted.count)
+	metrics.gauge("wallet_worker_halted_wallets", "Wallets that are not applied because operations are missing, or cannot be understood.", halted.count)
+	metrics.gauge("wallet_worker_unknown_type_wallets", "Wallets that are not applied because a newer release has accepted an operation of a type that this one does not know.", halted.unknown)
 	spans, err := tracing.New(ctx, "wallet-worker", c.tracing, log)
 	if err != nil {
 		return err
@@ -61,18 +62,24 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	tracer := newTracer(spans)
 	repeats := service.NewRepeats(log)
 	recorder := &recorder{cache: cache, metrics: metrics, tracer: tracer, log: repeats}
+	ledger := postgres{pool, commits, c.topic}
 	consumer := &consumer{
 		client: c.client, topic: c.topic, health: health, metrics: metrics, tracer: tracer, log: log, repeats: repeats,
 		interval: c.batchInterval, size: c.batchSize, commits: commits,
-		applier:    &applier{ledger: postgres{pool, commits}, committed: recorder.batch, halted: halted},
+		applier:    &applier{ledger: ledger, committed: recorder.batch, halted: halted},
 		partitions: map[int32]*assignedPartition{}, paused: map[int32]*assignedPartition{},
 	}
 	sweeper := &sweeper{
 		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracer: tracer, log: log,
-		applier: &applier{ledger: postgres{pool, commits}, committed: recorder.sweep, halted: halted},
+		applier: &applier{ledger: ledger, committed: recorder.sweep, halted: halted},
+	}
+	expirer := &expirer{
+		database: c.database.ConnConfig, commits: commits, topic: c.topic, health: health, metrics: metrics,
+		applier: &applier{ledger: ledger, committed: recorder.expiry, halted: halted},
 	}
 	go cache.Run(ctx)
 	go sweeper.run(ctx)
+	go expirer.run(ctx)
 	log.Info("worker started", "admin", admin.Addr, "topic", c.topic)
 	return consumer.run(ctx)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -14,6 +15,8 @@ type metrics struct {
 	batchSeconds   prometheus.Histogram
 	appliedSeconds prometheus.Histogram
 	outcomes       *prometheus.CounterVec
+	accepted       *prometheus.CounterVec
+	timesBack      prometheus.Counter
 	unparseable    prometheus.Counter
 	forked         prometheus.Counter
 	gapsHealed     prometheus.Counter
@@ -31,7 +34,9 @@ func newMetrics() *metrics {
 		batchMessages:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_batch_messages", Help: "Messages of a batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 7)}),
 		batchSeconds:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_batch_seconds", Help: "Time to apply a batch, retries included.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 		appliedSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_worker_accepted_to_applied_seconds", Help: "Time from accepting an operation to committing its outcome.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 16)}),
-		outcomes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_outcomes_total", Help: "Operations applied."}, []string{"status", "reason"}),
+		outcomes:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_outcomes_total", Help: "Operations applied."}, []string{"type", "status", "reason"}),
+		accepted:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_accepted_total", Help: "Operations that the worker has accepted: RECEIVE, RETURN and EXPIRE."}, []string{"type"}),
+		timesBack:      prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_times_set_back_total", Help: "Times that the worker accepted an operation of a wallet at an earlier time than the one before, because the clock of Postgres had been set back by more than 5 s."}),
 		unparseable:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_unparseable_messages_total", Help: "Messages passed over because they are not operations."}),
 		forked:         prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_forked_messages_total", Help: "Messages that name another operation than the database has at their sequence."}),
 		gapsHealed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_gaps_healed_total", Help: "Operations applied by a later message than their own."}),
@@ -44,7 +49,10 @@ func newMetrics() *metrics {
 	for _, cause := range []cause{connection, conflict, unknown} {
 		m.databaseErrors.WithLabelValues(string(cause)) // Prometheus sees no increase when a series begins
 	}
-	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.unparseable,
+	for _, kind := range []walletdb.OperationType{receive, giveBack, expire} {
+		m.accepted.WithLabelValues(string(kind))
+	}
+	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.accepted, m.timesBack, m.unparseable,
 		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.databaseErrors, m.cacheErrors)
 	return m
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
@@ -28,16 +31,34 @@ const (
 type postgres struct {
 	pool    *pgxpool.Pool
 	commits *db.Commits
+	topic   string // of what it accepts
 }
 
 // transaction locks the targets' wallets, reads in a later statement what they have not applied
-// yet, and writes the outcomes and the wallets, in two pipelined round trips. Duplicated, late and missing
-// messages change nothing: applied_seq says what is next, and the operations say what it is.
+// yet, and writes the outcomes and the wallets, in two pipelined round trips; three if operations refer to earlier ones.
+// Duplicated, late and missing messages change nothing: applied_seq says what is next, and the operations say what it is.
+// What follows in other wallets is accepted by the same commit: money that leaves one wallet is never nowhere.
 //
 // It ends only with the commit, an error or its own timeout, so that a partition which is taken
 // away can let it finish. If the worker dies before COMMIT arrives, nothing has happened. While commits
 // wait for a standby none begins.
-func (p postgres) transaction(ctx context.Context, targets []target) (next plan, err error) {
+func (p postgres) transaction(ctx context.Context, targets []target) (plan, error) {
+	var refused map[uuid.UUID]string
+	for {
+		next, err := p.attempt(ctx, targets, refused)
+		if !refusesFollowing(err) {
+			return next, err
+		}
+		known := len(refused)
+		refused, err = p.whyRefused(ctx, next.following, refused, err)
+		if err != nil || len(refused) == known {
+			return plan{}, err
+		}
+	}
+}
+
+// attempt is transaction, without the operations that were refused. Its plan is also that of a failure.
+func (p postgres) attempt(ctx context.Context, targets []target, refused map[uuid.UUID]string) (next plan, err error) {
 	if err := p.commits.Await(ctx); err != nil {
 		return plan{}, err
 	}
@@ -55,26 +76,32 @@ func (p postgres) transaction(ctx context.Context, targets []target) (next plan,
 	}()
 
 	failpoint.Reach("worker-before-transaction")
-	wallets, pending, err := lockAndRead(ctx, conn.Conn(), targets)
+	read, err := lockAndRead(ctx, conn.Conn(), targets)
 	if err != nil {
 		return plan{}, err
 	}
 	readAt := time.Now()
 	failpoint.Reach("worker-after-lock")
-	next, err = newPlan(wallets, pending)
+	read.refused = refused
+	next, err = newPlan(read)
 	if err != nil {
 		return plan{}, err
 	}
 	next.beganAt, next.readAt = beganAt, readAt
-	next.full = len(pending) == maxOperations
-	if err := p.write(ctx, conn, next); err != nil {
-		return plan{}, err
+	next.full = next.full || len(read.pending) == maxOperations
+	failpoint.ReachIf(next.leadsTo(receive), "worker-before-credit-commit")
+	failpoint.ReachIf(next.leadsTo(giveBack), "worker-before-return-commit")
+	if err := p.write(ctx, conn, &next); err != nil {
+		return plan{following: next.following}, err
 	}
+	failpoint.ReachIf(next.leadsTo(receive), "worker-after-credit-commit")
+	failpoint.ReachIf(next.leadsTo(giveBack), "worker-after-return-commit")
 	failpoint.Reach("worker-after-commit")
 	return next, nil
 }
 
-func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets []walletdb.Wallet, pending []operation, err error) {
+// lockAndRead takes a second round trip only if operations refer to others, or open holds.
+func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (read reading, err error) {
 	ids := walletIDs(targets)
 	upTo := make([]int64, len(targets))
 	for i, t := range targets {
@@ -84,21 +111,45 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (wallets
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if wallets, err = q.LockWallets(ctx, ids); err != nil {
+		if read.wallets, err = q.LockWallets(ctx, ids); err != nil {
 			return fmt.Errorf("lock wallets: %w", err)
 		}
-		pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: upTo, MaxRows: maxOperations})
+		read.pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: upTo, MaxRows: maxOperations})
 		if err != nil {
 			return fmt.Errorf("read operations: %w", err)
 		}
 		return nil
 	})
-	return wallets, pending, err
+	if err != nil {
+		return reading{}, err
+	}
+	subjects, holding := wanted(read.pending)
+	if len(subjects)+len(holding) == 0 {
+		return read, nil
+	}
+	params := subjects.params()
+	var found []walletdb.SubjectsRow
+	var open []walletdb.CountOpenHoldsRow
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
+		if found, err = q.Subjects(ctx, params); err != nil {
+			return fmt.Errorf("read what operations refer to: %w", err)
+		}
+		if open, err = q.CountOpenHolds(ctx, walletdb.CountOpenHoldsParams{Ids: holding, MaxHolds: maxOpenHolds}); err != nil {
+			return fmt.Errorf("count open holds: %w", err)
+		}
+		return nil
+	})
+	subjects.fill(found)
+	read.subjects, read.openHolds = subjects, make(map[uuid.UUID]int, len(open))
+	for _, row := range open {
+		read.openHolds[row.ID] = int(row.Holds)
+	}
+	return read, err
 }
 
 // write waits for its COMMIT also when the worker has to end, which ends it after a while in any case. If
 // another worker has applied everything, it confirms that: the cache and Kafka get it next.
-func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) error {
+func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) error {
 	ctx = context.WithoutCancel(ctx)
 	if len(done.applied) == 0 {
 		return p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) error {
@@ -108,7 +159,8 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) erro
 			return commit(ctx, q)
 		}, conn.Release)
 	}
-	var advanced int64
+	var advanced, timesBack int64
+	wallets, accept := into(done.following), acceptance(p.topic, done.following)
 	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
 			return fmt.Errorf("insert outcomes: %w", err)
@@ -116,13 +168,78 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) erro
 		if advanced, err = q.AdvanceWallets(ctx, done.advances); err != nil {
 			return fmt.Errorf("advance wallets: %w", err)
 		}
+		if len(done.opened.Seqs) > 0 {
+			if err := q.InsertOpenHolds(ctx, done.opened); err != nil {
+				return fmt.Errorf("insert open holds: %w", err)
+			}
+		}
+		if len(done.closed.Seqs) > 0 {
+			if err := q.DeleteOpenHolds(ctx, done.closed); err != nil {
+				return fmt.Errorf("delete open holds: %w", err)
+			}
+		}
+		if len(wallets) > 0 {
+			// The last locks: query LockFollowing says why there is no cycle.
+			if _, err := q.LockFollowing(ctx, wallets); err != nil {
+				return fmt.Errorf("lock sequences: %w", err)
+			}
+			if timesBack, err = q.AcceptFollowing(ctx, accept); err != nil {
+				return fmt.Errorf("accept what follows: %w", err)
+			}
+		}
 		failpoint.ReachIf(advanced > 0, "worker-after-updates") // the server has answered; COMMIT is on its way
 		return commit(ctx, q)
 	}, conn.Release)
-	if err == nil && advanced != int64(len(done.advances.Ids)) {
+	if err != nil {
+		return err
+	}
+	if done.timesBack = timesBack; advanced != int64(len(done.advances.Ids)) {
 		return fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(done.advances.Ids))
 	}
-	return err
+	return nil
+}
+
+// refusesFollowing reports whether Postgres may have refused what was to be accepted because it exists, or because
+// its wallet does not.
+func refusesFollowing(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (refused.Code == "23505" && refused.ConstraintName == "operations_id" ||
+		refused.Code == "23502" && refused.TableName == "operations")
+}
+
+// whyRefused adds the operations that led to it to those refused: they cannot be applied, and their wallets
+// have to wait. It returns cause, the error, if there is none.
+func (p postgres) whyRefused(ctx context.Context, all []following, refused map[uuid.UUID]string, cause error) (map[uuid.UUID]string, error) {
+	ids := make([]uuid.UUID, len(all))
+	for i, f := range all {
+		ids[i] = f.id
+	}
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	exist, err := walletdb.New(p.pool).AcceptedBefore(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look up what follows: %w", err)
+	}
+	sequences, err := p.lastSequences(ctx, into(all))
+	if err != nil {
+		return nil, err
+	}
+	why := maps.Clone(refused)
+	if why == nil {
+		why = map[uuid.UUID]string{}
+	}
+	for _, f := range all {
+		if _, there := sequences[f.walletID]; !there {
+			why[f.subjectID] = fmt.Sprintf("wallet %s, to which it leads, does not exist", f.walletID)
+		}
+		if slices.ContainsFunc(exist, func(row walletdb.AcceptedBeforeRow) bool { return row.ID == f.id }) {
+			why[f.subjectID] = fmt.Sprintf("its %s %s exists already", f.kind, f.id)
+		}
+	}
+	if len(why) == len(refused) {
+		return nil, cause
+	}
+	return why, nil
 }
 
 func commit(ctx context.Context, q *walletdb.Queries) error {

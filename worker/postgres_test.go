@@ -35,7 +35,7 @@ func (s *store) ledger(parameters ...string) postgres {
 		s.Fatal(err)
 	}
 	s.Cleanup(pool.Close)
-	return postgres{pool, db.NewCommits(config.ConnConfig, nil)}
+	return postgres{pool, db.NewCommits(config.ConnConfig, nil), s.topic}
 }
 
 // bench is a partition without Kafka, and what it tells the outside.
@@ -118,7 +118,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	wallets, pending, err := lockAndRead(t.Context(), conn.Conn(), []target{{walletID: wallet, upTo: 3}})
+	read, err := lockAndRead(t.Context(), conn.Conn(), []target{{walletID: wallet, upTo: 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,11 +133,11 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 	}()
 	s.waitForLock()
 
-	next, err := newPlan(wallets, pending)
+	next, err := newPlan(read)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.write(t.Context(), conn, next); err != nil {
+	if err := second.write(t.Context(), conn, &next); err != nil {
 		t.Fatal(err)
 	}
 	a := <-answers
@@ -362,12 +362,14 @@ func TestALongBacklogTakesSeveralTransactions(t *testing.T) {
 // counting remembers the largest transaction.
 type counting struct {
 	ledger
-	most int
+	most      int
+	following int
 }
 
 func (c *counting) transaction(ctx context.Context, targets []target) (plan, error) {
 	done, err := c.ledger.transaction(ctx, targets)
 	c.most = max(c.most, len(done.applied))
+	c.following = max(c.following, len(done.following))
 	return done, err
 }
 
@@ -448,10 +450,10 @@ func TestAFaultOfAllWalletsSticksToNone(t *testing.T) {
 	b := newBench(s.ledger())
 	b.sleep = func(context.Context, time.Duration) {
 		if len(b.reports) > 2*maxStuck {
-			s.exec("GRANT INSERT (wallet_id, seq, status, failure_reason, balance_after, applied_at) ON outcomes TO wallet_worker")
+			s.exec("GRANT INSERT (wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left) ON outcomes TO wallet_worker")
 		}
 	}
-	s.exec("REVOKE INSERT (wallet_id, seq, status, failure_reason, balance_after, applied_at) ON outcomes FROM wallet_worker")
+	s.exec("REVOKE INSERT (wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left) ON outcomes FROM wallet_worker")
 	if err := b.process(t.Context(), batch(0, payloads...)); err != nil {
 		t.Fatal(err)
 	}
@@ -576,7 +578,7 @@ func TestCauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	_, err = postgres{pool, db.NewCommits(pool.Config().ConnConfig, nil)}.transaction(t.Context(), []target{{walletID: uuid.New(), upTo: 1}})
+	_, err = postgres{pool, db.NewCommits(pool.Config().ConnConfig, nil), "wallet-operations"}.transaction(t.Context(), []target{{walletID: uuid.New(), upTo: 1}})
 	if got := causeOf(err); err == nil || got != connection {
 		t.Errorf("%v: %s, want %s", err, got, connection)
 	}

@@ -46,13 +46,22 @@ func (r *recorder) sweep(_ context.Context, done plan, traced []received) {
 	}
 }
 
+// expiry records a transaction for expired holds.
+func (r *recorder) expiry(_ context.Context, done plan, _ []received) {
+	r.transaction(done, time.Now())
+}
+
 func (r *recorder) transaction(done plan, committed time.Time) {
 	r.cache.Set(done.wallets)
 	failpoint.Reach("worker-after-redis")
+	r.metrics.timesBack.Add(float64(done.timesBack))
+	for _, f := range done.following {
+		r.metrics.accepted.WithLabelValues(string(f.kind)).Inc()
+	}
 	for i, op := range done.applied {
 		age := op.AgeSeconds + committed.Sub(done.readAt).Seconds()
 		r.metrics.appliedSeconds.Observe(age)
-		r.metrics.outcomes.WithLabelValues(done.outcomes.Statuses[i], done.outcomes.FailureReasons[i]).Inc()
+		r.metrics.outcomes.WithLabelValues(string(op.Type), done.outcomes.Statuses[i], done.outcomes.FailureReasons[i]).Inc()
 	}
 }
 

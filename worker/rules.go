@@ -6,26 +6,94 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// maxBalance is the largest balance of a wallet: 2^53 - 1, which every JSON parser can represent.
-const maxBalance = 1<<53 - 1
+const (
+	// maxBalance is the largest balance that a wallet may be brought to: 2^53 - 1, which every JSON parser can
+	// represent. A RETURN alone may pass it, for it must not fail.
+	maxBalance = 1<<53 - 1
+
+	maxOpenHolds = 1_000 // of a wallet
+	maxNamed     = 100   // CAPTUREs of a hold, REVERSEs of an original; the failed ones too
+)
 
 // Why an operation failed. Clients see these words.
 const (
+	walletClosed      = "WALLET_CLOSED"
+	walletFrozen      = "WALLET_FROZEN"
+	walletNotEmpty    = "WALLET_NOT_EMPTY"
+	holdExpired       = "HOLD_EXPIRED"
+	holdClosed        = "HOLD_CLOSED"
+	limitReached      = "LIMIT_REACHED"
+	exceedsHold       = "EXCEEDS_HOLD"
+	exceedsOriginal   = "EXCEEDS_ORIGINAL"
 	insufficientFunds = "INSUFFICIENT_FUNDS"
 	balanceLimit      = "BALANCE_LIMIT"
 )
 
+const (
+	deposit  = walletdb.OperationTypeDEPOSIT
+	withdraw = walletdb.OperationTypeWITHDRAW
+	hold     = walletdb.OperationTypeHOLD
+	capture  = walletdb.OperationTypeCAPTURE
+	release  = walletdb.OperationTypeRELEASE
+	expire   = walletdb.OperationTypeEXPIRE
+	reverse  = walletdb.OperationTypeREVERSE
+	transfer = walletdb.OperationTypeTRANSFER
+	receive  = walletdb.OperationTypeRECEIVE
+	giveBack = walletdb.OperationTypeRETURN
+	freeze   = walletdb.OperationTypeFREEZE
+	activate = walletdb.OperationTypeACTIVATE
+	closing  = walletdb.OperationTypeCLOSE
+
+	active = walletdb.WalletStateACTIVE
+	frozen = walletdb.WalletStateFROZEN
+	closed = walletdb.WalletStateCLOSED
+)
+
+// types are those that this release knows.
+var types = []walletdb.OperationType{deposit, withdraw, hold, capture, release, expire, reverse, transfer, receive, giveBack, freeze, activate, closing}
+
 // operation is an accepted operation that has no outcome yet.
 type operation = walletdb.PendingOperationsRow
+
+// account is what decides on a wallet's operations, and what they change.
+type account struct {
+	balance, held int64 // minor units; held is the part of the balance that open holds keep
+	state         walletdb.WalletState
+	openHolds     int
+	subjects      map[uuid.UUID]*subject // that operations to come refer to, by id
+
+	opens  []operation // the holds that were opened
+	closes []int64     // the sequences of those that were closed
+}
+
+func (w *account) available() int64 { return w.balance - w.held }
+
+// subject is what an operation refers to: a hold, or the original that a REVERSE undoes. It has been applied.
+type subject struct {
+	seq           int64
+	kind          walletdb.OperationType
+	counterpartID *uuid.UUID
+	expiresAt     *time.Time
+	expired       bool  // its EXPIRE has released it
+	left          int64 // what can still be captured, released or reversed
+	named         int   // how many CAPTUREs or REVERSEs have named it
+}
 
 // outcome is what became of an operation: processed if there is no reason why it failed.
 type outcome struct {
 	failureReason string
 	balanceAfter  int64
+	heldAfter     int64
+	stateAfter    walletdb.WalletState
+	appliedAmount int64 // unsaid: as asked
+	subjectLeft   int64 // unsaid: it has no subject
 }
+
+const unsaid = -1
 
 func (o outcome) status() string {
 	if o.failureReason != "" {
@@ -34,112 +102,226 @@ func (o outcome) status() string {
 	return "PROCESSED"
 }
 
-// apply runs one wallet's operations in sequence order. It returns the new balance and each
-// operation's outcome. It does no I/O, so that tests can try every order. Nothing but apply decides
-// that an operation failed.
-func apply(balance int64, ops []operation) (int64, []outcome) {
-	outcomes := make([]outcome, len(ops))
-	for i, op := range ops {
-		after, ok := applyOne(balance, op)
-		switch {
-		case ok:
-			balance = after
-		case op.Type == walletdb.OperationTypeWITHDRAW:
-			outcomes[i].failureReason = insufficientFunds
-		default:
-			outcomes[i].failureReason = balanceLimit
+// apply is one operation's turn. It does no I/O and reads no clock, so that the same operations in the same
+// order have the same outcomes for ever, and tests can try every order. Nothing but apply decides that an
+// operation failed. A failed operation leaves the wallet as it was.
+//
+// It changes nothing and returns why if it cannot tell what to do: the wallet then has to wait.
+func (w *account) apply(op operation) (o outcome, damaged string) {
+	s, damaged := w.subjectOf(op)
+	if damaged != "" {
+		return o, damaged
+	}
+	// What is asked for without an amount is all that is left.
+	amount := op.Amount
+	if s != nil && amount == 0 {
+		amount = s.left
+	}
+	o = outcome{failureReason: w.refuses(op, s, amount), appliedAmount: unsaid, subjectLeft: unsaid}
+	if o.failureReason == "" {
+		w.change(op, s, amount)
+		if amount != op.Amount {
+			o.appliedAmount = amount
 		}
-		outcomes[i].balanceAfter = balance
 	}
-	return balance, outcomes
-}
-
-// applyOne reports false if op would overdraw the wallet or pass its limit.
-func applyOne(balance int64, op operation) (int64, bool) {
-	if op.Type == walletdb.OperationTypeWITHDRAW {
-		return balance - op.Amount, op.Amount <= balance
-	}
-	return balance + op.Amount, op.Amount <= maxBalance-balance
-}
-
-// plan is what a transaction is going to write.
-type plan struct {
-	outcomes walletdb.InsertOutcomesParams
-	advances walletdb.AdvanceWalletsParams
-	wallets  []walletdb.Wallet // every locked wallet, as the transaction leaves it
-	applied  []operation       // one for each of the outcomes
-	beganAt  time.Time
-	readAt   time.Time   // when the operations had their AgeSeconds
-	damaged  []uuid.UUID // wallets whose operations are not contiguous; they are applied up to the gap
-	full     bool        // there may be more operations than one transaction applies
-}
-
-// newPlan takes the locked wallets and their pending operations, both ordered by wallet, and the
-// latter by sequence too. An error means that this program does not understand what it read.
-func newPlan(wallets []walletdb.Wallet, pending []operation) (plan, error) {
-	p := plan{wallets: wallets}
-	p.outcomes = walletdb.InsertOutcomesParams{
-		WalletIds:      make([]uuid.UUID, 0, len(pending)),
-		Seqs:           make([]int64, 0, len(pending)),
-		Statuses:       make([]string, 0, len(pending)),
-		FailureReasons: make([]string, 0, len(pending)),
-		BalancesAfter:  make([]int64, 0, len(pending)),
-	}
-	for i := range wallets {
-		w := &wallets[i]
-		of := ofWallet(pending, w.ID)
-		pending = pending[len(of):]
-		ops := contiguous(w.AppliedSeq, of)
-		if len(ops) < len(of) {
-			p.damaged = append(p.damaged, w.ID)
+	if s != nil {
+		if op.Type == capture || op.Type == reverse {
+			s.named++
 		}
-		if len(ops) == 0 {
-			continue
+		o.subjectLeft = s.left
+	}
+	o.balanceAfter, o.heldAfter, o.stateAfter = w.balance, w.held, w.state
+	return o, ""
+}
+
+// subjectOf returns what op refers to, nil if it refers to nothing in its wallet. The api accepts no operation
+// whose subject is not there, or is of another kind.
+func (w *account) subjectOf(op operation) (s *subject, damaged string) {
+	fits := func(*subject) bool { return true }
+	switch op.Type {
+	case deposit, withdraw, hold, freeze, activate, closing:
+		return nil, ""
+	case transfer, receive, giveBack:
+		if op.CounterpartID == nil || op.SubjectID == nil && op.Type != transfer {
+			return nil, "it does not say where its money comes from or goes to"
 		}
-		for _, op := range ops {
-			if op.Type != walletdb.OperationTypeDEPOSIT && op.Type != walletdb.OperationTypeWITHDRAW {
-				return plan{}, fmt.Errorf("%w operation type %q: wallet %s, sequence %d", errUnexpected, op.Type, w.ID, op.Seq)
-			}
+		return nil, ""
+	case capture, release, expire:
+		fits = func(s *subject) bool { return s.kind == hold }
+	case reverse:
+		fits = reversible
+	default:
+		return nil, fmt.Sprintf("this release does not know the type %s", op.Type)
+	}
+	if op.SubjectID != nil {
+		s = w.subjects[*op.SubjectID]
+	}
+	switch {
+	case s == nil:
+		return nil, "what it refers to is missing"
+	case !fits(s):
+		return nil, fmt.Sprintf("a %s cannot refer to a %s", op.Type, s.kind)
+	}
+	return s, ""
+}
+
+// reversible is not what went to another wallet: that wallet would keep it.
+func reversible(s *subject) bool {
+	return s.kind == deposit || s.kind == withdraw || s.kind == capture && s.counterpartID == nil
+}
+
+// refuses returns why op fails, or nothing. If there are several reasons the first one here is told.
+func (w *account) refuses(op operation, s *subject, amount int64) (reason string) {
+	switch {
+	case w.state == closed && op.Type != giveBack && op.Type != activate && op.Type != closing:
+		return walletClosed
+	case w.state == frozen && takesOut(op, s):
+		return walletFrozen
+	case isLate(op, s):
+		return holdExpired
+	case (op.Type == capture || op.Type == release || op.Type == expire) && s.left == 0:
+		return holdClosed
+	case op.Type == hold && w.openHolds >= maxOpenHolds,
+		(op.Type == capture || op.Type == reverse) && s.named >= maxNamed:
+		return limitReached
+	case op.Type == capture && amount > s.left:
+		return exceedsHold
+	case op.Type == reverse && (amount > s.left || s.left == 0):
+		return exceedsOriginal
+	case takesOut(op, s) && op.Type != capture && amount > w.available(): // a hold has its money already
+		return insufficientFunds
+	case bringsIn(op, s) && op.Type != giveBack && amount > maxBalance-w.balance:
+		return balanceLimit
+	case op.Type == closing && w.state != closed && w.balance != 0: // nor is anything held then
+		return walletNotEmpty
+	}
+	return ""
+}
+
+// isLate goes by the time of acceptance, which is stored, and by no clock. An EXPIRE settles it also if the
+// clock was set back after it.
+func isLate(op operation, s *subject) bool {
+	switch op.Type {
+	case hold:
+		return op.ExpiresAt != nil && !op.CreatedAt.Before(*op.ExpiresAt)
+	case capture:
+		return s.expired || s.expiresAt != nil && !op.CreatedAt.Before(*s.expiresAt)
+	}
+	return false
+}
+
+// takesOut is about money that the wallet gives away, or that is held for it.
+func takesOut(op operation, s *subject) bool {
+	switch op.Type {
+	case withdraw, hold, capture, transfer:
+		return true
+	case reverse:
+		return s.kind == deposit
+	}
+	return false
+}
+
+func bringsIn(op operation, s *subject) bool {
+	switch op.Type {
+	case deposit, receive, giveBack:
+		return true
+	case reverse:
+		return s.kind != deposit
+	}
+	return false
+}
+
+// change is what a processed operation does.
+func (w *account) change(op operation, s *subject, amount int64) {
+	switch op.Type {
+	case deposit, receive, giveBack:
+		w.balance += amount
+	case withdraw, transfer:
+		w.balance -= amount
+	case hold:
+		w.held += amount
+		w.openHolds++
+		w.opens = append(w.opens, op)
+	case capture:
+		w.balance -= amount
+		w.use(s, amount)
+		if op.Final == nil || *op.Final {
+			w.use(s, s.left)
 		}
-		balance, outcomes := apply(w.Balance, ops)
-		w.Balance, w.AppliedSeq = balance, ops[len(ops)-1].Seq
-		p.advance(*w, ops, outcomes)
-	}
-	if len(pending) > 0 {
-		return plan{}, fmt.Errorf("%w operations of wallet %s, which is not locked", errUnexpected, pending[0].WalletID)
-	}
-	return p, nil
-}
-
-func (p *plan) advance(w walletdb.Wallet, ops []operation, outcomes []outcome) {
-	p.applied = append(p.applied, ops...)
-	p.advances.Ids = append(p.advances.Ids, w.ID)
-	p.advances.Balances = append(p.advances.Balances, w.Balance)
-	p.advances.AppliedSeqs = append(p.advances.AppliedSeqs, w.AppliedSeq)
-	for i, o := range outcomes {
-		p.outcomes.WalletIds = append(p.outcomes.WalletIds, w.ID)
-		p.outcomes.Seqs = append(p.outcomes.Seqs, ops[i].Seq)
-		p.outcomes.Statuses = append(p.outcomes.Statuses, o.status())
-		p.outcomes.FailureReasons = append(p.outcomes.FailureReasons, o.failureReason)
-		p.outcomes.BalancesAfter = append(p.outcomes.BalancesAfter, o.balanceAfter)
+	case release:
+		w.use(s, s.left)
+	case expire:
+		w.use(s, s.left)
+		s.expired = true
+	case reverse:
+		s.left -= amount
+		if s.kind == deposit {
+			w.balance -= amount
+		} else {
+			w.balance += amount
+		}
+	case freeze:
+		w.state = frozen
+	case activate:
+		w.state = active
+	case closing:
+		w.state = closed
 	}
 }
 
-// ofWallet returns the operations of a wallet that ops begins with.
-func ofWallet(ops []operation, id uuid.UUID) []operation {
-	n := 0
-	for n < len(ops) && ops[n].WalletID == id {
-		n++
+// use takes an amount out of an open hold, which is closed once nothing remains.
+func (w *account) use(s *subject, amount int64) {
+	if amount == 0 {
+		return
 	}
-	return ops[:n]
+	w.held -= amount
+	s.left -= amount
+	if s.left == 0 {
+		w.openHolds--
+		w.closes = append(w.closes, s.seq)
+	}
 }
 
-// contiguous returns the operations that follow appliedSeq without a gap. Operations are accepted
-// without gaps, so that a missing one is damage to the database, and what comes after it must wait.
-func contiguous(appliedSeq int64, ops []operation) []operation {
-	n := 0
-	for n < len(ops) && ops[n].Seq == appliedSeq+1+int64(n) {
-		n++
+// subject is what an operation is to those that will refer to it.
+func (o outcome) subject(op operation) *subject {
+	s := &subject{seq: op.Seq, kind: op.Type, counterpartID: op.CounterpartID, expiresAt: op.ExpiresAt}
+	switch {
+	case o.failureReason != "":
+	case o.appliedAmount != unsaid:
+		s.left = o.appliedAmount
+	default:
+		s.left = op.Amount
 	}
-	return ops[:n]
+	return s
+}
+
+// following is an operation that the worker accepts, because another one has led to it.
+type following struct {
+	walletID      uuid.UUID
+	id            uuid.UUID
+	kind          walletdb.OperationType
+	amount        int64
+	reference     *string
+	subjectID     uuid.UUID
+	counterpartID *uuid.UUID
+}
+
+// leadsTo returns what follows from an operation in the other wallet: what it gives there is received, and
+// what is not received is given back. nil: nothing.
+func (o outcome) leadsTo(op operation) *following {
+	f := following{amount: op.Amount, reference: op.Reference, subjectID: op.ID, counterpartID: &op.WalletID}
+	processed := o.failureReason == ""
+	switch {
+	case processed && (op.Type == transfer || op.Type == capture && op.CounterpartID != nil):
+		f.kind, f.id = receive, event.ReceiveID(op.ID)
+	case !processed && op.Type == receive:
+		f.kind, f.id = giveBack, event.ReturnID(op.ID)
+	default:
+		return nil
+	}
+	f.walletID = *op.CounterpartID
+	if o.appliedAmount != unsaid {
+		f.amount = o.appliedAmount
+	}
+	return &f
 }

@@ -107,7 +107,7 @@ func newWorld(seed uint64) *world {
 		for i := range id {
 			id[i] = byte(w.IntN(256))
 		}
-		w.wallets = append(w.wallets, simWallet{Wallet: walletdb.Wallet{ID: id}})
+		w.wallets = append(w.wallets, simWallet{Wallet: walletdb.Wallet{ID: id, State: active}})
 	}
 	slices.SortFunc(w.wallets, func(a, b simWallet) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	for range simWorkers {
@@ -406,7 +406,7 @@ func (x *simWorker) transaction(_ context.Context, targets []target) (plan, erro
 		w.events["full"]++
 		pending = pending[:simLimit]
 	}
-	next, err := newPlan(wallets, pending)
+	next, err := newPlan(reading{wallets: wallets, pending: pending})
 	if err != nil {
 		w.violation("plan: %v", err)
 	}
@@ -497,8 +497,11 @@ func (w *world) checkEnd(wallet *simWallet) {
 	if wallet.damaged {
 		end = int64(slices.IndexFunc(wallet.operations, func(op operation) bool { return op.Amount < 0 }))
 	}
-	balance, _ := apply(0, wallet.operations[:end])
-	if wallet.AppliedSeq != end || wallet.Balance != balance {
-		w.violation("balance %d at sequence %d, want %d at %d", wallet.Balance, wallet.AppliedSeq, balance, end)
+	want := account{state: active}
+	for _, op := range wallet.operations[:end] {
+		want.apply(op)
+	}
+	if wallet.AppliedSeq != end || wallet.Balance != want.balance {
+		w.violation("balance %d at sequence %d, want %d at %d", wallet.Balance, wallet.AppliedSeq, want.balance, end)
 	}
 }

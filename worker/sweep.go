@@ -237,17 +237,7 @@ func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
 
 // apply skips the wallets that fail on their own; the next pass tries them again.
 func (s *sweeper) apply(ctx context.Context, targets []target, traced []received) error {
-	err := s.applier.apply(ctx, targets, traced)
-	if err == nil || causeOf(err) == connection {
-		return err
-	}
-	for _, t := range targets {
-		if err := s.applier.apply(ctx, []target{t}, traced); err != nil {
-			if causeOf(err) == connection {
-				return err
-			}
-			s.health.Set(sweeping, fmt.Errorf("wallet %s: %w", t.walletID, err))
-		}
-	}
-	return nil
+	return s.applier.applyEach(ctx, targets, traced, func(t target, err error) {
+		s.health.Set(sweeping, fmt.Errorf("wallet %s: %w", t.walletID, err))
+	})
 }

@@ -7,13 +7,114 @@ package walletdb
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
 
+const acceptFollowing = `-- name: AcceptFollowing :one
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
+following AS (
+  SELECT f.n, f.wallet_id, s.last_seq + row_number() OVER (PARTITION BY f.wallet_id ORDER BY f.n) AS seq,
+         f.id, f.type::operation_type AS type, f.amount, nullif(f.reference, '') AS reference, f.subject_id,
+         nullif(f.counterpart_id, '00000000-0000-0000-0000-000000000000') AS counterpart_id,
+         CASE WHEN s.last_at <= c.now + interval '5 seconds' THEN greatest(s.last_at, c.now) ELSE c.now END AS created_at,
+         coalesce(s.last_at > c.now + interval '5 seconds', false) AS goes_back
+  FROM clock c
+  CROSS JOIN ROWS FROM (unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::bigint[]),
+    unnest($5::text[]), unnest($6::uuid[]), unnest($7::uuid[]))
+    WITH ORDINALITY AS f (wallet_id, id, type, amount, reference, subject_id, counterpart_id, n)
+  LEFT JOIN wallet_sequences s ON s.wallet_id = f.wallet_id
+), accepted AS (
+  INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id)
+  SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id FROM following
+  RETURNING wallet_id, seq, id, type, amount, created_at
+), announced AS (
+  INSERT INTO outbox (topic, headers, key, payload)
+  SELECT $8::text, $9::text, wallet_id::text, convert_to(
+    '{"walletId":"' || wallet_id || '","sequence":' || seq || ',"operationId":"' || id || '","type":"' || type || '","amount":' || amount
+    || ',"acceptedAt":"' || to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}', 'UTF8')
+  FROM accepted ORDER BY wallet_id, seq
+), advanced AS (
+  UPDATE wallet_sequences s SET last_seq = a.last_seq, last_at = a.last_at
+  FROM (SELECT wallet_id, max(seq) AS last_seq, max(created_at) AS last_at FROM accepted GROUP BY wallet_id) a
+  WHERE s.wallet_id = a.wallet_id
+)
+SELECT count(DISTINCT wallet_id) FILTER (WHERE goes_back) AS times_back FROM following
+`
+
+type AcceptFollowingParams struct {
+	WalletIds      []uuid.UUID
+	Ids            []uuid.UUID
+	Types          []string
+	Amounts        []int64
+	Refs           []string
+	SubjectIds     []uuid.UUID
+	CounterpartIds []uuid.UUID
+	Topic          string
+	Headers        string
+}
+
+// AcceptFollowing accepts what the worker may: RECEIVE, RETURN and EXPIRE. It must be a later statement than
+// LockFollowing, so that it sees last_seq, and reads the clock, after the wait. Times are those of the api: not before the
+// wallet's last one, unless that is more than 5 s ahead of the clock, which was set back then; times_back counts the
+// wallets in which that was so. A row whose wallet does not exist has no sequence, and fails with a not-null violation;
+// one whose id exists with a unique violation: nothing may be committed then, and nothing may be left out, for its
+// sequence would be missing for ever. The payload is db/event's; a nil UUID and an empty reference are none.
+func (q *Queries) AcceptFollowing(ctx context.Context, arg AcceptFollowingParams) (int64, error) {
+	row := q.db.QueryRow(ctx, acceptFollowing,
+		arg.WalletIds,
+		arg.Ids,
+		arg.Types,
+		arg.Amounts,
+		arg.Refs,
+		arg.SubjectIds,
+		arg.CounterpartIds,
+		arg.Topic,
+		arg.Headers,
+	)
+	var times_back int64
+	err := row.Scan(&times_back)
+	return times_back, err
+}
+
+const acceptedBefore = `-- name: AcceptedBefore :many
+SELECT wallet_id, seq, id FROM operations WHERE id = ANY ($1::uuid[])
+`
+
+type AcceptedBeforeRow struct {
+	WalletID uuid.UUID
+	Seq      int64
+	ID       uuid.UUID
+}
+
+// AcceptedBefore returns those of the operations that exist. It must be a later statement than the lock: a
+// statement that waited for a lock keeps the snapshot it began with.
+func (q *Queries) AcceptedBefore(ctx context.Context, ids []uuid.UUID) ([]AcceptedBeforeRow, error) {
+	rows, err := q.db.Query(ctx, acceptedBefore, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AcceptedBeforeRow
+	for rows.Next() {
+		var i AcceptedBeforeRow
+		if err := rows.Scan(&i.WalletID, &i.Seq, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const advanceWallets = `-- name: AdvanceWallets :execrows
-UPDATE wallets w SET balance = a.balance, applied_seq = a.applied_seq
-FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS balance, unnest($3::bigint[]) AS applied_seq) a
+UPDATE wallets w SET balance = a.balance, applied_seq = a.applied_seq, rules_seq = a.applied_seq,
+       held = coalesce(a.held, 0), state = coalesce(a.state, 'ACTIVE')
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS balance, unnest($3::bigint[]) AS applied_seq,
+             unnest($4::bigint[]) AS held, unnest(($5::text[])::wallet_state[]) AS state) a
 WHERE w.id = a.id AND w.applied_seq < a.applied_seq
 `
 
@@ -21,22 +122,161 @@ type AdvanceWalletsParams struct {
 	Ids         []uuid.UUID
 	Balances    []int64
 	AppliedSeqs []int64
+	Helds       []int64
+	States      []string
 }
 
-// AdvanceWallets moves wallets forward only, and returns how many it moved.
+// AdvanceWallets moves wallets forward only, and returns how many it moved. Without helds and states nothing is
+// held, and all are active. It says with rules_seq that held and state were respected.
 func (q *Queries) AdvanceWallets(ctx context.Context, arg AdvanceWalletsParams) (int64, error) {
-	result, err := q.db.Exec(ctx, advanceWallets, arg.Ids, arg.Balances, arg.AppliedSeqs)
+	result, err := q.db.Exec(ctx, advanceWallets,
+		arg.Ids,
+		arg.Balances,
+		arg.AppliedSeqs,
+		arg.Helds,
+		arg.States,
+	)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
 }
 
+const countOpenHolds = `-- name: CountOpenHolds :many
+SELECT t.id::uuid AS id,
+       (SELECT count(*) FROM (SELECT FROM open_holds h WHERE h.wallet_id = t.id LIMIT $1::bigint) n)::bigint AS holds
+FROM (SELECT unnest($2::uuid[]) AS id) t
+`
+
+type CountOpenHoldsParams struct {
+	MaxHolds int64
+	Ids      []uuid.UUID
+}
+
+type CountOpenHoldsRow struct {
+	ID    uuid.UUID
+	Holds int64
+}
+
+// CountOpenHolds counts up to max_holds of each wallet.
+func (q *Queries) CountOpenHolds(ctx context.Context, arg CountOpenHoldsParams) ([]CountOpenHoldsRow, error) {
+	rows, err := q.db.Query(ctx, countOpenHolds, arg.MaxHolds, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountOpenHoldsRow
+	for rows.Next() {
+		var i CountOpenHoldsRow
+		if err := rows.Scan(&i.ID, &i.Holds); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deleteOpenHolds = `-- name: DeleteOpenHolds :exec
+DELETE FROM open_holds h USING (SELECT unnest($1::uuid[]) AS wallet_id, unnest($2::bigint[]) AS seq) c
+WHERE h.wallet_id = c.wallet_id AND h.seq = c.seq
+`
+
+type DeleteOpenHoldsParams struct {
+	WalletIds []uuid.UUID
+	Seqs      []int64
+}
+
+// DeleteOpenHolds takes out those that a transaction has closed.
+func (q *Queries) DeleteOpenHolds(ctx context.Context, arg DeleteOpenHoldsParams) error {
+	_, err := q.db.Exec(ctx, deleteOpenHolds, arg.WalletIds, arg.Seqs)
+	return err
+}
+
+const expiredHolds = `-- name: ExpiredHolds :many
+SELECT wallet_id, seq, hold_id, expires_at::timestamptz AS expires_at FROM open_holds
+WHERE expires_at <= now() AND (expires_at, wallet_id, seq) > ($1::timestamptz, $2::uuid, $3::bigint)
+ORDER BY expires_at, wallet_id, seq LIMIT $4::bigint
+`
+
+type ExpiredHoldsParams struct {
+	AfterTime   time.Time
+	AfterWallet uuid.UUID
+	AfterSeq    int64
+	MaxRows     int64
+}
+
+type ExpiredHoldsRow struct {
+	WalletID  uuid.UUID
+	Seq       int64
+	HoldID    uuid.UUID
+	ExpiresAt time.Time
+}
+
+// ExpiredHolds returns the next open holds whose time is over, in the order of that time.
+func (q *Queries) ExpiredHolds(ctx context.Context, arg ExpiredHoldsParams) ([]ExpiredHoldsRow, error) {
+	rows, err := q.db.Query(ctx, expiredHolds,
+		arg.AfterTime,
+		arg.AfterWallet,
+		arg.AfterSeq,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ExpiredHoldsRow
+	for rows.Next() {
+		var i ExpiredHoldsRow
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.Seq,
+			&i.HoldID,
+			&i.ExpiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const insertOpenHolds = `-- name: InsertOpenHolds :exec
+INSERT INTO open_holds (wallet_id, seq, hold_id, expires_at)
+SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), nullif(unnest($4::timestamptz[]), '0001-01-01 00:00:00+00')
+`
+
+type InsertOpenHoldsParams struct {
+	WalletIds  []uuid.UUID
+	Seqs       []int64
+	HoldIds    []uuid.UUID
+	ExpiresAts []time.Time
+}
+
+// InsertOpenHolds writes the holds that are open after a transaction, and were not before. Without a time they
+// have Go's zero time.
+func (q *Queries) InsertOpenHolds(ctx context.Context, arg InsertOpenHoldsParams) error {
+	_, err := q.db.Exec(ctx, insertOpenHolds,
+		arg.WalletIds,
+		arg.Seqs,
+		arg.HoldIds,
+		arg.ExpiresAts,
+	)
+	return err
+}
+
 const insertOutcomes = `-- name: InsertOutcomes :exec
-INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, applied_at)
+INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left)
 SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest(($3::text[])::outcome_status[]),
        nullif(unnest($4::text[]), ''), unnest($5::bigint[]),
-       (SELECT clock_timestamp())
+       (SELECT clock_timestamp()),
+       nullif(unnest($6::bigint[]), 0), nullif(unnest(($7::text[])::wallet_state[]), 'ACTIVE'),
+       nullif(unnest($8::bigint[]), -1), nullif(unnest($9::bigint[]), -1)
 `
 
 type InsertOutcomesParams struct {
@@ -45,11 +285,17 @@ type InsertOutcomesParams struct {
 	Statuses       []string
 	FailureReasons []string
 	BalancesAfter  []int64
+	HeldsAfter     []int64
+	StatesAfter    []string
+	AppliedAmounts []int64
+	SubjectsLeft   []int64
 }
 
 // InsertOutcomes fails with a unique violation if one of the operations has an outcome already. It reads
 // the clock once, and after LockWallets, so that applied_at follows the sequence: the default, now(), is
-// the transaction's begin, and the second to lock a wallet may have begun first.
+// the transaction's begin, and the second to lock a wallet may have begun first. The last four arguments say what
+// plain deposits and withdrawals of active wallets do not need, and are empty then: unnest fills up with nulls.
+// Applied amounts and what is left are -1 where they say nothing.
 func (q *Queries) InsertOutcomes(ctx context.Context, arg InsertOutcomesParams) error {
 	_, err := q.db.Exec(ctx, insertOutcomes,
 		arg.WalletIds,
@@ -57,6 +303,10 @@ func (q *Queries) InsertOutcomes(ctx context.Context, arg InsertOutcomesParams) 
 		arg.Statuses,
 		arg.FailureReasons,
 		arg.BalancesAfter,
+		arg.HeldsAfter,
+		arg.StatesAfter,
+		arg.AppliedAmounts,
+		arg.SubjectsLeft,
 	)
 	return err
 }
@@ -81,6 +331,71 @@ func (q *Queries) LastSequences(ctx context.Context, walletIds []uuid.UUID) ([]L
 	for rows.Next() {
 		var i LastSequencesRow
 		if err := rows.Scan(&i.WalletID, &i.LastSeq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockFollowing = `-- name: LockFollowing :many
+SELECT wallet_id, last_seq, last_at, tenant FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE
+`
+
+// LockFollowing locks the wallets in which the worker is going to accept something, in id order.
+//
+// No cycle of locks exists. A worker's transaction locks its wallets' rows of wallets first, in id order, and then
+// these rows of wallet_sequences, in id order, as its last locks: whoever holds one of these waits for no row of
+// wallets any more. An acceptance, the api's or that of an EXPIRE, locks rows of wallet_sequences alone, in id order.
+// The inserts that follow wait for nobody: what is inserted has its id from its cause, whose wallet is locked.
+func (q *Queries) LockFollowing(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
+	rows, err := q.db.Query(ctx, lockFollowing, walletIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WalletSequence
+	for rows.Next() {
+		var i WalletSequence
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.LastSeq,
+			&i.LastAt,
+			&i.Tenant,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockFreeFollowing = `-- name: LockFreeFollowing :many
+SELECT wallet_id, last_seq, last_at, tenant FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED
+`
+
+// LockFreeFollowing skips wallets that another transaction has locked, and returns the others.
+func (q *Queries) LockFreeFollowing(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
+	rows, err := q.db.Query(ctx, lockFreeFollowing, walletIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WalletSequence
+	for rows.Next() {
+		var i WalletSequence
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.LastSeq,
+			&i.LastAt,
+			&i.Tenant,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -129,7 +444,7 @@ func (q *Queries) LockWallets(ctx context.Context, ids []uuid.UUID) ([]Wallet, e
 }
 
 const pendingOperations = `-- name: PendingOperations :many
-SELECT o.wallet_id, o.seq, o.id, o.type, o.amount,
+SELECT o.wallet_id, o.seq, o.id, o.type, o.amount, o.reference, o.created_at, o.subject_id, o.counterpart_id, o.expires_at, o.final,
        extract(epoch FROM clock_timestamp() - o.created_at)::float8 AS age_seconds
 FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id
@@ -147,12 +462,18 @@ type PendingOperationsParams struct {
 }
 
 type PendingOperationsRow struct {
-	WalletID   uuid.UUID
-	Seq        int64
-	ID         uuid.UUID
-	Type       OperationType
-	Amount     int64
-	AgeSeconds float64
+	WalletID      uuid.UUID
+	Seq           int64
+	ID            uuid.UUID
+	Type          OperationType
+	Amount        int64
+	Reference     *string
+	CreatedAt     time.Time
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Final         *bool
+	AgeSeconds    float64
 }
 
 // PendingOperations returns, in order, what the wallets have accepted up to their sequence in
@@ -174,7 +495,87 @@ func (q *Queries) PendingOperations(ctx context.Context, arg PendingOperationsPa
 			&i.ID,
 			&i.Type,
 			&i.Amount,
+			&i.Reference,
+			&i.CreatedAt,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Final,
 			&i.AgeSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const subjects = `-- name: Subjects :many
+SELECT s.wallet_id, s.id, s.seq, s.type, s.counterpart_id, s.expires_at,
+       (CASE WHEN c.status = 'FAILED' THEN 0 ELSE coalesce(
+         (SELECT n.subject_left FROM operations p JOIN outcomes n ON n.wallet_id = p.wallet_id AND n.seq = p.seq
+          WHERE p.subject_id = s.id AND p.wallet_id = s.wallet_id AND p.seq <= w.applied_seq ORDER BY p.seq DESC LIMIT 1),
+         c.applied_amount, s.amount) END)::bigint AS left_over,
+       (SELECT count(*) FROM (
+          SELECT FROM operations p WHERE p.subject_id = s.id AND p.seq <= w.applied_seq ORDER BY p.seq LIMIT $1::bigint) n)::bigint AS named,
+       EXISTS (SELECT FROM operations e JOIN outcomes n ON n.wallet_id = e.wallet_id AND n.seq = e.seq
+               WHERE e.id = t.expire_id AND n.status = 'PROCESSED')::boolean AS expired
+FROM (SELECT unnest($2::uuid[]) AS wallet_id, unnest($3::uuid[]) AS id, unnest($4::uuid[]) AS expire_id) t
+JOIN operations s ON s.id = t.id AND s.wallet_id = t.wallet_id
+JOIN outcomes c ON c.wallet_id = s.wallet_id AND c.seq = s.seq
+JOIN wallets w ON w.id = s.wallet_id
+`
+
+type SubjectsParams struct {
+	MaxNamed  int64
+	WalletIds []uuid.UUID
+	Ids       []uuid.UUID
+	ExpireIds []uuid.UUID
+}
+
+type SubjectsRow struct {
+	WalletID      uuid.UUID
+	ID            uuid.UUID
+	Seq           int64
+	Type          OperationType
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	LeftOver      int64
+	Named         int64
+	Expired       bool
+}
+
+// Subjects returns those of the operations that have been applied, each with what is left of it and how many
+// operations have named it, of which no more than max_named are counted. What is left is what the last applied
+// operation that names it has left, or all of it: one look into the index, however often a client tried.
+// expire_ids are the ids that their EXPIREs have. Like the next one it must be a later statement than LockWallets.
+func (q *Queries) Subjects(ctx context.Context, arg SubjectsParams) ([]SubjectsRow, error) {
+	rows, err := q.db.Query(ctx, subjects,
+		arg.MaxNamed,
+		arg.WalletIds,
+		arg.Ids,
+		arg.ExpireIds,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SubjectsRow
+	for rows.Next() {
+		var i SubjectsRow
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.ID,
+			&i.Seq,
+			&i.Type,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.LeftOver,
+			&i.Named,
+			&i.Expired,
 		); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
+)
+
+const (
+	expireInterval = time.Second // between two looks
+	expirePage     = maxFollowing
+
+	// expireLockWait is how long an acceptance of EXPIREs waits for a wallet that somebody else accepts operations in,
+	// before it goes on without that wallet.
+	expireLockWait = 200 * time.Millisecond
+	// expireTimeout bounds a round trip.
+	expireTimeout = 5 * time.Second
+)
+
+// expirer ends open holds whose time is over: it accepts an EXPIRE for each, and applies it. Every worker has one,
+// which uses a connection of its own, and neither Kafka nor the lock of the sweep, so that holds end within two
+// seconds as long as one worker lives. Two at once do no harm: a hold has one EXPIRE, by its id, and who comes second
+// finds it.
+//
+// If the worker dies before its COMMIT, nothing has happened; after it, another one finds the hold still open and
+// its EXPIRE accepted, and applies that. Money does not rest on it: a CAPTURE that was accepted too late fails whether
+// or not the hold has been ended.
+type expirer struct {
+	database *pgx.ConnConfig
+	commits  *db.Commits
+	applier  *applier
+	topic    string
+	health   *service.Health
+	metrics  *metrics
+
+	conn *pgx.Conn // nil: connect first
+}
+
+// run looks until ctx ends.
+func (e *expirer) run(ctx context.Context) {
+	defer e.disconnect()
+	for ; ctx.Err() == nil; service.Sleep(ctx, expireInterval) {
+		err := e.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			e.health.Set(expireAlone, nil)
+			e.health.Set(expiring, nil)
+		case causeOf(err) == connection:
+			e.disconnect()
+			e.health.Set(expireAlone, err)
+		default:
+			e.disconnect()
+			e.health.Set(expiring, err)
+		}
+	}
+}
+
+// look ends all holds whose time is over, page by page. What cannot be ended now is passed, and found again by the
+// next look.
+func (e *expirer) look(ctx context.Context) error {
+	if err := e.commits.Await(ctx); err != nil {
+		return err
+	}
+	if err := e.connect(ctx); err != nil {
+		return err
+	}
+	next := walletdb.ExpiredHoldsParams{MaxRows: expirePage}
+	for ctx.Err() == nil {
+		expired, err := e.expired(ctx, next)
+		if err != nil || len(expired) == 0 {
+			return err
+		}
+		targets, err := e.accept(ctx, expired)
+		if err != nil {
+			return err
+		}
+		err = e.applier.applyEach(ctx, targets, nil, func(t target, err error) {
+			e.health.Set(expiring, fmt.Errorf("wallet %s: %w", t.walletID, err))
+		})
+		if err != nil || len(expired) < expirePage {
+			return err
+		}
+		last := expired[len(expired)-1]
+		next.AfterTime, next.AfterWallet, next.AfterSeq = last.ExpiresAt, last.WalletID, last.Seq
+	}
+	return nil
+}
+
+func (e *expirer) expired(ctx context.Context, next walletdb.ExpiredHoldsParams) ([]walletdb.ExpiredHoldsRow, error) {
+	ctx, cancel := context.WithTimeout(ctx, expireTimeout)
+	defer cancel()
+	expired, err := walletdb.New(e.conn).ExpiredHolds(ctx, next)
+	if err != nil {
+		return nil, fmt.Errorf("read expired holds: %w", err)
+	}
+	return expired, nil
+}
+
+// accept makes sure that holds have an EXPIRE, except in wallets that somebody else has locked, and returns up to where
+// their wallets have to be applied. The locked rows say which EXPIREs exist: so none is accepted twice, and none that
+// exists aborts the others.
+func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) ([]target, error) {
+	all := make([]following, len(holds))
+	ids := make([]uuid.UUID, len(holds))
+	for i, h := range holds {
+		all[i] = following{walletID: h.WalletID, id: event.ExpireID(h.HoldID), kind: expire, subjectID: h.HoldID}
+		ids[i] = all[i].id
+	}
+	last, exist, err := e.lock(ctx, into(all), ids, false)
+	if locked := new(pgconn.PgError); errors.As(err, &locked) && locked.Code == "55P03" {
+		last, exist, err = e.lock(ctx, into(all), ids, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	upTo := map[uuid.UUID]int64{}
+	for id, seq := range exist {
+		upTo[id.walletID] = max(upTo[id.walletID], seq)
+	}
+	var missing []following
+	for _, f := range all {
+		seq, ours := last[f.walletID]
+		if _, there := exist[expireOf{f.walletID, f.id}]; there || !ours {
+			continue
+		}
+		last[f.walletID] = seq + 1
+		upTo[f.walletID] = seq + 1
+		missing = append(missing, f)
+	}
+	if len(missing) == 0 {
+		err = walletdb.New(e.conn).Rollback(ctx)
+	} else {
+		err = e.write(ctx, missing)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var targets []target
+	for id, seq := range upTo {
+		if !e.applier.halted.has(id) {
+			targets = append(targets, target{walletID: id, upTo: seq, accepted: true})
+		}
+	}
+	return targets, nil
+}
+
+// expireOf is a wallet's EXPIRE.
+type expireOf struct{ walletID, id uuid.UUID }
+
+// lock locks the wallets' sequences, which it returns, and looks up in a later statement which of the EXPIREs exist.
+func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked bool) (last map[uuid.UUID]int64, exist map[expireOf]int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, expireTimeout)
+	defer cancel()
+	last, exist = map[uuid.UUID]int64{}, map[expireOf]int64{}
+	err = db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) error {
+		if err := q.Begin(ctx); err != nil {
+			return err
+		}
+		lock := q.LockFollowing
+		if skipLocked {
+			lock = q.LockFreeFollowing
+		}
+		locked, err := lock(ctx, wallets)
+		for _, row := range locked {
+			last[row.WalletID] = row.LastSeq
+		}
+		if err != nil {
+			return fmt.Errorf("lock sequences: %w", err)
+		}
+		rows, err := q.AcceptedBefore(ctx, ids)
+		for _, row := range rows {
+			exist[expireOf{row.WalletID, row.ID}] = row.Seq
+		}
+		if err != nil {
+			return fmt.Errorf("look up EXPIREs: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		_ = walletdb.New(e.conn).Rollback(ctx) // or the next query fails, and ends the connection
+	}
+	return last, exist, err
+}
+
+func (e *expirer) write(ctx context.Context, missing []following) error {
+	params := acceptance(e.topic, missing)
+	conn := e.conn
+	var timesBack int64
+	err := e.commits.Send(context.WithoutCancel(ctx), conn, transactionTimeout, func(q *walletdb.Queries) (err error) {
+		if timesBack, err = q.AcceptFollowing(ctx, params); err != nil {
+			return fmt.Errorf("accept EXPIREs: %w", err)
+		}
+		return commit(ctx, q)
+	}, func() { disconnect(conn) })
+	if errors.Is(err, db.ErrUnanswered) {
+		e.conn = nil // it is not ours any more
+	}
+	if err != nil {
+		return err
+	}
+	e.metrics.timesBack.Add(float64(timesBack))
+	e.metrics.accepted.WithLabelValues(string(expire)).Add(float64(len(missing)))
+	return nil
+}
+
+func (e *expirer) connect(ctx context.Context) (err error) {
+	if e.conn != nil {
+		return nil
+	}
+	config := e.database.Copy()
+	config.RuntimeParams["lock_timeout"] = strconv.FormatInt(expireLockWait.Milliseconds(), 10)
+	e.conn, err = db.Connect(ctx, config)
+	return err
+}
+
+func (e *expirer) disconnect() {
+	if e.conn != nil {
+		disconnect(e.conn)
+		e.conn = nil
+	}
+}
+
+func disconnect(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+)
+
+// expirer is one without Kafka.
+func (s *store) expirer() *expirer {
+	s.Helper()
+	l := s.ledger()
+	e := &expirer{
+		database: l.pool.Config().ConnConfig, commits: db.NewCommits(l.pool.Config().ConnConfig, nil), topic: s.topic, health: testHealth(), metrics: newMetrics(),
+		applier: &applier{ledger: l, halted: newHalted(discard), committed: func(context.Context, plan, []received) {}},
+	}
+	s.Cleanup(e.disconnect)
+	return e
+}
+
+// holdFor holds a part of the balance until so much later.
+func (s *store) holdFor(wallet uuid.UUID, amount int64, d time.Duration) operation {
+	s.Helper()
+	var until time.Time
+	s.scan(&until, "SELECT clock_timestamp() + $1::bigint * interval '1 millisecond'", d.Milliseconds())
+	return s.ask(operation{WalletID: wallet, Type: hold, Amount: amount, ExpiresAt: &until})
+}
+
+func (s *store) waitForTime(o operation) {
+	s.Helper()
+	testkit.Until(s, "the hold's time is over", func() error {
+		var over bool
+		s.scan(&over, "SELECT clock_timestamp() >= $1", o.ExpiresAt)
+		return testkit.Unless(over, "it is not")
+	})
+}
+
+func TestHoldsExpireWithinTwoSecondsWithoutKafka(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	e := s.expirer()
+	wallet := s.funded(e.applier.ledger, 100)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); e.run(ctx) }()
+	h := s.holdFor(wallet, 30, 1500*time.Millisecond)
+	forEver := s.ask(operation{WalletID: wallet, Type: hold, Amount: 20})
+	s.settle(e.applier.ledger, wallet)
+	s.wantOpenHolds(wallet, h.ID, forEver.ID)
+	s.waitForTime(h)
+	testkit.Until(s, "the hold has expired", func() error {
+		var n int
+		s.scan(&n, "SELECT count(*) FROM operation_states WHERE id = $1 AND status = 'PROCESSED'", event.ExpireID(h.ID))
+		return testkit.Unless(n == 1, "it has not")
+	})
+	var took float64
+	s.scan(&took, "SELECT extract(epoch FROM applied_at - $1)::float8 FROM operation_states WHERE id = $2", h.ExpiresAt, event.ExpireID(h.ID))
+	if took < 0 || took > 2 {
+		t.Errorf("it has expired after %v s", took)
+	}
+	late := s.ask(naming(capture, h, 1))
+	s.settle(e.applier.ledger, wallet)
+	s.wantTold(late, "CAPTURE FAILED HOLD_EXPIRED 100 held 20 left 0")
+	s.wantOpenHolds(wallet, forEver.ID)
+	s.wantMessages()
+	s.audit()
+	stop()
+	<-done
+}
+
+// An EXPIRE that a worker has accepted before it died is applied by the next one.
+func TestHoldsExpireAfterTheWorkerWasDown(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	died, e := s.expirer(), s.expirer()
+	wallet, captured := s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100)
+	accepted, never, used := s.holdFor(wallet, 30, 0), s.holdFor(wallet, 20, 100*time.Millisecond), s.holdFor(captured, 10, 100*time.Millisecond)
+	first := s.holdFor(wallet, 5, 50*time.Millisecond)
+	s.ask(naming(capture, used, 0))
+	_ = accepted // its time was over when it was accepted
+	s.settle(e.applier.ledger, wallet)
+	s.waitForTime(never)
+	if err := died.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := died.expired(t.Context(), walletdb.ExpiredHoldsParams{MaxRows: expirePage})
+	if err != nil || len(page) != 2 || page[0].HoldID != first.ID {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if _, err := died.accept(t.Context(), page[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantOpenHolds(wallet)
+	s.settle(e.applier.ledger, captured)
+	s.wantOpenHolds(captured)
+	if err := e.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var expires int
+	if s.scan(&expires, "SELECT count(*) FROM operations WHERE type = 'EXPIRE'"); expires != 2 {
+		t.Errorf("%d EXPIREs, want one for each of two holds", expires)
+	}
+	s.wantMessages()
+	s.audit()
+}
+
+func TestTwoWorkersExpireAHoldOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	workers := []*expirer{s.expirer(), s.expirer(), s.expirer()}
+	l := s.ledger()
+	var wallets []uuid.UUID
+	var last operation
+	for range 30 {
+		wallet := s.funded(l, 100)
+		wallets = append(wallets, wallet)
+		for range 3 {
+			last = s.holdFor(wallet, 30, 300*time.Millisecond)
+		}
+	}
+	s.settle(l, wallets...)
+	s.waitForTime(last)
+	errs := make(chan error)
+	for _, e := range workers {
+		go func() { errs <- e.look(context.Background()) }()
+	}
+	for range workers {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	testkit.Until(s, "all holds have expired", func() error {
+		var open int
+		s.scan(&open, "SELECT count(*) FROM open_holds")
+		if open == 0 {
+			return nil
+		}
+		return testkit.Unless(false, "%d are open: %v", open, workers[0].look(context.Background()))
+	})
+	var expires int
+	if s.scan(&expires, "SELECT count(*) FROM operations WHERE type = 'EXPIRE'"); expires != 90 {
+		t.Errorf("%d EXPIREs, want one for each of 90 holds", expires)
+	}
+	s.wantMessages()
+	s.audit()
+}
+
+// Somebody has locked one wallet's sequence, and another wallet's EXPIRE cannot be applied.
+func TestAHoldThatCannotExpireStopsNoOther(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	e := s.expirer()
+	locked, damaged, healthy := s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100)
+	for _, wallet := range []uuid.UUID{locked, damaged, healthy} {
+		s.holdFor(wallet, 30, 200*time.Millisecond)
+	}
+	s.settle(e.applier.ledger, locked, damaged, healthy)
+	s.accept(damaged, 1)
+	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 3", damaged)
+	s.waitForTime(s.holdFor(healthy, 30, 200*time.Millisecond))
+	holder := s.Database.Conn(t)
+	for _, sql := range []string{"BEGIN", "SELECT FROM wallet_sequences WHERE wallet_id = '" + locked.String() + "' FOR UPDATE"} {
+		if _, err := holder.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := e.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.wantOpenHolds(healthy)
+	var open int
+	if s.scan(&open, "SELECT count(*) FROM open_holds"); open != 2 {
+		t.Errorf("%d holds are open, want those of the locked wallet and of the damaged one", open)
+	}
+	if _, err := holder.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantOpenHolds(locked)
+}
