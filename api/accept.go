@@ -25,7 +25,7 @@ const clockStep = 5 * time.Second
 type state struct {
 	clock      time.Time                              // of the database, read once the wallets are locked
 	sequences  map[uuid.UUID]sequence                 // of the locked wallets; accept advances them
-	existing   map[uuid.UUID]bool                     // wallets known to exist although not locked
+	owners     map[uuid.UUID]string                   // tenants of the wallets that exist, not locked ones too
 	operations map[uuid.UUID]*walletdb.OperationState // accepted before, by id; accept adds the new ones
 }
 
@@ -53,6 +53,11 @@ func accept(requests []*request, s state) (accepted []walletdb.OperationState, a
 	accepted = make([]walletdb.OperationState, 0, len(requests))
 	answers = make([]answer, len(requests))
 	for i, r := range requests {
+		owner, exists := s.owners[r.walletID]
+		if !exists || !r.tenant.sees(owner) { // another request of the flush may see it
+			answers[i] = answer{err: errWalletNotFound}
+			continue
+		}
 		if known, ok := s.operations[r.id]; ok {
 			answers[i] = again(r, *known)
 			continue
@@ -68,10 +73,8 @@ func accept(requests []*request, s state) (accepted []walletdb.OperationState, a
 			operation := &accepted[len(accepted)-1]
 			s.operations[r.id] = operation
 			answers[i] = answer{operation: *operation}
-		case s.existing[r.walletID]:
-			answers[i] = answer{err: errLocked}
 		default:
-			answers[i] = answer{err: errWalletNotFound}
+			answers[i] = answer{err: errLocked}
 		}
 	}
 	return accepted, answers, timesBack

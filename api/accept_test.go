@@ -19,7 +19,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	at := time.Date(2026, 11, 24, 9, 15, 0, 123456000, time.UTC)
 	mine, locked, missing := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
 	deposit := func(walletID uuid.UUID, id byte, amount int64) *request {
-		return &request{walletID: walletID, id: uuid.UUID{id}, kind: walletdb.OperationTypeDEPOSIT, amount: amount}
+		return &request{tenant: allTenants, walletID: walletID, id: uuid.UUID{id}, kind: walletdb.OperationTypeDEPOSIT, amount: amount}
 	}
 	ours := deposit(mine, 21, 5)
 	ours.sent = true
@@ -45,7 +45,7 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	accepted, answers, _ := accept(requests, state{
 		clock:      at,
 		sequences:  map[uuid.UUID]sequence{mine: {lastSeq: 5}},
-		existing:   map[uuid.UUID]bool{mine: true, locked: true},
+		owners:     map[uuid.UUID]string{mine: "default", locked: "default"},
 		operations: map[uuid.UUID]*walletdb.OperationState{before.ID: &before, earlier.ID: &earlier},
 	})
 
@@ -68,6 +68,48 @@ func TestAcceptDecidesOnEachRequest(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, answers, cmp.AllowUnexported(answer{}), cmpopts.EquateErrors()); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+}
+
+// One flush has requests of many tenants: what one of them may see is no news to the others.
+func TestAFlushKeepsTenantsApart(t *testing.T) {
+	t.Parallel()
+	locked, waits := uuid.UUID{1}, uuid.UUID{2}
+	known := walletdb.OperationState{WalletID: locked, Seq: 1, ID: uuid.UUID{20}, Type: "DEPOSIT", Amount: 1, Status: "PENDING"}
+	knownToo := walletdb.OperationState{WalletID: waits, Seq: 1, ID: uuid.UUID{21}, Type: "DEPOSIT", Amount: 1, Status: "PENDING"}
+	type want struct {
+		tenant   tenant
+		walletID uuid.UUID
+		id       byte
+		err      error
+	}
+	var requests []*request
+	wants := []want{
+		{"acme", locked, 10, nil},
+		{"globex", locked, 10, errWalletNotFound}, // the same id, accepted a line above
+		{"globex", locked, 11, errWalletNotFound},
+		{"globex", locked, 20, errWalletNotFound},
+		{"globex", waits, 12, errWalletNotFound},
+		{"globex", waits, 21, errWalletNotFound},
+		{"", locked, 13, errWalletNotFound},
+		{"acme", locked, 20, nil},
+		{allTenants, locked, 14, nil},
+		{"acme", waits, 15, errLocked},
+		{allTenants, waits, 21, nil},
+		{allTenants, uuid.UUID{3}, 16, errWalletNotFound},
+	}
+	for _, w := range wants {
+		requests = append(requests, &request{tenant: w.tenant, walletID: w.walletID, id: uuid.UUID{w.id}, kind: walletdb.OperationTypeDEPOSIT, amount: 1})
+	}
+	_, answers, _ := accept(requests, state{
+		sequences:  map[uuid.UUID]sequence{locked: {lastSeq: 1}},
+		owners:     map[uuid.UUID]string{locked: "acme", waits: "acme"},
+		operations: map[uuid.UUID]*walletdb.OperationState{known.ID: &known, knownToo.ID: &knownToo},
+	})
+	for i, w := range wants {
+		if got := answers[i].err; !errors.Is(got, w.err) {
+			t.Errorf("request %d, %+v: %v", i, w, got)
+		}
 	}
 }
 

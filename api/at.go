@@ -21,7 +21,7 @@ func (ws *wallets) getWalletAt(ctx context.Context, params oas.GetWalletParams) 
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	q := walletdb.New(ws.pool)
-	now, err := q.WalletNow(ctx, params.WalletID)
+	now, err := q.WalletNow(ctx, walletdb.WalletNowParams{ID: params.WalletID, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, errWalletNotFound
 	}

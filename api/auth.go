@@ -20,7 +20,8 @@ import (
 )
 
 // keyLifetime is how long a key that was found in Postgres counts without another look: so long a revoked
-// key still works. A new key works at once, because the absence of a key is not remembered.
+// key still works, and one of a tenant that was disabled. A new key works at once, because the absence of
+// a key is not remembered.
 const keyLifetime = 30 * time.Second
 
 // findTimeout bounds one look for a key.
@@ -42,7 +43,7 @@ type keys struct {
 
 // key is an API key that Postgres knows, and what is left of its rate.
 type key struct {
-	client  string
+	caller
 	scopes  []string
 	checked time.Time
 
@@ -54,13 +55,13 @@ type key struct {
 // openapi.yaml's.
 func (k *keys) HandleBearerAuth(ctx context.Context, _ oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
 	if k.off {
-		return ctx, nil
+		return context.WithValue(ctx, callerKey{}, caller{tenant: allTenants}), nil
 	}
 	hash, plausible := apikey.Hash(bearer.Token)
 	if !plausible {
 		return nil, problem{code: unauthorized, challenge: `Bearer error="invalid_token"`}
 	}
-	found, err := k.find(ctx, hash)
+	found, err := k.find(ctx, hash, bearer.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -72,19 +73,11 @@ func (k *keys) HandleBearerAuth(ctx context.Context, _ oas.OperationName, bearer
 	if wait := k.take(hash, time.Now()); wait > 0 {
 		return nil, problem{code: rateLimited, retryAfter: wait}
 	}
-	return context.WithValue(ctx, clientKey{}, found.client), nil
-}
-
-type clientKey struct{}
-
-// clientOf is the client that the request's key belongs to.
-func clientOf(ctx context.Context) string {
-	client, _ := ctx.Value(clientKey{}).(string)
-	return client
+	return context.WithValue(ctx, callerKey{}, found.caller), nil
 }
 
 // find returns the key as Postgres has it, or had it within the lifetime.
-func (k *keys) find(ctx context.Context, hash [sha256.Size]byte) (key, error) {
+func (k *keys) find(ctx context.Context, hash [sha256.Size]byte, token string) (key, error) {
 	k.mu.Lock()
 	if known := k.known[hash]; known != nil && time.Since(known.checked) < k.lifetime {
 		defer k.mu.Unlock()
@@ -95,7 +88,7 @@ func (k *keys) find(ctx context.Context, hash [sha256.Size]byte) (key, error) {
 	found, err, _ := k.asking.Do(string(hash[:]), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), findTimeout) // the others wait for it too
 		defer cancel()
-		return k.ask(ctx, hash)
+		return k.ask(ctx, hash, token)
 	})
 	if err != nil {
 		return key{}, err
@@ -104,8 +97,9 @@ func (k *keys) find(ctx context.Context, hash [sha256.Size]byte) (key, error) {
 }
 
 // ask looks the key up in Postgres.
-func (k *keys) ask(ctx context.Context, hash [sha256.Size]byte) (key, error) {
-	row, err := walletdb.New(k.db).FindKey(ctx, hash[:])
+func (k *keys) ask(ctx context.Context, hash [sha256.Size]byte, token string) (key, error) {
+	tenantHash := apikey.TenantHash(token)
+	row, err := walletdb.New(k.db).FindKey(ctx, walletdb.FindKeyParams{Hash: hash[:], TenantHash: tenantHash[:]})
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -120,7 +114,10 @@ func (k *keys) ask(ctx context.Context, hash [sha256.Size]byte) (key, error) {
 		known = &key{tokens: float64(k.perSec), refilled: time.Now()}
 		k.known[hash] = known
 	}
-	known.client, known.scopes, known.checked = row.Client, row.Scopes, time.Now()
+	known.caller, known.scopes, known.checked = caller{client: row.Client, tenant: tenant(value(row.Tenant))}, row.Scopes, time.Now()
+	if row.AllTenants {
+		known.tenant = allTenants
+	}
 	return *known, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -18,10 +19,25 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
+// newKey makes a key of all tenants.
 func newKey(t *testing.T, database testdb.Database, client string, scopes ...string) string {
 	t.Helper()
 	key, hash := apikey.New()
-	err := walletdb.New(database.Conn(t)).CreateKey(t.Context(), walletdb.CreateKeyParams{ID: uuid.New(), Client: client, Hash: hash, Scopes: scopes})
+	err := walletdb.New(database.Conn(t)).CreateKey(t.Context(), walletdb.CreateKeyParams{ID: uuid.New(), Client: client, Hash: hash, Scopes: scopes, AllTenants: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// newTenantKey makes a key of one tenant, which it adds if it is new, with every scope.
+func newTenantKey(t *testing.T, database testdb.Database, tenant, client string) string {
+	t.Helper()
+	q := walletdb.New(database.Conn(t))
+	key, _ := apikey.New()
+	hash := apikey.TenantHash(key)
+	err := errors.Join(q.AddTenant(t.Context(), tenant),
+		q.CreateKey(t.Context(), walletdb.CreateKeyParams{ID: uuid.New(), Client: client, Hash: hash[:], Scopes: apikey.Scopes, Tenant: &tenant}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +127,65 @@ func TestARevokedKeyStopsWhenItsTimeIsOverAndANewOneWorksAtOnce(t *testing.T) {
 	}
 	if len(k.known) != 0 {
 		t.Error("a revoked key is remembered")
+	}
+}
+
+func TestKeysOfATenantThatIsDisabledOrUnknownAreRefused(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	config, err := db.Config(database.As(testdb.API))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := db.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	k := &keys{db: pool, known: map[[32]byte]*key{}} // without a lifetime: each request looks
+	acme, every := newTenantKey(t, database, "acme", "client"), newKey(t, database, "client", apikey.Scopes...)
+	conn := database.Conn(t)
+	for _, test := range []struct {
+		after, key string
+		want       tenant // empty: refused
+	}{
+		{"SELECT", acme, "acme"},
+		{"SELECT", every, allTenants},
+		{"UPDATE tenants SET disabled_at = now() WHERE name = 'acme'", acme, ""},
+		{"SELECT", every, allTenants},
+		{"UPDATE tenants SET disabled_at = NULL", acme, "acme"},
+		// What the database's constraints rule out means nothing, never everything.
+		{"ALTER TABLE api_keys DROP CONSTRAINT api_keys_tenant_fkey; DELETE FROM tenants WHERE name = 'acme'", acme, ""},
+		{"ALTER TABLE api_keys DROP CONSTRAINT api_keys_tenant; UPDATE api_keys SET tenant = NULL", acme, ""},
+		{"UPDATE api_keys SET tenant = ''", acme, ""},
+	} {
+		if _, err := conn.Exec(t.Context(), test.after); err != nil {
+			t.Fatal(err)
+		}
+		ctx, err := k.HandleBearerAuth(t.Context(), oas.GetWalletOperation, oas.BearerAuth{Token: test.key, Roles: []string{"wallets:read"}})
+		var refused problem
+		switch {
+		case test.want == "" && (!errors.As(err, &refused) || refused.code != unauthorized):
+			t.Errorf("after %s: %v", test.after, err)
+		case test.want != "" && (err != nil || tenantOf(ctx) != test.want):
+			t.Errorf("after %s: %v", test.after, err)
+		}
+	}
+}
+
+func TestTwoTenantsWithAClientOfOneNameShareNoWallet(t *testing.T) {
+	t.Parallel()
+	made := map[string]caller{}
+	for _, by := range []caller{{"shop", allTenants}, {"shop", defaultTenant}, {"shop", "acme"}, {"shop", "globex"}, {"acme", allTenants}} {
+		id, err := newWalletID(by, oas.NewOptString("k"))
+		if other, taken := made[id.String()]; taken || err != nil {
+			t.Errorf("%v and %v make the same wallet (%v)", by, other, err)
+		}
+		made[id.String()] = by
+	}
+	// A retry may come after an upgrade: all-tenants keys make what keys made before there were tenants.
+	if made["f4e36031-bf36-5eab-9579-beb5621f5ee2"] != (caller{"shop", allTenants}) {
+		t.Errorf("%v", made)
 	}
 }
 

@@ -65,7 +65,7 @@ type flusher struct {
 
 	conn        *pgx.Conn // nil: connect first
 	lookupUntil time.Time
-	locked      map[uuid.UUID]bool // wallets with requests that another transaction had locked when last tried
+	locked      map[walletRef]bool // wallets with requests that another transaction had locked when last tried
 	failing     bool               // report has the error
 }
 
@@ -128,7 +128,7 @@ type mode struct {
 func (f *flusher) mode(requests []*request) mode {
 	return mode{
 		lookup:     time.Now().Before(f.lookupUntil),
-		skipLocked: slices.ContainsFunc(requests, func(r *request) bool { return f.locked[r.walletID] }),
+		skipLocked: slices.ContainsFunc(requests, func(r *request) bool { return f.locked[r.wallet()] }),
 	}
 }
 
@@ -242,8 +242,8 @@ func (f *flusher) attempt(ctx context.Context, requests []*request, m mode) (ans
 func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state, error) {
 	wallets, ids := identities(requests)
 	s := state{
-		sequences:  make(map[uuid.UUID]sequence, len(wallets)),
-		existing:   map[uuid.UUID]bool{},
+		sequences:  make(map[uuid.UUID]sequence, len(wallets.WalletIds)),
+		owners:     make(map[uuid.UUID]string, len(wallets.WalletIds)),
 		operations: make(map[uuid.UUID]*walletdb.OperationState, len(ids)),
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
@@ -267,18 +267,20 @@ func (f *flusher) lock(ctx context.Context, requests []*request, m mode) (state,
 	return s, err
 }
 
-func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UUID, skipLocked bool) error {
-	lock := q.LockSequences
+func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets walletdb.LockSequencesParams, skipLocked bool) (err error) {
+	var rows []walletdb.WalletSequence
 	if skipLocked {
-		lock = q.LockFreeSequences
+		rows, err = q.LockFreeSequences(ctx, walletdb.LockFreeSequencesParams(wallets))
+	} else {
+		rows, err = q.LockSequences(ctx, wallets)
 	}
-	rows, err := lock(ctx, wallets)
 	for _, row := range rows {
 		last := sequence{lastSeq: row.LastSeq}
 		if row.LastAt != nil {
 			last.lastAt = *row.LastAt
 		}
 		s.sequences[row.WalletID] = last
+		s.owners[row.WalletID] = row.Tenant
 	}
 	if err != nil {
 		return err
@@ -286,22 +288,23 @@ func (s *state) lock(ctx context.Context, q *walletdb.Queries, wallets []uuid.UU
 	if s.clock, err = q.ReadClock(ctx); err != nil || !skipLocked {
 		return err
 	}
-	existing, err := q.ExistingWallets(ctx, wallets)
-	for _, id := range existing {
-		s.existing[id] = true
+	existing, err := q.ExistingWallets(ctx, walletdb.ExistingWalletsParams(wallets))
+	for _, row := range existing {
+		s.owners[row.WalletID] = row.Tenant
 	}
 	return err
 }
 
-// identities returns each wallet once, and every operation id.
-func identities(requests []*request) (wallets, ids []uuid.UUID) {
-	seen := map[uuid.UUID]bool{}
+// identities returns each wallet once for each tenant that names it, and every operation id.
+func identities(requests []*request) (wallets walletdb.LockSequencesParams, ids []uuid.UUID) {
+	seen := map[walletRef]bool{}
 	ids = make([]uuid.UUID, 0, len(requests))
 	for _, r := range requests {
 		ids = append(ids, r.id)
-		if !seen[r.walletID] {
-			seen[r.walletID] = true
-			wallets = append(wallets, r.walletID)
+		if !seen[r.wallet()] {
+			seen[r.wallet()] = true
+			wallets.WalletIds = append(wallets.WalletIds, r.walletID)
+			wallets.Tenants = append(wallets.Tenants, string(r.tenant))
 		}
 	}
 	return wallets, ids
@@ -410,7 +413,7 @@ func (f *flusher) deliver(requests []*request, answers []answer) (locked []*requ
 			locked = append(locked, r)
 		} else {
 			answered = append(answered, r)
-			delete(f.locked, r.walletID)
+			delete(f.locked, r.wallet())
 		}
 	}
 	f.noteLocked(locked)     // after the above: a known operation is answered although its wallet is locked
@@ -427,9 +430,9 @@ func (f *flusher) deliver(requests []*request, answers []answer) (locked []*requ
 func (f *flusher) noteLocked(requests []*request) {
 	for _, r := range requests {
 		if f.locked == nil {
-			f.locked = map[uuid.UUID]bool{}
+			f.locked = map[walletRef]bool{}
 		}
-		f.locked[r.walletID] = true
+		f.locked[r.wallet()] = true
 		f.repeats.Log(slog.LevelWarn, "wallet is locked by another transaction, its operations wait", "wallet", r.walletID)
 	}
 }
@@ -439,7 +442,7 @@ func (f *flusher) failed(ctx context.Context, requests []*request, unknown bool,
 	f.failing = true
 	f.report(err)
 	for _, r := range requests {
-		delete(f.locked, r.walletID)
+		delete(f.locked, r.wallet())
 		r.sent = r.sent || unknown
 	}
 	if unknown {

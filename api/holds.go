@@ -28,7 +28,7 @@ func expireID(hold uuid.UUID) uuid.UUID { return uuid.NewSHA1(hold, []byte("expi
 
 // GetHold reads a hold's operation, and what became of it.
 func (ws *wallets) GetHold(ctx context.Context, params oas.GetHoldParams) (*oas.HoldReadHeaders, error) {
-	operation, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: params.HoldID, WalletID: params.WalletID})
+	operation, err := ws.readOperation(ctx, params.WalletID, params.HoldID)
 	if errors.Is(err, errOperationNotFound) || err == nil && operation.Type != walletdb.OperationTypeHOLD {
 		return nil, errHoldNotFound
 	}
@@ -81,7 +81,7 @@ func (ws *wallets) ListHolds(ctx context.Context, params oas.ListHoldsParams) (*
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	q := walletdb.New(ws.pool)
-	wallet, err := q.GetWallet(ctx, params.WalletID)
+	stored, err := q.ReadWallet(ctx, walletdb.ReadWalletParams{ID: params.WalletID, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, errWalletNotFound
 	}
@@ -98,6 +98,7 @@ func (ws *wallets) ListHolds(ctx context.Context, params oas.ListHoldsParams) (*
 		found = found[:limit]
 		page.Next = oas.NilInt64{Value: found[limit-1].Seq}
 	}
+	wallet := stored.Wallet
 	for _, h := range found {
 		wallet = h.Wallet
 		page.Items = append(page.Items, oas.OpenHold{

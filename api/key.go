@@ -30,12 +30,17 @@ func itemKey(own, batch oas.OptString, i int) oas.OptString {
 	return oas.NewOptString(batch.Value + ":" + strconv.Itoa(i))
 }
 
-// newWalletID is the identity of a wallet: of the client and the key, or new without a key.
-func newWalletID(client string, key oas.OptString) (uuid.UUID, error) {
+// newWalletID is the identity of a wallet: of who opens it and the key, or new without a key. A tenant's
+// key belongs to its client of that tenant; one of all tenants makes what it made before there were tenants.
+func newWalletID(by caller, key oas.OptString) (uuid.UUID, error) {
 	if !key.Set {
 		return uuid.NewV7()
 	}
-	return uuid.NewSHA1(walletNamespace, []byte(client+"\x00"+key.Value)), nil
+	name := by.client + "\x00" + key.Value
+	if by.tenant != allTenants {
+		name = string(by.tenant) + "\x00" + name
+	}
+	return uuid.NewSHA1(walletNamespace, []byte(name)), nil
 }
 
 // plainKey takes the quotes and escapes off the key of a header that openapi.yaml's pattern has let

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
@@ -24,7 +25,7 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 	}
 	started := time.Now()
 	r := &request{
-		walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
+		tenant: tenantOf(ctx), walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
 		amount: int64(body.Amount), reference: string(body.Reference.Value),
 		ctx: ctx, deadline: started.Add(ws.timeout), done: make(chan *answer, 1),
 	}
@@ -88,7 +89,7 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 			return nil, err
 		}
 		requests[i] = &request{
-			walletID: item.WalletID, id: id, kind: walletdb.OperationType(item.OperationType),
+			tenant: tenantOf(ctx), walletID: item.WalletID, id: id, kind: walletdb.OperationType(item.OperationType),
 			amount: int64(item.Amount), reference: string(item.Reference.Value),
 			ctx: ctx, deadline: deadline, done: make(chan *answer, 1),
 		}
@@ -118,7 +119,7 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 
 // GetOperation reads Postgres.
 func (ws *wallets) GetOperation(ctx context.Context, params oas.GetOperationParams) (*oas.OperationReadHeaders, error) {
-	operation, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: params.OperationID, WalletID: params.WalletID})
+	operation, err := ws.readOperation(ctx, params.WalletID, params.OperationID)
 	if err != nil {
 		return nil, err
 	}
@@ -126,10 +127,10 @@ func (ws *wallets) GetOperation(ctx context.Context, params oas.GetOperationPara
 	return &oas.OperationReadHeaders{CacheControl: cacheControl, PreferenceApplied: applied, Response: operationBody(operation)}, nil
 }
 
-func (ws *wallets) readOperation(ctx context.Context, id walletdb.GetOperationParams) (walletdb.OperationState, error) {
+func (ws *wallets) readOperation(ctx context.Context, walletID, id uuid.UUID) (walletdb.OperationState, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	operation, err := walletdb.New(ws.pool).GetOperation(ctx, id)
+	operation, err := walletdb.New(ws.pool).GetOperation(ctx, walletdb.GetOperationParams{ID: id, WalletID: walletID, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return operation, errOperationNotFound
 	}
@@ -156,7 +157,7 @@ func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState
 		case outcome != nil:
 			return *outcome, appliedWait(limit)
 		case end == applied:
-			if now, err := ws.readOperation(ctx, walletdb.GetOperationParams{ID: operation.ID, WalletID: operation.WalletID}); err == nil {
+			if now, err := ws.readOperation(ctx, operation.WalletID, operation.ID); err == nil {
 				operation = now
 			}
 		}

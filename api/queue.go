@@ -18,6 +18,7 @@ const operationBytes = 1024
 
 // request is one operation that waits to be accepted.
 type request struct {
+	tenant    tenant // of the key
 	walletID  uuid.UUID
 	id        uuid.UUID
 	kind      walletdb.OperationType
@@ -41,6 +42,8 @@ const (
 	flushing              // the flusher: it answers the request or puts it back
 	dropped               // the client's goroutine: no flush takes it any more
 )
+
+func (r *request) wallet() walletRef { return walletRef{r.tenant, r.walletID} }
 
 func (r *request) bytes() int { return operationBytes + len(r.reference) }
 
@@ -80,12 +83,12 @@ type queue struct {
 	waiting    []*request // with dropped ones, until the next take removes them
 	operations int
 	bytes      int
-	wallets    map[uuid.UUID]int // operations of each wallet that has any
+	wallets    map[walletRef]int // operations of each wallet that has any
 	crowded    bool              // a request came while another one was not answered
 }
 
 func newQueue(limits limits) *queue {
-	return &queue{limits: limits, some: make(chan struct{}, 1), wallets: map[uuid.UUID]int{}}
+	return &queue{limits: limits, some: make(chan struct{}, 1), wallets: map[walletRef]int{}}
 }
 
 // push appends the requests. Without capacity for all of them it takes none and reports false.
@@ -95,7 +98,7 @@ func (q *queue) push(requests ...*request) bool {
 	crowded := q.crowded || q.operations > 0
 	for i, r := range requests {
 		q.count(r, 1)
-		if q.operations > q.limits.operations || q.bytes > q.limits.bytes || q.wallets[r.walletID] > (q.limits.operations+1)/2 {
+		if q.operations > q.limits.operations || q.bytes > q.limits.bytes || q.wallets[r.wallet()] > (q.limits.operations+1)/2 {
 			for _, r := range requests[:i+1] {
 				q.count(r, -1)
 			}
@@ -128,29 +131,29 @@ func (q *queue) pause(sinceLast, interval time.Duration, lastSize int) time.Dura
 // fill at most half of it, so that the others go on; take removes wallets without requests from locked.
 // While more requests wait than one flush can take, one wallet gets a quarter of it at most, so that a
 // flood on one wallet does not delay the others.
-func (q *queue) take(locked map[uuid.UUID]bool) (requests []*request) {
+func (q *queue) take(locked map[walletRef]bool) (requests []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for walletID := range locked {
-		if q.wallets[walletID] == 0 {
-			delete(locked, walletID)
+	for wallet := range locked {
+		if q.wallets[wallet] == 0 {
+			delete(locked, wallet)
 		}
 	}
 	lockedLeft := (q.limits.flush + 1) / 2
-	ofAWallet, taken := q.limits.flush, map[uuid.UUID]int(nil)
+	ofAWallet, taken := q.limits.flush, map[walletRef]int(nil)
 	if len(q.waiting) > q.limits.flush && len(q.wallets) > 1 {
-		ofAWallet, taken = (q.limits.flush+3)/4, map[uuid.UUID]int{}
+		ofAWallet, taken = (q.limits.flush+3)/4, map[walletRef]int{}
 	}
 	rest := q.waiting[:0]
 	for _, r := range q.waiting {
-		isLocked := locked[r.walletID]
+		isLocked := locked[r.wallet()]
 		switch {
 		case r.stage == dropped:
-		case len(requests) == q.limits.flush || isLocked && lockedLeft == 0 || taken[r.walletID] == ofAWallet:
+		case len(requests) == q.limits.flush || isLocked && lockedLeft == 0 || taken[r.wallet()] == ofAWallet:
 			rest = append(rest, r)
 		default:
 			if taken != nil {
-				taken[r.walletID]++
+				taken[r.wallet()]++
 			}
 			if isLocked {
 				lockedLeft--
@@ -223,10 +226,10 @@ func (q *queue) depth() int {
 func (q *queue) count(r *request, n int) {
 	q.operations += n
 	q.bytes += n * r.bytes()
-	if operations := q.wallets[r.walletID] + n; operations == 0 {
-		delete(q.wallets, r.walletID)
+	if operations := q.wallets[r.wallet()] + n; operations == 0 {
+		delete(q.wallets, r.wallet())
 	} else {
-		q.wallets[r.walletID] = operations
+		q.wallets[r.wallet()] = operations
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 func waitingRequest(ctx context.Context, walletID uuid.UUID) *request {
-	return &request{walletID: walletID, id: uuid.New(), kind: "DEPOSIT", amount: 1, ctx: ctx, deadline: time.Now().Add(time.Minute), done: make(chan *answer, 1)}
+	return &request{tenant: allTenants, walletID: walletID, id: uuid.New(), kind: "DEPOSIT", amount: 1, ctx: ctx, deadline: time.Now().Add(time.Minute), done: make(chan *answer, 1)}
 }
 
 func fill(t *testing.T, q *queue, walletID uuid.UUID, n int) []*request {
@@ -131,9 +131,9 @@ func TestLockedWalletsLeaveHalfOfAFlushToOthers(t *testing.T) {
 	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 9})
 	stuck := [][]*request{fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3), fill(t, q, uuid.New(), 3)}
 	taken := q.take(nil)
-	locked := map[uuid.UUID]bool{uuid.New(): true} // without requests any more
+	locked := map[walletRef]bool{{allTenants, uuid.New()}: true} // without requests any more
 	for _, r := range taken {
-		locked[r.walletID] = true
+		locked[r.wallet()] = true
 	}
 	fill(t, q, stuck[0][0].walletID, 3) // a new request of the wallet counts like the others
 	q.putBack(taken)

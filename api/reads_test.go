@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -535,7 +536,10 @@ func TestReadsOfALongWalletReadAFewBuffers(t *testing.T) {
 			most int
 			do   func() error
 		}{
-			"a wallet": {10, func() error { _, err := q.ReadWallet(t.Context(), walletID); return err }},
+			"a wallet": {10, func() error {
+				_, err := q.ReadWallet(t.Context(), walletdb.ReadWalletParams{ID: walletID, Tenant: db.AllTenants})
+				return err
+			}},
 			"open holds": {40, func() error {
 				_, err := q.OpenHolds(t.Context(), walletdb.OpenHoldsParams{WalletID: walletID, MaxRows: 51})
 				return err

@@ -59,7 +59,7 @@ func (ws *wallets) statement(ctx context.Context, params oas.ListOperationsParam
 
 // unfiltered returns a page's operations in the order of their sequences.
 func unfiltered(ctx context.Context, q *walletdb.Queries, params oas.ListOperationsParams, newestFirst bool) (_ []walletdb.OperationState, next oas.NilInt64, err error) {
-	lastSeq, err := q.LastSequence(ctx, params.WalletID)
+	lastSeq, err := q.LastSequence(ctx, walletdb.LastSequenceParams{WalletID: params.WalletID, Tenant: string(tenantOf(ctx))})
 	if err != nil {
 		return nil, next, err
 	}
@@ -157,7 +157,7 @@ var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 // filterBounds returns the sequences between which all operations are that the filters can let through.
 // Operations are applied in order, so that those without an outcome are the last ones.
 func filterBounds(ctx context.Context, q *walletdb.Queries, params oas.ListOperationsParams) (after, before int64, err error) {
-	ends, err := q.StatementEnds(ctx, params.WalletID)
+	ends, err := q.StatementEnds(ctx, walletdb.StatementEndsParams{WalletID: params.WalletID, Tenant: string(tenantOf(ctx))})
 	if err != nil {
 		return 0, 0, err
 	}

@@ -57,7 +57,7 @@ func (ws *wallets) NewError(ctx context.Context, err error) *oas.ProblemStatusCo
 func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, params oas.CreateWalletParams) (oas.CreateWalletRes, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	id, err := newWalletID(clientOf(ctx), plainKey(params.IdempotencyKey))
+	id, err := newWalletID(callerOf(ctx), plainKey(params.IdempotencyKey))
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 	if err != nil {
 		return nil, err
 	}
-	wanted := walletdb.CreateWalletParams{ID: id, Currency: string(body.Currency.Or(oas.Currency(ws.currency))), Metadata: metadata}
+	wanted := walletdb.CreateWalletParams{ID: id, Currency: string(body.Currency.Or(oas.Currency(ws.currency))), Metadata: metadata, Tenant: string(tenantOf(ctx).owner())}
 	if body.Reference.Set {
 		reference := string(body.Reference.Value)
 		wanted.Reference = &reference
@@ -88,7 +88,7 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 // until it knows: after a COMMIT without an answer, the next attempt finds what that one has inserted.
 func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletcache.Entry, created bool, err error) {
 	for unknown := false; ; service.Sleep(ctx, retryPause) {
-		attempt := &creation{wanted: wanted} // a new one: a COMMIT that was abandoned may still write to its own
+		attempt := &creation{wanted: wanted, tenant: tenantOf(ctx)} // a new one: a COMMIT that was abandoned may still write to its own
 		sent, err := ws.commits.SendFrom(ctx, ws.pool, func(q *walletdb.Queries) error { return attempt.run(ctx, q) })
 		var refused *pgconn.PgError
 		switch {
@@ -108,7 +108,8 @@ func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalle
 // creation is the transaction that creates a wallet, unless there is one with its id, and reads it.
 type creation struct {
 	wanted   walletdb.CreateWalletParams
-	inserted int64 // wallets: 0 or 1
+	tenant   tenant // that reads it
+	inserted int64  // wallets: 0 or 1
 	stored   walletdb.ReadWalletRow
 }
 
@@ -120,10 +121,10 @@ func (c *creation) run(ctx context.Context, q *walletdb.Queries) (err error) {
 	if c.inserted, err = q.CreateWallet(ctx, c.wanted); err != nil {
 		return err
 	}
-	if err := q.CreateSequence(ctx, c.wanted.ID); err != nil {
+	if err := q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: c.wanted.ID, Tenant: c.wanted.Tenant}); err != nil {
 		return err
 	}
-	if c.stored, err = q.ReadWallet(ctx, c.wanted.ID); err != nil {
+	if c.stored, err = q.ReadWallet(ctx, walletdb.ReadWalletParams{ID: c.wanted.ID, Tenant: string(c.tenant)}); err != nil {
 		return err
 	}
 	if err := q.Confirm(ctx); err != nil {
@@ -155,10 +156,11 @@ func (ws *wallets) GetWallet(ctx context.Context, params oas.GetWalletParams) (o
 	return &oas.WalletReadHeaders{ETag: etag, CacheControl: cacheControl, PreferenceApplied: applied, Response: walletBody(wallet)}, nil
 }
 
-// readWallet reads the cache, else Postgres.
+// readWallet reads the cache, else Postgres, which alone says that there is no wallet: it is asked about a
+// cached one of another tenant too, or that would be refused faster than one that does not exist.
 func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletcache.Entry, error) {
 	wallet, ticket, found := ws.cache.get(id)
-	if found {
+	if found && tenantOf(ctx).sees(wallet.Tenant) {
 		return wallet, nil
 	}
 	return ws.loadWallet(ctx, id, ticket)
@@ -168,7 +170,7 @@ func (ws *wallets) readWallet(ctx context.Context, id uuid.UUID) (walletcache.En
 func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID, ticket walletcache.Ticket) (wallet walletcache.Entry, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	stored, err := walletdb.New(ws.pool).ReadWallet(ctx, id)
+	stored, err := walletdb.New(ws.pool).ReadWallet(ctx, walletdb.ReadWalletParams{ID: id, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return wallet, errWalletNotFound
 	}
@@ -187,7 +189,7 @@ func (ws *wallets) awaitWallet(ctx context.Context, id uuid.UUID, least int64, l
 	if err != nil || wallet.AppliedSeq >= least {
 		return wallet, err
 	}
-	lastSeq, err := walletdb.New(ws.pool).LastSequence(ctx, id)
+	lastSeq, err := walletdb.New(ws.pool).LastSequence(ctx, walletdb.LastSequenceParams{WalletID: id, Tenant: string(tenantOf(ctx))})
 	if err != nil {
 		return wallet, readError(err)
 	}
@@ -223,24 +225,7 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	limit := int(params.Limit.Value)
-	q := walletdb.New(ws.pool)
-	var found []walletcache.Entry
-	var err error
-	if params.Reference.Set {
-		var rows []walletdb.ListWalletsByReferenceRow
-		rows, err = q.ListWalletsByReference(ctx, walletdb.ListWalletsByReferenceParams{
-			Reference: string(params.Reference.Value), After: params.After.Value, MaxRows: int32(limit + 1),
-		})
-		for _, row := range rows {
-			found = append(found, walletcache.Entry{Wallet: row.Wallet, Metadata: row.Metadata})
-		}
-	} else {
-		var rows []walletdb.ListWalletsRow
-		rows, err = q.ListWallets(ctx, walletdb.ListWalletsParams{After: params.After.Value, MaxRows: int32(limit + 1)})
-		for _, row := range rows {
-			found = append(found, walletcache.Entry{Wallet: row.Wallet, Metadata: row.Metadata})
-		}
-	}
+	found, err := ws.findWallets(ctx, params, int32(limit+1))
 	if err != nil {
 		return nil, readError(err)
 	}
@@ -256,6 +241,32 @@ func (ws *wallets) ListWallets(ctx context.Context, params oas.ListWalletsParams
 	}
 	ws.cache.raiseWallets(ctx, states...)
 	return &oas.WalletListHeaders{CacheControl: cacheControl, Response: page}, nil
+}
+
+// findWallets reads a page of the tenant's wallets, each kind of page by an index of its own.
+func (ws *wallets) findWallets(ctx context.Context, params oas.ListWalletsParams, most int32) ([]walletcache.Entry, error) {
+	q, of := walletdb.New(ws.pool), tenantOf(ctx)
+	reference, after := string(params.Reference.Value), params.After.Value
+	switch {
+	case of == allTenants && params.Reference.Set:
+		return entries(q.ListWalletsByReference(ctx, walletdb.ListWalletsByReferenceParams{Reference: reference, After: after, MaxRows: most}))
+	case of == allTenants:
+		return entries(q.ListWallets(ctx, walletdb.ListWalletsParams{After: after, MaxRows: most}))
+	case params.Reference.Set:
+		return entries(q.ListTenantWalletsByReference(ctx, walletdb.ListTenantWalletsByReferenceParams{Tenant: string(of), Reference: reference, After: after, MaxRows: most}))
+	default:
+		return entries(q.ListTenantWallets(ctx, walletdb.ListTenantWalletsParams{Tenant: string(of), After: after, MaxRows: most}))
+	}
+}
+
+// entries are rows of any of these queries.
+func entries[R walletdb.ListWalletsRow | walletdb.ListWalletsByReferenceRow | walletdb.ListTenantWalletsRow | walletdb.ListTenantWalletsByReferenceRow](rows []R, err error) ([]walletcache.Entry, error) {
+	found := make([]walletcache.Entry, len(rows))
+	for i := range rows {
+		row := walletdb.ListWalletsRow(rows[i])
+		found[i] = walletcache.Entry{Wallet: row.Wallet, Metadata: row.Metadata}
+	}
+	return found, err
 }
 
 // readError marks errors that will pass, after which the client may simply try again. All others are ours.

@@ -18,13 +18,21 @@ import (
 
 // keysCreate prints a new key. It is stored nowhere: who loses it makes another one.
 func keysCreate(c *call) (task, error) {
-	scopes := c.flags.String("scopes", strings.Join(apikey.Scopes, ","), "what the key may do, separated by commas")
+	scopes := c.flags.String("scopes", strings.Join(apikey.UsualScopes, ","), "what the key may do, separated by commas; there is also wallets:control")
+	tenant := c.flags.String("tenant", "default", "whose wallets it sees and moves; one that is new is added")
+	all := c.flags.Bool("all-tenants", false, "it sees and moves everybody's wallets; those that it opens are the default tenant's")
 	args, err := c.arguments("CLIENT")
 	if err != nil {
 		return nil, err
 	}
 	if client := args[0]; client == "" || len(client) > 64 {
 		return nil, usageError("the client's name must have 1 to 64 characters")
+	}
+	if *all && c.given("tenant") {
+		return nil, usageError("a key has one tenant or all: --tenant and --all-tenants do not go together")
+	}
+	if err := checkTenant(*tenant); err != nil {
+		return nil, err
 	}
 	allowed := strings.Split(*scopes, ",")
 	for _, scope := range allowed {
@@ -38,8 +46,18 @@ func keysCreate(c *call) (task, error) {
 			return err
 		}
 		key, hash := apikey.New()
+		wanted := walletdb.CreateKeyParams{ID: id, Client: args[0], Hash: hash, Scopes: allowed, AllTenants: true}
+		if !*all {
+			tenantHash := apikey.TenantHash(key)
+			wanted.Hash, wanted.AllTenants, wanted.Tenant = tenantHash[:], false, tenant
+		}
 		err = db.Write(ctx, c.conn, func(q *walletdb.Queries) error {
-			return q.CreateKey(ctx, walletdb.CreateKeyParams{ID: id, Client: args[0], Hash: hash, Scopes: allowed})
+			if !*all {
+				if err := addTenant(ctx, q, *tenant); err != nil {
+					return err
+				}
+			}
+			return q.CreateKey(ctx, wanted)
 		})
 		if err != nil {
 			return fmt.Errorf("store the key: %w", err)
@@ -49,7 +67,19 @@ func keysCreate(c *call) (task, error) {
 	}, nil
 }
 
-// keysList prints every key's id, client, scopes and times.
+// addTenant adds a tenant that is new. A key of a disabled one would be refused, so there is none.
+func addTenant(ctx context.Context, q *walletdb.Queries, name string) error {
+	if err := q.AddTenant(ctx, name); err != nil {
+		return err
+	}
+	tenant, err := q.LockTenant(ctx, name)
+	if err == nil && tenant.DisabledAt != nil {
+		err = fmt.Errorf("tenant %s is disabled: ctl tenants enable %s", name, name)
+	}
+	return err
+}
+
+// keysList prints every key's id, client, tenant, scopes and times. * is all tenants.
 func keysList(c *call) (task, error) {
 	if _, err := c.arguments(); err != nil {
 		return nil, err
@@ -60,16 +90,24 @@ func keysList(c *call) (task, error) {
 			return fmt.Errorf("list keys: %w", err)
 		}
 		table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "ID\tCLIENT\tSCOPES\tCREATED\tREVOKED")
+		fmt.Fprintln(table, "ID\tCLIENT\tTENANT\tSCOPES\tCREATED\tREVOKED")
 		for _, key := range keys {
-			revoked := ""
-			if key.RevokedAt != nil {
-				revoked = key.RevokedAt.UTC().Format(time.RFC3339)
+			tenant := "*"
+			if key.Tenant != nil {
+				tenant = *key.Tenant
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", key.ID, key.Client, strings.Join(key.Scopes, ","), key.CreatedAt.UTC().Format(time.RFC3339), revoked)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Client, tenant, strings.Join(key.Scopes, ","), moment(&key.CreatedAt), moment(key.RevokedAt))
 		}
 		return table.Flush()
 	}, nil
+}
+
+// moment is a time as the lists print it, empty for none.
+func moment(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // keysRevoke ends a key. The api lets it in for up to half a minute longer.

@@ -22,12 +22,11 @@ func TestKeysAreMadeListedAndRevoked(t *testing.T) {
 		return stdout.String()
 	}
 	key := strings.TrimSuffix(ctl(0, "keys", "create", "shop", "--scopes", "wallets:read,operations:write"), "\n")
-	hash, recognised := apikey.Hash(key)
-	if !recognised {
+	if _, recognised := apikey.Hash(key); !recognised {
 		t.Fatalf("%q is no key", key)
 	}
 	q := walletdb.New(database.Conn(t))
-	stored, err := q.FindKey(t.Context(), hash[:])
+	stored, err := findKey(t, q, key)
 	if err != nil || stored.Client != "shop" || strings.Join(stored.Scopes, " ") != "wallets:read operations:write" {
 		t.Errorf("stored: %+v, %v", stored, err)
 	}
@@ -37,7 +36,7 @@ func TestKeysAreMadeListedAndRevoked(t *testing.T) {
 	}
 	ctl(0, "keys", "revoke", stored.ID.String(), "--reason", "lost", "--yes")
 	ctl(1, "keys", "revoke", stored.ID.String(), "--reason", "lost", "--yes")
-	if _, err := q.FindKey(t.Context(), hash[:]); err == nil {
+	if _, err := findKey(t, q, key); err == nil {
 		t.Error("a revoked key is found")
 	}
 	if again := ctl(0, "keys", "list"); len(strings.Fields(again)) != len(strings.Fields(list))+1 {
@@ -46,4 +45,92 @@ func TestKeysAreMadeListedAndRevoked(t *testing.T) {
 	ctl(2, "keys", "create", "shop", "--scopes", "wallets:all")
 	ctl(2, "keys", "create")
 	ctl(2, "keys", "revoke", "shop")
+}
+
+// findKey looks a key up as the api does.
+func findKey(t *testing.T, q *walletdb.Queries, key string) (walletdb.FindKeyRow, error) {
+	t.Helper()
+	hash, _ := apikey.Hash(key)
+	tenantHash := apikey.TenantHash(key)
+	return q.FindKey(t.Context(), walletdb.FindKeyParams{Hash: hash[:], TenantHash: tenantHash[:]})
+}
+
+func TestAKeyHasOneTenantOrAll(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	q := walletdb.New(database.Conn(t))
+	ctl := func(wantCode int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, []string{"DATABASE_URL=" + database.URL}, strings.NewReader(""), &out, &errs); code != wantCode {
+			t.Errorf("ctl %s: code %d, want %d: %s", strings.Join(args, " "), code, wantCode, errs.String())
+		}
+		return out.String(), errs.String()
+	}
+	create := func(args ...string) string {
+		t.Helper()
+		out, _ := ctl(0, append([]string{"keys", "create", "shop"}, args...)...)
+		key := strings.TrimSuffix(out, "\n")
+		if _, recognised := apikey.Hash(key); !recognised {
+			t.Fatalf("%q is not a key alone", out)
+		}
+		return key
+	}
+	keys := map[string]string{"default": create(), "acme": create("--tenant", "acme"), "*": create("--all-tenants")}
+	for tenant, key := range keys {
+		found, err := findKey(t, q, key)
+		if err != nil || found.AllTenants != (tenant == "*") || found.Tenant == nil != found.AllTenants || found.Tenant != nil && *found.Tenant != tenant {
+			t.Errorf("the key of %s: %+v, %v", tenant, found, err)
+		}
+		if want := "wallets:read wallets:write operations:write"; strings.Join(found.Scopes, " ") != want {
+			t.Errorf("the key of %s may do %v", tenant, found.Scopes)
+		}
+		// The api of the last release looks for this hash alone.
+		hash, _ := apikey.Hash(key)
+		var asBefore bool
+		if err := database.Conn(t).QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM api_keys WHERE hash = $1)", hash[:]).Scan(&asBefore); err != nil || asBefore != (tenant == "*") {
+			t.Errorf("the key of %s is found by an api that knows no tenants: %v, %v", tenant, asBefore, err)
+		}
+		if list, _ := ctl(0, "keys", "list"); !strings.Contains(list, found.ID.String()+"  shop    "+tenant+" ") {
+			t.Errorf("the key of %s in the list:\n%s", tenant, list)
+		}
+	}
+
+	ctl(0, "tenants", "disable", "acme", "--reason", "unpaid", "--yes")
+	if _, err := findKey(t, q, keys["acme"]); err == nil {
+		t.Error("a disabled tenant's key is found")
+	}
+	for _, other := range []string{"default", "*"} {
+		if _, err := findKey(t, q, keys[other]); err != nil {
+			t.Errorf("the key of %s: %v", other, err)
+		}
+	}
+	if _, stderr := ctl(1, "keys", "create", "shop", "--tenant", "acme"); !strings.Contains(stderr, "tenant acme is disabled") {
+		t.Errorf("a key of a disabled tenant: %s", stderr)
+	}
+	ctl(1, "tenants", "disable", "acme", "--reason", "unpaid", "--yes")
+	list, _ := ctl(0, "tenants", "list")
+	rows := strings.Split(strings.TrimSpace(list), "\n")
+	if len(rows) != 3 || len(strings.Fields(rows[1])) != 4 || len(strings.Fields(rows[2])) != 3 {
+		t.Errorf("the list does not say that acme alone is disabled:\n%s", list)
+	}
+	ctl(0, "tenants", "enable", "acme", "--reason", "paid", "--yes")
+	ctl(1, "tenants", "enable", "acme", "--reason", "paid", "--yes")
+	if _, err := findKey(t, q, keys["acme"]); err != nil {
+		t.Errorf("an enabled tenant's key: %v", err)
+	}
+	if actions, _ := ctl(0, "actions"); strings.Count(actions, "tenants disable acme") != 1 || strings.Count(actions, "tenants enable acme") != 1 {
+		t.Errorf("actions:\n%s", actions)
+	}
+
+	ctl(2, "keys", "create", "shop", "--tenant", "acme", "--all-tenants")
+	ctl(2, "keys", "create", "shop", "--tenant", "default", "--all-tenants")
+	for _, name := range []string{"", "*", "Acme", "a b", "-a", "a/b", strings.Repeat("a", 65)} {
+		ctl(2, "keys", "create", "shop", "--tenant", name)
+	}
+	ctl(2, "tenants", "disable", "*", "--reason", "x", "--yes")
+	ctl(1, "tenants", "disable", "nobody", "--reason", "x", "--yes")
+	if out, _ := ctl(1, "tenants", "disable", "default", "--reason", "x"); !strings.Contains(out, "tenant default") {
+		t.Errorf("it does not ask: %s", out)
+	}
 }

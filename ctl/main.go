@@ -62,9 +62,12 @@ var commands = []command{
 	{"relay rebase", "--reason TEXT", "after restoring a dump: publish again everything that is in the outbox", onPostgres, "ACTOR", relayRebase},
 	{"relay lost", "--since TIME [--json]", "after a failover: list the operations that Kafka tells of and the database has lost", onPostgres | onKafka, "TOPIC", relayLost},
 	{"cache renew", "--reason TEXT", "after a failover or restore: make everything that is cached unreadable", onPostgres | onRedis, "ACTOR", cacheRenew},
-	{"keys create", "CLIENT [--scopes LIST]", "make an API key for a client and print it", onPostgres, "", keysCreate},
+	{"keys create", "CLIENT [--tenant NAME|--all-tenants] [--scopes LIST]", "make an API key for a client and print it", onPostgres, "", keysCreate},
 	{"keys list", "", "list the API keys", onPostgres, "", keysList},
 	{"keys revoke", "ID --reason TEXT", "end an API key", onPostgres, "ACTOR", keysRevoke},
+	{"tenants list", "", "list the tenants", onPostgres, "", tenantsList},
+	{"tenants disable", "NAME --reason TEXT", "refuse a tenant's keys", onPostgres, "ACTOR", tenantsDisable},
+	{"tenants enable", "NAME --reason TEXT", "let a tenant's keys in again", onPostgres, "ACTOR", tenantsEnable},
 }
 
 // A call is one run of a command.
@@ -213,6 +216,12 @@ func (c *call) connect(ctx context.Context, parameters map[string]string) (*pgx.
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}
 	return conn, nil
+}
+
+// given reports whether a flag stands in the call.
+func (c *call) given(name string) (stands bool) {
+	c.flags.Visit(func(f *flag.Flag) { stands = stands || f.Name == name })
+	return stands
 }
 
 // arguments reads flags and exactly the named arguments, in any order.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -129,7 +130,7 @@ func readWallet(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (walletS
 	} else if err != nil {
 		return walletState{}, fmt.Errorf("read wallet: %w", err)
 	}
-	last, err := q.LastSequence(ctx, id)
+	last, err := q.LastSequence(ctx, walletdb.LastSequenceParams{WalletID: id, Tenant: db.AllTenants})
 	if err != nil {
 		return walletState{}, fmt.Errorf("read last sequence: %w", err)
 	}

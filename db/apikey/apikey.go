@@ -1,6 +1,6 @@
 // Package apikey makes API keys and recognises them. A key is 256 random bits with a prefix, by which
 // scanners for leaked secrets find it, and a checksum, so that garbage is refused without a look at
-// the database. The database holds only the key's SHA-256.
+// the database. The database holds only a hash of the key.
 package apikey
 
 import (
@@ -18,9 +18,13 @@ const (
 )
 
 // Scopes are what a key may be allowed to do.
-var Scopes = []string{"wallets:read", "wallets:write", "operations:write"}
+var Scopes = append(UsualScopes[:len(UsualScopes):len(UsualScopes)], "wallets:control")
 
-// New returns a key, which is to be shown once, and its hash, which is to be stored.
+// UsualScopes are those of a key for which nobody has asked for others.
+var UsualScopes = []string{"wallets:read", "wallets:write", "operations:write"}
+
+// New returns a key, which is to be shown once, and its hash, which is to be stored if the key has all
+// tenants.
 func New() (key string, hash []byte) {
 	secret := make([]byte, secretSize, secretSize+crc32.Size)
 	_, _ = rand.Read(secret) // it never fails
@@ -40,4 +44,10 @@ func Hash(key string) (hash [sha256.Size]byte, ok bool) {
 		return hash, false
 	}
 	return sha256.Sum256([]byte(key)), true
+}
+
+// TenantHash returns the hash under which a key is stored that has one tenant. An api that knows no
+// tenants looks for the other hash: it refuses such a key, and does not take it for one that has all.
+func TenantHash(key string) [sha256.Size]byte {
+	return sha256.Sum256([]byte("tenant\x00" + key))
 }

@@ -2,6 +2,7 @@ package apikey_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"strings"
 	"testing"
 
@@ -29,5 +30,19 @@ func TestANewKeyIsRecognisedAndNothingLikeItIs(t *testing.T) {
 		if _, ok := apikey.Hash(garbage); ok {
 			t.Errorf("%q is recognised", garbage)
 		}
+	}
+}
+
+// Stored hashes are there for ever: another way to make them would lock every client out.
+func TestStoredHashesCount(t *testing.T) {
+	t.Parallel()
+	const key = "lw_0000000000000000000000000000000000000000000000000000000000000000190a55ad"
+	hash, ok := apikey.Hash(key)
+	if got := hex.EncodeToString(hash[:]); !ok || got != "36eb170aab9588e2fdaa37fcc40284a417000c56a9fe4c61f7cc096a026c36e0" {
+		t.Errorf("a key of all tenants: %s, %v", got, ok)
+	}
+	tenantHash := apikey.TenantHash(key)
+	if got := hex.EncodeToString(tenantHash[:]); got != "cd58e43069fe2a956d5fae08a56e0ffdabf126e1a433a8ee02672b5d3fe7bbd8" {
+		t.Errorf("a key of one tenant: %s", got)
 	}
 }

@@ -2,7 +2,7 @@
 -- identity follows from its idempotency key, so that a retry finds the first one.
 -- name: CreateWallet :one
 WITH created AS (
-  INSERT INTO wallets (id, currency, reference) VALUES (@id, @currency, @reference) ON CONFLICT (id) DO NOTHING RETURNING id
+  INSERT INTO wallets (id, currency, reference, tenant) VALUES (@id, @currency, @reference, @tenant) ON CONFLICT (id) DO NOTHING RETURNING id
 ), described AS (
   INSERT INTO wallet_metadata (wallet_id, metadata) SELECT id, sqlc.narg(metadata)::jsonb FROM created WHERE sqlc.narg(metadata)::jsonb IS NOT NULL
 )
@@ -11,20 +11,25 @@ SELECT count(*) FROM created;
 -- CreateSequence gives a new wallet its place to count operations. It belongs in the transaction of
 -- CreateWallet.
 -- name: CreateSequence :exec
-INSERT INTO wallet_sequences (wallet_id) VALUES (@wallet_id) ON CONFLICT (wallet_id) DO NOTHING;
+INSERT INTO wallet_sequences (wallet_id, tenant) VALUES (@wallet_id, @tenant) ON CONFLICT (wallet_id) DO NOTHING;
 
 -- GetWallet returns pgx.ErrNoRows if there is no such wallet.
 -- name: GetWallet :one
 SELECT * FROM wallets WHERE id = @id;
 
--- LockSequences locks in id order, so that two flushes can never deadlock. A wallet that does not exist
--- has no row.
+-- LockSequences locks in id order, so that two flushes can never deadlock. Each wallet comes with the tenant
+-- that asks for it. One that it does not have is not touched, or it would wait for whoever has locked it,
+-- while a wallet that does not exist never waits. A wallet that several ask for may come several times.
 -- name: LockSequences :many
-SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE;
+SELECT s.* FROM wallet_sequences s
+JOIN (SELECT unnest(@wallet_ids::uuid[]) AS id, unnest(@tenants::text[]) AS tenant) a ON s.wallet_id = a.id AND a.tenant IN (s.tenant, '*')
+ORDER BY s.wallet_id FOR UPDATE OF s;
 
 -- LockFreeSequences skips rows that another transaction has locked.
 -- name: LockFreeSequences :many
-SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
+SELECT s.* FROM wallet_sequences s
+JOIN (SELECT unnest(@wallet_ids::uuid[]) AS id, unnest(@tenants::text[]) AS tenant) a ON s.wallet_id = a.id AND a.tenant IN (s.tenant, '*')
+ORDER BY s.wallet_id FOR UPDATE OF s SKIP LOCKED;
 
 -- ReadClock is what the operations' created_at follows from. It must be a later statement than
 -- LockSequences: now() is the transaction's begin, and the statement that locks reads even
@@ -34,7 +39,8 @@ SELECT clock_timestamp()::timestamptz AS now;
 
 -- ExistingWallets returns the wallets that exist: those that LockFreeSequences has skipped among them.
 -- name: ExistingWallets :many
-SELECT wallet_id FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]);
+SELECT s.wallet_id, s.tenant FROM wallet_sequences s
+JOIN (SELECT unnest(@wallet_ids::uuid[]) AS id, unnest(@tenants::text[]) AS tenant) a ON s.wallet_id = a.id AND a.tenant IN (s.tenant, '*');
 
 -- FindOperations must be a later statement than LockSequences: a statement that waited for a lock
 -- keeps the snapshot it began with, and would not see what the lock's last holder committed.
@@ -71,9 +77,11 @@ FROM (SELECT unnest(@wallet_ids::uuid[]) AS wallet_id, unnest(@last_seqs::bigint
              unnest(@last_ats::timestamptz[]) AS last_at) a
 WHERE s.wallet_id = a.wallet_id;
 
--- GetOperation returns pgx.ErrNoRows if the wallet has no such operation.
+-- GetOperation returns pgx.ErrNoRows if the wallet has no such operation, or the tenant no such wallet. It looks at the wallet first,
+-- and at the operation only if the tenant has that.
 -- name: GetOperation :one
-SELECT * FROM operation_states WHERE id = @id AND wallet_id = @wallet_id;
+SELECT o.* FROM operation_states o WHERE o.id = @id AND o.wallet_id = @wallet_id
+  AND EXISTS (SELECT FROM wallet_sequences s WHERE s.wallet_id = @wallet_id AND @tenant::text IN (s.tenant, '*'));
 
 -- WakeRelay ends the wait of a relay that has found nothing for a while. It is a transaction of its own, after
 -- that of the rows: Postgres gives out notifications one transaction at a time, and the accepting one would

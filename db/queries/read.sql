@@ -1,14 +1,17 @@
--- ReadWallet returns pgx.ErrNoRows if there is no such wallet. Its metadata, as in the lists below, is a subquery and
+-- Here, as in accept.sql, a query that has a tenant finds the wallets that the tenant has: another's is as if it did
+-- not exist. The tenant * has all.
+
+-- ReadWallet returns pgx.ErrNoRows if the tenant has no such wallet. Its metadata, as in the lists below, is a subquery and
 -- no join: whatever the planner knows, it is one look at an index for each wallet of the answer.
 -- name: ReadWallet :one
 SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
-FROM wallets w WHERE w.id = @id;
+FROM wallets w WHERE w.id = @id AND @tenant::text IN (w.tenant, '*');
 
 -- WalletNow is ReadWallet with the wallet's last sequence and the database's clock.
 -- name: WalletNow :one
 SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata,
        s.last_seq, clock_timestamp()::timestamptz AS clock
-FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = @id;
+FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = @id AND @tenant::text IN (w.tenant, '*');
 
 -- ListWallets returns a page of all wallets, in id order.
 -- name: ListWallets :many
@@ -20,9 +23,19 @@ FROM wallets w WHERE w.id > @after ORDER BY w.id LIMIT sqlc.arg(max_rows)::int;
 SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
 FROM wallets w WHERE w.reference = @reference::text AND w.id > @after ORDER BY w.id LIMIT sqlc.arg(max_rows)::int;
 
--- LastSequence returns pgx.ErrNoRows if there is no such wallet.
+-- ListTenantWallets returns a page of a tenant's wallets, in id order.
+-- name: ListTenantWallets :many
+SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.tenant = @tenant::text AND w.id > @after ORDER BY w.id LIMIT sqlc.arg(max_rows)::int;
+
+-- ListTenantWalletsByReference returns a page of a tenant's wallets with a reference, in id order.
+-- name: ListTenantWalletsByReference :many
+SELECT sqlc.embed(w), (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.tenant = @tenant::text AND w.reference = @reference::text AND w.id > @after ORDER BY w.id LIMIT sqlc.arg(max_rows)::int;
+
+-- LastSequence returns pgx.ErrNoRows if the tenant has no such wallet.
 -- name: LastSequence :one
-SELECT last_seq FROM wallet_sequences WHERE wallet_id = @wallet_id;
+SELECT last_seq FROM wallet_sequences WHERE wallet_id = @wallet_id AND @tenant::text IN (tenant, '*');
 
 -- OperationsBetween returns a wallet's operations between two sequences, in order. Sequences are
 -- dense, so the bounds make a page.
@@ -35,9 +48,10 @@ WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
 -- name: OutcomesBetween :many
 SELECT * FROM outcomes WHERE wallet_id = @wallet_id AND seq > @after AND seq < @before ORDER BY seq;
 
--- StatementEnds returns how far a wallet is accepted and applied, or pgx.ErrNoRows if there is no such wallet.
+-- StatementEnds returns how far a wallet is accepted and applied, or pgx.ErrNoRows if the tenant has no such wallet.
 -- name: StatementEnds :one
-SELECT s.last_seq, w.applied_seq FROM wallet_sequences s JOIN wallets w ON w.id = s.wallet_id WHERE s.wallet_id = @wallet_id;
+SELECT s.last_seq, w.applied_seq FROM wallet_sequences s JOIN wallets w ON w.id = s.wallet_id
+WHERE s.wallet_id = @wallet_id AND @tenant::text IN (s.tenant, '*');
 
 -- LastBefore finds, by halving, the last of a wallet's first last_seq operations that was accepted before a time: 0 if
 -- none was. It is exact where times follow the sequence. Where they do not, by up to a minute, ask for a time a

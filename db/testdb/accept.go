@@ -23,10 +23,10 @@ type Operation struct {
 func CreateWallet(ctx context.Context, conn *pgx.Conn) (uuid.UUID, error) {
 	id := uuid.New()
 	q := walletdb.New(conn)
-	if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR"}); err != nil {
+	if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR", Tenant: db.DefaultTenant}); err != nil {
 		return id, err
 	}
-	return id, q.CreateSequence(ctx, id)
+	return id, q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: id, Tenant: db.DefaultTenant})
 }
 
 // Accept is the api's flush, in two round trips, without the lookup of known operations. It returns the
@@ -36,9 +36,9 @@ func Accept(ctx context.Context, conn *pgx.Conn, topic string, operations ...Ope
 	for _, o := range operations {
 		last[o.WalletID] = 0
 	}
-	wallets := make([]uuid.UUID, 0, len(last))
+	wallets := walletdb.LockSequencesParams{}
 	for id := range last {
-		wallets = append(wallets, id)
+		wallets.WalletIds, wallets.Tenants = append(wallets.WalletIds, id), append(wallets.Tenants, db.AllTenants)
 	}
 	var at time.Time
 	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {

@@ -59,7 +59,7 @@ func createWallet(ctx context.Context, id uuid.UUID, reference string) func(q *w
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR", Reference: &reference}); err != nil {
+		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR", Reference: &reference, Tenant: db.DefaultTenant}); err != nil {
 			return err
 		}
 		return q.Commit(ctx)
@@ -210,7 +210,7 @@ func TestAWarningAtTheCommitIsAnUnknownOutcome(t *testing.T) {
 	}
 	err = db.Write(ctx, conn, func(q *walletdb.Queries) error {
 		reference := "warned"
-		_, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: uuid.New(), Currency: "EUR", Reference: &reference})
+		_, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: uuid.New(), Currency: "EUR", Reference: &reference, Tenant: db.DefaultTenant})
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "one disk") {

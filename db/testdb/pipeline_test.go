@@ -22,16 +22,16 @@ func TestAPipelineReadsItsAnswersInTheOrderOfItsQueries(t *testing.T) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR"}); err != nil {
+		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR", Tenant: db.DefaultTenant}); err != nil {
 			return err
 		}
-		if err := q.CreateSequence(ctx, id); err != nil {
+		if err := q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: id, Tenant: db.DefaultTenant}); err != nil {
 			return err
 		}
 		if wallet, err = q.GetWallet(ctx, id); err != nil {
 			return err
 		}
-		if locked, err = q.LockSequences(ctx, []uuid.UUID{id}); err != nil {
+		if locked, err = q.LockSequences(ctx, walletdb.LockSequencesParams{WalletIds: []uuid.UUID{id}, Tenants: []string{db.AllTenants}}); err != nil {
 			return err
 		}
 		return q.Commit(ctx)
@@ -51,13 +51,13 @@ func TestAFailedPipelineCommitsNothing(t *testing.T) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR"}); err != nil {
+		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: id, Currency: "EUR", Tenant: db.DefaultTenant}); err != nil {
 			return err
 		}
 		if err := q.AdvanceSequences(ctx, walletdb.AdvanceSequencesParams{WalletIds: []uuid.UUID{id}, LastSeqs: []int64{-1}}); err != nil {
 			return err
 		}
-		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: refusedID, Currency: "euro"}); err != nil {
+		if _, err := q.CreateWallet(ctx, walletdb.CreateWalletParams{ID: refusedID, Currency: "euro", Tenant: db.DefaultTenant}); err != nil {
 			return err
 		}
 		return q.Commit(ctx)

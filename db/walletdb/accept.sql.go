@@ -32,21 +32,26 @@ func (q *Queries) AdvanceSequences(ctx context.Context, arg AdvanceSequencesPara
 }
 
 const createSequence = `-- name: CreateSequence :exec
-INSERT INTO wallet_sequences (wallet_id) VALUES ($1) ON CONFLICT (wallet_id) DO NOTHING
+INSERT INTO wallet_sequences (wallet_id, tenant) VALUES ($1, $2) ON CONFLICT (wallet_id) DO NOTHING
 `
+
+type CreateSequenceParams struct {
+	WalletID uuid.UUID
+	Tenant   string
+}
 
 // CreateSequence gives a new wallet its place to count operations. It belongs in the transaction of
 // CreateWallet.
-func (q *Queries) CreateSequence(ctx context.Context, walletID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, createSequence, walletID)
+func (q *Queries) CreateSequence(ctx context.Context, arg CreateSequenceParams) error {
+	_, err := q.db.Exec(ctx, createSequence, arg.WalletID, arg.Tenant)
 	return err
 }
 
 const createWallet = `-- name: CreateWallet :one
 WITH created AS (
-  INSERT INTO wallets (id, currency, reference) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id
+  INSERT INTO wallets (id, currency, reference, tenant) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING RETURNING id
 ), described AS (
-  INSERT INTO wallet_metadata (wallet_id, metadata) SELECT id, $4::jsonb FROM created WHERE $4::jsonb IS NOT NULL
+  INSERT INTO wallet_metadata (wallet_id, metadata) SELECT id, $5::jsonb FROM created WHERE $5::jsonb IS NOT NULL
 )
 SELECT count(*) FROM created
 `
@@ -55,6 +60,7 @@ type CreateWalletParams struct {
 	ID        uuid.UUID
 	Currency  string
 	Reference *string
+	Tenant    string
 	Metadata  []byte
 }
 
@@ -65,6 +71,7 @@ func (q *Queries) CreateWallet(ctx context.Context, arg CreateWalletParams) (int
 		arg.ID,
 		arg.Currency,
 		arg.Reference,
+		arg.Tenant,
 		arg.Metadata,
 	)
 	var count int64
@@ -73,23 +80,34 @@ func (q *Queries) CreateWallet(ctx context.Context, arg CreateWalletParams) (int
 }
 
 const existingWallets = `-- name: ExistingWallets :many
-SELECT wallet_id FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[])
+SELECT s.wallet_id, s.tenant FROM wallet_sequences s
+JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS tenant) a ON s.wallet_id = a.id AND a.tenant IN (s.tenant, '*')
 `
 
+type ExistingWalletsParams struct {
+	WalletIds []uuid.UUID
+	Tenants   []string
+}
+
+type ExistingWalletsRow struct {
+	WalletID uuid.UUID
+	Tenant   string
+}
+
 // ExistingWallets returns the wallets that exist: those that LockFreeSequences has skipped among them.
-func (q *Queries) ExistingWallets(ctx context.Context, walletIds []uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, existingWallets, walletIds)
+func (q *Queries) ExistingWallets(ctx context.Context, arg ExistingWalletsParams) ([]ExistingWalletsRow, error) {
+	rows, err := q.db.Query(ctx, existingWallets, arg.WalletIds, arg.Tenants)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []uuid.UUID
+	var items []ExistingWalletsRow
 	for rows.Next() {
-		var wallet_id uuid.UUID
-		if err := rows.Scan(&wallet_id); err != nil {
+		var i ExistingWalletsRow
+		if err := rows.Scan(&i.WalletID, &i.Tenant); err != nil {
 			return nil, err
 		}
-		items = append(items, wallet_id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -145,17 +163,20 @@ func (q *Queries) FindOperations(ctx context.Context, ids []uuid.UUID) ([]Operat
 }
 
 const getOperation = `-- name: GetOperation :one
-SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at, subject_id, counterpart_id, expires_at, final, metadata, held_after, state_after, applied_amount, subject_left FROM operation_states WHERE id = $1 AND wallet_id = $2
+SELECT o.wallet_id, o.seq, o.id, o.type, o.amount, o.reference, o.created_at, o.status, o.failure_reason, o.balance_after, o.applied_at, o.subject_id, o.counterpart_id, o.expires_at, o.final, o.metadata, o.held_after, o.state_after, o.applied_amount, o.subject_left FROM operation_states o WHERE o.id = $1 AND o.wallet_id = $2
+  AND EXISTS (SELECT FROM wallet_sequences s WHERE s.wallet_id = $2 AND $3::text IN (s.tenant, '*'))
 `
 
 type GetOperationParams struct {
 	ID       uuid.UUID
 	WalletID uuid.UUID
+	Tenant   string
 }
 
-// GetOperation returns pgx.ErrNoRows if the wallet has no such operation.
+// GetOperation returns pgx.ErrNoRows if the wallet has no such operation, or the tenant no such wallet. It looks at the wallet first,
+// and at the operation only if the tenant has that.
 func (q *Queries) GetOperation(ctx context.Context, arg GetOperationParams) (OperationState, error) {
-	row := q.db.QueryRow(ctx, getOperation, arg.ID, arg.WalletID)
+	row := q.db.QueryRow(ctx, getOperation, arg.ID, arg.WalletID, arg.Tenant)
 	var i OperationState
 	err := row.Scan(
 		&i.WalletID,
@@ -289,12 +310,19 @@ func (q *Queries) InsertTracedOutbox(ctx context.Context, arg InsertTracedOutbox
 }
 
 const lockFreeSequences = `-- name: LockFreeSequences :many
-SELECT wallet_id, last_seq, last_at, tenant FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED
+SELECT s.wallet_id, s.last_seq, s.last_at, s.tenant FROM wallet_sequences s
+JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS tenant) a ON s.wallet_id = a.id AND a.tenant IN (s.tenant, '*')
+ORDER BY s.wallet_id FOR UPDATE OF s SKIP LOCKED
 `
 
+type LockFreeSequencesParams struct {
+	WalletIds []uuid.UUID
+	Tenants   []string
+}
+
 // LockFreeSequences skips rows that another transaction has locked.
-func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
-	rows, err := q.db.Query(ctx, lockFreeSequences, walletIds)
+func (q *Queries) LockFreeSequences(ctx context.Context, arg LockFreeSequencesParams) ([]WalletSequence, error) {
+	rows, err := q.db.Query(ctx, lockFreeSequences, arg.WalletIds, arg.Tenants)
 	if err != nil {
 		return nil, err
 	}
@@ -319,13 +347,21 @@ func (q *Queries) LockFreeSequences(ctx context.Context, walletIds []uuid.UUID) 
 }
 
 const lockSequences = `-- name: LockSequences :many
-SELECT wallet_id, last_seq, last_at, tenant FROM wallet_sequences WHERE wallet_id = ANY ($1::uuid[]) ORDER BY wallet_id FOR UPDATE
+SELECT s.wallet_id, s.last_seq, s.last_at, s.tenant FROM wallet_sequences s
+JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS tenant) a ON s.wallet_id = a.id AND a.tenant IN (s.tenant, '*')
+ORDER BY s.wallet_id FOR UPDATE OF s
 `
 
-// LockSequences locks in id order, so that two flushes can never deadlock. A wallet that does not exist
-// has no row.
-func (q *Queries) LockSequences(ctx context.Context, walletIds []uuid.UUID) ([]WalletSequence, error) {
-	rows, err := q.db.Query(ctx, lockSequences, walletIds)
+type LockSequencesParams struct {
+	WalletIds []uuid.UUID
+	Tenants   []string
+}
+
+// LockSequences locks in id order, so that two flushes can never deadlock. Each wallet comes with the tenant
+// that asks for it. One that it does not have is not touched, or it would wait for whoever has locked it,
+// while a wallet that does not exist never waits. A wallet that several ask for may come several times.
+func (q *Queries) LockSequences(ctx context.Context, arg LockSequencesParams) ([]WalletSequence, error) {
+	rows, err := q.db.Query(ctx, lockSequences, arg.WalletIds, arg.Tenants)
 	if err != nil {
 		return nil, err
 	}

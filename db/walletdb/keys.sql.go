@@ -12,56 +12,115 @@ import (
 	"github.com/google/uuid"
 )
 
+const addTenant = `-- name: AddTenant :exec
+INSERT INTO tenants (name) VALUES ($1) ON CONFLICT (name) DO NOTHING
+`
+
+// AddTenant adds a tenant, unless it is there.
+func (q *Queries) AddTenant(ctx context.Context, name string) error {
+	_, err := q.db.Exec(ctx, addTenant, name)
+	return err
+}
+
 const createKey = `-- name: CreateKey :exec
-INSERT INTO api_keys (id, client, hash, scopes) VALUES ($1, $2, $3, $4)
+INSERT INTO api_keys (id, client, hash, scopes, all_tenants, tenant)
+VALUES ($1, $2, $3, $4, $5, $6)
 `
 
 type CreateKeyParams struct {
-	ID     uuid.UUID
-	Client string
-	Hash   []byte
-	Scopes []string
+	ID         uuid.UUID
+	Client     string
+	Hash       []byte
+	Scopes     []string
+	AllTenants bool
+	Tenant     *string
 }
 
-// CreateKey stores a new key.
+// CreateKey stores a new key, which has one tenant or all.
 func (q *Queries) CreateKey(ctx context.Context, arg CreateKeyParams) error {
 	_, err := q.db.Exec(ctx, createKey,
 		arg.ID,
 		arg.Client,
 		arg.Hash,
 		arg.Scopes,
+		arg.AllTenants,
+		arg.Tenant,
 	)
 	return err
 }
 
-const findKey = `-- name: FindKey :one
-SELECT id, client, scopes FROM api_keys WHERE hash = $1 AND revoked_at IS NULL
+const disableTenant = `-- name: DisableTenant :execrows
+UPDATE tenants SET disabled_at = now() WHERE name = $1 AND disabled_at IS NULL
 `
 
-type FindKeyRow struct {
-	ID     uuid.UUID
-	Client string
-	Scopes []string
+// DisableTenant reports whether the tenant was there and not disabled.
+func (q *Queries) DisableTenant(ctx context.Context, name string) (int64, error) {
+	result, err := q.db.Exec(ctx, disableTenant, name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
-// FindKey returns pgx.ErrNoRows if no key has this hash, or if it was revoked.
-func (q *Queries) FindKey(ctx context.Context, hash []byte) (FindKeyRow, error) {
-	row := q.db.QueryRow(ctx, findKey, hash)
+const enableTenant = `-- name: EnableTenant :execrows
+UPDATE tenants SET disabled_at = NULL WHERE name = $1 AND disabled_at IS NOT NULL
+`
+
+// EnableTenant reports whether the tenant was there and disabled.
+func (q *Queries) EnableTenant(ctx context.Context, name string) (int64, error) {
+	result, err := q.db.Exec(ctx, enableTenant, name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const findKey = `-- name: FindKey :one
+SELECT k.id, k.client, k.scopes, k.all_tenants, k.tenant FROM api_keys k
+WHERE k.hash IN ($1::bytea, $2::bytea) AND k.revoked_at IS NULL
+  AND (k.all_tenants OR EXISTS (SELECT FROM tenants t WHERE t.name = k.tenant AND t.disabled_at IS NULL))
+`
+
+type FindKeyParams struct {
+	Hash       []byte
+	TenantHash []byte
+}
+
+type FindKeyRow struct {
+	ID         uuid.UUID
+	Client     string
+	Scopes     []string
+	AllTenants bool
+	Tenant     *string
+}
+
+// FindKey returns pgx.ErrNoRows if no key has one of the hashes, if it was revoked, or if its tenant is
+// disabled. The hash of a key of one tenant is another one than that of a key of all: a key is found by either.
+func (q *Queries) FindKey(ctx context.Context, arg FindKeyParams) (FindKeyRow, error) {
+	row := q.db.QueryRow(ctx, findKey, arg.Hash, arg.TenantHash)
 	var i FindKeyRow
-	err := row.Scan(&i.ID, &i.Client, &i.Scopes)
+	err := row.Scan(
+		&i.ID,
+		&i.Client,
+		&i.Scopes,
+		&i.AllTenants,
+		&i.Tenant,
+	)
 	return i, err
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, client, scopes, created_at, revoked_at FROM api_keys ORDER BY created_at, id
+SELECT id, client, scopes, all_tenants, tenant, created_at, revoked_at FROM api_keys ORDER BY created_at, id
 `
 
 type ListKeysRow struct {
-	ID        uuid.UUID
-	Client    string
-	Scopes    []string
-	CreatedAt time.Time
-	RevokedAt *time.Time
+	ID         uuid.UUID
+	Client     string
+	Scopes     []string
+	AllTenants bool
+	Tenant     *string
+	CreatedAt  time.Time
+	RevokedAt  *time.Time
 }
 
 // ListKeys returns all keys, the revoked ones too, in order of creation.
@@ -78,6 +137,8 @@ func (q *Queries) ListKeys(ctx context.Context) ([]ListKeysRow, error) {
 			&i.ID,
 			&i.Client,
 			&i.Scopes,
+			&i.AllTenants,
+			&i.Tenant,
 			&i.CreatedAt,
 			&i.RevokedAt,
 		); err != nil {
@@ -89,6 +150,57 @@ func (q *Queries) ListKeys(ctx context.Context) ([]ListKeysRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const listTenants = `-- name: ListTenants :many
+SELECT t.name, t.created_at, t.disabled_at,
+       (SELECT count(*) FROM api_keys k WHERE k.tenant = t.name AND k.revoked_at IS NULL) AS keys
+FROM tenants t ORDER BY t.name
+`
+
+type ListTenantsRow struct {
+	Name       string
+	CreatedAt  time.Time
+	DisabledAt *time.Time
+	Keys       int64
+}
+
+// ListTenants returns all tenants and how many valid keys each has.
+func (q *Queries) ListTenants(ctx context.Context) ([]ListTenantsRow, error) {
+	rows, err := q.db.Query(ctx, listTenants)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListTenantsRow
+	for rows.Next() {
+		var i ListTenantsRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.CreatedAt,
+			&i.DisabledAt,
+			&i.Keys,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockTenant = `-- name: LockTenant :one
+SELECT name, created_at, disabled_at FROM tenants WHERE name = $1 FOR SHARE
+`
+
+// LockTenant returns pgx.ErrNoRows if there is no such tenant. A tenant that is disabled meanwhile gets no key.
+func (q *Queries) LockTenant(ctx context.Context, name string) (Tenant, error) {
+	row := q.db.QueryRow(ctx, lockTenant, name)
+	var i Tenant
+	err := row.Scan(&i.Name, &i.CreatedAt, &i.DisabledAt)
+	return i, err
 }
 
 const revokeKey = `-- name: RevokeKey :execrows

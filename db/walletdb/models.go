@@ -221,6 +221,12 @@ type ParkedRow struct {
 	ParkedAt time.Time
 }
 
+type Tenant struct {
+	Name       string
+	CreatedAt  time.Time
+	DisabledAt *time.Time
+}
+
 type Wallet struct {
 	ID         uuid.UUID
 	Currency   string

@@ -193,12 +193,17 @@ func (q *Queries) LastBefore(ctx context.Context, arg LastBeforeParams) (int64, 
 }
 
 const lastSequence = `-- name: LastSequence :one
-SELECT last_seq FROM wallet_sequences WHERE wallet_id = $1
+SELECT last_seq FROM wallet_sequences WHERE wallet_id = $1 AND $2::text IN (tenant, '*')
 `
 
-// LastSequence returns pgx.ErrNoRows if there is no such wallet.
-func (q *Queries) LastSequence(ctx context.Context, walletID uuid.UUID) (int64, error) {
-	row := q.db.QueryRow(ctx, lastSequence, walletID)
+type LastSequenceParams struct {
+	WalletID uuid.UUID
+	Tenant   string
+}
+
+// LastSequence returns pgx.ErrNoRows if the tenant has no such wallet.
+func (q *Queries) LastSequence(ctx context.Context, arg LastSequenceParams) (int64, error) {
+	row := q.db.QueryRow(ctx, lastSequence, arg.WalletID, arg.Tenant)
 	var last_seq int64
 	err := row.Scan(&last_seq)
 	return last_seq, err
@@ -237,6 +242,110 @@ func (q *Queries) LastSubjectSequences(ctx context.Context, arg LastSubjectSeque
 	for rows.Next() {
 		var i LastSubjectSequencesRow
 		if err := rows.Scan(&i.WalletID, &i.Seq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTenantWallets = `-- name: ListTenantWallets :many
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.tenant = $1::text AND w.id > $2 ORDER BY w.id LIMIT $3::int
+`
+
+type ListTenantWalletsParams struct {
+	Tenant  string
+	After   uuid.UUID
+	MaxRows int32
+}
+
+type ListTenantWalletsRow struct {
+	Wallet   Wallet
+	Metadata []byte
+}
+
+// ListTenantWallets returns a page of a tenant's wallets, in id order.
+func (q *Queries) ListTenantWallets(ctx context.Context, arg ListTenantWalletsParams) ([]ListTenantWalletsRow, error) {
+	rows, err := q.db.Query(ctx, listTenantWallets, arg.Tenant, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListTenantWalletsRow
+	for rows.Next() {
+		var i ListTenantWalletsRow
+		if err := rows.Scan(
+			&i.Wallet.ID,
+			&i.Wallet.Currency,
+			&i.Wallet.Reference,
+			&i.Wallet.Balance,
+			&i.Wallet.AppliedSeq,
+			&i.Wallet.CreatedAt,
+			&i.Wallet.Held,
+			&i.Wallet.State,
+			&i.Wallet.Tenant,
+			&i.Wallet.RulesSeq,
+			&i.Metadata,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTenantWalletsByReference = `-- name: ListTenantWalletsByReference :many
+SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
+FROM wallets w WHERE w.tenant = $1::text AND w.reference = $2::text AND w.id > $3 ORDER BY w.id LIMIT $4::int
+`
+
+type ListTenantWalletsByReferenceParams struct {
+	Tenant    string
+	Reference string
+	After     uuid.UUID
+	MaxRows   int32
+}
+
+type ListTenantWalletsByReferenceRow struct {
+	Wallet   Wallet
+	Metadata []byte
+}
+
+// ListTenantWalletsByReference returns a page of a tenant's wallets with a reference, in id order.
+func (q *Queries) ListTenantWalletsByReference(ctx context.Context, arg ListTenantWalletsByReferenceParams) ([]ListTenantWalletsByReferenceRow, error) {
+	rows, err := q.db.Query(ctx, listTenantWalletsByReference,
+		arg.Tenant,
+		arg.Reference,
+		arg.After,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListTenantWalletsByReferenceRow
+	for rows.Next() {
+		var i ListTenantWalletsByReferenceRow
+		if err := rows.Scan(
+			&i.Wallet.ID,
+			&i.Wallet.Currency,
+			&i.Wallet.Reference,
+			&i.Wallet.Balance,
+			&i.Wallet.AppliedSeq,
+			&i.Wallet.CreatedAt,
+			&i.Wallet.Held,
+			&i.Wallet.State,
+			&i.Wallet.Tenant,
+			&i.Wallet.RulesSeq,
+			&i.Metadata,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -543,19 +652,27 @@ func (q *Queries) OutcomesBetween(ctx context.Context, arg OutcomesBetweenParams
 }
 
 const readWallet = `-- name: ReadWallet :one
+
 SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata
-FROM wallets w WHERE w.id = $1
+FROM wallets w WHERE w.id = $1 AND $2::text IN (w.tenant, '*')
 `
+
+type ReadWalletParams struct {
+	ID     uuid.UUID
+	Tenant string
+}
 
 type ReadWalletRow struct {
 	Wallet   Wallet
 	Metadata []byte
 }
 
-// ReadWallet returns pgx.ErrNoRows if there is no such wallet. Its metadata, as in the lists below, is a subquery and
+// Here, as in accept.sql, a query that has a tenant finds the wallets that the tenant has: another's is as if it did
+// not exist. The tenant * has all.
+// ReadWallet returns pgx.ErrNoRows if the tenant has no such wallet. Its metadata, as in the lists below, is a subquery and
 // no join: whatever the planner knows, it is one look at an index for each wallet of the answer.
-func (q *Queries) ReadWallet(ctx context.Context, id uuid.UUID) (ReadWalletRow, error) {
-	row := q.db.QueryRow(ctx, readWallet, id)
+func (q *Queries) ReadWallet(ctx context.Context, arg ReadWalletParams) (ReadWalletRow, error) {
+	row := q.db.QueryRow(ctx, readWallet, arg.ID, arg.Tenant)
 	var i ReadWalletRow
 	err := row.Scan(
 		&i.Wallet.ID,
@@ -574,17 +691,23 @@ func (q *Queries) ReadWallet(ctx context.Context, id uuid.UUID) (ReadWalletRow, 
 }
 
 const statementEnds = `-- name: StatementEnds :one
-SELECT s.last_seq, w.applied_seq FROM wallet_sequences s JOIN wallets w ON w.id = s.wallet_id WHERE s.wallet_id = $1
+SELECT s.last_seq, w.applied_seq FROM wallet_sequences s JOIN wallets w ON w.id = s.wallet_id
+WHERE s.wallet_id = $1 AND $2::text IN (s.tenant, '*')
 `
+
+type StatementEndsParams struct {
+	WalletID uuid.UUID
+	Tenant   string
+}
 
 type StatementEndsRow struct {
 	LastSeq    int64
 	AppliedSeq int64
 }
 
-// StatementEnds returns how far a wallet is accepted and applied, or pgx.ErrNoRows if there is no such wallet.
-func (q *Queries) StatementEnds(ctx context.Context, walletID uuid.UUID) (StatementEndsRow, error) {
-	row := q.db.QueryRow(ctx, statementEnds, walletID)
+// StatementEnds returns how far a wallet is accepted and applied, or pgx.ErrNoRows if the tenant has no such wallet.
+func (q *Queries) StatementEnds(ctx context.Context, arg StatementEndsParams) (StatementEndsRow, error) {
+	row := q.db.QueryRow(ctx, statementEnds, arg.WalletID, arg.Tenant)
 	var i StatementEndsRow
 	err := row.Scan(&i.LastSeq, &i.AppliedSeq)
 	return i, err
@@ -637,8 +760,13 @@ func (q *Queries) SubjectSequences(ctx context.Context, arg SubjectSequencesPara
 const walletNow = `-- name: WalletNow :one
 SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata,
        s.last_seq, clock_timestamp()::timestamptz AS clock
-FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = $1
+FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = $1 AND $2::text IN (w.tenant, '*')
 `
+
+type WalletNowParams struct {
+	ID     uuid.UUID
+	Tenant string
+}
 
 type WalletNowRow struct {
 	Wallet   Wallet
@@ -648,8 +776,8 @@ type WalletNowRow struct {
 }
 
 // WalletNow is ReadWallet with the wallet's last sequence and the database's clock.
-func (q *Queries) WalletNow(ctx context.Context, id uuid.UUID) (WalletNowRow, error) {
-	row := q.db.QueryRow(ctx, walletNow, id)
+func (q *Queries) WalletNow(ctx context.Context, arg WalletNowParams) (WalletNowRow, error) {
+	row := q.db.QueryRow(ctx, walletNow, arg.ID, arg.Tenant)
 	var i WalletNowRow
 	err := row.Scan(
 		&i.Wallet.ID,

@@ -200,7 +200,7 @@ func newKey(t *testing.T, database testdb.Database) string {
 	t.Helper()
 	key, hash := apikey.New()
 	err := walletdb.New(database.Conn(t)).CreateKey(t.Context(), walletdb.CreateKeyParams{
-		ID: uuid.New(), Client: "browser", Hash: hash, Scopes: apikey.Scopes,
+		ID: uuid.New(), Client: "browser", Hash: hash, Scopes: apikey.Scopes, AllTenants: true,
 	})
 	if err != nil {
 		t.Fatal(err)

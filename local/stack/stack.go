@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -169,10 +170,11 @@ func (s *Stack) CreateTopic(ctx context.Context) error {
 	return s.Ctl(ctx, io.Discard, create...)
 }
 
-// CreateKey makes an API key. It is stored nowhere, so each start of a stack has its own.
+// CreateKey makes an API key that may do everything to every wallet. It is stored nowhere, so each start of
+// a stack has its own.
 func (s *Stack) CreateKey(ctx context.Context) error {
 	var key strings.Builder
-	if err := s.Ctl(ctx, &key, "keys", "create", "local"); err != nil {
+	if err := s.Ctl(ctx, &key, "keys", "create", "local", "--all-tenants", "--scopes", strings.Join(apikey.Scopes, ",")); err != nil {
 		return err
 	}
 	s.APIKey = strings.TrimSpace(key.String())

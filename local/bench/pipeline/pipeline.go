@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,11 +139,12 @@ func (p *pipeline) accept(ctx context.Context, conn *pgx.Conn) error {
 // lockSequences begins a transaction and returns the wallets' last sequences and the time.
 func lockSequences(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID) (last map[uuid.UUID]int64, at time.Time, err error) {
 	var rows []walletdb.WalletSequence
+	tenants := slices.Repeat([]string{db.AllTenants}, len(wallets))
 	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if rows, err = q.LockSequences(ctx, wallets); err != nil {
+		if rows, err = q.LockSequences(ctx, walletdb.LockSequencesParams{WalletIds: wallets, Tenants: tenants}); err != nil {
 			return err
 		}
 		at, err = q.ReadClock(ctx)
