@@ -43,24 +43,38 @@ func (q *Queries) AppliedSequences(ctx context.Context, ids []uuid.UUID) ([]Appl
 }
 
 const storedOperations = `-- name: StoredOperations :many
-SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states
-WHERE wallet_id <> ALL (coalesce($1::uuid[], '{}')) ORDER BY wallet_id, seq
+SELECT wallet_id, seq, id, type, amount, created_at, applied_at, subject_id, counterpart_id, expires_at, final,
+       status, coalesce(applied_amount, amount)::bigint AS came_to
+FROM operation_states
+WHERE (coalesce(cardinality($1::uuid[]), 0) = 0 OR wallet_id = ANY ($1::uuid[]))
+  AND wallet_id <> ALL (coalesce($2::uuid[], '{}')) ORDER BY wallet_id, seq
 `
 
-type StoredOperationsRow struct {
-	WalletID  uuid.UUID
-	Seq       int64
-	ID        uuid.UUID
-	Type      OperationType
-	Amount    int64
-	CreatedAt time.Time
-	AppliedAt *time.Time
+type StoredOperationsParams struct {
+	Wallets []uuid.UUID
+	Without []uuid.UUID
 }
 
-// StoredOperations returns every operation but those of some wallets, to compare it with what clients
-// sent. It reads all of them at once: a demonstration's or a test's.
-func (q *Queries) StoredOperations(ctx context.Context, without []uuid.UUID) ([]StoredOperationsRow, error) {
-	rows, err := q.db.Query(ctx, storedOperations, without)
+type StoredOperationsRow struct {
+	WalletID      uuid.UUID
+	Seq           int64
+	ID            uuid.UUID
+	Type          OperationType
+	Amount        int64
+	CreatedAt     time.Time
+	AppliedAt     *time.Time
+	SubjectID     *uuid.UUID
+	CounterpartID *uuid.UUID
+	ExpiresAt     *time.Time
+	Final         *bool
+	Status        string
+	CameTo        int64
+}
+
+// StoredOperations returns every operation of some wallets, or of all if they are none, but not those of some others, to
+// compare it with what clients sent. It reads all of them at once: a demonstration's or a test's.
+func (q *Queries) StoredOperations(ctx context.Context, arg StoredOperationsParams) ([]StoredOperationsRow, error) {
+	rows, err := q.db.Query(ctx, storedOperations, arg.Wallets, arg.Without)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +90,12 @@ func (q *Queries) StoredOperations(ctx context.Context, without []uuid.UUID) ([]
 			&i.Amount,
 			&i.CreatedAt,
 			&i.AppliedAt,
+			&i.SubjectID,
+			&i.CounterpartID,
+			&i.ExpiresAt,
+			&i.Final,
+			&i.Status,
+			&i.CameTo,
 		); err != nil {
 			return nil, err
 		}
@@ -88,14 +108,21 @@ func (q *Queries) StoredOperations(ctx context.Context, without []uuid.UUID) ([]
 }
 
 const totals = `-- name: Totals :one
-SELECT (SELECT count(*) FROM operations) AS operations,
-       (SELECT count(*) FROM outcomes) AS outcomes,
-       (SELECT coalesce(sum(last_seq), 0) FROM wallet_sequences)::bigint AS last_seq,
-       (SELECT coalesce(sum(applied_seq), 0) FROM wallets)::bigint AS applied_seq,
-       (SELECT coalesce(sum(balance), 0) FROM wallets)::bigint AS balance,
-       (SELECT coalesce(sum(CASE type WHEN 'DEPOSIT' THEN amount ELSE -amount END), 0)
-        FROM operation_states WHERE status = 'PROCESSED')::bigint AS processed,
-       (SELECT count(*) FROM operation_states WHERE status = 'FAILED') AS failed
+WITH these AS MATERIALIZED (
+  SELECT s.seq, s.status, coalesce(s.applied_amount, s.amount) AS amount, s.counterpart_id IS NOT NULL AS moved, s.type,
+         CASE WHEN s.type IN ('DEPOSIT', 'RECEIVE', 'RETURN') THEN 1
+              WHEN s.type IN ('WITHDRAW', 'TRANSFER', 'CAPTURE') THEN -1
+              WHEN s.type = 'REVERSE' THEN CASE WHEN (SELECT o.type FROM operations o WHERE o.id = s.subject_id) = 'DEPOSIT' THEN -1 ELSE 1 END
+              ELSE 0 END AS sign
+  FROM operation_states s WHERE coalesce(cardinality($1::uuid[]), 0) = 0 OR s.wallet_id = ANY ($1::uuid[]))
+SELECT (SELECT count(*) FROM these) AS operations,
+       (SELECT count(*) FROM outcomes c WHERE coalesce(cardinality($1::uuid[]), 0) = 0 OR c.wallet_id = ANY ($1::uuid[])) AS outcomes,
+       (SELECT coalesce(sum(q.last_seq), 0) FROM wallet_sequences q WHERE coalesce(cardinality($1::uuid[]), 0) = 0 OR q.wallet_id = ANY ($1::uuid[]))::bigint AS last_seq,
+       (SELECT coalesce(sum(w.applied_seq), 0) FROM wallets w WHERE coalesce(cardinality($1::uuid[]), 0) = 0 OR w.id = ANY ($1::uuid[]))::bigint AS applied_seq,
+       (SELECT coalesce(sum(w.balance), 0) FROM wallets w WHERE coalesce(cardinality($1::uuid[]), 0) = 0 OR w.id = ANY ($1::uuid[]))::bigint AS balance,
+       (SELECT coalesce(sum(sign * amount), 0) FROM these WHERE status = 'PROCESSED')::bigint AS processed,
+       (SELECT coalesce(sum(sign * amount), 0) FROM these WHERE status = 'PROCESSED' AND NOT moved)::bigint AS outside,
+       (SELECT count(*) FROM these WHERE status = 'FAILED') AS failed
 `
 
 type TotalsRow struct {
@@ -105,12 +132,15 @@ type TotalsRow struct {
 	AppliedSeq int64
 	Balance    int64
 	Processed  int64
+	Outside    int64
 	Failed     int64
 }
 
-// Totals adds up, over all wallets and in one snapshot, what has to be equal when nothing is pending.
-func (q *Queries) Totals(ctx context.Context) (TotalsRow, error) {
-	row := q.db.QueryRow(ctx, totals)
+// Totals adds up, over some wallets, or over all if they are none, and in one snapshot, what has to be equal when nothing is
+// pending. processed is what the wallets' own operations come to; outside is what came in and went out, without
+// what wallets have given to each other: these must be among them.
+func (q *Queries) Totals(ctx context.Context, wallets []uuid.UUID) (TotalsRow, error) {
+	row := q.db.QueryRow(ctx, totals, wallets)
 	var i TotalsRow
 	err := row.Scan(
 		&i.Operations,
@@ -119,6 +149,7 @@ func (q *Queries) Totals(ctx context.Context) (TotalsRow, error) {
 		&i.AppliedSeq,
 		&i.Balance,
 		&i.Processed,
+		&i.Outside,
 		&i.Failed,
 	)
 	return i, err

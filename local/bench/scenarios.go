@@ -299,7 +299,7 @@ func (t *fixture) drain(ctx context.Context) (report.Figures, error) {
 	if err := t.drained(ctx, f, worker, report.WorkerOperations, applied); err != nil {
 		return f, err
 	}
-	stored, err := walletdb.New(t.conn).StoredOperations(ctx, nil)
+	stored, err := walletdb.New(t.conn).StoredOperations(ctx, walletdb.StoredOperationsParams{})
 	if err != nil {
 		return f, err
 	}

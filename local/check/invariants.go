@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type Invariant struct {
 func AwaitIdle(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
 	deadline := time.Now().Add(within)
 	for {
-		totals, err := walletdb.New(conn).Totals(ctx)
+		totals, err := walletdb.New(conn).Totals(ctx, nil)
 		if err != nil || totals.Operations == totals.Outcomes && totals.LastSeq == totals.AppliedSeq || time.Now().After(deadline) {
 			return totals, err
 		}
@@ -56,7 +57,7 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 	if err != nil {
 		return nil, err
 	}
-	stored, err := walletdb.New(conn).StoredOperations(ctx, s.Without)
+	stored, err := walletdb.New(conn).StoredOperations(ctx, walletdb.StoredOperationsParams{Without: s.Without})
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
@@ -67,6 +68,7 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 	invariants := []Invariant{
 		Totals(totals),
 		Audit(ctx, s.Audit),
+		Settled(stored),
 		Clients(history, stored),
 		Order(history, stored),
 		Log(log, stored),
@@ -79,13 +81,16 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 
 // Totals holds the counters and sums of all wallets against each other.
 func Totals(t walletdb.TotalsRow) Invariant {
-	p := Invariant{says: fmt.Sprintf("operations %d = outcomes %d = last sequences %d = applied %d; balance %d = deposits - withdrawals; %d failed",
+	p := Invariant{says: fmt.Sprintf("operations %d = outcomes %d = last sequences %d = applied %d; balance %d = what came in - what went out; %d failed",
 		t.Operations, t.Outcomes, t.LastSeq, t.AppliedSeq, t.Balance, t.Failed)}
 	if t.Operations != t.Outcomes || t.Operations != t.LastSeq || t.Operations != t.AppliedSeq {
 		p.Broken = append(p.Broken, "the counts differ")
 	}
 	if t.Balance != t.Processed {
 		p.Broken = append(p.Broken, fmt.Sprintf("balances are %d, processed operations come to %d", t.Balance, t.Processed))
+	}
+	if t.Balance != t.Outside {
+		p.Broken = append(p.Broken, fmt.Sprintf("balances are %d, but %d came in and did not go out: between wallets money was lost or made", t.Balance, t.Outside))
 	}
 	return p
 }
@@ -109,6 +114,59 @@ func (l *lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
+// Settled looks at what left a wallet for another one: it has arrived, or is back. It is for wallets that are all
+// among stored, once everything is quiet.
+func Settled(stored []walletdb.StoredOperationsRow) Invariant {
+	byID := make(map[uuid.UUID]walletdb.StoredOperationsRow, len(stored))
+	for _, row := range stored {
+		byID[row.ID] = row
+	}
+	p := Invariant{}
+	var arrived, back int
+	for _, row := range stored {
+		if !isLeg(row) {
+			continue
+		}
+		receive, received := byID[idOf(row.ID, "receive")]
+		giveBack, returned := byID[idOf(receive.ID, "return")]
+		switch {
+		case received && receive.Status == "PROCESSED" && !returned && receive.WalletID == *row.CounterpartID && receive.CameTo == row.CameTo:
+			arrived++
+		case received && receive.Status == "FAILED" && returned && giveBack.Status == "PROCESSED" && giveBack.WalletID == row.WalletID && giveBack.CameTo == row.CameTo:
+			back++
+		default:
+			p.Broken = append(p.Broken, fmt.Sprintf("%d left wallet %s by operation %s, and neither arrived once nor is back: %+v, %+v", row.CameTo, row.WalletID, row.ID, receive, giveBack))
+		}
+	}
+	p.says = fmt.Sprintf("all that left a wallet for another one arrived (%d times), or is back (%d times)", arrived, back)
+	return p
+}
+
+// isLeg says whether it has taken money out of a wallet for another one.
+func isLeg(row walletdb.StoredOperationsRow) bool {
+	return row.CounterpartID != nil && (row.Type == "TRANSFER" || row.Type == "CAPTURE") && row.Status == "PROCESSED"
+}
+
+// idOf is the identity that the contract gives an operation that follows from another one.
+func idOf(cause uuid.UUID, what string) uuid.UUID { return uuid.NewSHA1(cause, []byte(what)) }
+
+// follows says whether the system itself has accepted an operation, because of one of the others.
+func follows(row walletdb.StoredOperationsRow, byID map[uuid.UUID]walletdb.StoredOperationsRow) bool {
+	if row.SubjectID == nil {
+		return false
+	}
+	cause, found := byID[*row.SubjectID]
+	switch row.Type {
+	case "EXPIRE":
+		return found && cause.Type == "HOLD" && cause.WalletID == row.WalletID && row.ID == idOf(cause.ID, "expire")
+	case "RECEIVE":
+		return found && isLeg(cause) && row.ID == idOf(cause.ID, "receive")
+	case "RETURN":
+		return found && cause.Type == "RECEIVE" && cause.Status == "FAILED" && row.ID == idOf(cause.ID, "return")
+	}
+	return false
+}
+
 // Clients compares every acknowledged operation with the one stored, and every stored one with
 // what was sent.
 func Clients(history []load.Operation, stored []walletdb.StoredOperationsRow) Invariant {
@@ -116,7 +174,8 @@ func Clients(history []load.Operation, stored []walletdb.StoredOperationsRow) In
 	for _, row := range stored {
 		byID[row.ID] = row
 	}
-	var acknowledged, unknown int
+	left := maps.Clone(byID)
+	var acknowledged, unknown, followed int
 	p := Invariant{}
 	for _, op := range history {
 		row, found := byID[op.ID]
@@ -130,19 +189,36 @@ func Clients(history []load.Operation, stored []walletdb.StoredOperationsRow) In
 		if !op.Answered.IsZero() {
 			acknowledged++
 		}
-		if row.WalletID != op.Wallet || string(row.Type) != op.Kind || row.Amount != op.Amount || !op.Answered.IsZero() && row.Seq != op.Sequence {
+		if row.WalletID != op.Wallet || !asSent(op, row) || !op.Answered.IsZero() && row.Seq != op.Sequence {
 			p.Broken = append(p.Broken, fmt.Sprintf("a client sent %s %d to %s and was told sequence %d of operation %s; stored is %+v", op.Kind, op.Amount, op.Wallet, op.Sequence, op.ID, row))
 		}
-		delete(byID, op.ID)
+		delete(left, op.ID)
 	}
-	for id, row := range byID {
+	for id, row := range left {
+		if follows(row, byID) {
+			followed++
+			continue
+		}
 		p.Broken = append(p.Broken, fmt.Sprintf("operation %s was sent by nobody, or acknowledged twice: %+v", id, row))
 	}
 	p.says = fmt.Sprintf("%d acknowledged operations exist once, as they were sent; nothing else does", acknowledged)
+	if followed > 0 {
+		p.says = fmt.Sprintf("%d acknowledged operations exist once, as they were sent, and %d that follow from them; nothing else does", acknowledged, followed)
+	}
 	if unknown > 0 {
 		p.says += fmt.Sprintf(" (%d more were never answered, and not accepted)", unknown)
 	}
 	return p
+}
+
+// asSent says whether an operation is stored as it was asked for.
+func asSent(op load.Operation, row walletdb.StoredOperationsRow) bool {
+	same := func(sent uuid.UUID, stored *uuid.UUID) bool {
+		return stored == nil && sent == uuid.Nil || stored != nil && *stored == sent
+	}
+	expires := row.ExpiresAt == nil && op.Expires.IsZero() || row.ExpiresAt != nil && row.ExpiresAt.Equal(op.Expires)
+	final := row.Final == nil || *row.Final != op.Partial
+	return string(row.Type) == op.Kind && row.Amount == op.Amount && same(op.Subject, row.SubjectID) && same(op.Target, row.CounterpartID) && expires && final
 }
 
 // Order looks for an operation that was acknowledged before another one of its wallet was sent,

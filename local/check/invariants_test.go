@@ -89,6 +89,113 @@ func TestClientsHistoriesAreHeldAgainstWhatIsStored(t *testing.T) {
 	}
 }
 
+// given is a transfer that arrived, one that is back, and a hold that has expired, with what followed from them.
+func given() ([]load.Operation, []walletdb.StoredOperationsRow) {
+	sent, refused, held := uuid.New(), uuid.New(), uuid.New()
+	receive, refusal, giveBack, expiry := idOf(sent, "receive"), idOf(refused, "receive"), idOf(idOf(refused, "receive"), "return"), idOf(held, "expire")
+	other, at := second, time.Now().UTC()
+	history := []load.Operation{
+		{Wallet: wallet, ID: sent, Kind: "TRANSFER", Amount: 5, Target: other, SentAt: at, Answered: at.Add(1), Sequence: 1},
+		{Wallet: wallet, ID: refused, Kind: "TRANSFER", Amount: 3, Target: other, SentAt: at.Add(2), Answered: at.Add(3), Sequence: 2},
+		{Wallet: wallet, ID: held, Kind: "HOLD", Amount: 2, Expires: at, SentAt: at.Add(4), Answered: at.Add(5), Sequence: 4},
+		{Wallet: other, ID: second, Kind: "DEPOSIT", Amount: 1, SentAt: at.Add(4), Answered: at.Add(5), Sequence: 3},
+	}
+	final := wallet
+	return history, []walletdb.StoredOperationsRow{
+		{WalletID: wallet, Seq: 1, ID: sent, Type: "TRANSFER", Amount: 5, CameTo: 5, CounterpartID: &other, Status: "PROCESSED"},
+		{WalletID: wallet, Seq: 2, ID: refused, Type: "TRANSFER", Amount: 3, CameTo: 3, CounterpartID: &other, Status: "PROCESSED"},
+		{WalletID: wallet, Seq: 3, ID: giveBack, Type: "RETURN", Amount: 3, CameTo: 3, SubjectID: &refusal, CounterpartID: &other, Status: "PROCESSED"},
+		{WalletID: wallet, Seq: 4, ID: held, Type: "HOLD", Amount: 2, CameTo: 2, ExpiresAt: &at, Status: "PROCESSED"},
+		{WalletID: wallet, Seq: 5, ID: expiry, Type: "EXPIRE", SubjectID: &held, Status: "PROCESSED"},
+		{WalletID: other, Seq: 1, ID: receive, Type: "RECEIVE", Amount: 5, CameTo: 5, SubjectID: &sent, CounterpartID: &final, Status: "PROCESSED"},
+		{WalletID: other, Seq: 2, ID: refusal, Type: "RECEIVE", Amount: 3, CameTo: 3, SubjectID: &refused, CounterpartID: &final, Status: "FAILED"},
+		{WalletID: other, Seq: 3, ID: second, Type: "DEPOSIT", Amount: 1, CameTo: 1, Status: "PROCESSED"},
+	}
+}
+
+func TestWhatFollowsFromOperationsIsHeldAgainstThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		change           func(stored []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow
+		clients, settled string
+	}{
+		"as it should be": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow { return s }, "", ""},
+		"a RECEIVE by another id": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[5].ID = first
+			return s
+		}, "sent by nobody", "neither arrived"},
+		"a RECEIVE twice": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			twice := s[5]
+			twice.ID, twice.Seq = first, 4
+			return append(s, twice)
+		}, "sent by nobody", ""},
+		"a RECEIVE of a leg that failed": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[0].Status = "FAILED"
+			return s
+		}, "sent by nobody", ""},
+		"no RECEIVE": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			return append(s[:5], s[6:]...)
+		}, "", "neither arrived"},
+		"a RECEIVE of less": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[5].CameTo = 4
+			return s
+		}, "", "neither arrived"},
+		"a RECEIVE that is pending": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[5].Status = "PENDING"
+			return s
+		}, "", "neither arrived"},
+		"a RECEIVE in another wallet": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[5].WalletID = first
+			return s
+		}, "", "neither arrived"},
+		"no RETURN": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			return append(s[:2], s[3:]...)
+		}, "", "neither arrived"},
+		"a RETURN that is pending": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[2].Status = "PENDING"
+			return s
+		}, "", "neither arrived"},
+		"a RETURN of what was received": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[6].Status = "PROCESSED"
+			return s
+		}, "sent by nobody", "neither arrived"},
+		"an EXPIRE of another hold": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[4].SubjectID = &s[0].ID
+			return s
+		}, "sent by nobody", ""},
+		"another target": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[0].CounterpartID = &first
+			return s
+		}, "a client sent TRANSFER", "neither arrived"},
+		"a hold that never expires": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[3].ExpiresAt = nil
+			return s
+		}, "a client sent HOLD", ""},
+		"a subject that nobody named": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			s[7].SubjectID = &first
+			return s
+		}, "a client sent DEPOSIT", ""},
+		"a capture that was final": {func(s []walletdb.StoredOperationsRow) []walletdb.StoredOperationsRow {
+			partial := false
+			s[7].Final = &partial
+			return s
+		}, "a client sent DEPOSIT", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			history, stored := given()
+			stored = c.change(stored)
+			expectBroken(t, Clients(history, stored), c.clients)
+			expectBroken(t, Settled(stored), c.settled)
+		})
+	}
+	// Their sequences are not the clients'.
+	history, stored := given()
+	expectBroken(t, History(history, stored), "")
+	expectBroken(t, Order(history, stored), "")
+	history[0].Sequence, history[1].Sequence = 2, 1
+	stored[0].Seq, stored[1].Seq = 2, 1
+	expectBroken(t, History(history, stored), "no order")
+}
+
 func TestOrderOfAcknowledgedBeforeSentIsChecked(t *testing.T) {
 	history, stored, _ := accepted()
 	expectBroken(t, Order(history, stored), "")
@@ -151,7 +258,7 @@ func TestTimesThatGoBackAreReported(t *testing.T) {
 }
 
 func TestTotalsThatDifferAreReported(t *testing.T) {
-	right := walletdb.TotalsRow{Operations: 2, Outcomes: 2, LastSeq: 2, AppliedSeq: 2, Balance: 2, Processed: 2}
+	right := walletdb.TotalsRow{Operations: 2, Outcomes: 2, LastSeq: 2, AppliedSeq: 2, Balance: 2, Processed: 2, Outside: 2}
 	expectBroken(t, Totals(right), "")
 	for name, change := range map[string]func(*walletdb.TotalsRow){
 		"operations": func(r *walletdb.TotalsRow) { r.Operations++ },
@@ -159,6 +266,8 @@ func TestTotalsThatDifferAreReported(t *testing.T) {
 		"last_seq":   func(r *walletdb.TotalsRow) { r.LastSeq++ },
 		"applied":    func(r *walletdb.TotalsRow) { r.AppliedSeq-- },
 		"balance":    func(r *walletdb.TotalsRow) { r.Balance++ },
+		"own":        func(r *walletdb.TotalsRow) { r.Processed++ },
+		"outside":    func(r *walletdb.TotalsRow) { r.Outside++ },
 	} {
 		wrong := right
 		change(&wrong)

@@ -19,7 +19,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Load is clients that send operations: 70 % deposits, 30 % withdrawals.
+// Load is clients that send operations: 70 % deposits, 30 % withdrawals, and what Mix says instead.
 type Load struct {
 	APIs        []string // base URLs, which the connections share out
 	APIKey      string
@@ -34,6 +34,7 @@ type Load struct {
 	Zipf          bool   // some wallets get far more than others
 	InTurn        bool   // wallets take turns
 	Batch         int    // operations of a request, by the batch call; 0: single ones
+	Mix           Mix    // of single ones
 	Prefer        string // of every request
 	// ResendPercent of the acknowledged operations are sent once more, as by a client that lost the
 	// answer. A balance is read after readPercent of the requests.
@@ -62,7 +63,11 @@ type Operation struct {
 	Wallet   uuid.UUID
 	ID       uuid.UUID // nil without an answer and a key
 	Kind     string
-	Amount   int64
+	Amount   int64     // as asked for; 0: open, or none
+	Subject  uuid.UUID // the hold, or the original
+	Target   uuid.UUID // the wallet that its money goes to
+	Partial  bool      // a CAPTURE that leaves the rest held
+	Expires  time.Time // a HOLD's
 	Due      time.Time
 	SentAt   time.Time // for the first time
 	Answered time.Time // zero: never acknowledged
@@ -110,7 +115,7 @@ func (s *sender) run(ctx context.Context, number uint64) {
 		}
 		began := len(s.history)
 		for i := range max(1, l.Batch) {
-			op := l.operation(random, zipf, n)
+			op := s.operation(random, zipf, n)
 			op.Due = due
 			if !l.WithoutKeys {
 				op.ID = operationID(op.Wallet, l.key(n, i))
@@ -121,38 +126,19 @@ func (s *sender) run(ctx context.Context, number uint64) {
 	}
 }
 
-// operation chooses one of the n-th request.
-func (l *Load) operation(random *rand.Rand, zipf *rand.Zipf, n int64) Operation {
-	op := Operation{Kind: "DEPOSIT", Amount: 1 + random.Int64N(1000)}
-	switch {
-	case l.InTurn:
-		op.Wallet = l.Wallets[n%int64(len(l.Wallets))]
-	case l.Zipf:
-		op.Wallet = l.Wallets[zipf.Uint64()]
-	default:
-		op.Wallet = l.Wallets[random.IntN(len(l.Wallets))]
-	}
-	if random.IntN(10) < 3 {
-		op.Kind = "WITHDRAW"
-		if l.WithdrawUpTo > 0 {
-			op.Amount = 1 + random.Int64N(l.WithdrawUpTo)
-		}
-	}
-	return op
-}
-
 // request sends the n-th request, and what its client does besides.
 func (s *sender) request(ctx context.Context, random *rand.Rand, ops []Operation, n int64) {
 	l, key := s.load, ""
 	if l.Batch > 0 {
 		s.writeBatch(ops, n)
 	} else {
-		s.body = appendOperation(s.body[:0], &ops[0])
+		s.write(&ops[0])
 		if !l.WithoutKeys {
 			key = l.key(n, 0)
 		}
 	}
 	s.accept(ctx, ops, key)
+	s.remember(ops)
 	if l.Batch == 0 && ops[0].Sequence > 0 && random.IntN(100) < l.ResendPercent {
 		s.resend(&ops[0], key)
 	}
@@ -188,26 +174,27 @@ type sender struct {
 	load    *Load
 	client  Client
 	api     int
+	method  string
+	path    string
 	body    []byte
 	answers []acknowledgement
+	holds   []Operation // that are acknowledged, and that it has not captured or released
+	undone  []Operation // that it has not reversed
 	history []Operation
 	reads   []time.Duration
 }
 
-func appendOperation(to []byte, op *Operation) []byte {
-	to = append(append(to, `{"walletId":"`...), op.Wallet.String()...)
-	to = append(append(to, `","operationType":"`...), op.Kind...)
-	return append(strconv.AppendInt(append(to, `","amount":`...), op.Amount, 10), '}')
-}
-
 // writeBatch makes the body of the batch call.
 func (s *sender) writeBatch(ops []Operation, n int64) {
+	s.method, s.path = http.MethodPost, "/api/v1/wallet/batch"
 	s.body = append(s.body[:0], `{"operations":[`...)
 	for i := range ops {
-		s.body = appendOperation(s.body, &ops[i])
+		s.body = append(s.body, '{')
+		s.inBody(&ops[i])
 		if !s.load.WithoutKeys {
-			s.body = fmt.Appendf(s.body[:len(s.body)-1], `,"idempotencyKey":"%s"}`, s.load.key(n, i))
+			s.field("idempotencyKey", s.load.key(n, i))
 		}
+		s.closeBody()
 		s.body = append(s.body, ',')
 	}
 	s.body = append(s.body[:len(s.body)-1], "]}"...)
@@ -276,11 +263,7 @@ type acknowledgement struct {
 // once makes one attempt, whose answers are in s.answers, and says whether another one may help.
 func (s *sender) once(key string) (again bool, err error) {
 	s.client.Addr = strings.TrimPrefix(s.load.APIs[s.api], "http://")
-	path := "/api/v1/wallet"
-	if s.load.Batch > 0 {
-		path = "/api/v1/wallet/batch"
-	}
-	r, err := s.client.Do(http.MethodPost, path, key, s.body)
+	r, err := s.client.Do(s.method, s.path, key, s.body)
 	if err != nil {
 		return true, err
 	}

@@ -276,7 +276,7 @@ func (s *System) UntilApplied(within time.Duration) time.Duration {
 
 func (s *System) Totals() walletdb.TotalsRow {
 	s.T.Helper()
-	totals, err := walletdb.New(s.Conn).Totals(s.T.Context())
+	totals, err := walletdb.New(s.Conn).Totals(s.T.Context(), nil)
 	if err != nil {
 		s.T.Fatal(err)
 	}

@@ -73,15 +73,11 @@ func (f *System) checkTables(ctx context.Context, kinds []Fault, told []load.Ope
 	if err != nil {
 		return nil, fmt.Errorf("read totals: %w", err)
 	}
-	rows, err := f.Pool.Query(ctx, "SELECT wallet_id, seq, id, type, amount, created_at, applied_at FROM operation_states WHERE wallet_id = ANY ($1) ORDER BY wallet_id, seq", f.Wallets)
+	stored, err := walletdb.New(f.Pool).StoredOperations(ctx, walletdb.StoredOperationsParams{Wallets: f.Wallets})
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	stored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[walletdb.StoredOperationsRow])
-	if err != nil {
-		return nil, fmt.Errorf("read operations: %w", err)
-	}
-	invariants := []check.Invariant{check.Totals(totals), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
+	invariants := []check.Invariant{check.Totals(totals), check.Settled(stored), check.Clients(told, stored), check.Order(told, stored), check.History(told, stored)}
 	if !slices.ContainsFunc(kinds, func(k Fault) bool { return k.LosesLog }) {
 		var log check.Invariant
 		proc.Await(ctx, min(15*time.Second, f.Patience), func() bool {
@@ -109,28 +105,23 @@ func (f *System) unwell(ctx context.Context) (complaints []string) {
 	return complaints
 }
 
-func (f *System) totals(ctx context.Context) (t walletdb.TotalsRow, err error) {
-	err = f.Pool.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM operations WHERE wallet_id = ANY ($1)),
-		       (SELECT count(*) FROM outcomes WHERE wallet_id = ANY ($1)),
-		       (SELECT sum(last_seq) FROM wallet_sequences WHERE wallet_id = ANY ($1))::bigint,
-		       (SELECT sum(applied_seq) FROM wallets WHERE id = ANY ($1))::bigint,
-		       (SELECT sum(balance) FROM wallets WHERE id = ANY ($1))::bigint,
-		       (SELECT coalesce(sum(CASE type WHEN 'DEPOSIT' THEN amount ELSE -amount END), 0)
-		        FROM operation_states WHERE wallet_id = ANY ($1) AND status = 'PROCESSED')::bigint`, f.Wallets).
-		Scan(&t.Operations, &t.Outcomes, &t.LastSeq, &t.AppliedSeq, &t.Balance, &t.Processed)
-	return t, err
+func (f *System) totals(ctx context.Context) (walletdb.TotalsRow, error) {
+	return walletdb.New(f.Pool).Totals(ctx, f.Wallets)
 }
 
 // BrokenChains finds what is applied and does not follow from the one before.
 func (f *System) BrokenChains(ctx context.Context) ([]string, error) {
 	rows, err := f.Pool.Query(ctx, `
 		SELECT format('wallet %s: sequence %s does not follow from the one before', wallet_id, seq) FROM (
-		  SELECT wallet_id, seq, status, type, amount,
-		         seq - lag(seq, 1, 0::bigint) OVER w AS step, balance_after - lag(balance_after, 1, 0::bigint) OVER w AS change
-		  FROM operation_states JOIN wallets ON wallets.id = wallet_id AND seq <= applied_seq
-		  WHERE wallet_id = ANY ($1) WINDOW w AS (PARTITION BY wallet_id ORDER BY seq)) s
-		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0 WHEN type = 'DEPOSIT' THEN amount ELSE -amount END`, f.Wallets)
+		  SELECT s.wallet_id, s.seq, s.status, s.type, s.subject_id, coalesce(s.applied_amount, s.amount) AS amount,
+		         s.seq - lag(s.seq, 1, 0::bigint) OVER w AS step, s.balance_after - lag(s.balance_after, 1, 0::bigint) OVER w AS change
+		  FROM operation_states s JOIN wallets ON wallets.id = s.wallet_id AND s.seq <= wallets.applied_seq
+		  WHERE s.wallet_id = ANY ($1) WINDOW w AS (PARTITION BY s.wallet_id ORDER BY s.seq)) s
+		WHERE step <> 1 OR change IS DISTINCT FROM CASE WHEN status <> 'PROCESSED' THEN 0
+		  WHEN type IN ('DEPOSIT', 'RECEIVE', 'RETURN') THEN amount
+		  WHEN type IN ('WITHDRAW', 'TRANSFER', 'CAPTURE') THEN -amount
+		  WHEN type = 'REVERSE' THEN CASE WHEN (SELECT o.type FROM operations o WHERE o.id = s.subject_id) = 'DEPOSIT' THEN -amount ELSE amount END
+		  ELSE 0 END`, f.Wallets)
 	if err != nil {
 		return nil, err
 	}
@@ -148,20 +139,21 @@ func (f *System) wrongEntries(ctx context.Context) (wrong []string) {
 		if err != nil {
 			return append(wrong, "read the cache: "+err.Error())
 		}
-		if found && (entry.AppliedSeq != w.AppliedSeq || entry.Balance != w.Balance) {
-			wrong = append(wrong, fmt.Sprintf("the cache says %d at version %d of wallet %s, stored is %d at %d", entry.Balance, entry.AppliedSeq, w.ID, w.Balance, w.AppliedSeq))
+		if found && (entry.AppliedSeq != w.AppliedSeq || entry.Balance != w.Balance || entry.Held != w.Held || entry.State != w.State) {
+			wrong = append(wrong, fmt.Sprintf("the cache says %d, %d held, %s at version %d of wallet %s, stored is %d, %d held, %s at %d",
+				entry.Balance, entry.Held, entry.State, entry.AppliedSeq, w.ID, w.Balance, w.Held, w.State, w.AppliedSeq))
 		}
 	}
 	return wrong
 }
 
 func (f *System) storedWallets(ctx context.Context) ([]walletdb.Wallet, error) {
-	rows, err := f.Pool.Query(ctx, "SELECT id, applied_seq, balance FROM wallets WHERE id = ANY ($1)", f.Wallets)
+	rows, err := f.Pool.Query(ctx, "SELECT id, applied_seq, balance, held, state FROM wallets WHERE id = ANY ($1)", f.Wallets)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (w walletdb.Wallet, err error) {
-		return w, row.Scan(&w.ID, &w.AppliedSeq, &w.Balance)
+		return w, row.Scan(&w.ID, &w.AppliedSeq, &w.Balance, &w.Held, &w.State)
 	})
 }
 

@@ -113,7 +113,7 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 	if broken := f.wrongEntries(t.Context()); len(broken) != 0 {
 		t.Fatalf("no entry is fine, not %v", broken)
 	}
-	wallet := walletdb.Wallet{ID: f.Hot, Currency: "USD", Balance: 7, AppliedSeq: 3}
+	wallet := walletdb.Wallet{ID: f.Hot, Currency: "USD", Balance: 7, AppliedSeq: 3, State: "ACTIVE"}
 	putInCache(t, f.Cache, wallet)
 	if broken := f.wrongEntries(t.Context()); len(broken) != 0 {
 		t.Fatalf("the same as Postgres is fine, not %v", broken)
