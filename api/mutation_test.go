@@ -36,7 +36,7 @@ var mutations = []mutation.Mutation{
 		"Add(-timesOff)", "Add(0)",
 	),
 	mutation.Of("reads: a filtered page goes on after what it looked at", "TestAFilterLooksAtALimitedNumberOfSequences", "statement.go",
-		"next = oas.NilInt64{Value: goOn, Null: goOn == 0}", "next = oas.NilInt64{Null: true}",
+		"next = oas.NilInt64{Value: goOn, Null: goOn == 0}", "next = oas.NilInt64{Value: goOn, Null: true}",
 	),
 }
 
