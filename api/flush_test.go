@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -121,6 +123,8 @@ func TestOneBadRequestInAFlushHarmsNoOther(t *testing.T) {
 		requests[i] = waitingRequest(t.Context(), walletID)
 	}
 	requests[4].reference = "\x00" // which Postgres does not take
+	requests[2].kind = "HOLD"
+	requests[5].kind, requests[5].subjectID = "EXPIRE", &requests[2].id // which only the worker may accept
 	requests[7].walletID = uuid.New()
 	f.queue.push(requests...)
 	taken := f.queue.take(nil)
@@ -131,7 +135,7 @@ func TestOneBadRequestInAFlushHarmsNoOther(t *testing.T) {
 	for i, r := range requests {
 		got := <-r.done
 		switch i {
-		case 4, 7:
+		case 4, 5, 7:
 			if got.err == nil {
 				t.Errorf("request %d was accepted", i)
 			}
@@ -141,7 +145,7 @@ func TestOneBadRequestInAFlushHarmsNoOther(t *testing.T) {
 			}
 		}
 	}
-	mustBeDense(t, database.Conn(t), walletID, 7)
+	mustBeDense(t, database.Conn(t), walletID, 6)
 }
 
 // The lookup has to see what the lock's last holder committed while the flush waited for the lock.
@@ -155,11 +159,34 @@ func TestAnOperationCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
 	walletID := insertWallet(t, database)
 	r := waitingRequest(t.Context(), walletID)
 
+	if got := whileCommitting(t, f, database, r, r.id, "DEPOSIT"); got.err != nil || !got.replayed || got.operation.Seq != 1 {
+		t.Errorf("got %+v, want the operation that was committed meanwhile", got)
+	}
+}
+
+// The same for what a request refers to.
+func TestAHoldCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	f := newFlusher(t, database.As(testdb.API))
+	f.config.RuntimeParams["lock_timeout"] = "10s"
+	f.config.RuntimeParams["application_name"] = "flush"
+	r, hold := waitingRequest(t.Context(), insertWallet(t, database)), uuid.New()
+	r.kind, r.subjectID = "CAPTURE", &hold
+	if got := whileCommitting(t, f, database, r, hold, "HOLD"); got.err != nil || got.operation.Seq != 2 {
+		t.Errorf("got %+v, want a capture of the hold that was committed meanwhile", got)
+	}
+}
+
+// whileCommitting returns the answer to a request of a wallet whose first operation another transaction
+// commits while the request's flush waits for the wallet.
+func whileCommitting(t *testing.T, f *flusher, database testdb.Database, r *request, first uuid.UUID, kind string) *answer {
+	t.Helper()
 	holder, observer := database.Conn(t), database.Conn(t)
 	for _, sql := range []string{
 		"BEGIN",
 		"UPDATE wallet_sequences SET last_seq = 1",
-		fmt.Sprintf("INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES ('%s', 1, '%s', 'DEPOSIT', 1)", walletID, r.id),
+		fmt.Sprintf("INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES ('%s', 1, '%s', '%s', 1)", r.walletID, first, kind),
 	} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -170,8 +197,80 @@ func TestAnOperationCommittedWhileTheFlushWaitedIsFound(t *testing.T) {
 	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}
-	if got := <-r.done; got.err != nil || !got.replayed || got.operation.Seq != 1 {
-		t.Errorf("got %+v, want the operation that was committed meanwhile", got)
+	return <-r.done
+}
+
+// Whether a key was used before does not depend on whether flushes happen to look for known operations.
+func TestAKeyIsRecognizedBeforeWhatItRefersTo(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	f := newFlusher(t, database.As(testdb.API))
+	walletID := insertWallet(t, database)
+	id := uuid.NewSHA1(walletID, []byte("key"))
+	send := func(change func(r *request)) *answer {
+		f.lookupUntil = time.Time{}
+		r := waitingRequest(t.Context(), walletID)
+		r.id = id
+		change(r)
+		f.flush(t.Context(), []*request{r})
+		return <-r.done
+	}
+	nothing := uuid.New()
+	if got := send(func(r *request) { r.kind, r.amount, r.subjectID = "CAPTURE", 0, &nothing }); !errors.Is(got.err, errHoldNotFound) {
+		t.Errorf("a capture of nothing with a new key: %v", got.err)
+	}
+	if got := send(func(*request) {}); got.err != nil {
+		t.Errorf("a deposit with its key: %v", got.err)
+	}
+	for name, kind := range map[string]string{"a capture": "CAPTURE", "a reversal": "REVERSE"} {
+		if got := send(func(r *request) { r.kind, r.amount, r.subjectID = walletdb.OperationType(kind), 0, &nothing }); !errors.Is(got.err, errKeyReused) {
+			t.Errorf("%s of nothing with the deposit's key: %v", name, got.err)
+		}
+	}
+	if got := send(func(r *request) { r.kind, r.targetID = "TRANSFER", &nothing }); !errors.Is(got.err, errKeyReused) {
+		t.Errorf("a transfer to nowhere with the deposit's key: %v", got.err)
+	}
+	mustBeDense(t, database.Conn(t), walletID, 1)
+}
+
+// What an operation has besides its amount is stored as it was asked, and a null for what it has not.
+func TestAFlushStoresAllOfEachOperation(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	f := newFlusher(t, database.As(testdb.API))
+	from, to := insertWallet(t, database), insertWallet(t, database)
+	expiresAt, no := time.Date(2026, 12, 1, 12, 0, 0, 123456000, time.UTC), false
+	ids := make([]uuid.UUID, 9)
+	for i := range ids {
+		ids[i] = uuid.New()
+	}
+	requests := []*request{
+		{kind: "DEPOSIT", amount: 9, reference: "r", metadata: []byte(`{"a":"ü\"\\"}`)},
+		{kind: "HOLD", amount: 5, expiresAt: &expiresAt},
+		{kind: "HOLD", amount: 5},
+		{kind: "CAPTURE", amount: 2, subjectID: &ids[1], final: &no},
+		{kind: "CAPTURE", subjectID: &ids[1], targetID: &to, final: &no},
+		{kind: "RELEASE", subjectID: &ids[2]},
+		{kind: "REVERSE", subjectID: &ids[0], amount: 1},
+		{kind: "TRANSFER", amount: 3, targetID: &to},
+		{kind: "FREEZE", reference: "why"},
+	}
+	for i, r := range requests {
+		r.tenant, r.walletID, r.id, r.ctx, r.deadline, r.done = allTenants, from, ids[i], t.Context(), time.Now().Add(time.Minute), make(chan *answer, 1)
+	}
+	f.flush(t.Context(), requests)
+	for i, r := range requests {
+		got := <-r.done
+		if got.err != nil {
+			t.Fatalf("%s: %v", r.kind, got.err)
+		}
+		stored, err := walletdb.New(database.Conn(t)).GetOperation(t.Context(), walletdb.GetOperationParams{ID: r.id, WalletID: from, Tenant: db.AllTenants})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := r.operation(int64(i+1), got.operation.CreatedAt); !r.asked(stored) || stored.Seq != want.Seq || !stored.CreatedAt.Equal(want.CreatedAt) {
+			t.Errorf("%s: stored is %+v, want %+v", r.kind, stored, want)
+		}
 	}
 }
 

@@ -21,8 +21,6 @@ const (
 	holdFailed  = "FAILED"
 )
 
-var errHoldNotFound = errors.New("hold not found")
-
 // expireID is the id of the EXPIRE that ends a hold.
 func expireID(hold uuid.UUID) uuid.UUID { return uuid.NewSHA1(hold, []byte("expire")) }
 

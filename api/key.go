@@ -13,6 +13,9 @@ import (
 // would create a second wallet.
 var walletNamespace = uuid.MustParse("5f6c4e0b-2f39-4d5c-9e64-3a4b6d0f7c11")
 
+// keyed is the version of the UUIDs that are made from idempotency keys.
+const keyed = 5
+
 // operationID is the identity of an operation: of the wallet and the key, so that a retry is the same
 // operation, or new without a key.
 func operationID(walletID uuid.UUID, key oas.OptString) (uuid.UUID, error) {

@@ -12,8 +12,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// operationBytes is about what a waiting operation takes besides its reference: its request and
-// channel, and later its row and its message.
+// operationBytes is about what a waiting operation takes besides its reference and metadata: its request
+// and channel, and later its row and its message.
 const operationBytes = 1024
 
 // request is one operation that waits to be accepted.
@@ -22,8 +22,14 @@ type request struct {
 	walletID  uuid.UUID
 	id        uuid.UUID
 	kind      walletdb.OperationType
-	amount    int64
+	amount    int64  // 0: all that is left at its turn, or none
 	reference string // empty: none
+	metadata  []byte // JSON; nil: none
+
+	subjectID *uuid.UUID // the hold, or the operation to reverse; nil: none
+	targetID  *uuid.UUID // the wallet that gets the money; nil: none
+	expiresAt *time.Time // of a hold; nil: never
+	final     *bool      // of a capture, which always says it
 
 	ctx      context.Context // ends when the client has left
 	deadline time.Time       // the client does not wait longer; a context with it would cost more
@@ -45,7 +51,7 @@ const (
 
 func (r *request) wallet() walletRef { return walletRef{r.tenant, r.walletID} }
 
-func (r *request) bytes() int { return operationBytes + len(r.reference) }
+func (r *request) bytes() int { return operationBytes + len(r.reference) + len(r.metadata) }
 
 // abandoned is the error of a request whose client does not wait any longer.
 func (r *request) abandoned() error {

@@ -47,13 +47,26 @@ JOIN (SELECT unnest(@wallet_ids::uuid[]) AS id, unnest(@tenants::text[]) AS tena
 -- name: FindOperations :many
 SELECT * FROM operation_states WHERE id = ANY (@ids::uuid[]);
 
+-- FindSubjects returns what is never to change of the operations that requests refer to. It must be a later statement
+-- than LockSequences, too.
+-- name: FindSubjects :many
+SELECT id, wallet_id, type, counterpart_id FROM operations WHERE id = ANY (@ids::uuid[]);
+
+-- FindWallets returns what is never to change of the wallets between which requests move money. It locks none.
+-- name: FindWallets :many
+SELECT id, currency, tenant FROM wallets WHERE id = ANY (@ids::uuid[]);
+
 -- InsertOperations fails with a unique violation on operations_id if one of the operations was
--- accepted before.
+-- accepted before. The last five arrays may be null, if none of the operations has such a value.
 -- name: InsertOperations :exec
-INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at)
+INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata)
 SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@ids::uuid[]),
        unnest((@types::text[])::operation_type[]), unnest(@amounts::bigint[]), nullif(unnest(@refs::text[]), ''),
-       unnest(@created_ats::timestamptz[]);
+       unnest(@created_ats::timestamptz[]),
+       nullif(unnest(@subject_ids::uuid[]), '00000000-0000-0000-0000-000000000000'),
+       nullif(unnest(@counterpart_ids::uuid[]), '00000000-0000-0000-0000-000000000000'),
+       nullif(unnest(@expires_ats::text[]), '')::timestamptz, nullif(unnest(@finals::text[]), '')::boolean,
+       nullif(unnest(@metadatas::text[]), '')::jsonb;
 
 -- InsertOutbox inserts in the order of its arguments, so that a wallet's rows have ids in the order
 -- of their sequence.

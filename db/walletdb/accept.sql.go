@@ -162,6 +162,75 @@ func (q *Queries) FindOperations(ctx context.Context, ids []uuid.UUID) ([]Operat
 	return items, nil
 }
 
+const findSubjects = `-- name: FindSubjects :many
+SELECT id, wallet_id, type, counterpart_id FROM operations WHERE id = ANY ($1::uuid[])
+`
+
+type FindSubjectsRow struct {
+	ID            uuid.UUID
+	WalletID      uuid.UUID
+	Type          OperationType
+	CounterpartID *uuid.UUID
+}
+
+// FindSubjects returns what is never to change of the operations that requests refer to. It must be a later statement
+// than LockSequences, too.
+func (q *Queries) FindSubjects(ctx context.Context, ids []uuid.UUID) ([]FindSubjectsRow, error) {
+	rows, err := q.db.Query(ctx, findSubjects, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindSubjectsRow
+	for rows.Next() {
+		var i FindSubjectsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.WalletID,
+			&i.Type,
+			&i.CounterpartID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const findWallets = `-- name: FindWallets :many
+SELECT id, currency, tenant FROM wallets WHERE id = ANY ($1::uuid[])
+`
+
+type FindWalletsRow struct {
+	ID       uuid.UUID
+	Currency string
+	Tenant   string
+}
+
+// FindWallets returns what is never to change of the wallets between which requests move money. It locks none.
+func (q *Queries) FindWallets(ctx context.Context, ids []uuid.UUID) ([]FindWalletsRow, error) {
+	rows, err := q.db.Query(ctx, findWallets, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindWalletsRow
+	for rows.Next() {
+		var i FindWalletsRow
+		if err := rows.Scan(&i.ID, &i.Currency, &i.Tenant); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const getOperation = `-- name: GetOperation :one
 SELECT o.wallet_id, o.seq, o.id, o.type, o.amount, o.reference, o.created_at, o.status, o.failure_reason, o.balance_after, o.applied_at, o.subject_id, o.counterpart_id, o.expires_at, o.final, o.metadata, o.held_after, o.state_after, o.applied_amount, o.subject_left FROM operation_states o WHERE o.id = $1 AND o.wallet_id = $2
   AND EXISTS (SELECT FROM wallet_sequences s WHERE s.wallet_id = $2 AND $3::text IN (s.tenant, '*'))
@@ -227,24 +296,33 @@ func (q *Queries) GetWallet(ctx context.Context, id uuid.UUID) (Wallet, error) {
 }
 
 const insertOperations = `-- name: InsertOperations :exec
-INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at)
+INSERT INTO operations (wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata)
 SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]),
        unnest(($4::text[])::operation_type[]), unnest($5::bigint[]), nullif(unnest($6::text[]), ''),
-       unnest($7::timestamptz[])
+       unnest($7::timestamptz[]),
+       nullif(unnest($8::uuid[]), '00000000-0000-0000-0000-000000000000'),
+       nullif(unnest($9::uuid[]), '00000000-0000-0000-0000-000000000000'),
+       nullif(unnest($10::text[]), '')::timestamptz, nullif(unnest($11::text[]), '')::boolean,
+       nullif(unnest($12::text[]), '')::jsonb
 `
 
 type InsertOperationsParams struct {
-	WalletIds  []uuid.UUID
-	Seqs       []int64
-	Ids        []uuid.UUID
-	Types      []string
-	Amounts    []int64
-	Refs       []string
-	CreatedAts []time.Time
+	WalletIds      []uuid.UUID
+	Seqs           []int64
+	Ids            []uuid.UUID
+	Types          []string
+	Amounts        []int64
+	Refs           []string
+	CreatedAts     []time.Time
+	SubjectIds     []uuid.UUID
+	CounterpartIds []uuid.UUID
+	ExpiresAts     []string
+	Finals         []string
+	Metadatas      []string
 }
 
 // InsertOperations fails with a unique violation on operations_id if one of the operations was
-// accepted before.
+// accepted before. The last five arrays may be null, if none of the operations has such a value.
 func (q *Queries) InsertOperations(ctx context.Context, arg InsertOperationsParams) error {
 	_, err := q.db.Exec(ctx, insertOperations,
 		arg.WalletIds,
@@ -254,6 +332,11 @@ func (q *Queries) InsertOperations(ctx context.Context, arg InsertOperationsPara
 		arg.Amounts,
 		arg.Refs,
 		arg.CreatedAts,
+		arg.SubjectIds,
+		arg.CounterpartIds,
+		arg.ExpiresAts,
+		arg.Finals,
+		arg.Metadatas,
 	)
 	return err
 }
