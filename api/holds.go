@@ -5,10 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -20,9 +20,6 @@ const (
 	holdExpired = "EXPIRED"
 	holdFailed  = "FAILED"
 )
-
-// expireID is the id of the EXPIRE that ends a hold.
-func expireID(hold uuid.UUID) uuid.UUID { return uuid.NewSHA1(hold, []byte("expire")) }
 
 // GetHold reads a hold's operation, and what became of it.
 func (ws *wallets) GetHold(ctx context.Context, params oas.GetHoldParams) (*oas.HoldReadHeaders, error) {
@@ -56,7 +53,7 @@ func (ws *wallets) readHold(ctx context.Context, operation walletdb.OperationSta
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	state, err := walletdb.New(ws.pool).HoldState(ctx, walletdb.HoldStateParams{
-		WalletID: operation.WalletID, HoldID: operation.ID, ExpireID: expireID(operation.ID), Amount: operation.Amount,
+		WalletID: operation.WalletID, HoldID: operation.ID, ExpireID: event.ExpireID(operation.ID), Amount: operation.Amount,
 	})
 	if err != nil {
 		return readError(err)

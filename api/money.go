@@ -2,37 +2,103 @@ package main
 
 import (
 	"context"
-	"errors"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-var errUnbuilt = errors.New("not built yet")
+// maxHoldTime is how far ahead a hold may expire.
+const maxHoldTime = 400 * 24 * time.Hour
 
-func (ws *wallets) CreateWalletOperation(context.Context, *oas.WalletOperationRequest, oas.CreateWalletOperationParams) (oas.CreateWalletOperationRes, error) {
-	return nil, errUnbuilt
+// CreateWalletOperation is CreateOperation with the wallet in the path.
+func (ws *wallets) CreateWalletOperation(ctx context.Context, body *oas.WalletOperationRequest, params oas.CreateWalletOperationParams) (oas.CreateWalletOperationRes, error) {
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, body.Metadata, &request{
+		walletID: params.WalletID, kind: walletdb.OperationType(body.OperationType),
+		amount: int64(body.Amount), reference: string(body.Reference.Value),
+	})
 }
 
-func (ws *wallets) CreateHold(context.Context, *oas.HoldRequest, oas.CreateHoldParams) (oas.CreateHoldRes, error) {
-	return nil, errUnbuilt
+// CreateHold keeps a part of the balance. A time that is over makes the hold fail, at its turn, so that a
+// retry is answered as the first request was.
+func (ws *wallets) CreateHold(ctx context.Context, body *oas.HoldRequest, params oas.CreateHoldParams) (oas.CreateHoldRes, error) {
+	r := &request{
+		walletID: params.WalletID, kind: walletdb.OperationTypeHOLD,
+		amount: int64(body.Amount), reference: string(body.Reference.Value),
+	}
+	if body.ExpiresAt.Set {
+		expiresAt := time.Time(body.ExpiresAt.Value).UTC()
+		if expiresAt.Year() < 1 || time.Until(expiresAt) > maxHoldTime {
+			return nil, invalid("expiresAt", rules["expiresAt"])
+		}
+		r.expiresAt = &expiresAt
+	}
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, body.Metadata, r)
 }
 
-func (ws *wallets) CaptureHold(context.Context, *oas.CaptureRequest, oas.CaptureHoldParams) (oas.CaptureHoldRes, error) {
-	return nil, errUnbuilt
+// CaptureHold takes money that a hold keeps.
+func (ws *wallets) CaptureHold(ctx context.Context, body *oas.CaptureRequest, params oas.CaptureHoldParams) (_ oas.CaptureHoldRes, err error) {
+	final := body.Final.Or(true)
+	r := &request{
+		walletID: params.WalletID, kind: walletdb.OperationTypeCAPTURE, subjectID: &params.HoldID, final: &final,
+		amount: int64(body.Amount.Value), reference: string(body.Reference.Value),
+	}
+	if body.ToWalletID.Set {
+		if r.targetID, err = target(params.WalletID, body.ToWalletID.Value); err != nil {
+			return nil, err
+		}
+	}
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, body.Metadata, r)
 }
 
-func (ws *wallets) ReleaseHold(context.Context, *oas.ReleaseRequest, oas.ReleaseHoldParams) (oas.ReleaseHoldRes, error) {
-	return nil, errUnbuilt
+// ReleaseHold gives back all that a hold keeps.
+func (ws *wallets) ReleaseHold(ctx context.Context, body *oas.ReleaseRequest, params oas.ReleaseHoldParams) (oas.ReleaseHoldRes, error) {
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, oas.OptMetadata{}, &request{
+		walletID: params.WalletID, kind: walletdb.OperationTypeRELEASE, subjectID: &params.HoldID,
+		reference: string(body.Reference.Value),
+	})
 }
 
-func (ws *wallets) ReverseOperation(context.Context, *oas.ReverseRequest, oas.ReverseOperationParams) (oas.ReverseOperationRes, error) {
-	return nil, errUnbuilt
+// ReverseOperation undoes an operation, or a part of it.
+func (ws *wallets) ReverseOperation(ctx context.Context, body *oas.ReverseRequest, params oas.ReverseOperationParams) (oas.ReverseOperationRes, error) {
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, body.Metadata, &request{
+		walletID: params.WalletID, kind: walletdb.OperationTypeREVERSE, subjectID: &params.OperationID,
+		amount: int64(body.Amount.Value), reference: string(body.Reference.Value),
+	})
 }
 
-func (ws *wallets) CreateTransfer(context.Context, *oas.TransferRequest, oas.CreateTransferParams) (oas.CreateTransferRes, error) {
-	return nil, errUnbuilt
+// CreateTransfer pays another wallet.
+func (ws *wallets) CreateTransfer(ctx context.Context, body *oas.TransferRequest, params oas.CreateTransferParams) (oas.CreateTransferRes, error) {
+	to, err := target(params.WalletID, body.ToWalletID)
+	if err != nil {
+		return nil, err
+	}
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, body.Metadata, &request{
+		walletID: params.WalletID, kind: walletdb.OperationTypeTRANSFER, targetID: to,
+		amount: int64(body.Amount), reference: string(body.Reference.Value),
+	})
 }
 
-func (ws *wallets) SetWalletState(context.Context, *oas.StateRequest, oas.SetWalletStateParams) (oas.SetWalletStateRes, error) {
-	return nil, errUnbuilt
+// target is where a wallet's money is to go.
+func target(from, to uuid.UUID) (*uuid.UUID, error) {
+	if to == from {
+		return nil, invalid("toWalletId", rules["toWalletId"])
+	}
+	return &to, nil
+}
+
+// stateOperations are the operations that set each state.
+var stateOperations = map[oas.WalletState]walletdb.OperationType{
+	oas.WalletStateACTIVE: walletdb.OperationTypeACTIVATE,
+	oas.WalletStateFROZEN: walletdb.OperationTypeFREEZE,
+	oas.WalletStateCLOSED: walletdb.OperationTypeCLOSE,
+}
+
+// SetWalletState freezes, activates or closes a wallet.
+func (ws *wallets) SetWalletState(ctx context.Context, body *oas.StateRequest, params oas.SetWalletStateParams) (oas.SetWalletStateRes, error) {
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, oas.OptMetadata{}, &request{
+		walletID: params.WalletID, kind: stateOperations[body.State], reference: string(body.Reason),
+	})
 }

@@ -66,7 +66,7 @@ func fieldErrors(path string, err error) (found []oas.FieldError) {
 				found = append(found, nested...)
 				continue
 			}
-			detail := rules[field.Name]
+			detail := ruleOf(path, field.Name)
 			if strings.HasSuffix(path, "metadata.") {
 				detail = rules["metadata"] // the name is a client's own
 			}
@@ -90,9 +90,17 @@ func fieldErrors(path string, err error) (found []oas.FieldError) {
 		if path != "" && name == "operations" {
 			return []oas.FieldError{{Field: strings.TrimSuffix(path, "."), Detail: "must be an object"}}
 		}
-		return []oas.FieldError{{Field: path + name, Detail: rules[name]}}
+		return []oas.FieldError{{Field: path + name, Detail: ruleOf(path, name)}}
 	}
 	return nil
+}
+
+// ruleOf is the rule of a field at a path.
+func ruleOf(path, name string) string {
+	if strings.HasPrefix(path, "operations[") && name == "operationType" {
+		return "must be DEPOSIT, WITHDRAW or TRANSFER"
+	}
+	return rules[name]
 }
 
 // itemPath is the place of the batch's operation at which decoding stopped, as in "operations[3].".

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,18 +18,37 @@ const statusPending = "PENDING"
 
 var errOperationNotFound = errors.New("operation not found")
 
-// CreateOperation queues the operation for the next flush and waits for its answer.
+// CreateOperation deposits to or withdraws from a wallet.
 func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationRequest, params oas.CreateOperationParams) (oas.CreateOperationRes, error) {
-	id, err := operationID(body.WalletID, plainKey(params.IdempotencyKey))
-	if err != nil {
+	return ws.send(ctx, params.IdempotencyKey, params.Prefer, body.Metadata, &request{
+		walletID: body.WalletID, kind: walletdb.OperationType(body.OperationType),
+		amount: int64(body.Amount), reference: string(body.Reference.Value),
+	})
+}
+
+// operationRes is the answer to every request that is one operation.
+type operationRes interface {
+	oas.CreateOperationRes
+	oas.CreateWalletOperationRes
+	oas.CreateHoldRes
+	oas.CaptureHoldRes
+	oas.ReleaseHoldRes
+	oas.ReverseOperationRes
+	oas.CreateTransferRes
+	oas.SetWalletStateRes
+}
+
+// send queues a request for the next flush, waits for its answer, and makes the client's of it.
+func (ws *wallets) send(ctx context.Context, key, prefer oas.OptString, metadata oas.OptMetadata, r *request) (operationRes, error) {
+	var err error
+	if r.metadata, err = metadataJSON(metadata); err != nil {
+		return nil, err
+	}
+	if r.id, err = operationID(r.walletID, plainKey(key)); err != nil {
 		return nil, err
 	}
 	started := time.Now()
-	r := &request{
-		tenant: tenantOf(ctx), walletID: body.WalletID, id: id, kind: walletdb.OperationType(body.OperationType),
-		amount: int64(body.Amount), reference: string(body.Reference.Value),
-		ctx: ctx, deadline: started.Add(ws.timeout), done: make(chan *answer, 1),
-	}
+	r.tenant, r.ctx, r.deadline, r.done = tenantOf(ctx), ctx, started.Add(ws.timeout), make(chan *answer, 1)
 	r.span = ws.tracer.accept(ctx, r)
 	if ws.commits.Refusing() || !ws.queue.push(r) {
 		accepted(r.span, &answer{err: errOverloaded})
@@ -40,18 +60,20 @@ func (ws *wallets) CreateOperation(ctx context.Context, body *oas.OperationReque
 		return nil, got.err
 	}
 	ws.metrics.accepts.Observe(time.Since(started).Seconds())
-	return ws.created(ctx, got, params.Prefer), nil
+	return ws.created(ctx, got, prefer), nil
 }
 
-// created is the answer to a request whose operation is accepted, now or before.
-func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptString) oas.CreateOperationRes {
-	operation, applied := ws.finish(ctx, got.operation, prefer)
+// created is the answer to a request whose operation is accepted, now or before. What it cannot find out is
+// no error: the operation is accepted all the same.
+func (ws *wallets) created(ctx context.Context, got *answer, prefer oas.OptString) operationRes {
+	operation, settlement, applied, _ := ws.finish(ctx, got.operation, prefer)
 	location := walletPath(operation.WalletID) + "/operations/" + operation.ID.String()
 	replayed := oas.OptBool{Value: true, Set: got.replayed}
+	body := operationBody(operation, settlement)
 	if operation.Status == statusPending {
-		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}
+		return &oas.OperationAcceptedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: body}
 	}
-	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: operationBody(operation)}
+	return &oas.OperationFinishedHeaders{Location: location, IdempotencyReplayed: replayed, PreferenceApplied: applied, Response: body}
 }
 
 // wait returns the answer to a queued request. If the client's time is over before the request's
@@ -80,20 +102,14 @@ func (ws *wallets) wait(r *request) *answer {
 
 // CreateOperations queues a batch: all of it, in its order, or nothing.
 func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest, params oas.CreateOperationsParams) (*oas.BatchResponse, error) {
+	requests, err := batchRequests(body.Operations, plainKey(params.IdempotencyKey))
+	if err != nil {
+		return nil, err
+	}
 	deadline := time.Now().Add(ws.timeout)
-	batchKey := plainKey(params.IdempotencyKey)
-	requests := make([]*request, len(body.Operations))
-	for i, item := range body.Operations {
-		id, err := operationID(item.WalletID, itemKey(item.IdempotencyKey, batchKey, i))
-		if err != nil {
-			return nil, err
-		}
-		requests[i] = &request{
-			tenant: tenantOf(ctx), walletID: item.WalletID, id: id, kind: walletdb.OperationType(item.OperationType),
-			amount: int64(item.Amount), reference: string(item.Reference.Value),
-			ctx: ctx, deadline: deadline, done: make(chan *answer, 1),
-		}
-		requests[i].span = ws.tracer.accept(ctx, requests[i])
+	for _, r := range requests {
+		r.tenant, r.ctx, r.deadline, r.done = tenantOf(ctx), ctx, deadline, make(chan *answer, 1)
+		r.span = ws.tracer.accept(ctx, r)
 	}
 	if ws.commits.Refusing() || !ws.queue.push(requests...) {
 		for _, r := range requests {
@@ -101,20 +117,69 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 		}
 		return nil, errOverloaded
 	}
-	response := &oas.BatchResponse{Items: make([]oas.BatchItem, len(requests))}
+	answers := make([]*answer, len(requests))
 	operations := make([]walletdb.OperationState, 0, len(requests))
 	for i, r := range requests {
-		got := ws.wait(r)
-		accepted(r.span, got)
+		answers[i] = ws.wait(r)
+		accepted(r.span, answers[i])
+		if answers[i].err == nil {
+			operations = append(operations, answers[i].operation)
+		}
+	}
+	settlements, _ := ws.settlements(ctx, operations...) // what it cannot find out is no error
+	ws.cache.raise(ctx, operations...)
+	response := &oas.BatchResponse{Items: make([]oas.BatchItem, len(requests))}
+	for i, got := range answers {
 		if got.err != nil {
 			response.Items[i] = oas.NewProblemBatchItem(problemOf(ctx, got.err).Response)
-			continue
+		} else {
+			response.Items[i] = oas.NewOperationBatchItem(operationBody(got.operation, settlements[got.operation.ID]))
 		}
-		operations = append(operations, got.operation)
-		response.Items[i] = oas.NewOperationBatchItem(operationBody(got.operation))
 	}
-	ws.cache.raise(ctx, operations...)
 	return response, nil
+}
+
+// batchRequests returns a request for each operation of a batch, or a problem that names what is wrong.
+func batchRequests(items []oas.BatchOperation, batchKey oas.OptString) ([]*request, error) {
+	requests := make([]*request, len(items))
+	var wrong []oas.FieldError
+	for i, item := range items {
+		r, err := itemRequest(item, itemKey(item.IdempotencyKey, batchKey, i))
+		var p problem
+		if err != nil && !errors.As(err, &p) {
+			return nil, err
+		}
+		for _, e := range p.errors {
+			wrong = append(wrong, oas.FieldError{Field: "operations[" + strconv.Itoa(i) + "]." + e.Field, Detail: e.Detail})
+		}
+		requests[i] = r
+	}
+	if len(wrong) > 0 {
+		return nil, problem{code: invalidRequest, errors: wrong[:min(len(wrong), maxFieldErrors)]}
+	}
+	return requests, nil
+}
+
+func itemRequest(item oas.BatchOperation, key oas.OptString) (r *request, err error) {
+	r = &request{
+		walletID: item.WalletID, kind: walletdb.OperationType(item.OperationType),
+		amount: int64(item.Amount), reference: string(item.Reference.Value),
+	}
+	switch isTransfer := item.OperationType == oas.BatchOperationTypeTRANSFER; {
+	case isTransfer && !item.ToWalletID.Set:
+		return nil, invalid("toWalletId", "is missing")
+	case !isTransfer && item.ToWalletID.Set:
+		return nil, invalid("toWalletId", "goes with TRANSFER only")
+	case isTransfer:
+		if r.targetID, err = target(item.WalletID, item.ToWalletID.Value); err != nil {
+			return nil, err
+		}
+	}
+	if r.metadata, err = metadataJSON(item.Metadata); err != nil {
+		return nil, err
+	}
+	r.id, err = operationID(item.WalletID, key)
+	return r, err
 }
 
 // GetOperation reads Postgres.
@@ -123,8 +188,11 @@ func (ws *wallets) GetOperation(ctx context.Context, params oas.GetOperationPara
 	if err != nil {
 		return nil, err
 	}
-	operation, applied := ws.finish(ctx, operation, params.Prefer)
-	return &oas.OperationReadHeaders{CacheControl: cacheControl, PreferenceApplied: applied, Response: operationBody(operation)}, nil
+	operation, settlement, applied, err := ws.finish(ctx, operation, params.Prefer)
+	if err != nil {
+		return nil, readError(err)
+	}
+	return &oas.OperationReadHeaders{CacheControl: cacheControl, PreferenceApplied: applied, Response: operationBody(operation, settlement)}, nil
 }
 
 func (ws *wallets) readOperation(ctx context.Context, walletID, id uuid.UUID) (walletdb.OperationState, error) {
@@ -140,46 +208,68 @@ func (ws *wallets) readOperation(ctx context.Context, walletID, id uuid.UUID) (w
 	return operation, nil
 }
 
-// finish waits for the outcome of an operation that is pending, as long as the client prefers to. It
-// returns the operation as it then is, and what Preference-Applied says. What it cannot find out is no
-// error: the operation is accepted all the same.
-func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState, prefer oas.OptString) (walletdb.OperationState, oas.OptString) {
+// finish waits for the outcome of an operation that is pending, and until the money of a debit leg is
+// received or returned, as long as the client prefers to. It returns the operation as it then is, where its
+// money is, and what Preference-Applied says. An error is about where the money is.
+func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState, prefer oas.OptString) (_ walletdb.OperationState, settlement string, applied oas.OptString, err error) {
 	limit, asked := preferredWait(prefer.Value)
-	if !asked {
-		ws.cache.raise(ctx, operation)
-		return operation, oas.OptString{}
-	}
-	if operation.Status == statusPending {
-		end, outcome := ws.waits.wait(ctx, limit, &waiter{walletID: operation.WalletID, seq: operation.Seq, operation: operation.ID})
-		switch {
-		case end == tooManyWait:
-			return operation, oas.OptString{}
-		case outcome != nil:
-			return *outcome, appliedWait(limit)
-		case end == applied:
-			if now, err := ws.readOperation(ctx, operation.WalletID, operation.ID); err == nil {
-				operation = now
-			}
+	if asked {
+		until := time.Now().Add(limit)
+		var end waitEnd
+		if operation, end = ws.awaitOutcome(ctx, operation, until); end == tooManyWait {
+			return operation, "", applied, nil
 		}
+		applied = appliedWait(limit)
+		ws.awaitSettlement(ctx, operation, until)
 	}
 	ws.cache.raise(ctx, operation)
-	return operation, appliedWait(limit)
+	settlements, err := ws.settlements(ctx, operation)
+	return operation, settlements[operation.ID], applied, err
 }
 
-func operationBody(o walletdb.OperationState) oas.Operation {
+// awaitOutcome waits for the outcome of an operation, unless it has one. It returns the operation as it then is.
+func (ws *wallets) awaitOutcome(ctx context.Context, operation walletdb.OperationState, until time.Time) (walletdb.OperationState, waitEnd) {
+	if operation.Status != statusPending {
+		return operation, applied
+	}
+	end, outcome := ws.waits.wait(ctx, time.Until(until), &waiter{walletID: operation.WalletID, seq: operation.Seq, operation: operation.ID})
+	switch {
+	case outcome != nil:
+		return *outcome, end
+	case end == applied:
+		if now, err := ws.readOperation(ctx, operation.WalletID, operation.ID); err == nil {
+			operation = now
+		}
+	}
+	return operation, end
+}
+
+// operationBody is an operation as clients get it, with the settlement that it has.
+func operationBody(o walletdb.OperationState, settlement string) oas.Operation {
 	body := oas.Operation{
 		OperationID: o.ID, WalletID: o.WalletID, Sequence: o.Seq, OperationType: oas.OperationKind(o.Type),
-		Amount: oas.NewOptInt64(o.Amount), Status: oas.OperationStatus(o.Status), Reference: optReference(o.Reference),
-		CreatedAt: oas.Time(o.CreatedAt.UTC()),
+		Status: oas.OperationStatus(o.Status), FailureReason: optString(o.FailureReason),
+		Counterpart: counterpart(o), Settlement: oas.OptString{Value: settlement, Set: settlement != ""},
+		ExpiresAt: optTime(o.ExpiresAt), Reference: optReference(o.Reference), Metadata: optMetadata(o.Metadata),
+		CreatedAt: oas.Time(o.CreatedAt.UTC()), AppliedAt: optTime(o.AppliedAt),
 	}
-	if o.FailureReason != nil {
-		body.FailureReason.SetTo(*o.FailureReason)
+	switch {
+	case o.AppliedAmount != nil:
+		body.Amount.SetTo(*o.AppliedAmount)
+	case o.Amount > 0:
+		body.Amount.SetTo(o.Amount)
 	}
 	if o.BalanceAfter != nil {
+		held := value(o.HeldAfter)
 		body.BalanceAfter.SetTo(oas.Balance(*o.BalanceAfter))
+		body.HeldAfter.SetTo(held)
+		body.AvailableAfter.SetTo(*o.BalanceAfter - held)
 	}
-	if o.AppliedAt != nil {
-		body.AppliedAt.SetTo(oas.Time(o.AppliedAt.UTC()))
+	if o.SubjectID != nil {
+		body.SubjectID.SetTo(*o.SubjectID)
+	}
+	if o.Final != nil {
+		body.Final.SetTo(*o.Final)
 	}
 	return body
 }

@@ -32,6 +32,8 @@ const (
 	unsupportedMediaType code = "unsupported-media-type"
 	notYetApplied        code = "not-yet-applied"
 	idempotencyKeyReused code = "idempotency-key-reused"
+	currencyMismatch     code = "currency-mismatch"
+	notReversible        code = "not-reversible"
 	overloaded           code = "overloaded"
 	outcomeUnknown       code = "outcome-unknown"
 	internal             code = "internal"
@@ -56,6 +58,8 @@ var kinds = map[code]struct {
 	requestTooLarge:      {413, "Request too large", "The body is larger than this request may be."},
 	unsupportedMediaType: {415, "Unsupported media type", "The body's Content-Type must be application/json."},
 	idempotencyKeyReused: {422, "Idempotency key reused", "This Idempotency-Key was used before with other content."},
+	currencyMismatch:     {422, "Currency mismatch", "The wallet in toWalletId has another currency."},
+	notReversible:        {422, "Not reversible", "Only a deposit, a withdrawal and a capture without toWalletId can be reversed."},
 	overloaded:           {503, "Overloaded", "Nothing was accepted. Try again later."},
 	outcomeUnknown:       {503, "Outcome unknown", "It may have been accepted or not. Send it again with the same Idempotency-Key, or look for it by its id."},
 	internal:             {500, "Internal error", "The error is on our side and was logged."},
@@ -95,6 +99,8 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		p = problem{code: unauthorized, challenge: "Bearer"}
 	case errors.Is(err, errWalletNotFound):
 		p.code = walletNotFound
+	case errors.Is(err, errTargetNotFound):
+		p = problem{code: walletNotFound, detail: "There is no wallet with the id in toWalletId."}
 	case errors.Is(err, errOperationNotFound):
 		p.code = operationNotFound
 	case errors.Is(err, errHoldNotFound):
@@ -103,6 +109,10 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		p.code = notYetApplied
 	case errors.Is(err, errKeyReused):
 		p.code = idempotencyKeyReused
+	case errors.Is(err, errCurrencyMismatch):
+		p.code = currencyMismatch
+	case errors.Is(err, errNotReversible):
+		p.code = notReversible
 	case errors.Is(err, errOverloaded):
 		p.code = overloaded
 	default:

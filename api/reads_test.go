@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -289,9 +290,9 @@ func TestHoldsAreReadAsTheyStand(t *testing.T) {
 		hold(released, 9, 69),
 		{kind: "CAPTURE", subject: released, amount: 2, status: processed, balance: 908, held: 67, left: 7},
 		{kind: "RELEASE", subject: released, applied: 7, status: processed, balance: 908, held: 60, left: 0},
-		{kind: "EXPIRE", id: expireID(released), subject: released, status: failed, reason: "HOLD_CLOSED", balance: 908, held: 60, left: 0},
+		{kind: "EXPIRE", id: event.ExpireID(released), subject: released, status: failed, reason: "HOLD_CLOSED", balance: 908, held: 60, left: 0},
 		{kind: "HOLD", id: expired, amount: 8, expires: expires, meta: `{"k":"v"}`, status: processed, balance: 908, held: 68},
-		{kind: "EXPIRE", id: expireID(expired), subject: expired, applied: 8, status: processed, balance: 908, held: 60, left: 0},
+		{kind: "EXPIRE", id: event.ExpireID(expired), subject: expired, applied: 8, status: processed, balance: 908, held: 60, left: 0},
 		{kind: "HOLD", id: refused, amount: 5000, status: failed, reason: "INSUFFICIENT_FUNDS", balance: 908, held: 60},
 	}
 	// A client that does not give up: a hold's state is found all the same.
@@ -545,7 +546,7 @@ func TestReadsOfALongWalletReadAFewBuffers(t *testing.T) {
 				return err
 			}},
 			"a hold": {1_100, func() error {
-				_, err := q.HoldState(t.Context(), walletdb.HoldStateParams{WalletID: walletID, HoldID: subject, Amount: 50, ExpireID: expireID(subject)})
+				_, err := q.HoldState(t.Context(), walletdb.HoldStateParams{WalletID: walletID, HoldID: subject, Amount: 50, ExpireID: event.ExpireID(subject)})
 				return err
 			}},
 			"outcomes": {60, func() error {

@@ -105,7 +105,7 @@ func prepare(next http.Handler) http.Handler {
 			r.Method = http.MethodGet // net/http leaves the body out
 		}
 		readableLines(r.Header)
-		if r.Method == http.MethodPost {
+		if r.Method == http.MethodPost || r.Method == http.MethodPut {
 			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path)), coding: r.Header["Content-Encoding"]}
 		}
 		next.ServeHTTP(w, r)

@@ -33,9 +33,13 @@ func (ws *wallets) ListOperations(ctx context.Context, params oas.ListOperations
 	if err != nil {
 		return nil, readError(err)
 	}
+	settlements, err := ws.settlements(ctx, states...)
+	if err != nil {
+		return nil, readError(err)
+	}
 	page := oas.OperationPage{Items: make([]oas.Operation, 0, len(states)), Next: next}
 	for _, state := range states {
-		page.Items = append(page.Items, operationBody(state))
+		page.Items = append(page.Items, operationBody(state, settlements[state.ID]))
 	}
 	ws.cache.raise(ctx, states...)
 	return &oas.OperationListHeaders{CacheControl: cacheControl, Response: page}, nil

@@ -20,7 +20,7 @@ import (
 )
 
 // surface is one request and what it is answered. In paths and bodies W is a wallet, O one of its
-// operations.
+// deposits, H one of its holds, T another wallet of its currency, and D one of another.
 type surface struct {
 	name   string
 	method string
@@ -44,6 +44,9 @@ const (
 )
 
 var strangersKey, _ = apikey.New()
+
+// everyScope is every scope, the one that new keys do not get by themselves too.
+var everyScope = append(slices.Clone(apikey.Scopes), "wallets:control")
 
 // metadataOf is metadata of so many bytes.
 func metadataOf(bytes int) string {
@@ -291,7 +294,7 @@ func surfaces() []surface {
 // everyRoute is a right request of each route, which something else makes fail, and how it does.
 func everyRoute(name string, status int, code string, header ...string) []surface {
 	const item = `{"walletId":"W","operationType":"DEPOSIT","amount":1}`
-	return []surface{
+	return append(everyMoneyRoute(name, status, code, header...), []surface{
 		{name: name + ": create a wallet", method: "POST", path: walletsPath, body: `{}`, header: header, status: status, code: code},
 		{name: name + ": find wallets", method: "GET", path: walletsPath, header: header, status: status, code: code},
 		{name: name + ": read a wallet", method: "GET", path: walletsW, header: header, status: status, code: code},
@@ -302,7 +305,7 @@ func everyRoute(name string, status int, code string, header ...string) []surfac
 		{name: name + ": list holds", method: "GET", path: holdsW, header: header, status: status, code: code},
 		{name: name + ": read a hold", method: "GET", path: holdsW + "/O", header: header, status: status, code: code},
 		{name: name + ", and the body is wrong too", method: "POST", path: operationsPath, body: "x", header: append(header, "Content-Type: x"), status: status, code: code},
-	}
+	}...)
 }
 
 // situation is a state of the api and of what is around it, with requests and their answers in it.
@@ -337,7 +340,7 @@ func situations() []situation {
 		return func(t *testing.T, s *scene) { s.key = newKey(t, s.database, "another", scopes...) }
 	}
 	return []situation{
-		{name: "all is well", rows: append(surfaces(), everyRoute("without a key", 401, "unauthorized", "Authorization: ")...)},
+		{name: "all is well", rows: slices.Concat(surfaces(), moneySurfaces(), everyRoute("without a key", 401, "unauthorized", "Authorization: "))},
 		{
 			name: "the key is allowed nothing", begin: newKeyOf("nothing"),
 			rows: everyRoute("without scopes", 403, "forbidden"),
@@ -355,7 +358,7 @@ func situations() []situation {
 		{
 			name: "Postgres is away",
 			begin: func(t *testing.T, s *scene) {
-				newKeyOf(apikey.Scopes...)(t, s) // that the api does not know yet
+				newKeyOf(everyScope...)(t, s) // that the api does not know yet
 				s.proxy.Cut()
 			},
 			rows: append(everyRoute("without Postgres", 503, "overloaded"),
@@ -364,7 +367,7 @@ func situations() []situation {
 		{
 			name: "the api meets what it does not expect",
 			begin: func(t *testing.T, s *scene) {
-				newKeyOf(apikey.Scopes...)(t, s)
+				newKeyOf(everyScope...)(t, s)
 				s.exec(t, "REVOKE SELECT ON api_keys FROM wallet_api")
 			},
 			rows: everyRoute("our mistake", 500, "internal"),
@@ -395,11 +398,11 @@ func situations() []situation {
 				s.proxy.Open(t)
 				s.proxy.cutInsert(true, true)
 			},
-			rows: []surface{
+			rows: append(everyMoneyRoute("it may be accepted", 503, "outcome-unknown"), []surface{
 				{name: "a deposit that may be accepted", method: "POST", path: operationsPath, body: deposit, status: 503, code: "outcome-unknown"},
 				{name: "an item that may be accepted", method: "POST", path: batchPath, body: one, status: 200, code: "outcome-unknown"},
 				{name: "a wallet that may be created", method: "POST", path: walletsPath, body: `{"reference":"` + cutHere + `"}`, status: 503, code: "outcome-unknown"},
-			},
+			}...),
 		},
 	}
 }
@@ -452,7 +455,7 @@ func (s situation) play(t *testing.T, met func(route, code string)) {
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
 	a := startAPI(t, proxy.URL, append([]string{"AUTH=on"}, s.settings...)...)
-	a.key = newKey(t, database, "client", apikey.Scopes...)
+	a.key = newKey(t, database, "client", everyScope...)
 	here := &scene{api: a, database: database, proxy: proxy}
 	testkit.Until(t, "a wallet is made", func() error { // a key's rate may be low
 		r := a.send("POST", walletsPath, "{}")
@@ -466,10 +469,20 @@ func (s situation) play(t *testing.T, met func(route, code string)) {
 		operation = r.body["operationId"]
 		return testkit.Unless(operation != nil, "%d %s %v", r.status, r.text, r.err)
 	})
+	var hold any
+	testkit.Until(t, "a hold is made", func() error {
+		r := a.send("POST", walletPath(here.walletID)+"/holds", `{"amount":1}`)
+		hold = r.body["operationId"]
+		return testkit.Unless(hold != nil, "%d %s %v", r.status, r.text, r.err)
+	})
+	other, dollars := insertWallet(t, database), insertWallet(t, database)
+	here.exec(t, "UPDATE wallets SET currency = 'EUR' WHERE id IN ('"+here.walletID.String()+"', '"+other.String()+"')")
+	here.exec(t, "UPDATE wallets SET currency = 'USD' WHERE id = '"+dollars.String()+"'")
 	if s.begin != nil {
 		s.begin(t, here)
 	}
-	ids := strings.NewReplacer(`"W"`, `"`+here.walletID.String()+`"`, "/W", "/"+here.walletID.String(), "/O", "/"+fmt.Sprint(operation))
+	ids := strings.NewReplacer(`"W"`, `"`+here.walletID.String()+`"`, "/W", "/"+here.walletID.String(), "/O", "/"+fmt.Sprint(operation),
+		"/H", "/"+fmt.Sprint(hold), `"T"`, `"`+other.String()+`"`, "/T", "/"+other.String(), `"D"`, `"`+dollars.String()+`"`)
 	for _, test := range s.rows {
 		send := func() reply {
 			if s.each != nil {
