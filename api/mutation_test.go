@@ -36,7 +36,7 @@ var mutations = []mutation.Mutation{
 		"!m.lookup && mayBeKnown(requests, answers)", "false",
 	),
 	mutation.Of("accept: the clock is read by a later statement than the lock", "TestTheClockIsReadOnceTheWalletIsLocked", "transaction.go",
-		"\trows, err := lock(ctx, wallets)\n", "\tvar err error\n\tif s.clock, err = q.ReadClock(ctx); err != nil {\n\t\treturn err\n\t}\n\trows, err := lock(ctx, wallets)\n",
+		"\tvar rows []walletdb.WalletSequence\n", "\tvar rows []walletdb.WalletSequence\n\tif s.clock, err = q.ReadClock(ctx); err != nil {\n\t\treturn err\n\t}\n",
 		"\tif s.clock, err = q.ReadClock(ctx); err != nil || !skipLocked {\n\t\treturn err\n\t}\n", "\tif !skipLocked {\n\t\treturn nil\n\t}\n",
 	),
 	mutation.Of("accept: a time is not before the last one of its wallet", "TestAClockThatWasSetBack", "accept.go",
