@@ -4,7 +4,8 @@ SELECT id, applied_seq FROM wallets WHERE id = ANY (@ids::uuid[]);
 
 -- Totals adds up, over some wallets, or over all if they are none, and in one snapshot, what has to be equal when nothing is
 -- pending. processed is what the wallets' own operations come to; outside is what came in and went out, without
--- what wallets have given to each other: these must be among them.
+-- what wallets have given to each other: these must be among them. expiring counts the open holds that will expire
+-- within some seconds: until then nothing is quiet.
 -- name: Totals :one
 WITH these AS MATERIALIZED (
   SELECT s.seq, s.status, coalesce(s.applied_amount, s.amount) AS amount, s.counterpart_id IS NOT NULL AS moved, s.type,
@@ -20,7 +21,9 @@ SELECT (SELECT count(*) FROM these) AS operations,
        (SELECT coalesce(sum(w.balance), 0) FROM wallets w WHERE coalesce(cardinality(@wallets::uuid[]), 0) = 0 OR w.id = ANY (@wallets::uuid[]))::bigint AS balance,
        (SELECT coalesce(sum(sign * amount), 0) FROM these WHERE status = 'PROCESSED')::bigint AS processed,
        (SELECT coalesce(sum(sign * amount), 0) FROM these WHERE status = 'PROCESSED' AND NOT moved)::bigint AS outside,
-       (SELECT count(*) FROM these WHERE status = 'FAILED') AS failed;
+       (SELECT count(*) FROM these WHERE status = 'FAILED') AS failed,
+       (SELECT count(*) FROM open_holds h WHERE h.expires_at < now() + interval '10 s'
+        AND (coalesce(cardinality(@wallets::uuid[]), 0) = 0 OR h.wallet_id = ANY (@wallets::uuid[]))) AS expiring;
 
 -- StoredOperations returns every operation of some wallets, or of all if they are none, but not those of some others, to
 -- compare it with what clients sent. It reads all of them at once: a demonstration's or a test's.

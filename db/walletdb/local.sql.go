@@ -122,7 +122,9 @@ SELECT (SELECT count(*) FROM these) AS operations,
        (SELECT coalesce(sum(w.balance), 0) FROM wallets w WHERE coalesce(cardinality($1::uuid[]), 0) = 0 OR w.id = ANY ($1::uuid[]))::bigint AS balance,
        (SELECT coalesce(sum(sign * amount), 0) FROM these WHERE status = 'PROCESSED')::bigint AS processed,
        (SELECT coalesce(sum(sign * amount), 0) FROM these WHERE status = 'PROCESSED' AND NOT moved)::bigint AS outside,
-       (SELECT count(*) FROM these WHERE status = 'FAILED') AS failed
+       (SELECT count(*) FROM these WHERE status = 'FAILED') AS failed,
+       (SELECT count(*) FROM open_holds h WHERE h.expires_at < now() + interval '10 s'
+        AND (coalesce(cardinality($1::uuid[]), 0) = 0 OR h.wallet_id = ANY ($1::uuid[]))) AS expiring
 `
 
 type TotalsRow struct {
@@ -134,11 +136,13 @@ type TotalsRow struct {
 	Processed  int64
 	Outside    int64
 	Failed     int64
+	Expiring   int64
 }
 
 // Totals adds up, over some wallets, or over all if they are none, and in one snapshot, what has to be equal when nothing is
 // pending. processed is what the wallets' own operations come to; outside is what came in and went out, without
-// what wallets have given to each other: these must be among them.
+// what wallets have given to each other: these must be among them. expiring counts the open holds that will expire
+// within some seconds: until then nothing is quiet.
 func (q *Queries) Totals(ctx context.Context, wallets []uuid.UUID) (TotalsRow, error) {
 	row := q.db.QueryRow(ctx, totals, wallets)
 	var i TotalsRow
@@ -151,6 +155,7 @@ func (q *Queries) Totals(ctx context.Context, wallets []uuid.UUID) (TotalsRow, e
 		&i.Processed,
 		&i.Outside,
 		&i.Failed,
+		&i.Expiring,
 	)
 	return i, err
 }

@@ -24,12 +24,12 @@ type Invariant struct {
 	Broken []string
 }
 
-// AwaitIdle waits until everything accepted is applied.
+// AwaitIdle waits until everything accepted is applied, and no hold is about to expire.
 func AwaitIdle(ctx context.Context, conn *pgx.Conn, within time.Duration) (walletdb.TotalsRow, error) {
 	deadline := time.Now().Add(within)
 	for {
 		totals, err := walletdb.New(conn).Totals(ctx, nil)
-		if err != nil || totals.Operations == totals.Outcomes && totals.LastSeq == totals.AppliedSeq || time.Now().After(deadline) {
+		if err != nil || totals.Operations == totals.Outcomes && totals.LastSeq == totals.AppliedSeq && totals.Expiring == 0 || time.Now().After(deadline) {
 			return totals, err
 		}
 		select {
@@ -85,6 +85,9 @@ func Totals(t walletdb.TotalsRow) Invariant {
 		t.Operations, t.Outcomes, t.LastSeq, t.AppliedSeq, t.Balance, t.Failed)}
 	if t.Operations != t.Outcomes || t.Operations != t.LastSeq || t.Operations != t.AppliedSeq {
 		p.Broken = append(p.Broken, "the counts differ")
+	}
+	if t.Expiring > 0 {
+		p.Broken = append(p.Broken, fmt.Sprintf("%d holds should have expired, or are about to", t.Expiring))
 	}
 	if t.Balance != t.Processed {
 		p.Broken = append(p.Broken, fmt.Sprintf("balances are %d, processed operations come to %d", t.Balance, t.Processed))

@@ -267,6 +267,7 @@ func TestTotalsThatDifferAreReported(t *testing.T) {
 		"applied":    func(r *walletdb.TotalsRow) { r.AppliedSeq-- },
 		"balance":    func(r *walletdb.TotalsRow) { r.Balance++ },
 		"own":        func(r *walletdb.TotalsRow) { r.Processed++ },
+		"expiring":   func(r *walletdb.TotalsRow) { r.Expiring++ },
 		"outside":    func(r *walletdb.TotalsRow) { r.Outside++ },
 	} {
 		wrong := right

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -85,11 +86,15 @@ func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) e
 	if err != nil {
 		return err
 	}
+	moved, err := sendMoney(ctx, s, wallets[0], out)
+	if err != nil {
+		return err
+	}
 	checked := check.Subject{
 		Log:   check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions},
 		Audit: s.Verify,
 	}
-	invariants, err := checked.Check(ctx, conn, append(history, loaded...))
+	invariants, err := checked.Check(ctx, conn, slices.Concat(history, loaded, moved))
 	if err != nil {
 		return err
 	}
@@ -131,6 +136,34 @@ func sendLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.W
 		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.Failures.Load(), *l.LastFail.Load())
 	}
 	return history, nil
+}
+
+// sendMoney pays another wallet ten times, holds an amount and captures a part of it, and prints how long that
+// took until it was settled.
+func sendMoney(ctx context.Context, s *stack.Stack, wallet uuid.UUID, out io.Writer) ([]load.Operation, error) {
+	others, err := load.OpenWallets(s.APIURLs[0], s.APIKey, 1)
+	if err != nil {
+		return nil, err
+	}
+	l := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Prefer: "wait=10", Attempt: 12 * time.Second, Patience: time.Minute}
+	transfers := make([]load.Operation, 10)
+	for i := range transfers {
+		transfers[i] = load.Operation{Wallet: wallet, Kind: "TRANSFER", Amount: 100, Target: others[0]}
+	}
+	const held, captured = 500, 200
+	transfers = l.SendThese(ctx, transfers...)
+	hold := l.SendThese(ctx, load.Operation{Wallet: wallet, Kind: "HOLD", Amount: held})
+	capture := l.SendThese(ctx, load.Operation{Wallet: wallet, Kind: "CAPTURE", Amount: captured, Subject: hold[0].ID})
+	if l.Failures.Load() > 0 {
+		return nil, fmt.Errorf("%d operations were not accepted; the last: %s", l.Failures.Load(), *l.LastFail.Load())
+	}
+	worst := time.Duration(0)
+	for _, op := range transfers {
+		worst = max(worst, op.Answered.Sub(op.SentAt))
+	}
+	fmt.Fprintf(out, "  10 transfers to another wallet, each settled within %d ms; of a hold of %d %d were captured, within %d ms of each other\n\n",
+		worst.Milliseconds(), held, captured, capture[0].Answered.Sub(hold[0].SentAt).Milliseconds())
+	return slices.Concat(transfers, hold, capture), nil
 }
 
 func printLoad(out io.Writer, l *load.Load, sending time.Duration, history []load.Operation, watch *load.AppliedWatch) {

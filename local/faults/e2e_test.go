@@ -26,7 +26,7 @@ func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	t.Cleanup(f.Disconnect)
 	var chosen []system.Fault
 	for _, k := range kinds.All(f) {
-		if slices.Contains([]string{"kill -9 of an api", "kill -9 of the leading relay", "kill -9 of a worker", "kill -9 at relay-mid-wave"}, k.Name) {
+		if slices.Contains([]string{"kill -9 of an api", "kill -9 of the leading relay", "kill -9 of a worker", "kill -9 at relay-mid-wave", "kill -9 at worker-after-credit-commit", "kill -9 at worker-before-return-commit"}, k.Name) {
 			chosen = append(chosen, k)
 		}
 	}

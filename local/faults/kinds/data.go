@@ -209,7 +209,7 @@ func deletedRecords(f *system.System) system.Fault {
 				APIs: f.Stack.APIURLs, APIKey: f.Stack.APIKey, Wallets: quiet, Connections: 1, RatePerSecond: 20, Duration: time.Second,
 				Attempt: 5 * time.Second, Patience: time.Minute,
 			}
-			f.Wallets, f.Told = append(f.Wallets, quiet...), l.Send(ctx)
+			f.Wallets, f.Told = append(f.Wallets, quiet...), append(f.Told, l.Send(ctx)...)
 			return nil
 		},
 		Heal: func(ctx context.Context) error {

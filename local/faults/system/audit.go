@@ -54,7 +54,7 @@ func (f *System) awaitIdle(ctx context.Context) (broken []string) {
 			return false
 		}
 		totals, err := f.totals(ctx) // a fault may have brought wallets of its own
-		return err == nil && totals.Outcomes == totals.Operations
+		return err == nil && totals.Outcomes == totals.Operations && totals.Expiring == 0
 	}
 	if !proc.Await(ctx, min(time.Minute, f.Patience), quiet) {
 		broken = append(broken, "something is pending long after the last operation")

@@ -63,6 +63,7 @@ type System struct {
 	Standbys   int                  // of Postgres, synchronous ones
 
 	Hot      uuid.UUID
+	Refusing uuid.UUID   // is closed, and receives nothing
 	Wallets  []uuid.UUID // of this round, the hot one first
 	Position relayPosition
 	Offsets  map[int32]int64  // the group's at the beginning of the round
@@ -162,10 +163,13 @@ func (f *System) Close() {
 
 // PrepareRound opens the wallets of a round and notes where everything stands.
 func (f *System) PrepareRound(ctx context.Context) (err error) {
-	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+otherWallets); err != nil {
+	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+otherWallets+1); err != nil {
 		return err
 	}
-	f.Hot, f.Told = f.Wallets[0], nil
+	f.Hot, f.Refusing = f.Wallets[0], f.Wallets[1+otherWallets]
+	if f.Told, err = f.closeWallet(ctx, f.Refusing); err != nil {
+		return err
+	}
 	if f.Position, err = f.relayPosition(ctx); err != nil {
 		return err
 	}
@@ -175,14 +179,25 @@ func (f *System) PrepareRound(ctx context.Context) (err error) {
 	return f.awaitCached(ctx)
 }
 
+// closeWallet makes a wallet one that receives nothing: what is sent to it comes back.
+func (f *System) closeWallet(ctx context.Context, id uuid.UUID) ([]load.Operation, error) {
+	l := &load.Load{APIs: f.Stack.APIURLs, APIKey: f.Stack.APIKey, Attempt: 5 * time.Second, Patience: time.Minute}
+	told := l.SendThese(ctx, load.Operation{Wallet: id, Kind: "CLOSE"})
+	if l.Failures.Load() > 0 {
+		return nil, fmt.Errorf("close a wallet: %s", *l.LastFail.Load())
+	}
+	return told, nil
+}
+
 // UnderLoad does something while clients send to the wallets of the round and a watch looks on. It returns
 // what the clients were told; the watch goes on.
 func (f *System) UnderLoad(ctx context.Context, do func()) []load.Operation {
 	f.Load = &load.Load{
-		APIs: f.Stack.APIURLs, APIKey: f.Stack.APIKey, Wallets: append(slices.Repeat(f.Wallets[:1], otherWallets), f.Wallets[1:]...),
-		Connections: 100, RatePerSecond: RatePerSecond, Duration: time.Hour, ResendPercent: 2,
+		APIs: f.Stack.APIURLs, APIKey: f.Stack.APIKey, Wallets: append(slices.Repeat(f.Wallets[:1], otherWallets), f.Wallets[1:1+otherWallets]...),
+		Mix: load.EveryType, Connections: 100, RatePerSecond: RatePerSecond, Duration: time.Hour, ResendPercent: 2,
 		Attempt: 5 * time.Second, Patience: time.Minute,
 	}
+	f.Load.Mix.Refusing = f.Refusing
 	history := make(chan []load.Operation, 1)
 	go func() { history <- f.Load.Send(ctx) }()
 	reading, stopReading := context.WithCancel(ctx)
