@@ -215,8 +215,8 @@ func (s *system) fire(f *faultsToSee, alerts ...string) {
 }
 
 func (s *system) publishingFaults(f *faultsToSee) {
-	wallets := s.OpenWallets(4)
-	halted, forked, gap, swept := wallets[0], wallets[1], wallets[2], wallets[3]
+	wallets := s.OpenWallets(6)
+	halted, forked, gap, swept, sender, newer := wallets[0], wallets[1], wallets[2], wallets[3], wallets[4], wallets[5]
 	kafka, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.DefaultProduceTopic(s.Topic))
 	if err != nil {
 		s.T.Fatal(err)
@@ -240,24 +240,35 @@ func (s *system) publishingFaults(f *faultsToSee) {
 		return err == nil && len(now.Degraded) > 0
 	})
 
-	f.make("WalletHalted", "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
+	f.make("WalletHalted", "WalletMoneyInTransit", "WalletTypeUnknown", "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
 	for range 3 {
 		s.Deposit(s.APIURLs[0], halted)
 	}
 	s.exec("CREATE TABLE lost AS SELECT * FROM operations WHERE wallet_id = $1::uuid AND seq = 2", halted)
 	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 2", halted)
+	// What goes to the halted wallet does not arrive.
+	s.Deposit(s.APIURLs[0], sender)
+	if status, body := s.post(fmt.Sprintf("/api/v1/wallets/%s/transfers", sender), s.APIURLs[0], fmt.Sprintf(`{"toWalletId":"%s","amount":1}`, halted)); status != http.StatusAccepted {
+		s.T.Fatalf("a transfer: %d %s", status, body)
+	}
+	s.Until("the transfer is applied", 40*time.Second, func() bool { return s.appliedUpTo(sender) == 2 })
+	s.exec("UPDATE operations SET created_at = now() - interval '2 minutes' WHERE wallet_id = $1 AND type = 'RECEIVE'", halted)
+	s.exec("ALTER TYPE operation_type ADD VALUE 'BONUS'")
+	s.Deposit(s.APIURLs[0], newer)
+	s.exec("UPDATE operations SET type = 'BONUS' WHERE wallet_id = $1", newer)
 	s.Deposit(s.APIURLs[0], forked)
 	tell(forked, 1, uuid.New())
 	s.Deposit(s.APIURLs[0], gap)
 	tell(gap, 2, s.Deposit(s.APIURLs[0], gap).ID)
 	s.Deposit(s.APIURLs[0], swept)
 	f.heal("WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept")
-	s.fire(f, "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept", "WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
+	s.fire(f, "WalletHistoryForked", "WalletGapsHealed", "WalletOperationsSwept", "WalletHalted", "WalletMoneyInTransit", "WalletTypeUnknown", "WalletRelayPaused", "WalletOutboxWaits")
 
 	s.exec("INSERT INTO operations SELECT * FROM lost")
-	f.heal("WalletHalted", "WalletRelayPaused", "WalletOutboxWaits")
+	s.exec("UPDATE operations SET type = 'DEPOSIT' WHERE wallet_id = $1", newer)
+	f.heal("WalletHalted", "WalletMoneyInTransit", "WalletTypeUnknown", "WalletRelayPaused", "WalletOutboxWaits")
 	s.mustCtl("relay", "resume", "--reason", "a test", "--yes")
-	s.Until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 3 })
+	s.Until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 4 && s.appliedUpTo(newer) == 1 })
 	s.fire(f, "WalletAppliedLate")
 
 	f.make("WalletRelayStopped")

@@ -70,7 +70,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 		partitions: map[int32]*assignedPartition{}, paused: map[int32]*assignedPartition{},
 	}
 	sweeper := &sweeper{
-		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, tracer: tracer, log: log,
+		database: c.database.ConnConfig, topic: c.topic, distance: c.sweepAfter, health: health, transit: newTransit(metrics.inTransit.Set), tracer: tracer, log: log,
 		applier: &applier{ledger: ledger, committed: recorder.sweep, halted: halted},
 	}
 	expirer := &expirer{

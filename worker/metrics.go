@@ -22,6 +22,7 @@ type metrics struct {
 	gapsHealed     prometheus.Counter
 	swept          prometheus.Counter
 	sweptWallets   prometheus.Counter
+	inTransit      prometheus.Gauge
 	still          prometheus.Gauge
 	databaseErrors *prometheus.CounterVec
 	cacheErrors    prometheus.Counter
@@ -42,6 +43,7 @@ func newMetrics() *metrics {
 		gapsHealed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_gaps_healed_total", Help: "Operations applied by a later message than their own."}),
 		swept:          prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_swept_operations_total", Help: "Operations applied by a sweep, without a message."}),
 		sweptWallets:   prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_swept_wallets_total", Help: "Wallets that a sweep brought up to date, counted each time."}),
+		inTransit:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_worker_in_transit_seconds", Help: "How long the oldest money has been on its way to a wallet that the sweeps of this worker found behind: it has left another one."}),
 		still:          prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_worker_lag_standstill_seconds", Help: "How long a partition has had messages to apply and applied none: the longest of all."}),
 		databaseErrors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_database_errors_total", Help: "Transactions that were tried again, by cause: connection, conflict or unknown."}, []string{"cause"}),
 		cacheErrors:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_cache_errors_total", Help: "Writes and looks that Redis did not answer."}),
@@ -53,7 +55,7 @@ func newMetrics() *metrics {
 		m.accepted.WithLabelValues(string(kind))
 	}
 	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.accepted, m.timesBack, m.unparseable,
-		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.databaseErrors, m.cacheErrors)
+		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.inTransit, m.databaseErrors, m.cacheErrors)
 	return m
 }
 

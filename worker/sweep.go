@@ -42,6 +42,7 @@ type sweeper struct {
 	topic    string
 	distance time.Duration // age from which an operation should have been applied
 	health   *service.Health
+	transit  *transit
 	tracer   *tracer
 	log      *slog.Logger
 
@@ -88,6 +89,7 @@ func (s *sweeper) lead(ctx context.Context) error {
 		return err
 	}
 	s.log.Info("sweeping")
+	defer s.transit.forget()
 	if s.outboxID == 0 {
 		if err := s.findStart(ctx, q); err != nil {
 			return fmt.Errorf("find start: %w", err)
@@ -101,6 +103,9 @@ func (s *sweeper) lead(ctx context.Context) error {
 		}
 		if err := s.sweepWallets(ctx, q); err != nil {
 			return fmt.Errorf("sweep wallets: %w", err)
+		}
+		if err := s.transit.look(ctx, q); err != nil {
+			return fmt.Errorf("look for money in transit: %w", err)
 		}
 		s.works()
 	}
@@ -237,6 +242,7 @@ func (s *sweeper) sweepWallets(ctx context.Context, q *walletdb.Queries) error {
 
 // apply skips the wallets that fail on their own; the next pass tries them again.
 func (s *sweeper) apply(ctx context.Context, targets []target, traced []received) error {
+	s.transit.found(targets)
 	return s.applier.applyEach(ctx, targets, traced, func(t target, err error) {
 		s.health.Set(sweeping, fmt.Errorf("wallet %s: %w", t.walletID, err))
 	})

@@ -17,7 +17,7 @@ func (s *store) sweeper(distance time.Duration) (*sweeper, *walletdb.Queries) {
 	s.Helper()
 	l := s.ledger()
 	return &sweeper{
-		database: l.pool.Config().ConnConfig, topic: s.topic, distance: distance, health: testHealth(), log: discard,
+		database: l.pool.Config().ConnConfig, topic: s.topic, distance: distance, health: testHealth(), transit: newTransit(func(float64) {}), log: discard,
 		applier: &applier{ledger: l, halted: newHalted(discard), committed: func(context.Context, plan, []received) {}},
 	}, walletdb.New(l.pool)
 }

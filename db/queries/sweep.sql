@@ -36,3 +36,13 @@ JOIN wallets w ON w.id = t.id WHERE w.applied_seq < t.seq;
 SELECT w.id, w.applied_seq,
        coalesce((SELECT s.last_seq FROM wallet_sequences s WHERE s.wallet_id = w.id), 0)::bigint AS last_seq
 FROM wallets w WHERE w.id > sqlc.arg(after)::uuid ORDER BY w.id LIMIT sqlc.arg(max_rows)::bigint;
+
+-- InTransitTo returns those of the wallets that have something pending, each with how long its oldest pending RECEIVE or RETURN
+-- has been accepted, of the next max_rows operations: 0 if there is none.
+-- name: InTransitTo :many
+SELECT w.id, coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at) FILTER (WHERE o.type IN ('RECEIVE', 'RETURN'))), 0)::float8 AS seconds
+FROM (SELECT unnest(@ids::uuid[]) AS id) t
+JOIN wallets w ON w.id = t.id
+CROSS JOIN LATERAL (SELECT p.type, p.created_at FROM operations p
+  WHERE p.wallet_id = w.id AND p.seq > w.applied_seq ORDER BY p.seq LIMIT sqlc.arg(max_rows)::bigint) o
+GROUP BY w.id;

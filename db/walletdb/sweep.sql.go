@@ -21,6 +21,47 @@ func (q *Queries) EndIdle(ctx context.Context, idleTimeoutMs int64) error {
 	return err
 }
 
+const inTransitTo = `-- name: InTransitTo :many
+SELECT w.id, coalesce(extract(epoch FROM clock_timestamp() - min(o.created_at) FILTER (WHERE o.type IN ('RECEIVE', 'RETURN'))), 0)::float8 AS seconds
+FROM (SELECT unnest($1::uuid[]) AS id) t
+JOIN wallets w ON w.id = t.id
+CROSS JOIN LATERAL (SELECT p.type, p.created_at FROM operations p
+  WHERE p.wallet_id = w.id AND p.seq > w.applied_seq ORDER BY p.seq LIMIT $2::bigint) o
+GROUP BY w.id
+`
+
+type InTransitToParams struct {
+	Ids     []uuid.UUID
+	MaxRows int64
+}
+
+type InTransitToRow struct {
+	ID      uuid.UUID
+	Seconds float64
+}
+
+// InTransitTo returns those of the wallets that have something pending, each with how long its oldest pending RECEIVE or RETURN
+// has been accepted, of the next max_rows operations: 0 if there is none.
+func (q *Queries) InTransitTo(ctx context.Context, arg InTransitToParams) ([]InTransitToRow, error) {
+	rows, err := q.db.Query(ctx, inTransitTo, arg.Ids, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []InTransitToRow
+	for rows.Next() {
+		var i InTransitToRow
+		if err := rows.Scan(&i.ID, &i.Seconds); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lastOutboxID = `-- name: LastOutboxID :one
 SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS id
 `
