@@ -123,6 +123,9 @@ func measureUse(f report.Figures, begin, end snapshot, operations int) {
 	}
 }
 
+// deposits is the scenario that those of transfers and holds are compared with.
+const deposits = "10000 wallets, c=256"
+
 // compare adds the ratios to the baselines of the same run.
 func compare(f report.Figures, sc scenario, run map[string]report.Figures) {
 	ratio := func(name, figure report.Figure, baseline string, of report.Figure) {
@@ -132,6 +135,10 @@ func compare(f report.Figures, sc scenario, run map[string]report.Figures) {
 	}
 	if !sc.baseline && sc.ratePerSecond == 0 && sc.batch == 0 {
 		ratio(report.OfNothing, report.Accepted, fmt.Sprintf("nothing, c=%d", sc.connections), report.Accepted)
+	}
+	if sc.mix.Transfers+sc.mix.Holds > 0 {
+		ratio(report.AcceptedOfDeposits, report.Accepted, deposits, report.Accepted)
+		ratio(report.SettledOfDeposits, report.Settled, deposits, report.Applied)
 	}
 	ratio(report.RelayOfLibrdkafka, report.RelayRows, "librdkafka", report.Produced)
 	ratio(report.WorkerOfLibrdkafka, report.WorkerOperations, "librdkafka", report.Consumed)

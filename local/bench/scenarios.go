@@ -34,6 +34,9 @@ type scenario struct {
 	zipf          bool  // some wallets are far busier than others
 	flood         int   // operations a second to one more wallet; 0: closed loop
 	batch         int   // operations of a request; 0: the call for a single one
+	mix           load.Mix
+	funded        bool // each wallet has more than the load takes out of it
+	hot           hotWallet
 	resendPercent int
 	readPercent   int
 	env           []string // of the services
@@ -48,6 +51,15 @@ type scenario struct {
 	// lasts is about how long it takes, if that is not warm-up and measurement.
 	lasts time.Duration
 }
+
+// hotWallet is what one more wallet is to the others.
+type hotWallet int
+
+const (
+	noHotWallet hotWallet = iota
+	payee                 // it receives all transfers
+	payer                 // it makes all transfers
+)
 
 func scenarios(rows int, stallsWatched time.Duration) []scenario {
 	// At 1,000 operations a second it takes longer until Kafka's code is compiled and caches are filled.
@@ -72,6 +84,10 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 		scenario{name: "batch of 1000", connections: 4, batch: 1000},
 		scenario{name: "10000 wallets, c=256", wallets: 10_000, connections: 256, pipeline: true},
 		scenario{name: "10000 wallets, zipf, c=256", wallets: 10_000, connections: 256, zipf: true},
+		scenario{name: "transfers, 10000 wallets, c=256", wallets: 10_000, connections: 256, mix: load.Mix{Transfers: 100}, funded: true},
+		scenario{name: "256 wallets pay one, c=256", wallets: 256, connections: 256, mix: load.Mix{Transfers: 100}, funded: true, hot: payee},
+		scenario{name: "one wallet pays 10000, by 100", wallets: 10_000, connections: 16, batch: 100, mix: load.Mix{Transfers: 100}, funded: true, hot: payer},
+		scenario{name: "hold and capture, c=256", wallets: 10_000, connections: 256, mix: load.Mix{Holds: 100, Pairs: true}, funded: true},
 		scenario{name: "neighbours", wallets: 1000, connections: 256, ratePerSecond: 1000, run: (*fixture).neighbours, lasts: 35 * time.Second},
 		scenario{name: "neighbours of 5000/s", wallets: 1000, connections: 256, ratePerSecond: 1000, flood: 5000, run: (*fixture).neighbours, lasts: 35 * time.Second},
 		scenario{name: "drain, one wallet", rows: rows, run: (*fixture).drain, lasts: 10*time.Second + time.Duration(rows)*80*time.Microsecond},
@@ -106,17 +122,33 @@ func (sc scenario) estimate(b *benchmark) time.Duration {
 
 // loaded measures the scenario's load.
 func (t *fixture) loaded(ctx context.Context) (report.Figures, error) {
-	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, max(1, t.sc.wallets))
+	count := max(1, t.sc.wallets)
+	if t.sc.hot != noHotWallet {
+		count++
+	}
+	wallets, err := load.OpenWallets(t.apis[0], t.apiKey, count)
 	if err != nil {
 		return nil, err
 	}
 	if err := t.store(ctx); err != nil {
 		return nil, err
 	}
-	f, history, err := t.measure(ctx, t.load(wallets))
+	funded, err := t.fund(ctx, wallets)
+	if err != nil {
+		return nil, err
+	}
+	l := t.load(wallets)
+	switch t.sc.hot {
+	case payee:
+		l.Wallets, l.Mix.Targets = wallets[1:], wallets[:1]
+	case payer:
+		l.Wallets, l.Mix.Targets = wallets[:1], wallets[1:]
+	}
+	f, history, err := t.measure(ctx, l)
 	if err != nil {
 		return f, err
 	}
+	history = append(history, funded...)
 	if t.sc.stored > 0 {
 		f[report.IdleAfterStart] = t.settledAfter.Seconds()
 	}
@@ -129,12 +161,31 @@ func (t *fixture) loaded(ctx context.Context) (report.Figures, error) {
 	return f, err
 }
 
+// fund gives each wallet more than the load takes out of it, and waits until that is applied.
+func (t *fixture) fund(ctx context.Context, wallets []uuid.UUID) ([]load.Operation, error) {
+	if !t.sc.funded {
+		return nil, nil
+	}
+	deposits := make([]load.Operation, len(wallets))
+	for i, wallet := range wallets {
+		deposits[i] = load.Operation{Wallet: wallet, Kind: "DEPOSIT", Amount: 1e12}
+	}
+	const atOnce = 1000
+	l := &load.Load{APIs: t.apis, APIKey: t.apiKey, Batch: atOnce, Attempt: 15 * time.Second, Patience: time.Minute}
+	deposits = l.SendThese(ctx, deposits...)
+	if l.Failures.Load() > 0 {
+		return nil, fmt.Errorf("fund wallets: %s", *l.LastFail.Load())
+	}
+	_, err := check.AwaitIdle(ctx, t.conn, 2*time.Minute)
+	return deposits, err
+}
+
 // load is the scenario's load on some wallets.
 func (t *fixture) load(wallets []uuid.UUID) *load.Load {
 	return &load.Load{
 		APIs: t.apis, APIKey: t.apiKey, Wallets: wallets, Connections: t.sc.connections, RatePerSecond: t.sc.ratePerSecond,
 		Duration: t.warmUp + t.benchmark.measured, WithoutKeys: t.sc.withoutKeys, WithdrawUpTo: t.sc.withdrawUpTo, Zipf: t.sc.zipf,
-		Batch: t.sc.batch, ResendPercent: t.sc.resendPercent, ReadPercent: t.sc.readPercent,
+		Batch: t.sc.batch, Mix: t.sc.mix, ResendPercent: t.sc.resendPercent, ReadPercent: t.sc.readPercent,
 		Attempt: 15 * time.Second, Patience: time.Minute,
 	}
 }
@@ -168,6 +219,9 @@ func (t *fixture) measure(ctx context.Context, l *load.Load) (report.Figures, []
 	f := report.Figures{report.Refused: float64(l.Refused.Load())}
 	measureLoad(f, begin, end, history, watch)
 	measureReads(f, l)
+	if err := t.measureSettled(ctx, f, begin, end); err != nil {
+		return f, history, err
+	}
 	if n := l.Failures.Load(); n > 0 {
 		return f, history, brokenError{fmt.Sprintf("%d operations were not accepted; the last: %s", n, *l.LastFail.Load())}
 	}
@@ -186,6 +240,17 @@ func (t *fixture) watchSome(ctx context.Context, wallets []uuid.UUID) (*load.App
 		every = load.WatchEvery
 	}
 	return load.WatchApplied(ctx, t.stack.Backing.DatabaseURL, wallets[:min(len(wallets), watched)], every, func(int64) {})
+}
+
+// measureSettled counts what arrived in other wallets between two snapshots.
+func (t *fixture) measureSettled(ctx context.Context, f report.Figures, begin, end snapshot) error {
+	if t.sc.mix.Transfers == 0 || t.conn == nil {
+		return nil
+	}
+	var settled int64
+	err := t.conn.QueryRow(ctx, `SELECT count(*) FROM operation_states WHERE type = 'RECEIVE' AND status = 'PROCESSED' AND applied_at BETWEEN $1 AND $2`, begin.at, end.at).Scan(&settled)
+	f[report.Settled] = float64(settled) / end.at.Sub(begin.at).Seconds()
+	return err
 }
 
 func measureReads(f report.Figures, l *load.Load) {

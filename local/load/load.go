@@ -207,7 +207,7 @@ func (s *sender) accept(ctx context.Context, ops []Operation, key string) {
 	sentAt := time.Now()
 	l.Sent.Add(int64(len(ops)))
 	for attempts := 1; ctx.Err() == nil; attempts++ {
-		again, err := s.once(key)
+		again, err := s.once(key, len(ops))
 		for i := range ops {
 			ops[i].SentAt, ops[i].Attempts = sentAt, attempts
 		}
@@ -235,7 +235,7 @@ func (s *sender) accept(ctx context.Context, ops []Operation, key string) {
 // resend sends an acknowledged operation again: the answer must be about the same operation.
 func (s *sender) resend(op *Operation, key string) {
 	op.Attempts++
-	_, err := s.once(key)
+	_, err := s.once(key, 1)
 	if err == nil && (s.answers[0].OperationID != op.ID || s.answers[0].Sequence != op.Sequence) {
 		op.Wrong = fmt.Sprintf("operation %s, sequence %d, sent again was answered as %s, %d", op.ID, op.Sequence, s.answers[0].OperationID, s.answers[0].Sequence)
 	}
@@ -260,8 +260,8 @@ type acknowledgement struct {
 	Sequence    int64     `json:"sequence"`
 }
 
-// once makes one attempt, whose answers are in s.answers, and says whether another one may help.
-func (s *sender) once(key string) (again bool, err error) {
+// once makes one attempt at some operations, whose answers are in s.answers, and says whether another one may help.
+func (s *sender) once(key string, operations int) (again bool, err error) {
 	s.client.Addr = strings.TrimPrefix(s.load.APIs[s.api], "http://")
 	r, err := s.client.Do(s.method, s.path, key, s.body)
 	if err != nil {
@@ -284,7 +284,7 @@ func (s *sender) once(key string) (again bool, err error) {
 		return false, err
 	}
 	s.answers = answer.Items
-	if len(s.answers) != s.load.Batch || slices.ContainsFunc(s.answers, func(a acknowledgement) bool { return a.Sequence == 0 }) {
+	if len(s.answers) != operations || slices.ContainsFunc(s.answers, func(a acknowledgement) bool { return a.Sequence == 0 }) {
 		return true, fmt.Errorf("a batch is not accepted whole: %.300s", r.Body)
 	}
 	return false, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,12 +22,18 @@ type Mix struct {
 	Transfers int // from one of the wallets to another
 	// Expiring is what part of the holds expires after a second or two. Nobody captures them in time.
 	Expiring int
+	// Pairs makes each hold captured by the client's next operation.
+	Pairs bool
+	// Targets are the wallets that transfers go to; none: those of the load.
+	Targets []uuid.UUID
 	// Refusing is a wallet that receives nothing, and to which every tenth transfer goes nevertheless; nil: none.
 	Refusing uuid.UUID
 }
 
 // EveryType is a mix of all that the system knows.
 var EveryType = Mix{Holds: 10, Captures: 7, Releases: 1, Reversals: 4, Transfers: 15, Expiring: 20}
+
+func (m Mix) empty() bool { return m.Holds+m.Captures+m.Releases+m.Reversals+m.Transfers == 0 }
 
 // remembered bounds what a client remembers of its operations.
 const remembered = 100
@@ -45,7 +52,7 @@ func (s *sender) operation(random *rand.Rand, zipf *rand.Zipf, n int64) Operatio
 		return l.Wallets[random.IntN(len(l.Wallets))]
 	}
 	op.Wallet = wallet()
-	if l.Mix != (Mix{}) && s.mixed(&op, random, wallet) {
+	if !l.Mix.empty() && s.mixed(&op, random, wallet) {
 		return op
 	}
 	if random.IntN(10) < 3 {
@@ -62,6 +69,9 @@ func (s *sender) mixed(op *Operation, random *rand.Rand, wallet func() uuid.UUID
 	mix, chosen := s.load.Mix, random.IntN(100)
 	is := func(percent int) bool { chosen -= percent; return chosen < 0 }
 	switch {
+	case mix.Pairs && take(&s.holds, op, random):
+		op.Kind, op.Amount = "CAPTURE", 0
+		return true
 	case is(mix.Holds):
 		op.Kind = "HOLD"
 		if random.IntN(100) < mix.Expiring {
@@ -96,6 +106,9 @@ func (s *sender) mixed(op *Operation, random *rand.Rand, wallet func() uuid.UUID
 		return true
 	case is(mix.Transfers):
 		to := wallet()
+		if n := len(mix.Targets); n > 0 {
+			to = mix.Targets[random.IntN(n)]
+		}
 		if mix.Refusing != uuid.Nil && random.IntN(10) == 0 {
 			to = mix.Refusing
 		}
@@ -123,7 +136,7 @@ func take(from *[]Operation, op *Operation, random *rand.Rand) bool {
 
 // remember keeps what can be referred to. A hold that is captured in part may be captured again.
 func (s *sender) remember(ops []Operation) {
-	if s.load.Mix == (Mix{}) {
+	if s.load.Mix.empty() {
 		return
 	}
 	for _, op := range ops {
@@ -217,17 +230,26 @@ func (s *sender) closeBody() {
 	s.body = append(s.body, '}')
 }
 
-// SendThese sends some operations, one after the other, and returns what the client knows of them.
+// SendThese sends some operations, one after the other or batch by batch, and returns what the client knows of
+// them.
 func (l *Load) SendThese(ctx context.Context, ops ...Operation) []Operation {
 	l.run, l.Start = uuid.NewString()[:8], time.Now()
 	s := &sender{load: l, client: Client{APIKey: l.APIKey, Prefer: l.Prefer, Timeout: l.Attempt}}
 	defer s.client.Close()
-	for i := range ops {
-		op := &ops[i]
-		key := l.key(int64(i), 0)
-		op.ID, op.Due = operationID(op.Wallet, key), time.Now()
-		s.write(op)
-		s.accept(ctx, ops[i:i+1], key)
+	n := int64(0)
+	for some := range slices.Chunk(ops, max(1, l.Batch)) {
+		for i := range some {
+			some[i].ID, some[i].Due = operationID(some[i].Wallet, l.key(n, i)), time.Now()
+		}
+		key := ""
+		if l.Batch > 0 {
+			s.writeBatch(some, n)
+		} else {
+			key = l.key(n, 0)
+			s.write(&some[0])
+		}
+		s.accept(ctx, some, key)
+		n++
 	}
 	return ops
 }

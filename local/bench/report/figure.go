@@ -42,6 +42,9 @@ var (
 	RelayRows          = Figure{"relay rows", perSecond}
 	WorkerOperations   = Figure{"worker operations", perSecond}
 	Reads              = Figure{"reads", perSecond}
+	Settled            = Figure{"settled", perSecond} // transfers that arrived
+	AcceptedOfDeposits = Figure{"accepted of deposits", none}
+	SettledOfDeposits  = Figure{"settled of deposits", none}
 	OperationsPerFlush = Figure{"operations", perFlush}
 	RowsPerBatch       = Figure{"rows", perWave}
 	MessagesPerBatch   = Figure{"messages", perBatch}

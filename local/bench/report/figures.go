@@ -72,7 +72,7 @@ func (f Figures) Line(name string, broken bool) string {
 // ownLine are the figures that only some scenarios have, or that should be none.
 var ownLine = []Figure{
 	PipelineAccepted, PipelineApplied, Produced, Consumed, RelayRows, WorkerOperations, RelayOfLibrdkafka,
-	WorkerOfLibrdkafka, Reads, Latency("read", "p50"), Latency("read", "p99"), Latency("accept", "p99").Of("neighbours alone"), Latency("applied", "p99").Of("neighbours alone"),
+	WorkerOfLibrdkafka, Settled, AcceptedOfDeposits, SettledOfDeposits, Reads, Latency("read", "p50"), Latency("read", "p99"), Latency("accept", "p99").Of("neighbours alone"), Latency("applied", "p99").Of("neighbours alone"),
 	Latency("accept", "p99").Of("neighbours"), Latency("applied", "p99").Of("neighbours"), OfAlone("accept", "p99"), OfAlone("applied", "p99"), Refused, Stalls,
 	IdleAfterStart, CPU("system").Of("relay").PerRow(), CPU("system").Of("worker"),
 }
