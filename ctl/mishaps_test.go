@@ -14,6 +14,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
@@ -158,6 +159,14 @@ func TestStatusWithoutPostgresSaysTheRest(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		})
+	}
+}
+
+func TestAFullDiskThatLetsNobodyInIsNamed(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("connect to postgres: %w", &pgconn.PgError{Severity: "FATAL", Message: "could not write init file: No space left on device", Code: "53100"})
+	if got := connectAdvice(err); !strings.Contains(got, "make room on its disk") {
+		t.Errorf("says %q", got)
 	}
 }
 
