@@ -74,10 +74,11 @@ func (c *call) askGroup(ctx context.Context, r *kafkaReport, topic string) error
 			return fmt.Errorf("ask kafka for offsets: %w", err)
 		}
 		// None committed yet is a negative number; one beyond the end is of a topic that was deleted.
-		if lag := high - max(low, int64(p.Offset)); lag != 0 {
-			if lag < 0 {
-				lag = high - low
-			}
+		lag := high - max(low, int64(p.Offset))
+		if lag < 0 {
+			lag = high - low
+		}
+		if lag > 0 {
 			r.Lag += lag
 			r.Behind = append(r.Behind, partitionLag{p.Partition, lag})
 		}
@@ -134,12 +135,12 @@ func (r *statusReport) judgeKafka() {
 	registered := int(known(r.Partitions))
 	switch {
 	case k.Error != "" && strings.Contains(k.Error, "kafka has no topic"):
-		r.problem(k.Error, fmt.Sprintf("if it was deleted: ctl topic create %s --partitions %s, and for consumers that need the old messages ctl relay replay --since TIME --reason TEXT. What was accepted is in Postgres, and is applied", r.topic, partitionCount(registered)))
+		r.problem(k.Error, fmt.Sprintf("if it was deleted: ctl topic create %s --partitions %s, with the --replication-factor and --min-insync-replicas that it had, and for consumers that need the old messages ctl relay replay --since TIME --reason TEXT. What was accepted is in Postgres, and is applied", r.topic, partitionCount(registered)))
 	case k.Error != "":
 		r.problem(k.Error, "is it running, and does KAFKA_BROKERS name it? What is accepted meanwhile waits in the outbox")
 	case k.Partitions < registered:
 		r.problem(fmt.Sprintf("topic %s has %d partitions at Kafka, and is registered with %d: the relay does not publish", r.topic, k.Partitions, registered),
-			fmt.Sprintf("kafka-topics.sh --alter --topic %s --partitions %d", r.topic, registered))
+			addPartitions(r.topic, registered))
 	case len(k.Unowned) > 0 && known(&r.Processes)["worker"] > 0:
 		what := fmt.Sprintf("no worker of group %s has partition %s", k.Group, list(k.Unowned))
 		if len(k.Unowned) == k.Partitions {
@@ -147,6 +148,11 @@ func (r *statusReport) judgeKafka() {
 		}
 		r.problem(what, "if this lasts for a minute: is the worker stopped, does it reach Kafka, is KAFKA_GROUP right? Its log says; restarting it does no harm")
 	}
+}
+
+// addPartitions is a command of Kafka's.
+func addPartitions(topic string, partitions int) string {
+	return fmt.Sprintf("kafka-topics.sh --bootstrap-server $KAFKA_BROKERS --alter --topic %s --partitions %d", topic, partitions)
 }
 
 // partitionCount is what a command wants, where it is known.

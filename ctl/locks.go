@@ -120,11 +120,11 @@ func (r *statusReport) judgeStandbys(now walletdb.ReplicationRow) {
 	case len(s.Connected) < s.Needed:
 		r.problem(fmt.Sprintf("commits wait for synchronous standbys: %d of %d needed are connected, missing %s; %d commits wait: nothing is acknowledged",
 			len(s.Connected), s.Needed, cmp.Or(strings.Join(s.Missing, ", "), "any"), s.Waiting),
-			"bring it back, and everything goes on by itself. Do not cancel what waits. To go on without, which leaves what is acknowledged on one disk: ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()")
+			"bring it back, and everything goes on by itself. Do not cancel what waits. To go on without, which leaves what is acknowledged on one disk, in psql: ALTER SYSTEM SET synchronous_standby_names = ''; then SELECT pg_reload_conf()")
 	case len(s.Missing) > 0:
 		r.problem(fmt.Sprintf("standby %s is not connected; commits go on with %s", strings.Join(s.Missing, ", "), strings.Join(s.Connected, ", ")), "bring it back: without it the next loss stops all commits")
 	case s.Waiting > 0 && s.Longest > slow.Seconds():
-		r.problem(fmt.Sprintf("%d commits wait for a standby that is connected, the first for %s", s.Waiting, seconds(s.Longest)), "look at that standby: its disk, its network")
+		r.problem(fmt.Sprintf("%d commits wait for a standby that is connected, the first for %s", s.Waiting, seconds(s.Longest)), "look at that standby: its process, its disk, its network. Do not cancel what waits")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
@@ -162,6 +163,14 @@ func TestStatusWithoutPostgresSaysTheRest(t *testing.T) {
 	}
 }
 
+func TestAFullDiskThatLetsNobodyInIsNamed(t *testing.T) {
+	t.Parallel()
+	err := fmt.Errorf("connect to postgres: %w", &pgconn.PgError{Severity: "FATAL", Message: "could not write init file: No space left on device", Code: "53100"})
+	if got := connectAdvice(err); !strings.Contains(got, "make room on its disk") {
+		t.Errorf("says %q", got)
+	}
+}
+
 func TestStatusIsCutShortAndSaysTheRest(t *testing.T) {
 	t.Parallel()
 	s, conn := withHistory(t)
@@ -213,13 +222,32 @@ func TestStatusComparesTheTopicWithWhatIsRegistered(t *testing.T) {
 	if r := answer[statusReport](s, "status --json"); *r.Partitions != 3 || r.Kafka.Partitions != 3 || r.Kafka.Error != "" || len(r.Kafka.Unowned) != 3 {
 		t.Errorf("%+v", r.Kafka)
 	}
+	commit(t, s, topic, 7) // of a topic of that name that was deleted
+	if r := answer[statusReport](s, "status --json"); r.Kafka.Lag != 0 || len(r.Kafka.Behind) != 0 {
+		t.Errorf("nothing is behind: %+v", r.Kafka)
+	}
 	produce(t, s, topic, "k", "v")
 	s.expect("status", "", 1, "messages not committed: 1 (partition ")
 	execute(t, conn, "UPDATE outbox_topics SET partitions = 4")
 	s.expect("status", "", 1, "has 3 partitions at Kafka, and is registered with 4")
+	s.expect("status", "", 1, "kafka-topics.sh --bootstrap-server $KAFKA_BROKERS --alter --topic "+topic+" --partitions 4")
+	s.expect("topic create "+topic+" --partitions 4", "", 1, "to add the others: kafka-topics.sh --bootstrap-server")
 	execute(t, conn, "UPDATE outbox_topics SET partitions = 3")
 	deleteTopic(t, s, topic)
-	s.expect("status", "", 1, "ctl topic create "+topic+" --partitions 3")
+	s.expect("status", "", 1, "ctl topic create "+topic+" --partitions 3, with the --replication-factor")
+}
+
+// commit commits an offset of the topic's first partition.
+func commit(t *testing.T, s shell, topic string, offset kafka.Offset) {
+	t.Helper()
+	consumer, err := kafka.NewConsumer(&kafka.ConfigMap{"bootstrap.servers": strings.TrimPrefix(s.environ[1], "KAFKA_BROKERS="), "group.id": "wallet-worker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer consumer.Close()
+	if _, err := consumer.CommitOffsets([]kafka.TopicPartition{{Topic: &topic, Partition: 0, Offset: offset}}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func deleteTopic(t *testing.T, s shell, topic string) {

@@ -316,7 +316,7 @@ func (r *statusReport) addWrites(ctx context.Context, conn *pgx.Conn, q *walletd
 			_, _ = conn.Exec(ctx, "ROLLBACK") // the next one finds out if that does not work
 		}
 		if refused := new(pgconn.PgError); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "53") {
-			r.problem(fmt.Sprintf("postgres cannot write to tablespace %s: %s", space, refused.Message), "make room on its disk: old logs and backups first, never pg_wal; everything goes on by itself then")
+			r.problem(fmt.Sprintf("postgres cannot write to tablespace %s: %s", space, refused.Message), fullDisk)
 		} // anything else is a right that this login lacks
 	}
 	return nil

@@ -347,12 +347,15 @@ const arrow = " → "
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
+const fullDisk = "make room on its disk: old logs and backups first, never pg_wal; everything goes on by itself then"
+
 // connectAdvice says what to do about a Postgres that does not let ctl in.
 func connectAdvice(err error) string {
 	for _, advice := range []struct{ sign, do string }{
 		{"28P01", "the password in DATABASE_URL is not the login's: was it changed? The services that have the old one cannot connect any more either"},
 		{"28000", "DATABASE_URL names a login that may not connect"},
 		{"3D000", "ctl migrate creates the database, if DATABASE_URL is right"},
+		{"53100", fullDisk},
 		{"53300", "all connections are taken: look at pg_stat_activity, and at max_connections"},
 		{"read-only", "DATABASE_URL has to name the primary"},
 		{"encoding", "make another database"},

@@ -103,7 +103,10 @@ func (c *call) createAtKafka(ctx context.Context, topic kafka.TopicSpecification
 	if err != nil {
 		return fmt.Errorf("ask kafka for the topic: %w", err)
 	}
-	if n := len(metadata.Topics[topic.Topic].Partitions); n != topic.NumPartitions {
+	switch n := len(metadata.Topics[topic.Topic].Partitions); {
+	case n < topic.NumPartitions:
+		return fmt.Errorf("topic %s exists at kafka with %d partitions, not %d; to add the others: %s", topic.Topic, n, topic.NumPartitions, addPartitions(topic.Topic, topic.NumPartitions))
+	case n > topic.NumPartitions:
 		return fmt.Errorf("topic %s exists at kafka with %d partitions, not %d", topic.Topic, n, topic.NumPartitions)
 	}
 	return nil

@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/event"
@@ -430,12 +432,33 @@ func TestALockedWalletStopsNoOther(t *testing.T) {
 	}
 	other.wantBalance(healthy, 1, 1)
 	s.exec("ROLLBACK")
+	recorder := &recorder{cache: newTestCache(t, miniredis.RunT(t).Addr()).Guard, metrics: newMetrics(), log: service.NewRepeats(discard)}
+	b.applier.committed = recorder.batch
 	b.stuckUntil = time.Now()
 	if err := b.process(t.Context(), nil); err != nil || len(b.stored) != 1 {
 		t.Fatalf("%v, offsets %v stored", err, b.stored)
 	}
 	s.wantBalance(locked, 1, 1)
+	if n := gathered(t, recorder.metrics.registry, "wallet_worker_gaps_healed_total"); n != 0 {
+		t.Errorf("%v gaps healed, and every message came", n)
+	}
 	s.audit()
+}
+
+// gathered is the value of a counter.
+func gathered(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 // If everything fails, it is not the wallets' fault: the batch waits, and not one by one.

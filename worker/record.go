@@ -25,6 +25,9 @@ func (r *recorder) batch(_ context.Context, done plan, messages []received) {
 	committed := time.Now()
 	r.transaction(done, committed)
 	r.tracer.applied(done, messages, committed, time.Now())
+	if len(messages) == 0 { // a wallet that was stuck is tried again: its messages came, and are held no longer
+		return
+	}
 	unnamed, forked := compare(messages, done.applied)
 	r.metrics.gapsHealed.Add(float64(unnamed))
 	r.metrics.forked.Add(float64(len(forked)))

@@ -202,8 +202,9 @@ WHERE a.datname = current_database() AND NOT r.rolsuper;
 -- LockHolders lists the sessions whose locks accepting, publishing or applying may wait for: those that
 -- have held one for so long, and those that others have waited for, for so long. It reads no table of
 -- ours, and so answers whatever is locked. Transactions of the services end by their timeouts, so it is
--- mostly somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them. What
--- a session of another login does is hidden from who may not see it: its state is empty and its times 0.
+-- mostly somebody's open console. A dump or a vacuum, whose locks disturb nobody, is not among them, nor is
+-- a commit that waits for a standby: to end that session would show what no standby has. What a session of
+-- another login does is hidden from who may not see it: its state is empty and its times 0.
 -- name: LockHolders :many
 WITH core AS (
   SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,open_holds,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,tenants,operator_actions,schema_migrations}'::text[]) t(name)
@@ -232,7 +233,7 @@ SELECT a.pid::integer AS pid, coalesce(a.usename::text, a.backend_type, '')::tex
   coalesce(h.tables, '{}')::text[] AS tables, coalesce(b.who, '{}')::text[] AS blocks
 FROM pg_catalog.pg_stat_activity a
 LEFT JOIN held h ON h.pid = a.pid LEFT JOIN blocked b ON b.holder = a.pid
-WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.wait_event IS DISTINCT FROM 'SyncRep'
   AND (h.pid IS NOT NULL AND a.backend_type = 'client backend' AND a.xact_start < clock_timestamp() - sqlc.arg(open_ms)::bigint * interval '1 ms'
     OR b.waited > sqlc.arg(blocks_ms)::bigint * interval '1 ms')
 ORDER BY a.xact_start NULLS FIRST LIMIT 10;
