@@ -211,7 +211,8 @@ func (m *migrator) apply(ctx context.Context, conn *pgx.Conn, file string) error
 			fmt.Fprintf(m.stdout, "%s was applied by another meanwhile\n", file)
 			return nil
 		}
-		if refused.Code == "55P03" && m.pause(ctx, file+" needs a lock that another session has"+m.holders(ctx, conn)) {
+		// 40P01: CREATE INDEX CONCURRENTLY waits for whoever looks at the table, a dbmate up that builds the same index among them.
+		if (refused.Code == "55P03" || refused.Code == "40P01") && m.pause(ctx, file+" needs a lock that another session has"+m.holders(ctx, conn)) {
 			continue
 		}
 		return &dbmate.QueryError{Err: err, Query: parsed.Up, Position: int(refused.Position)}
