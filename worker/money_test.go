@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -444,4 +445,76 @@ func accepting(kind string, subject bool) string {
 		columns, values = columns+", counterpart_id", values+", gen_random_uuid()"
 	}
 	return "INSERT INTO operations (" + columns + ") VALUES (" + values + ")"
+}
+
+// Two workers apply transfers to and fro between a few wallets, while others accept operations in them. Nobody waits for
+// somebody who waits for him, and nothing is lost or doubled.
+func TestTransfersToAndFroNeverDeadlock(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	var wallets []uuid.UUID
+	for range 6 {
+		wallets = append(wallets, s.wallet())
+		s.accept(wallets[len(wallets)-1], 1_000_000)
+	}
+	const rounds, each = 60, 12
+	errs := make(chan error)
+	accepting := make(chan struct{})
+	for seed := range uint64(2) {
+		conn := s.Database.Conn(t)
+		go func() {
+			random := rand.New(rand.NewPCG(seed, 0))
+			own := &store{TB: t, Database: s.Database, conn: conn, topic: s.topic}
+			for range rounds {
+				for range each {
+					from, to := random.IntN(len(wallets)), random.IntN(len(wallets)-1)
+					if to >= from {
+						to++
+					}
+					own.ask(operation{WalletID: wallets[from], Type: transfer, Amount: 1 + random.Int64N(400_000), CounterpartID: &wallets[to]})
+				}
+				own.accept(wallets[random.IntN(len(wallets))], 1, 1, -1, -1)
+			}
+			errs <- nil
+		}()
+	}
+	for seed := range uint64(2) {
+		l := s.ledger()
+		go func() {
+			random := rand.New(rand.NewPCG(seed, 1))
+			var all error
+			for done := false; !done; {
+				select {
+				case <-accepting:
+					done = true
+				default:
+				}
+				targets := make([]target, 0, len(wallets))
+				for _, i := range random.Perm(len(wallets))[:1+random.IntN(len(wallets))] {
+					targets = append(targets, target{wallets[i], 1 << 40, false})
+				}
+				_, err := l.transaction(context.Background(), targets)
+				all = errors.Join(all, err)
+			}
+			errs <- all
+		}()
+	}
+	for range 2 {
+		<-errs
+	}
+	close(accepting)
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	s.settle(s.ledger(), wallets...)
+	var balances, received int64
+	s.scan(&balances, "SELECT sum(balance)::bigint FROM wallets")
+	s.scan(&received, "SELECT count(*) FROM operation_states WHERE type = 'RECEIVE' AND status = 'PROCESSED'")
+	if want := int64(len(wallets)) * 1_000_000; balances != want || received < rounds*each {
+		t.Errorf("the wallets have %d, want %d; %d transfers were received", balances, want, received)
+	}
+	s.wantMessages()
+	s.audit()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -48,7 +49,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d schedules: %v", schedules, total)
 	// A simulation in which nothing happens proves nothing.
-	for _, event := range []string{"applied", "duplicate", "late", "lost", "kill in a transaction", "zombie", "conflict", "outcome unknown, happened", "stuck", "unstuck", "damaged", "restored", "swept", "full"} {
+	for _, event := range []string{"applied", "duplicate", "late", "lost", "kill in a transaction", "zombie", "conflict", "outcome unknown, happened", "stuck", "unstuck", "damaged", "unknown type", "restored", "swept", "full", "received", "returned", "expired"} {
 		if total[event] < schedules/20 && schedules > 1 {
 			t.Errorf("%q happened only %d times", event, total[event])
 		}
@@ -69,7 +70,9 @@ type world struct {
 	quiet  bool  // no more faults
 	events map[string]int
 
-	wallets []simWallet
+	books   books
+	wallets []simWallet // in the order of the books
+	clock   time.Time
 	unsent  []event.Hint // accepted, and not yet in Kafka
 	log     []event.Hint
 	// committed is the group's offset, owner the member that Kafka takes for the partition's owner.
@@ -80,13 +83,12 @@ type world struct {
 }
 
 type simWallet struct {
-	walletdb.Wallet
-	operations []operation
-	outcomes   int
-	damaged    bool // an operation is missing
-	passed     bool // was damaged, and has not caught up since
-	poisoned   bool // cannot be written for now
-	locked     bool
+	*book
+	damaged  int64                  // the sequence of an operation that is missing, or is of an unknown type
+	unknown  walletdb.OperationType // what type that one has
+	passed   bool                   // was damaged, and has not caught up since
+	poisoned bool                   // cannot be written for now
+	locked   bool
 }
 
 type simWorker struct {
@@ -101,15 +103,15 @@ type simWorker struct {
 type killed struct{}
 
 func newWorld(seed uint64) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), events: map[string]int{}}
-	for range simWallets {
-		var id uuid.UUID
-		for i := range id {
-			id[i] = byte(w.IntN(256))
-		}
-		w.wallets = append(w.wallets, simWallet{Wallet: walletdb.Wallet{ID: id, State: active}})
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), events: map[string]int{}, clock: noon}
+	ids := make([]uuid.UUID, simWallets)
+	for i := range ids {
+		ids[i] = w.id()
 	}
-	slices.SortFunc(w.wallets, func(a, b simWallet) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	for _, book := range newBooks(ids...) {
+		w.books = append(w.books, book)
+		w.wallets = append(w.wallets, simWallet{book: book})
+	}
 	for range simWorkers {
 		w.workers = append(w.workers, &simWorker{world: w})
 	}
@@ -118,6 +120,13 @@ func newWorld(seed uint64) *world {
 	}
 	w.owner = w.workers[0]
 	return w
+}
+
+func (w *world) id() (id uuid.UUID) {
+	for i := range id {
+		id[i] = byte(w.IntN(256))
+	}
+	return id
 }
 
 func (w *world) run() {
@@ -130,7 +139,7 @@ func (w *world) run() {
 	for i := range w.wallets {
 		w.wallets[i].poisoned = false
 	}
-	for range 4 {
+	for range 8 { // a transfer that comes back needs three
 		w.send()
 		w.owner.step()
 		w.sweep()
@@ -139,6 +148,7 @@ func (w *world) run() {
 	for i := range w.wallets {
 		w.checkEnd(&w.wallets[i])
 	}
+	w.checkMoney()
 	if w.committed != int64(len(w.log)) {
 		w.violation("committed offset %d of %d", w.committed, len(w.log))
 	}
@@ -153,6 +163,7 @@ func (w *world) violation(format string, args ...any) {
 func (w *world) chance(percent int) bool { return !w.quiet && w.IntN(100) < percent }
 
 func (w *world) step() {
+	w.clock = w.clock.Add(time.Duration(w.IntN(1000)) * time.Millisecond)
 	switch n := w.IntN(100); {
 	case n < 25:
 		w.accept()
@@ -170,6 +181,8 @@ func (w *world) step() {
 		wallet := &w.wallets[w.IntN(simWallets)]
 		wallet.poisoned = !wallet.poisoned
 	case n < 92:
+		w.expire()
+	case n < 94:
 		w.damage(&w.wallets[w.IntN(simWallets)])
 	}
 }
@@ -186,17 +199,81 @@ func (w *world) rebalance(to *simWorker) {
 	to.restart()
 }
 
+// accept accepts some operations of a wallet, of every type that clients may send.
 func (w *world) accept() {
 	wallet := &w.wallets[w.IntN(simWallets)]
 	for range 1 + w.IntN(4) {
-		op := operation{WalletID: wallet.ID, Seq: int64(len(wallet.operations)) + 1, Type: walletdb.OperationTypeDEPOSIT, Amount: 1 + w.Int64N(9)}
-		op.ID[0], op.ID[1] = byte(op.Seq), 1
-		if w.IntN(2) == 0 {
-			op.Type = walletdb.OperationTypeWITHDRAW
+		o := operation{ID: w.id(), Amount: 1 + w.Int64N(9), CreatedAt: w.clock}
+		hold, original := w.earlier(wallet, "HOLD"), w.earlier(wallet, "DEPOSIT", "WITHDRAW", "CAPTURE")
+		other := w.wallets[w.IntN(simWallets)].ID
+		switch n := w.IntN(100); {
+		case n < 15 && hold != nil:
+			final := w.IntN(2) == 0
+			o.Type, o.SubjectID, o.Final, o.Amount = capture, &hold.ID, &final, w.Int64N(5)
+			if w.IntN(2) == 0 && other != wallet.ID {
+				o.CounterpartID = &other
+			}
+		case n < 20 && hold != nil:
+			o.Type, o.SubjectID, o.Amount = release, &hold.ID, 0
+		case n < 30 && original != nil:
+			o.Type, o.SubjectID, o.Amount = reverse, &original.ID, w.Int64N(5)
+		case n < 45:
+			o.Type = "HOLD"
+			if w.IntN(2) == 0 {
+				at := w.clock.Add(time.Duration(w.IntN(10_000)) * time.Millisecond)
+				o.ExpiresAt = &at
+			}
+		case n < 60 && other != wallet.ID:
+			o.Type, o.CounterpartID = transfer, &other
+		case n < 62:
+			o.Type, o.Amount = freeze, 0
+		case n < 65:
+			o.Type, o.Amount = closing, 0
+		case n < 68:
+			o.Type, o.Amount = activate, 0
+		case n < 75:
+			o.Type = withdraw
+		default:
+			o.Type = deposit
 		}
-		wallet.operations = append(wallet.operations, op)
-		w.unsent = append(w.unsent, event.Hint{WalletID: wallet.ID, Sequence: op.Seq, OperationID: op.ID})
+		w.announce(wallet.accept(o))
 	}
+}
+
+// earlier is one of the operations of a wallet that others may refer to.
+func (w *world) earlier(wallet *simWallet, types ...walletdb.OperationType) *operation {
+	var all []operation
+	for _, o := range wallet.operations {
+		if slices.Contains(types, o.Type) && (o.Type != capture || o.CounterpartID == nil) {
+			all = append(all, o)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return &all[w.IntN(len(all))]
+}
+
+func (w *world) announce(o operation) {
+	w.unsent = append(w.unsent, event.Hint{WalletID: o.WalletID, Sequence: o.Seq, OperationID: o.ID})
+}
+
+// expire is what a worker does about holds whose time is over.
+func (w *world) expire() {
+	var targets []target
+	for i := range w.wallets {
+		wallet := &w.wallets[i]
+		for _, seq := range slices.Sorted(maps.Keys(wallet.holds)) {
+			h := wallet.operations[seq-1]
+			if h.ExpiresAt == nil || w.clock.Before(*h.ExpiresAt) || w.books.has(event.ExpireID(h.ID)) {
+				continue
+			}
+			w.events["expired"]++
+			w.announce(wallet.accept(operation{ID: event.ExpireID(h.ID), Type: expire, SubjectID: &h.ID, CreatedAt: w.clock}))
+			targets = append(targets, target{wallet.ID, int64(len(wallet.operations)), true})
+		}
+	}
+	w.applyAlone(targets, "expire")
 }
 
 // send publishes what is accepted; messages get lost, doubled, and into disorder.
@@ -232,27 +309,29 @@ func (w *world) furthest() (offset int64) {
 	return offset
 }
 
-// damage loses an operation that is not applied, or brings one back.
+// damage loses an operation that is not applied, or gives it a type that nobody knows, or mends that.
 func (w *world) damage(wallet *simWallet) {
 	pending := wallet.operations[wallet.AppliedSeq:]
 	switch {
 	case wallet.locked:
-	case wallet.damaged:
-		w.restore(wallet)
+	case wallet.damaged > 0:
+		w.events["restored"]++
+		wallet.operations[wallet.damaged-1].Type = wallet.unknown
+		wallet.damaged = 0
 	case len(pending) > 0:
-		w.events["damaged"]++
-		wallet.damaged, wallet.passed = true, true
-		pending[w.IntN(len(pending))].Amount *= -1 // marks the row as missing
+		o := &pending[w.IntN(len(pending))]
+		wallet.damaged, wallet.unknown, wallet.passed = o.Seq, o.Type, true
+		if w.IntN(2) == 0 {
+			w.events["damaged"]++
+			o.Type = lost
+		} else {
+			w.events["unknown type"]++
+			o.Type = "SPLIT"
+		}
 	}
 }
 
-func (w *world) restore(wallet *simWallet) {
-	w.events["restored"]++
-	wallet.damaged = false
-	for i := range wallet.operations {
-		wallet.operations[i].Amount = max(wallet.operations[i].Amount, -wallet.operations[i].Amount)
-	}
-}
+const lost = "lost" // an operation that is missing
 
 func (w *world) sweep() {
 	var targets []target
@@ -261,14 +340,19 @@ func (w *world) sweep() {
 			targets = append(targets, target{wallet.ID, int64(len(wallet.operations)), true})
 		}
 	}
-	sweeper := &simWorker{world: w}
-	sweeper.restart()
-	defer sweeper.survive()
 	before := w.events["applied"]
-	if err := sweeper.partition.applier.apply(context.Background(), targets, nil); err != nil && w.quiet {
-		w.violation("sweep: %v", err)
-	}
+	w.applyAlone(targets, "sweep")
 	w.events["swept"] += w.events["applied"] - before
+}
+
+// applyAlone applies targets that no message has brought.
+func (w *world) applyAlone(targets []target, what string) {
+	worker := &simWorker{world: w}
+	worker.restart()
+	defer worker.survive()
+	if err := worker.partition.applier.apply(context.Background(), targets, nil); err != nil && w.quiet {
+		w.violation("%s: %v", what, err)
+	}
 }
 
 // restart makes the worker a new process.
@@ -396,7 +480,7 @@ func (x *simWorker) transaction(_ context.Context, targets []target) (plan, erro
 		mine = append(mine, wallet)
 		wallets = append(wallets, wallet.Wallet)
 		for _, op := range wallet.operations {
-			if op.Seq > wallet.AppliedSeq && op.Seq <= targets[j].upTo && op.Amount > 0 {
+			if op.Seq > wallet.AppliedSeq && op.Seq <= targets[j].upTo && op.Type != lost {
 				pending = append(pending, op)
 			}
 		}
@@ -406,11 +490,11 @@ func (x *simWorker) transaction(_ context.Context, targets []target) (plan, erro
 		w.events["full"]++
 		pending = pending[:simLimit]
 	}
-	next, err := newPlan(reading{wallets: wallets, pending: pending})
+	next, err := newPlan(w.books.read(wallets, pending))
 	if err != nil {
 		w.violation("plan: %v", err)
 	}
-	next.full = full
+	next.full = next.full || full
 	for _, wallet := range mine {
 		wallet.locked = true
 	}
@@ -442,18 +526,17 @@ func (x *simWorker) transaction(_ context.Context, targets []target) (plan, erro
 }
 
 func (w *world) commit(p plan) {
-	for i, id := range p.outcomes.WalletIds {
-		wallet := w.wallet(id)
-		if wallet.outcomes++; int64(wallet.outcomes) != p.outcomes.Seqs[i] {
-			w.violation("outcome %d is given to sequence %d", wallet.outcomes, p.outcomes.Seqs[i])
-		}
-		w.events["applied"]++
+	accepted, err := w.books.commit(p, w.clock)
+	if err != nil {
+		w.violation("%v", err)
 	}
-	for i, id := range p.advances.Ids {
-		wallet := w.wallet(id)
-		wallet.Balance, wallet.AppliedSeq = p.advances.Balances[i], p.advances.AppliedSeqs[i]
-		if wallet.AppliedSeq != int64(wallet.outcomes) {
-			w.violation("%d outcomes, applied up to %d", wallet.outcomes, wallet.AppliedSeq)
+	w.events["applied"] += len(p.applied)
+	for _, o := range accepted {
+		w.announce(o)
+		if o.Type == receive {
+			w.events["received"]++
+		} else {
+			w.events["returned"]++
 		}
 	}
 }
@@ -477,7 +560,7 @@ func (x *simWorker) lastSequences(_ context.Context, ids []uuid.UUID) (map[uuid.
 // check is of what holds at every moment.
 func (w *world) check() {
 	for i := range w.wallets {
-		if wallet := &w.wallets[i]; !wallet.damaged && wallet.AppliedSeq == int64(len(wallet.operations)) {
+		if wallet := &w.wallets[i]; wallet.damaged == 0 && wallet.AppliedSeq == int64(len(wallet.operations)) {
 			wallet.passed = false
 		}
 	}
@@ -491,17 +574,56 @@ func (w *world) check() {
 	}
 }
 
-// checkEnd is of what holds once things are quiet.
+// checkEnd is of what holds once things are quiet: everything is applied, and is what the model makes of it.
 func (w *world) checkEnd(wallet *simWallet) {
 	end := int64(len(wallet.operations))
-	if wallet.damaged {
-		end = int64(slices.IndexFunc(wallet.operations, func(op operation) bool { return op.Amount < 0 }))
+	if wallet.damaged > 0 {
+		end = wallet.damaged - 1
 	}
-	want := account{state: active}
-	for _, op := range wallet.operations[:end] {
-		want.apply(op)
+	var want model
+	for i, o := range wallet.operations[:min(end, wallet.AppliedSeq)] {
+		if want := want.turn(o); want.failed != wallet.outcomes[i].failureReason {
+			w.violation("%+v has %+v, want %q", o, wallet.outcomes[i], want.failed)
+			return
+		}
 	}
-	if wallet.AppliedSeq != end || wallet.Balance != want.balance {
-		w.violation("balance %d at sequence %d, want %d at %d", wallet.Balance, wallet.AppliedSeq, want.balance, end)
+	open, held := want.openHolds()
+	if wallet.AppliedSeq != end || wallet.Balance != want.balance() || wallet.Held != held || wallet.State != want.state() || len(wallet.holds) != open {
+		w.violation("%+v with %d open holds, want balance %d at sequence %d, held %d, %s, %d open", wallet.Wallet, len(wallet.holds), want.balance(), end, held, want.state(), open)
+	}
+}
+
+// checkMoney is of what all wallets have together: what came in and did not go out, less what is on its way.
+func (w *world) checkMoney() {
+	var there, put int64
+	for i := range w.wallets {
+		wallet := &w.wallets[i]
+		there += wallet.Balance
+		var m model
+		for _, o := range wallet.operations[:wallet.AppliedSeq] {
+			p := m.turn(o)
+			switch {
+			case p.failed != "" && o.Type == receive:
+				if back := w.books.of(*o.CounterpartID).find(event.ReturnID(o.ID)); back == nil || back.Amount != o.Amount {
+					w.violation("%+v is not given back", o)
+				} else if w.books.of(*o.CounterpartID).AppliedSeq < back.Seq {
+					there += back.Amount
+				}
+			case p.failed != "":
+			case o.Type == transfer, o.Type == capture && o.CounterpartID != nil:
+				if got := w.books.of(*o.CounterpartID).find(event.ReceiveID(o.ID)); got == nil || got.Amount != p.amount {
+					w.violation("%+v is not received", o)
+				} else if w.books.of(*o.CounterpartID).AppliedSeq < got.Seq {
+					there += got.Amount
+				}
+			case o.Type == deposit, o.Type == reverse && m.find(o.SubjectID).Type != deposit:
+				put += p.amount
+			case o.Type == withdraw, o.Type == capture, o.Type == reverse:
+				put -= p.amount
+			}
+		}
+	}
+	if there != put {
+		w.violation("the wallets have %d, and %d was put in and not taken out", there, put)
 	}
 }
