@@ -111,6 +111,7 @@ endef
 test: export SCHEDULES = 500
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
+	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=5000 # 100000 after a change of the rules
 	$(call run-tests,test)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'

@@ -77,9 +77,10 @@ func (e *expirer) look(ctx context.Context) error {
 		return err
 	}
 	next := walletdb.ExpiredHoldsParams{MaxRows: expirePage}
+	var failed error // of wallets that fail on their own
 	for ctx.Err() == nil {
 		expired, err := e.expired(ctx, next)
-		if err != nil || len(expired) == 0 {
+		if err != nil {
 			return err
 		}
 		targets, err := e.accept(ctx, expired)
@@ -87,15 +88,18 @@ func (e *expirer) look(ctx context.Context) error {
 			return err
 		}
 		err = e.applier.applyEach(ctx, targets, nil, func(t target, err error) {
-			e.health.Set(expiring, fmt.Errorf("wallet %s: %w", t.walletID, err))
+			failed = fmt.Errorf("wallet %s: %w", t.walletID, err)
 		})
-		if err != nil || len(expired) < expirePage {
+		if err != nil {
 			return err
+		}
+		if len(expired) < expirePage {
+			break
 		}
 		last := expired[len(expired)-1]
 		next.AfterTime, next.AfterWallet, next.AfterSeq = last.ExpiresAt, last.WalletID, last.Seq
 	}
-	return nil
+	return failed
 }
 
 func (e *expirer) expired(ctx context.Context, next walletdb.ExpiredHoldsParams) ([]walletdb.ExpiredHoldsRow, error) {
@@ -112,6 +116,9 @@ func (e *expirer) expired(ctx context.Context, next walletdb.ExpiredHoldsParams)
 // their wallets have to be applied. The locked rows say which EXPIREs exist: so none is accepted twice, and none that
 // exists aborts the others.
 func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) ([]target, error) {
+	if len(holds) == 0 {
+		return nil, nil
+	}
 	all := make([]following, len(holds))
 	ids := make([]uuid.UUID, len(holds))
 	for i, h := range holds {

@@ -155,6 +155,11 @@ func TestHoldsAndReversals(t *testing.T) {
 			if row != "10 10 ACTIVE true" {
 				t.Errorf("the wallet has %s", row)
 			}
+			// The worker of the release before knows nothing of holds: it stops here, instead of paying what is held.
+			_, err := l.pool.Exec(t.Context(), "UPDATE wallets SET balance = 9, applied_seq = applied_seq + 1 WHERE id = $1", wallet)
+			if refused := new(pgconn.PgError); !errors.As(err, &refused) || refused.ConstraintName != "wallets_rules" && refused.ConstraintName != "wallets_held" {
+				t.Errorf("a worker that does not know what is held goes on: %v", err)
+			}
 		})
 	}
 }

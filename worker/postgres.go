@@ -131,8 +131,14 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (read re
 	var found []walletdb.SubjectsRow
 	var open []walletdb.CountOpenHoldsRow
 	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
+		if err := q.PlanForSubjects(ctx); err != nil {
+			return fmt.Errorf("plan for what operations refer to: %w", err)
+		}
 		if found, err = q.Subjects(ctx, params); err != nil {
 			return fmt.Errorf("read what operations refer to: %w", err)
+		}
+		if err := q.PlanAsUsual(ctx); err != nil {
+			return fmt.Errorf("plan as usual: %w", err)
 		}
 		if open, err = q.CountOpenHolds(ctx, walletdb.CountOpenHoldsParams{Ids: holding, MaxHolds: maxOpenHolds}); err != nil {
 			return fmt.Errorf("count open holds: %w", err)

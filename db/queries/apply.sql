@@ -18,9 +18,19 @@ CROSS JOIN LATERAL (
   ORDER BY p.seq LIMIT sqlc.arg(max_rows)::bigint) o
 ORDER BY o.wallet_id, o.seq LIMIT sqlc.arg(max_rows)::bigint;
 
+-- PlanForSubjects makes Postgres plan Subjects without sorts and bitmaps. It takes an index's few first rows for few
+-- rows in all, and would read and sort every try of a client that has tried a hundred thousand times.
+-- name: PlanForSubjects :exec
+SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true);
+
+-- PlanAsUsual ends PlanForSubjects.
+-- name: PlanAsUsual :exec
+SELECT set_config('enable_sort', 'on', true), set_config('enable_bitmapscan', 'on', true);
+
 -- Subjects returns those of the operations that have been applied, each with what is left of it and how many
 -- operations have named it, of which no more than max_named are counted. What is left is what the last applied
--- operation that names it has left, or all of it: one look into the index, however often a client tried.
+-- operation that names it has left, or all of it: one look into the index, however often a client tried,
+-- between PlanForSubjects and PlanAsUsual.
 -- expire_ids are the ids that their EXPIREs have. Like the next one it must be a later statement than LockWallets.
 -- name: Subjects :many
 SELECT s.wallet_id, s.id, s.seq, s.type, s.counterpart_id, s.expires_at,

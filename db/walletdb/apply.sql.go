@@ -513,6 +513,27 @@ func (q *Queries) PendingOperations(ctx context.Context, arg PendingOperationsPa
 	return items, nil
 }
 
+const planAsUsual = `-- name: PlanAsUsual :exec
+SELECT set_config('enable_sort', 'on', true), set_config('enable_bitmapscan', 'on', true)
+`
+
+// PlanAsUsual ends PlanForSubjects.
+func (q *Queries) PlanAsUsual(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planAsUsual)
+	return err
+}
+
+const planForSubjects = `-- name: PlanForSubjects :exec
+SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)
+`
+
+// PlanForSubjects makes Postgres plan Subjects without sorts and bitmaps. It takes an index's few first rows for few
+// rows in all, and would read and sort every try of a client that has tried a hundred thousand times.
+func (q *Queries) PlanForSubjects(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planForSubjects)
+	return err
+}
+
 const subjects = `-- name: Subjects :many
 SELECT s.wallet_id, s.id, s.seq, s.type, s.counterpart_id, s.expires_at,
        (CASE WHEN c.status = 'FAILED' THEN 0 ELSE coalesce(
@@ -550,7 +571,8 @@ type SubjectsRow struct {
 
 // Subjects returns those of the operations that have been applied, each with what is left of it and how many
 // operations have named it, of which no more than max_named are counted. What is left is what the last applied
-// operation that names it has left, or all of it: one look into the index, however often a client tried.
+// operation that names it has left, or all of it: one look into the index, however often a client tried,
+// between PlanForSubjects and PlanAsUsual.
 // expire_ids are the ids that their EXPIREs have. Like the next one it must be a later statement than LockWallets.
 func (q *Queries) Subjects(ctx context.Context, arg SubjectsParams) ([]SubjectsRow, error) {
 	rows, err := q.db.Query(ctx, subjects,
