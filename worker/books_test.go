@@ -105,8 +105,13 @@ func (k *book) subject(id uuid.UUID) *walletdb.SubjectsRow {
 	return row
 }
 
-// commit writes a plan, and returns what it has accepted. An error is a violation.
-func (b books) commit(p plan, at time.Time) (accepted []operation, err error) {
+// commit writes a plan, and returns what it has accepted. An error is the first violation; it writes all the same.
+func (b books) commit(p plan, at time.Time) (accepted []operation, violation error) {
+	violated := func(format string, args ...any) {
+		if violation == nil {
+			violation = fmt.Errorf(format, args...)
+		}
+	}
 	o := p.outcomes
 	for i, id := range o.WalletIds {
 		row := outcome{o.FailureReasons[i], o.BalancesAfter[i], 0, active, unsaid, unsaid}
@@ -117,9 +122,9 @@ func (b books) commit(p plan, at time.Time) (accepted []operation, err error) {
 		k.outcomes = append(k.outcomes, row)
 		switch n := int64(len(k.outcomes)); {
 		case n != o.Seqs[i]:
-			return nil, fmt.Errorf("outcome %d is given to sequence %d", n, o.Seqs[i])
+			violated("outcome %d is given to sequence %d", n, o.Seqs[i])
 		case row.heldAfter < 0 || row.heldAfter > row.balanceAfter:
-			return nil, fmt.Errorf("of a balance of %d, %d is held", row.balanceAfter, row.heldAfter)
+			violated("of a balance of %d, %d is held", row.balanceAfter, row.heldAfter)
 		}
 	}
 	for i, id := range p.advances.Ids {
@@ -130,28 +135,28 @@ func (b books) commit(p plan, at time.Time) (accepted []operation, err error) {
 		}
 		last := k.outcomes[len(k.outcomes)-1]
 		if k.AppliedSeq != int64(len(k.outcomes)) || k.Balance != last.balanceAfter || k.Held != last.heldAfter || k.State != last.stateAfter {
-			return nil, fmt.Errorf("the wallet has %+v, its outcome %d says %+v", k.Wallet, len(k.outcomes), last)
+			violated("the wallet has %+v, its outcome %d says %+v", k.Wallet, len(k.outcomes), last)
 		}
 	}
 	for i, id := range p.opened.WalletIds {
 		if _, there := b.of(id).holds[p.opened.Seqs[i]]; there {
-			return nil, fmt.Errorf("hold %d is opened twice", p.opened.Seqs[i])
+			violated("hold %d is opened twice", p.opened.Seqs[i])
 		}
 		b.of(id).holds[p.opened.Seqs[i]] = operation{ID: p.opened.HoldIds[i]}
 	}
 	for i, id := range p.closed.WalletIds {
 		if _, there := b.of(id).holds[p.closed.Seqs[i]]; !there {
-			return nil, fmt.Errorf("hold %d is closed and was not open", p.closed.Seqs[i])
+			violated("hold %d is closed and was not open", p.closed.Seqs[i])
 		}
 		delete(b.of(id).holds, p.closed.Seqs[i])
 	}
 	for _, f := range p.following {
 		if b.has(f.id) {
-			return nil, fmt.Errorf("%s %s is accepted twice", f.kind, f.id)
+			violated("%s %s is accepted twice", f.kind, f.id)
 		}
 		accepted = append(accepted, b.of(f.walletID).accept(operation{
 			ID: f.id, Type: f.kind, Amount: f.amount, Reference: f.reference, SubjectID: &f.subjectID, CounterpartID: f.counterpartID, CreatedAt: at,
 		}))
 	}
-	return accepted, nil
+	return accepted, violation
 }

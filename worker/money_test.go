@@ -173,19 +173,13 @@ func (s *store) funded(l ledger, amount int64) uuid.UUID {
 	return wallet
 }
 
-func (s *store) find(id uuid.UUID) (o walletdb.OperationState) {
+func (s *store) find(id uuid.UUID) walletdb.OperationState {
 	s.Helper()
-	o, err := walletdb.New(s.conn).GetOperation(context.Background(), walletdb.GetOperationParams{ID: id, WalletID: s.walletOf(id)})
-	if err != nil {
-		s.Fatalf("operation %s: %v", id, err)
+	found, err := walletdb.New(s.conn).FindOperations(context.Background(), []uuid.UUID{id})
+	if err != nil || len(found) != 1 {
+		s.Fatalf("operation %s: %v, %v", id, found, err)
 	}
-	return o
-}
-
-func (s *store) walletOf(id uuid.UUID) (wallet uuid.UUID) {
-	s.Helper()
-	s.scan(&wallet, "SELECT wallet_id FROM operations WHERE id = $1", id)
-	return wallet
+	return found[0]
 }
 
 // What one wallet gives is accepted in the other one by the same commit; what that one does not take comes back.

@@ -134,6 +134,9 @@ func (w *world) run() {
 		w.step()
 		w.check()
 	}
+	if w.broken != nil {
+		return
+	}
 	// Everything heals; then everything must end.
 	w.quiet = true
 	for i := range w.wallets {
@@ -144,6 +147,9 @@ func (w *world) run() {
 		w.owner.step()
 		w.sweep()
 		w.check()
+	}
+	if w.broken != nil {
+		return
 	}
 	for i := range w.wallets {
 		w.checkEnd(&w.wallets[i])
