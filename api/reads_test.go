@@ -501,7 +501,7 @@ func TestAFilterLooksAtALimitedNumberOfSequences(t *testing.T) {
 			}
 		}
 	}
-	if r := a.send("GET", walletsPath+"/"+other.String()+"/operations?subjectId="+subject.String(), ""); r.status != http.StatusOK || r.text != `{"items":[],"next":15001}` {
+	if r := a.send("GET", walletsPath+"/"+other.String()+"/operations?type=CAPTURE&subjectId="+subject.String(), ""); r.status != http.StatusOK || r.text != `{"items":[],"next":15001}` {
 		t.Errorf("another wallet's: %d %s", r.status, r.text)
 	}
 }

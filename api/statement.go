@@ -194,6 +194,9 @@ func filterBounds(ctx context.Context, q *walletdb.Queries, params oas.ListOpera
 func candidates(ctx context.Context, q *walletdb.Queries, params oas.ListOperationsParams, after, before int64, newestFirst bool) (seqs []int64, goOn int64, err error) {
 	if params.SubjectID.Set {
 		subject := walletdb.SubjectSequencesParams{SubjectID: &params.SubjectID.Value, After: after, Before: before, MaxRows: maxLooked}
+		if !params.Type.Set && !params.Status.Set && !params.From.Set && !params.To.Set {
+			subject.MaxRows = params.Limit.Value + 1 // all of them are let through
+		}
 		return namedBy(ctx, q, params.WalletID, subject, newestFirst)
 	}
 	for len(seqs) < maxLooked && after+1 < before {
@@ -228,8 +231,8 @@ func namedBy(ctx context.Context, q *walletdb.Queries, walletID uuid.UUID, subje
 			seqs = append(seqs, row.Seq)
 		}
 	}
-	if len(rows) == maxLooked {
-		goOn = rows[maxLooked-1].Seq
+	if len(rows) == int(subject.MaxRows) {
+		goOn = rows[len(rows)-1].Seq
 	}
 	return seqs, goOn, err
 }
