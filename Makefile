@@ -83,7 +83,7 @@ check-contracts:
 
 # oasdiff looks at what servers and clients send. breaking.txt adds what breaks a program written against
 # a generated client: names that are gone, optional fields that no longer come. unbroken.txt lists what only
-# looks so: OpenAPI 3.1 said with oneOf that next may be null, 3.0 says nullable.
+# looks so, and what breaks and is accepted all the same, with the reasons.
 check-breaking:
 	@read -r commit tag <local/last_release; \
 	echo "openapi.yaml against that of $$tag"; \
