@@ -31,9 +31,21 @@ overdraft: FAILED, INSUFFICIENT_FUNDS
 statement: 1 DEPOSIT 1050 PROCESSED
 statement: 2 WITHDRAW 300 PROCESSED
 statement: 3 WITHDRAW 5000 FAILED
+hold: PROCESSED, held 500, available 250
+open holds: 1, remaining 500
+captured: 200, held 300
+captured: 300, held 0
+hold: CLOSED, captured 500
+released: 100, available 250
+by path: balance 5
+transfer: COMPLETED, to the other wallet true
+reversed: 10, balance 200
+frozen: PROCESSED, then WALLET_FROZEN
+wallet: FROZEN, order 815
 problem: 401 unauthorized
 problem: 404 wallet-not-found
 problem: 422 idempotency-key-reused
+problem: 404 hold-not-found
 `
 
 // Clients in clients/ are written against what is generated from openapi.yaml, as it is generated, and

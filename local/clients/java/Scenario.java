@@ -1,23 +1,37 @@
+import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.UUID;
 import wallet.ApiClient;
 import wallet.ApiException;
 import wallet.ApiResponse;
+import wallet.api.HoldsApi;
 import wallet.api.OperationsApi;
 import wallet.api.WalletsApi;
+import wallet.model.CaptureRequest;
+import wallet.model.Hold;
+import wallet.model.HoldPage;
+import wallet.model.HoldRequest;
 import wallet.model.Operation;
 import wallet.model.OperationPage;
 import wallet.model.OperationRequest;
 import wallet.model.OperationType;
 import wallet.model.Order;
 import wallet.model.Problem;
+import wallet.model.ReleaseRequest;
+import wallet.model.ReverseRequest;
+import wallet.model.StateRequest;
+import wallet.model.TransferRequest;
 import wallet.model.Wallet;
+import wallet.model.WalletOperationRequest;
 import wallet.model.WalletRequest;
+import wallet.model.WalletState;
 
 /** Does, with the client that OpenAPI Generator makes, what every client does, and prints what it sees. */
 public final class Scenario {
   private final OperationsApi operations;
   private final WalletsApi wallets;
+  private final HoldsApi holds;
 
   private Scenario(String url, String key) {
     ApiClient client = new ApiClient();
@@ -25,6 +39,7 @@ public final class Scenario {
     client.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + key));
     operations = new OperationsApi(client);
     wallets = new WalletsApi(client);
+    holds = new HoldsApi(client);
   }
 
   public static void main(String[] args) throws ApiException {
@@ -33,7 +48,7 @@ public final class Scenario {
   }
 
   private void run(Scenario stranger) throws ApiException {
-    Wallet wallet = wallets.createWallet(new WalletRequest().currency("EUR"), null);
+    Wallet wallet = wallets.createWallet(new WalletRequest().currency("EUR").metadata(Map.of("order", "815")), null);
     System.out.printf("wallet: %s, balance %d%n", wallet.getCurrency(), wallet.getBalance());
 
     UUID id = wallet.getWalletId();
@@ -53,16 +68,52 @@ public final class Scenario {
 
     Long after = null;
     do {
-      OperationPage page = operations.listOperations(id, after, 2, Order.ASC);
+      OperationPage page = operations.listOperations(id, after, 2, Order.ASC, null, null, null, null, null);
       for (Operation o : page.getItems()) {
         System.out.printf("statement: %d %s %d %s%n", o.getSequence(), o.getOperationType(), o.getAmount(), o.getStatus());
       }
       after = page.getNext();
     } while (after != null);
 
-    problem(() -> stranger.wallets.getWallet(id, null, null, null));
-    problem(() -> wallets.getWallet(UUID.randomUUID(), null, null, null));
+    money(id, first.getOperationId());
+
+    problem(() -> stranger.wallets.getWallet(id, null, null, null, null));
+    problem(() -> wallets.getWallet(UUID.randomUUID(), null, null, null, null));
     problem(() -> operations.createOperation(deposit.amount(9L), retriable, null));
+    problem(() -> holds.captureHold(id, UUID.randomUUID(), new CaptureRequest(), null, null));
+  }
+
+  /** Holds, captures, releases, transfers, reverses and freezes. */
+  private void money(UUID id, UUID deposit) throws ApiException {
+    String wait = "wait=30";
+    Operation hold = holds.createHold(id, new HoldRequest().amount(500L), null, wait);
+    System.out.printf("hold: %s, held %d, available %d%n", hold.getStatus(), hold.getHeldAfter(), hold.getAvailableAfter());
+    HoldPage open = holds.listHolds(id, null, null);
+    System.out.printf("open holds: %d, remaining %d%n", open.getItems().size(), open.getItems().get(0).getRemaining());
+    for (CaptureRequest capture : List.of(new CaptureRequest().amount(200L)._final(false), new CaptureRequest())) {
+      Operation captured = holds.captureHold(id, hold.getOperationId(), capture, null, wait);
+      System.out.printf("captured: %d, held %d%n", captured.getAmount(), captured.getHeldAfter());
+    }
+    Hold closed = holds.getHold(id, hold.getOperationId());
+    System.out.printf("hold: %s, captured %d%n", closed.getStatus(), closed.getCaptured());
+    hold = holds.createHold(id, new HoldRequest().amount(100L), null, null);
+    Operation released = holds.releaseHold(id, hold.getOperationId(), new ReleaseRequest(), null, wait);
+    System.out.printf("released: %d, available %d%n", released.getAmount(), released.getAvailableAfter());
+
+    UUID other = wallets.createWallet(new WalletRequest().currency("EUR"), null).getWalletId();
+    WalletOperationRequest topUp = new WalletOperationRequest().operationType(OperationType.DEPOSIT).amount(5L);
+    System.out.printf("by path: balance %d%n", operations.createWalletOperation(other, topUp, null, wait).getBalanceAfter());
+    Operation sent = operations.createTransfer(id, new TransferRequest().toWalletId(other).amount(40L), null, wait);
+    System.out.printf("transfer: %s, to the other wallet %b%n",
+        sent.getSettlement(), Objects.requireNonNull(sent.getCounterpart()).getWalletId().equals(other));
+    Operation reversed = operations.reverseOperation(id, deposit, new ReverseRequest().amount(10L), null, wait);
+    System.out.printf("reversed: %d, balance %d%n", reversed.getAmount(), reversed.getBalanceAfter());
+
+    StateRequest freeze = new StateRequest().state(WalletState.FROZEN).reason("case 17");
+    Operation frozen = wallets.setWalletState(id, freeze, null, wait);
+    System.out.printf("frozen: %s, then %s%n", frozen.getStatus(), withdraw(id, 1).getFailureReason());
+    Wallet wallet = wallets.getWallet(id, null, null, null, null);
+    System.out.printf("wallet: %s, order %s%n", wallet.getState(), Objects.requireNonNull(wallet.getMetadata()).get("order"));
   }
 
   private Operation withdraw(UUID wallet, long amount) throws ApiException {

@@ -4,15 +4,43 @@ import os
 from uuid import UUID, uuid4
 
 from client import AuthenticatedClient
-from client.api.operations import create_operation, list_operations
-from client.api.wallets import create_wallet, get_wallet
-from client.models import Operation, OperationPage, OperationRequest, OperationType, Order, Problem, Wallet, WalletRequest
+from client.api.holds import capture_hold, create_hold, get_hold, list_holds, release_hold
+from client.api.operations import (
+    create_operation,
+    create_transfer,
+    create_wallet_operation,
+    list_operations,
+    reverse_operation,
+)
+from client.api.wallets import create_wallet, get_wallet, set_wallet_state
+from client.models import (
+    CaptureRequest,
+    Counterpart,
+    Hold,
+    HoldPage,
+    HoldRequest,
+    Metadata,
+    Operation,
+    OperationPage,
+    OperationRequest,
+    OperationType,
+    Order,
+    Problem,
+    ReleaseRequest,
+    ReverseRequest,
+    StateRequest,
+    TransferRequest,
+    Wallet,
+    WalletOperationRequest,
+    WalletRequest,
+    WalletState,
+)
 from client.types import UNSET
 
 
 def main(url: str, key: str) -> None:
     client = AuthenticatedClient(url, key)
-    wallet = create_wallet.sync(client=client, body=WalletRequest(currency="EUR"))
+    wallet = create_wallet.sync(client=client, body=WalletRequest(currency="EUR", metadata=Metadata.from_dict({"order": "815"})))
     assert isinstance(wallet, Wallet), wallet
     print(f"wallet: {wallet.currency}, balance {wallet.balance}")
 
@@ -26,22 +54,69 @@ def main(url: str, key: str) -> None:
     print(f"retried: same operation {same}, replayed {again.headers['Idempotency-Replayed']}")
 
     paid = withdraw(client, wallet.wallet_id, 300)
-    print(f"withdrawal: {paid.status.value}, balance {paid.balance_after}")
+    print(f"withdrawal: {paid.status}, balance {paid.balance_after}")
     refused = withdraw(client, wallet.wallet_id, 5000)
-    print(f"overdraft: {refused.status.value}, {refused.failure_reason}")
+    print(f"overdraft: {refused.status}, {refused.failure_reason}")
 
     after: int | None = 0
     while after is not None:
         page = list_operations.sync(wallet.wallet_id, client=client, limit=2, order=Order.ASC, after=after or UNSET)
         assert isinstance(page, OperationPage), page
         for o in page.items:
-            print(f"statement: {o.sequence} {o.operation_type.value} {o.amount} {o.status.value}")
+            print(f"statement: {o.sequence} {o.operation_type} {o.amount} {o.status}")
         after = page.next_
+
+    money(client, wallet.wallet_id, first.operation_id)
 
     print_problem(get_wallet.sync(wallet.wallet_id, client=AuthenticatedClient(url, "lw_unknown")))
     print_problem(get_wallet.sync(uuid4(), client=client))
     deposit.amount = 9
     print_problem(create_operation.sync(client=client, body=deposit, idempotency_key=retriable))
+    print_problem(capture_hold.sync(wallet.wallet_id, uuid4(), client=client, body=CaptureRequest()))
+
+
+def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> None:
+    """Holds, captures, releases, transfers, reverses and freezes."""
+    wait = "wait=30"
+    hold = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(500), prefer=wait))
+    print(f"hold: {hold.status}, held {hold.held_after}, available {hold.available_after}")
+    page = list_holds.sync(wallet_id, client=client)
+    assert isinstance(page, HoldPage), page
+    print(f"open holds: {len(page.items)}, remaining {page.items[0].remaining}")
+    for body in CaptureRequest(amount=200, final=False), CaptureRequest():
+        captured = operation(capture_hold.sync(wallet_id, hold.operation_id, client=client, body=body, prefer=wait))
+        print(f"captured: {captured.amount}, held {captured.held_after}")
+    closed = get_hold.sync(wallet_id, hold.operation_id, client=client)
+    assert isinstance(closed, Hold), closed
+    print(f"hold: {closed.status}, captured {closed.captured}")
+    hold = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(100)))
+    released = operation(release_hold.sync(wallet_id, hold.operation_id, client=client, body=ReleaseRequest(), prefer=wait))
+    print(f"released: {released.amount}, available {released.available_after}")
+
+    other = create_wallet.sync(client=client, body=WalletRequest(currency="EUR"))
+    assert isinstance(other, Wallet), other
+    top_up = WalletOperationRequest(OperationType.DEPOSIT, 5)
+    topped_up = operation(create_wallet_operation.sync(other.wallet_id, client=client, body=top_up, prefer=wait))
+    print(f"by path: balance {topped_up.balance_after}")
+    sent = operation(create_transfer.sync(wallet_id, client=client, body=TransferRequest(other.wallet_id, 40), prefer=wait))
+    assert isinstance(sent.counterpart, Counterpart), sent
+    arrives = "true" if sent.counterpart.wallet_id == other.wallet_id else "false"
+    print(f"transfer: {sent.settlement}, to the other wallet {arrives}")
+    reversal = ReverseRequest(amount=10)
+    undone = operation(reverse_operation.sync(wallet_id, deposit_id, client=client, body=reversal, prefer=wait))
+    print(f"reversed: {undone.amount}, balance {undone.balance_after}")
+
+    freeze = StateRequest(WalletState.FROZEN, "case 17")
+    frozen = operation(set_wallet_state.sync(wallet_id, client=client, body=freeze, prefer=wait))
+    print(f"frozen: {frozen.status}, then {withdraw(client, wallet_id, 1).failure_reason}")
+    wallet = get_wallet.sync(wallet_id, client=client)
+    assert isinstance(wallet, Wallet) and isinstance(wallet.metadata, Metadata), wallet
+    print(f"wallet: {wallet.state}, order {wallet.metadata['order']}")
+
+
+def operation(answer: object) -> Operation:
+    assert isinstance(answer, Operation), answer
+    return answer
 
 
 def withdraw(client: AuthenticatedClient, wallet_id: UUID, amount: int) -> Operation:

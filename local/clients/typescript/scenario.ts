@@ -1,11 +1,26 @@
 // Does, with the client that openapi-ts generates, what every client does, and prints what it sees.
 import { randomUUID } from 'node:crypto';
-import { createOperation, createWallet, getWallet, listOperations, type Problem } from './client/index.js';
+import {
+  captureHold,
+  createHold,
+  createOperation,
+  createTransfer,
+  createWallet,
+  createWalletOperation,
+  getHold,
+  getWallet,
+  listHolds,
+  listOperations,
+  releaseHold,
+  reverseOperation,
+  setWalletState,
+  type Problem,
+} from './client/index.js';
 import { client } from './client/client.gen.js';
 
 client.setConfig({ baseUrl: process.env['API_URL'] ?? '', auth: process.env['API_KEY'] ?? '' });
 
-const { data: wallet, error } = await createWallet({ body: { currency: 'EUR' } });
+const { data: wallet, error } = await createWallet({ body: { currency: 'EUR', metadata: { order: '815' } } });
 if (!wallet) throw new Error(error.code);
 console.log(`wallet: ${wallet.currency}, balance ${wallet.balance}`);
 
@@ -43,7 +58,44 @@ do {
   after = statement.next ?? undefined;
 } while (after !== undefined);
 
+const walletId = wallet.walletId;
+const headers = { Prefer: 'wait=30' };
+const { data: hold } = await createHold({ path: { walletId }, body: { amount: 500 }, headers });
+console.log(`hold: ${hold?.status}, held ${hold?.heldAfter}, available ${hold?.availableAfter}`);
+const holdId = hold?.operationId ?? '';
+const { data: open } = await listHolds({ path: { walletId } });
+console.log(`open holds: ${open?.items.length}, remaining ${open?.items[0]?.remaining}`);
+for (const body of [{ amount: 200, final: false }, {}]) {
+  const { data: captured } = await captureHold({ path: { walletId, holdId }, body, headers });
+  console.log(`captured: ${captured?.amount}, held ${captured?.heldAfter}`);
+}
+const { data: closed } = await getHold({ path: { walletId, holdId } });
+console.log(`hold: ${closed?.status}, captured ${closed?.captured}`);
+const { data: second } = await createHold({ path: { walletId }, body: { amount: 100 } });
+const { data: released } = await releaseHold({ path: { walletId, holdId: second?.operationId ?? '' }, body: {}, headers });
+console.log(`released: ${released?.amount}, available ${released?.availableAfter}`);
+
+const { data: other } = await createWallet({ body: { currency: 'EUR' } });
+const toWalletId = other?.walletId ?? '';
+const { data: toppedUp } = await createWalletOperation({
+  path: { walletId: toWalletId },
+  body: { operationType: 'DEPOSIT', amount: 5 },
+  headers,
+});
+console.log(`by path: balance ${toppedUp?.balanceAfter}`);
+const { data: sent } = await createTransfer({ path: { walletId }, body: { toWalletId, amount: 40 }, headers });
+console.log(`transfer: ${sent?.settlement}, to the other wallet ${sent?.counterpart?.walletId === toWalletId}`);
+const operationId = first.data?.operationId ?? '';
+const { data: reversed } = await reverseOperation({ path: { walletId, operationId }, body: { amount: 10 }, headers });
+console.log(`reversed: ${reversed?.amount}, balance ${reversed?.balanceAfter}`);
+const { data: frozen } = await setWalletState({ path: { walletId }, body: { state: 'FROZEN', reason: 'case 17' }, headers });
+const { data: stopped } = await withdraw(1);
+console.log(`frozen: ${frozen?.status}, then ${stopped?.failureReason}`);
+const { data: now } = await getWallet({ path: { walletId } });
+console.log(`wallet: ${now?.state}, order ${now?.metadata?.['order']}`);
+
 const printProblem = (problem: Problem | undefined) => console.log(`problem: ${problem?.status} ${problem?.code}`);
 printProblem((await getWallet({ path: { walletId: wallet.walletId }, auth: 'lw_unknown' })).error);
 printProblem((await getWallet({ path: { walletId: randomUUID() } })).error);
 printProblem((await deposit(9)).error);
+printProblem((await captureHold({ path: { walletId, holdId: randomUUID() }, body: {} })).error);
