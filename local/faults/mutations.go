@@ -93,8 +93,13 @@ var faultMutations = []mutation{
 	},
 	{
 		"Redis: an older version does not replace a newer one", "worker", "db/walletcache/raise.lua",
-		[]string{"if not entry[2] or tonumber(ARGV[1]) > tonumber(entry[2]) then", "if true then"},
+		[]string{"if not entry[2] or tonumber(ARGV[1]) > tonumber(entry[2]) or", "if true or"},
 		"apache", `^a stale writer`,
+	},
+	{
+		"money: what a hold keeps is not available", "worker", "worker/rules.go",
+		[]string{"amount > w.available():", "amount > w.balance:"},
+		"apache", anyFault,
 	},
 	{
 		"R1: a window's rows are all published before the next window", "relay", "relay/order.go",

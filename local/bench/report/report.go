@@ -112,6 +112,9 @@ func targets() []target {
 		{"batch of 100", OfPipeline, 0.8, true, fixed},
 		{"batch of 100", Applied, 25_000, true, rate},
 		{"10000 wallets, c=256", OfPipeline, 0.5, true, fixed},
+		{"transfers, 10000 wallets, c=256", AcceptedOfDeposits, 0.4, true, fixed},
+		{"transfers, 10000 wallets, c=256", SettledOfDeposits, 0.35, true, fixed},
+		{"hold and capture, c=256", AcceptedOfDeposits, 0.9, true, fixed}, // two of them are a pair
 		{"drain, one wallet", RelayOfLibrdkafka, 0.6, true, fixed},
 		{"drain, one wallet", WorkerOperations, 40_000, true, rate},
 		{"drain, 1000 wallets", WorkerOperations, 12_000, true, rate},
