@@ -61,7 +61,7 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	log, err := s.Log.read(ctx)
+	log, err := s.wholeLog(ctx, stored)
 	if err != nil {
 		return nil, fmt.Errorf("read topic %s: %w", s.Log.Topic, err)
 	}
@@ -71,12 +71,30 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 		Settled(stored),
 		Clients(history, stored),
 		Order(history, stored),
-		Log(log, stored),
+		log,
 	}
 	if !s.OtherTimes {
 		invariants = append(invariants, Times(stored))
 	}
 	return invariants, nil
+}
+
+// wholeLog gives the relay some time: what a worker has accepted it may have applied itself, before any message of it.
+func (s Subject) wholeLog(ctx context.Context, stored []walletdb.StoredOperationsRow) (Invariant, error) {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		messages, err := s.Log.read(ctx)
+		if err != nil {
+			return Invariant{}, err
+		}
+		if log := Log(messages, stored); len(log.Broken) == 0 || time.Now().After(deadline) {
+			return log, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return Invariant{}, ctx.Err()
+		}
+	}
 }
 
 // Totals holds the counters and sums of all wallets against each other.

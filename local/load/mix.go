@@ -26,8 +26,8 @@ type Mix struct {
 	Pairs bool
 	// Targets are the wallets that transfers go to; none: those of the load.
 	Targets []uuid.UUID
-	// Refusing is a wallet that receives nothing, and to which every tenth transfer goes nevertheless; nil: none.
-	Refusing uuid.UUID
+	// Refusing are wallets that receive nothing, and to which every tenth transfer goes nevertheless.
+	Refusing []uuid.UUID
 }
 
 // EveryType is a mix of all that the system knows.
@@ -109,8 +109,8 @@ func (s *sender) mixed(op *Operation, random *rand.Rand, wallet func() uuid.UUID
 		if n := len(mix.Targets); n > 0 {
 			to = mix.Targets[random.IntN(n)]
 		}
-		if mix.Refusing != uuid.Nil && random.IntN(10) == 0 {
-			to = mix.Refusing
+		if n := len(mix.Refusing); n > 0 && random.IntN(10) == 0 {
+			to = mix.Refusing[random.IntN(n)]
 		}
 		if to == op.Wallet {
 			return false

@@ -67,7 +67,7 @@ func TestAMixSendsAllThatThereIs(t *testing.T) {
 		APIs: []string{server.URL}, Wallets: []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}, Connections: 4, RatePerSecond: 4000, Duration: time.Second,
 		Mix: EveryType, Attempt: 5 * time.Second, Patience: 5 * time.Second,
 	}
-	l.Mix.Refusing = refusing
+	l.Mix.Refusing = []uuid.UUID{refusing}
 	known := map[uuid.UUID]Operation{}
 	refused := 0
 	for _, op := range l.Send(t.Context()) {

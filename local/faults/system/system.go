@@ -32,6 +32,8 @@ const (
 	RatePerSecond = 1000
 	// Half of the operations go to one wallet, the others to these.
 	otherWallets = 30
+	// refusingWallets are in as many partitions as not to be all another worker's.
+	refusingWallets = 6
 	// The system works if the hot wallet accepts something and no operation waits to be applied for
 	// longer than WorksWithin, all the time for steadyFor.
 	WorksWithin = time.Second
@@ -63,7 +65,7 @@ type System struct {
 	Standbys   int                  // of Postgres, synchronous ones
 
 	Hot      uuid.UUID
-	Refusing uuid.UUID   // is closed, and receives nothing
+	Refusing []uuid.UUID // are closed, and receive nothing
 	Wallets  []uuid.UUID // of this round, the hot one first
 	Position relayPosition
 	Offsets  map[int32]int64  // the group's at the beginning of the round
@@ -163,11 +165,11 @@ func (f *System) Close() {
 
 // PrepareRound opens the wallets of a round and notes where everything stands.
 func (f *System) PrepareRound(ctx context.Context) (err error) {
-	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+otherWallets+1); err != nil {
+	if f.Wallets, err = load.OpenWallets(f.Stack.APIURLs[0], f.Stack.APIKey, 1+otherWallets+refusingWallets); err != nil {
 		return err
 	}
-	f.Hot, f.Refusing = f.Wallets[0], f.Wallets[1+otherWallets]
-	if f.Told, err = f.closeWallet(ctx, f.Refusing); err != nil {
+	f.Hot, f.Refusing = f.Wallets[0], f.Wallets[1+otherWallets:]
+	if f.Told, err = f.closeWallets(ctx, f.Refusing); err != nil {
 		return err
 	}
 	if f.Position, err = f.relayPosition(ctx); err != nil {
@@ -179,10 +181,14 @@ func (f *System) PrepareRound(ctx context.Context) (err error) {
 	return f.awaitCached(ctx)
 }
 
-// closeWallet makes a wallet one that receives nothing: what is sent to it comes back.
-func (f *System) closeWallet(ctx context.Context, id uuid.UUID) ([]load.Operation, error) {
+// closeWallets makes wallets that receive nothing: what is sent to them comes back.
+func (f *System) closeWallets(ctx context.Context, ids []uuid.UUID) ([]load.Operation, error) {
 	l := &load.Load{APIs: f.Stack.APIURLs, APIKey: f.Stack.APIKey, Attempt: 5 * time.Second, Patience: time.Minute}
-	told := l.SendThese(ctx, load.Operation{Wallet: id, Kind: "CLOSE"})
+	closes := make([]load.Operation, len(ids))
+	for i, id := range ids {
+		closes[i] = load.Operation{Wallet: id, Kind: "CLOSE"}
+	}
+	told := l.SendThese(ctx, closes...)
 	if l.Failures.Load() > 0 {
 		return nil, fmt.Errorf("close a wallet: %s", *l.LastFail.Load())
 	}
