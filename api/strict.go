@@ -241,8 +241,9 @@ func mistakenFilter(below string, query url.Values) error {
 // timesOf names the times in the query of a wallet, and of what is below it.
 var timesOf = map[string][]string{"": {"at"}, "operations": {"from", "to"}}
 
-// moment is how a client writes a time: RFC 3339, with up to six decimals.
-var moment = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$`)
+// moment is how a client writes a time: RFC 3339, with up to six decimals. Go takes an offset of 24 hours, and
+// one of 60 minutes.
+var moment = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // singular are the header fields that have one value: of two lines, a proxy might read another than we.
 // (net/http refuses two of Host and of Content-Length.) All other fields are lists, or the API does not read them.

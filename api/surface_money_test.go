@@ -96,7 +96,7 @@ func moneySurfaces() []surface {
 		"with seven decimals": "2026-12-01T12:00:00.1234567Z", "with seven decimals, all 0": "2026-12-01T12:00:00.0000000Z",
 		"with a comma": "2026-12-01T12:00:00,1Z", "without a zone": "2026-12-01T12:00:00", "in small letters": "2026-12-01t12:00:00z",
 		"of a 13th month": "2026-13-01T12:00:00Z", "in 401 days": "2999-01-01T00:00:00Z", "before the year 1": "0001-01-01T00:00:00+01:00", "that is a date": "2026-12-01",
-		"that is empty": "",
+		"that is empty": "", "24 hours from UTC": "2026-12-01T12:00:00+24:00", "60 minutes from UTC": "2026-12-01T12:00:00-00:60",
 	} {
 		invalid("a hold until a time "+name, holdsW, `{"amount":1,"expiresAt":"`+time+`"}`, "expiresAt")
 	}
