@@ -3,14 +3,18 @@ package main
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 func TestATenantSeesItsOwnWalletsOnly(t *testing.T) {
@@ -128,5 +132,69 @@ func TestAForeignFloodLeavesTheOwnerItsShare(t *testing.T) {
 	}
 	if taken != 2 {
 		t.Errorf("%d of the owner's requests are in the next flush", taken)
+	}
+}
+
+// Whatever the planner knows, tenants cost a look at an index for each wallet, and a page of a tenant's
+// wallets what the page costs.
+func TestTenantsAreLookedUpByIndex(t *testing.T) {
+	t.Parallel()
+	conn := testdb.New(t).Conn(t)
+	var ids []uuid.UUID
+	for _, sql := range []string{
+		"ALTER TABLE wallets SET (autovacuum_enabled = false)", "ALTER TABLE wallet_sequences SET (autovacuum_enabled = false)",
+		`INSERT INTO wallets (id, currency, reference, tenant) SELECT gen_random_uuid(), 'EUR', CASE WHEN n % 2 = 0 THEN 'r' END,
+			CASE WHEN n % 1000 < 2 THEN 'small' ELSE 'default' END FROM generate_series(1, 20000) n`,
+		"INSERT INTO wallet_sequences (wallet_id, tenant) SELECT id, tenant FROM wallets",
+		"SET plan_cache_mode = force_generic_plan",
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.QueryRow(t.Context(), "SELECT array_agg(id) FROM (SELECT id FROM wallets ORDER BY id LIMIT 10) w").Scan(&ids); err != nil {
+		t.Fatal(err)
+	}
+	wallets := walletdb.LockSequencesParams{WalletIds: ids, Tenants: slices.Repeat([]string{"default"}, len(ids))}
+	explainer := testkit.Explain(conn)
+	q := walletdb.New(explainer)
+	for _, statistics := range []string{"without", "with"} {
+		for name, query := range map[string]struct {
+			most int
+			do   func() error
+		}{
+			"lock": {10 * 6, func() error { _, err := q.LockSequences(t.Context(), wallets); return err }},
+			"lock the free": {10 * 6, func() error {
+				_, err := q.LockFreeSequences(t.Context(), walletdb.LockFreeSequencesParams(wallets))
+				return err
+			}},
+			"exist": {10 * 5, func() error {
+				_, err := q.ExistingWallets(t.Context(), walletdb.ExistingWalletsParams(wallets))
+				return err
+			}},
+			"list": {20 * 5, func() error {
+				_, err := q.ListTenantWallets(t.Context(), walletdb.ListTenantWalletsParams{Tenant: "small", MaxRows: 20})
+				return err
+			}},
+			"list by reference": {20 * 5, func() error {
+				_, err := q.ListTenantWalletsByReference(t.Context(), walletdb.ListTenantWalletsByReferenceParams{Tenant: "small", Reference: "r", MaxRows: 20})
+				return err
+			}},
+			// The wallet is looked at first. That there is none is all that is read, whose operation it may be.
+			"a foreign operation": {5, func() error {
+				_, err := q.GetOperation(t.Context(), walletdb.GetOperationParams{ID: uuid.New(), WalletID: ids[0], Tenant: "nobody"})
+				return err
+			}},
+		} {
+			if err := query.do(); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if buffers := explainer.Last.Buffers(); buffers == 0 || buffers > query.most {
+				t.Errorf("%s, %s statistics: %d buffers, want up to %d", name, statistics, buffers, query.most)
+			}
+		}
+		if _, err := conn.Exec(t.Context(), "ANALYZE"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
