@@ -172,7 +172,7 @@ func (r *operationReport) addSettlement(ctx context.Context, q *walletdb.Queries
 			r.Settlement = "COMPLETED"
 		}
 	}
-	failed := uuid.Nil
+	var failed uuid.UUID
 	switch {
 	case r.Type == "RECEIVE" && r.Status == "FAILED":
 		failed = r.OperationID

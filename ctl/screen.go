@@ -119,7 +119,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 	line("applied", "applying", "%s", rate(r.AppliedPerSecond))
 	line("pending", "pending", "%s", waiting(paint, known(r.Pending), known(r.OldestPending)))
 	line("pending", "", "%s", paint(dim, "of the wallets that recent outbox rows name; ctl verify sees all"))
-	if r.InTransit == nil || len(r.InTransit) == 0 {
+	if len(r.InTransit) == 0 {
 		line("transit", "in transit", "%s", paint(green, "nothing"))
 	}
 	for _, t := range r.InTransit {

@@ -377,7 +377,8 @@ func (m *machine) compare(o operation, accepted []operation) []operation {
 	if (got != outcome{want.failed, w.balance(), held, w.state(), applied, w.left(o)}) {
 		m.Fatalf("%+v\nhas %+v\nwant failed %q, balance %d, held %d, %s, applied %d, left %d", o, got, want.failed, w.balance(), held, w.state(), applied, w.left(o))
 	}
-	kind, id := "", uuid.Nil
+	var kind string
+	var id uuid.UUID
 	switch {
 	case want.failed == "" && o.CounterpartID != nil && (o.Type == "TRANSFER" || o.Type == "CAPTURE"):
 		kind, id = "RECEIVE", uuid.NewSHA1(o.ID, []byte("receive"))

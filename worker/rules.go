@@ -137,7 +137,7 @@ func (w *account) apply(op operation) (o outcome, damaged string) {
 // subjectOf returns what op refers to, nil if it refers to nothing in its wallet. The api accepts no operation
 // whose subject is not there, or is of another kind.
 func (w *account) subjectOf(op operation) (s *subject, damaged string) {
-	fits := func(*subject) bool { return true }
+	var fits func(*subject) bool
 	switch op.Type {
 	case deposit, withdraw, hold, freeze, activate, closing:
 		return nil, ""
