@@ -1615,10 +1615,6 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 					In:   "path",
 				}: params.WalletID,
 				{
-					Name: "at",
-					In:   "query",
-				}: params.At,
-				{
 					Name: "minSequence",
 					In:   "query",
 				}: params.MinSequence,
@@ -1630,6 +1626,10 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 					Name: "If-None-Match",
 					In:   "header",
 				}: params.IfNoneMatch,
+				{
+					Name: "at",
+					In:   "query",
+				}: params.At,
 			},
 			Raw: r,
 		}

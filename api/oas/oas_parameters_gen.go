@@ -1508,8 +1508,6 @@ func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request)
 type GetWalletParams struct {
 	// The wallet's id.
 	WalletID uuid.UUID
-	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
-	At OptMoment `json:",omitempty,omitzero"`
 	// The least version that will do.
 	MinSequence OptInt64 `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
@@ -1518,6 +1516,8 @@ type GetWalletParams struct {
 	Prefer OptString `json:",omitempty,omitzero"`
 	// ETags of the wallet that the client has. If it still is one of them, the answer is 304.
 	IfNoneMatch OptString `json:",omitempty,omitzero"`
+	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
+	At OptMoment `json:",omitempty,omitzero"`
 }
 
 func unpackGetWalletParams(packed middleware.Parameters) (params GetWalletParams) {
@@ -1527,15 +1527,6 @@ func unpackGetWalletParams(packed middleware.Parameters) (params GetWalletParams
 			In:   "path",
 		}
 		params.WalletID = packed[key].(uuid.UUID)
-	}
-	{
-		key := middleware.ParameterKey{
-			Name: "at",
-			In:   "query",
-		}
-		if v, ok := packed[key]; ok {
-			params.At = v.(OptMoment)
-		}
 	}
 	{
 		key := middleware.ParameterKey{
@@ -1562,6 +1553,15 @@ func unpackGetWalletParams(packed middleware.Parameters) (params GetWalletParams
 		}
 		if v, ok := packed[key]; ok {
 			params.IfNoneMatch = v.(OptString)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "at",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.At = v.(OptMoment)
 		}
 	}
 	return params
@@ -1612,54 +1612,6 @@ func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (p
 		return params, &ogenerrors.DecodeParamError{
 			Name: "walletId",
 			In:   "path",
-			Err:  err,
-		}
-	}
-	// Decode query: at.
-	if err := func() error {
-		cfg := uri.QueryParameterDecodingConfig{
-			Name:    "at",
-			Style:   uri.QueryStyleForm,
-			Explode: true,
-		}
-
-		if err := q.HasParam(cfg); err == nil {
-			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
-				var paramsDotAtVal Moment
-				if err := func() error {
-					var paramsDotAtValVal time.Time
-					if err := func() error {
-						val, err := d.DecodeValue()
-						if err != nil {
-							return err
-						}
-
-						c, err := conv.ToDateTime(val)
-						if err != nil {
-							return err
-						}
-
-						paramsDotAtValVal = c
-						return nil
-					}(); err != nil {
-						return err
-					}
-					paramsDotAtVal = Moment(paramsDotAtValVal)
-					return nil
-				}(); err != nil {
-					return err
-				}
-				params.At.SetTo(paramsDotAtVal)
-				return nil
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}(); err != nil {
-		return params, &ogenerrors.DecodeParamError{
-			Name: "at",
-			In:   "query",
 			Err:  err,
 		}
 	}
@@ -1804,6 +1756,54 @@ func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (p
 		return params, &ogenerrors.DecodeParamError{
 			Name: "If-None-Match",
 			In:   "header",
+			Err:  err,
+		}
+	}
+	// Decode query: at.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "at",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotAtVal Moment
+				if err := func() error {
+					var paramsDotAtValVal time.Time
+					if err := func() error {
+						val, err := d.DecodeValue()
+						if err != nil {
+							return err
+						}
+
+						c, err := time.Parse("2006-01-02T15:04:05.999999Z07:00", val)
+						if err != nil {
+							return err
+						}
+
+						paramsDotAtValVal = c
+						return nil
+					}(); err != nil {
+						return err
+					}
+					paramsDotAtVal = Moment(paramsDotAtValVal)
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.At.SetTo(paramsDotAtVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "at",
+			In:   "query",
 			Err:  err,
 		}
 	}
@@ -2517,7 +2517,7 @@ func decodeListOperationsParams(args [1]string, argsEscaped bool, r *http.Reques
 							return err
 						}
 
-						c, err := conv.ToDateTime(val)
+						c, err := time.Parse("2006-01-02T15:04:05.999999Z07:00", val)
 						if err != nil {
 							return err
 						}
@@ -2565,7 +2565,7 @@ func decodeListOperationsParams(args [1]string, argsEscaped bool, r *http.Reques
 							return err
 						}
 
-						c, err := conv.ToDateTime(val)
+						c, err := time.Parse("2006-01-02T15:04:05.999999Z07:00", val)
 						if err != nil {
 							return err
 						}

@@ -1442,26 +1442,6 @@ func (c *Client) sendGetWallet(ctx context.Context, params GetWalletParams) (res
 
 	q := uri.NewQueryEncoder()
 	{
-		// Encode "at" parameter.
-		cfg := uri.QueryParameterEncodingConfig{
-			Name:    "at",
-			Style:   uri.QueryStyleForm,
-			Explode: true,
-		}
-
-		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
-			if val, ok := params.At.Get(); ok {
-				if unwrapped := time.Time(val); true {
-					return e.EncodeValue(conv.DateTimeToString(unwrapped))
-				}
-				return nil
-			}
-			return nil
-		}); err != nil {
-			return res, errors.Wrap(err, "encode query")
-		}
-	}
-	{
 		// Encode "minSequence" parameter.
 		cfg := uri.QueryParameterEncodingConfig{
 			Name:    "minSequence",
@@ -1472,6 +1452,26 @@ func (c *Client) sendGetWallet(ctx context.Context, params GetWalletParams) (res
 		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
 			if val, ok := params.MinSequence.Get(); ok {
 				return e.EncodeValue(conv.Int64ToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "at" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "at",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.At.Get(); ok {
+				if unwrapped := time.Time(val); true {
+					return e.EncodeValue(unwrapped.Format("2006-01-02T15:04:05.999999Z07:00"))
+				}
+				return nil
 			}
 			return nil
 		}); err != nil {
@@ -1846,7 +1846,7 @@ func (c *Client) sendListOperations(ctx context.Context, params ListOperationsPa
 		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
 			if val, ok := params.From.Get(); ok {
 				if unwrapped := time.Time(val); true {
-					return e.EncodeValue(conv.DateTimeToString(unwrapped))
+					return e.EncodeValue(unwrapped.Format("2006-01-02T15:04:05.999999Z07:00"))
 				}
 				return nil
 			}
@@ -1866,7 +1866,7 @@ func (c *Client) sendListOperations(ctx context.Context, params ListOperationsPa
 		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
 			if val, ok := params.To.Get(); ok {
 				if unwrapped := time.Time(val); true {
-					return e.EncodeValue(conv.DateTimeToString(unwrapped))
+					return e.EncodeValue(unwrapped.Format("2006-01-02T15:04:05.999999Z07:00"))
 				}
 				return nil
 			}

@@ -1900,7 +1900,7 @@ func (s *Metadata) UnmarshalJSON(data []byte) error {
 func (s Moment) Encode(e *jx.Encoder) {
 	unwrapped := time.Time(s)
 
-	json.EncodeDateTime(e, unwrapped)
+	json.EncodeTimeFormat(e, unwrapped, "2006-01-02T15:04:05.999999Z07:00")
 }
 
 // Decode decodes Moment from json.
@@ -1910,7 +1910,7 @@ func (s *Moment) Decode(d *jx.Decoder) error {
 	}
 	var unwrapped time.Time
 	if err := func() error {
-		v, err := json.DecodeDateTime(d)
+		v, err := json.DecodeTimeFormat(d, "2006-01-02T15:04:05.999999Z07:00")
 		unwrapped = v
 		if err != nil {
 			return err

@@ -137,8 +137,6 @@ type GetOperationParams struct {
 type GetWalletParams struct {
 	// The wallet's id.
 	WalletID uuid.UUID
-	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
-	At OptMoment `json:",omitempty,omitzero"`
 	// The least version that will do.
 	MinSequence OptInt64 `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
@@ -147,6 +145,8 @@ type GetWalletParams struct {
 	Prefer OptString `json:",omitempty,omitzero"`
 	// ETags of the wallet that the client has. If it still is one of them, the answer is 304.
 	IfNoneMatch OptString `json:",omitempty,omitzero"`
+	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
+	At OptMoment `json:",omitempty,omitzero"`
 }
 
 // ListHoldsParams is parameters of listHolds operation.
