@@ -40,6 +40,12 @@ released: 100, available 250
 by path: balance 5
 transfer: COMPLETED, to the other wallet true
 reversed: 10, balance 200
+of the hold: CAPTURE 200
+of the hold: CAPTURE 300
+found: TRANSFER 40
+when it was held: balance 750, held 500
+captured for the other wallet: 50 COMPLETED
+problem: 422 not-reversible
 frozen: PROCESSED, then WALLET_FROZEN
 wallet: FROZEN, order 815
 problem: 401 unauthorized

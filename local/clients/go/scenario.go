@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -57,15 +58,15 @@ func run(ctx context.Context, url, key string) error {
 	fmt.Printf("deposit: sequence %d\n", first.Sequence)
 	fmt.Printf("retried: same operation %t, replayed %t\n", again.OperationID == first.OperationID, replayed)
 
-	wait := goclient.CreateOperationParams{Prefer: goclient.NewOptString("wait=30")}
+	waiting := goclient.CreateOperationParams{Prefer: wait}
 	withdraw := &goclient.OperationRequest{WalletID: wallet.WalletID, OperationType: goclient.OperationTypeWITHDRAW, Amount: 300}
-	paid, _, err := operation(client.CreateOperation(ctx, withdraw, wait))
+	paid, _, err := operation(client.CreateOperation(ctx, withdraw, waiting))
 	if err != nil {
 		return err
 	}
 	fmt.Printf("withdrawal: %s, balance %d\n", paid.Status, paid.BalanceAfter.Value)
 	withdraw.Amount = 5000
-	refused, _, err := operation(client.CreateOperation(ctx, withdraw, wait))
+	refused, _, err := operation(client.CreateOperation(ctx, withdraw, waiting))
 	if err != nil {
 		return err
 	}
@@ -84,7 +85,8 @@ func run(ctx context.Context, url, key string) error {
 		more = params.After.Set
 	}
 
-	if err := money(ctx, client, wallet.WalletID, first.OperationID); err != nil {
+	money := scenario{client: client, wallet: wallet.WalletID, deposit: first.OperationID}
+	if err := money.run(ctx); err != nil {
 		return err
 	}
 
@@ -99,101 +101,202 @@ func run(ctx context.Context, url, key string) error {
 	deposit.Amount = 9
 	_, _, err = operation(client.CreateOperation(ctx, deposit, retriable))
 	printProblem(err)
-	_, _, err = operation(client.CaptureHold(ctx, &goclient.CaptureRequest{}, goclient.CaptureHoldParams{WalletID: wallet.WalletID, HoldID: uuid.New()}))
+	_, err = client.CaptureHold(ctx, &goclient.CaptureRequest{}, goclient.CaptureHoldParams{WalletID: wallet.WalletID, HoldID: uuid.New()})
 	printProblem(err)
 	return nil
 }
 
-// money holds, captures, releases, transfers, reverses and freezes.
-func money(ctx context.Context, client *goclient.Client, walletID, depositID uuid.UUID) error {
-	wait := goclient.NewOptString("wait=30")
-	hold, _, err := operation(client.CreateHold(ctx, &goclient.HoldRequest{Amount: 500}, goclient.CreateHoldParams{WalletID: walletID, Prefer: wait}))
-	if err != nil {
-		return err
+// scenario is what happens to a wallet with holds, transfers, reversals and states. Each request for an operation
+// has an interface of its own for its answers: with `Prefer: wait` the answer is a finished operation.
+type scenario struct {
+	client                       *goclient.Client
+	wallet, deposit, other, hold uuid.UUID
+	expires, held                goclient.Moment
+	sent                         goclient.Operation
+}
+
+var wait = goclient.NewOptString("wait=30")
+
+func (s *scenario) run(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{s.keep, s.capture, s.release, s.topUp, s.transfer, s.reverse, s.read, s.sell, s.freeze} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	fmt.Printf("hold: %s, held %d, available %d\n", hold.Status, hold.HeldAfter.Value, hold.AvailableAfter.Value)
-	open, err := client.ListHolds(ctx, goclient.ListHoldsParams{WalletID: walletID})
+	return nil
+}
+
+func (s *scenario) keep(ctx context.Context) error {
+	s.expires = goclient.Moment(time.Now().Add(time.Hour))
+	request := &goclient.HoldRequest{Amount: 500, ExpiresAt: goclient.NewOptMoment(s.expires)}
+	answer, err := s.client.CreateHold(ctx, request, goclient.CreateHoldParams{WalletID: s.wallet, Prefer: wait})
+	hold, ok := answer.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("hold: %T, %w", answer, err)
+	}
+	o := hold.Response
+	s.hold, s.held = o.OperationID, goclient.Moment(o.CreatedAt)
+	fmt.Printf("hold: %s, held %d, available %d\n", o.Status, o.HeldAfter.Value, o.AvailableAfter.Value)
+	open, err := s.client.ListHolds(ctx, goclient.ListHoldsParams{WalletID: s.wallet})
 	if err != nil {
 		return err
 	}
 	fmt.Printf("open holds: %d, remaining %d\n", len(open.Response.Items), open.Response.Items[0].Remaining)
-	for _, capture := range []goclient.CaptureRequest{
+	return nil
+}
+
+func (s *scenario) capture(ctx context.Context) error {
+	for _, request := range []goclient.CaptureRequest{
 		{Amount: goclient.NewOptAmount(200), Final: goclient.NewOptBool(false)},
 		{}, // all that remains
 	} {
-		captured, _, err := operation(client.CaptureHold(ctx, &capture, goclient.CaptureHoldParams{WalletID: walletID, HoldID: hold.OperationID, Prefer: wait}))
-		if err != nil {
-			return err
+		answer, err := s.client.CaptureHold(ctx, &request, goclient.CaptureHoldParams{WalletID: s.wallet, HoldID: s.hold, Prefer: wait})
+		captured, ok := answer.(*goclient.OperationFinishedHeaders)
+		if !ok {
+			return fmt.Errorf("capture: %T, %w", answer, err)
 		}
-		fmt.Printf("captured: %d, held %d\n", captured.Amount.Value, captured.HeldAfter.Value)
+		fmt.Printf("captured: %d, held %d\n", captured.Response.Amount.Value, captured.Response.HeldAfter.Value)
 	}
-	closed, err := client.GetHold(ctx, goclient.GetHoldParams{WalletID: walletID, HoldID: hold.OperationID})
+	closed, err := s.client.GetHold(ctx, goclient.GetHoldParams{WalletID: s.wallet, HoldID: s.hold})
 	if err != nil {
 		return err
 	}
 	fmt.Printf("hold: %s, captured %d\n", closed.Response.Status, closed.Response.Captured)
-	hold, _, err = operation(client.CreateHold(ctx, &goclient.HoldRequest{Amount: 100}, goclient.CreateHoldParams{WalletID: walletID}))
-	if err != nil {
-		return err
-	}
-	released, _, err := operation(client.ReleaseHold(ctx, &goclient.ReleaseRequest{}, goclient.ReleaseHoldParams{WalletID: walletID, HoldID: hold.OperationID, Prefer: wait}))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("released: %d, available %d\n", released.Amount.Value, released.AvailableAfter.Value)
+	return nil
+}
 
-	created, err := client.CreateWallet(ctx, &goclient.WalletRequest{Currency: goclient.NewOptCurrency("EUR")}, goclient.CreateWalletParams{})
-	if err != nil {
-		return err
-	}
-	other, ok := created.(*goclient.WalletCreatedHeaders)
+// release does not wait for the hold: it may be released as soon as it is accepted.
+func (s *scenario) release(ctx context.Context) error {
+	held, err := s.client.CreateHold(ctx, &goclient.HoldRequest{Amount: 100}, goclient.CreateHoldParams{WalletID: s.wallet})
+	second, ok := held.(*goclient.OperationAcceptedHeaders)
 	if !ok {
-		return fmt.Errorf("create wallet: %T", created)
+		return fmt.Errorf("hold: %T, %w", held, err)
 	}
-	otherID := other.Response.WalletID
-	topUp := &goclient.WalletOperationRequest{OperationType: goclient.OperationTypeDEPOSIT, Amount: 5}
-	toppedUp, _, err := operation(client.CreateWalletOperation(ctx, topUp, goclient.CreateWalletOperationParams{WalletID: otherID, Prefer: wait}))
-	if err != nil {
-		return err
+	answer, err := s.client.ReleaseHold(ctx, &goclient.ReleaseRequest{}, goclient.ReleaseHoldParams{
+		WalletID: s.wallet, HoldID: second.Response.OperationID, Prefer: wait,
+	})
+	released, ok := answer.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("release: %T, %w", answer, err)
 	}
-	fmt.Printf("by path: balance %d\n", toppedUp.BalanceAfter.Value)
-	sent, _, err := operation(client.CreateTransfer(ctx, &goclient.TransferRequest{ToWalletID: otherID, Amount: 40}, goclient.CreateTransferParams{WalletID: walletID, Prefer: wait}))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("transfer: %s, to the other wallet %t\n", sent.Settlement.Value, sent.Counterpart.Value.WalletID == otherID)
-	reversal := &goclient.ReverseRequest{Amount: goclient.NewOptAmount(10)}
-	reversed, _, err := operation(client.ReverseOperation(ctx, reversal, goclient.ReverseOperationParams{WalletID: walletID, OperationID: depositID, Prefer: wait}))
-	if err != nil {
-		return err
-	}
-	fmt.Printf("reversed: %d, balance %d\n", reversed.Amount.Value, reversed.BalanceAfter.Value)
+	fmt.Printf("released: %d, available %d\n", released.Response.Amount.Value, released.Response.AvailableAfter.Value)
+	return nil
+}
 
-	freeze := &goclient.StateRequest{State: goclient.WalletStateFROZEN, Reason: "case 17"}
-	frozen, _, err := operation(client.SetWalletState(ctx, freeze, goclient.SetWalletStateParams{WalletID: walletID, Prefer: wait}))
+func (s *scenario) topUp(ctx context.Context) error {
+	answer, err := s.client.CreateWallet(ctx, &goclient.WalletRequest{Currency: goclient.NewOptCurrency("EUR")}, goclient.CreateWalletParams{})
+	other, ok := answer.(*goclient.WalletCreatedHeaders)
+	if !ok {
+		return fmt.Errorf("create wallet: %T, %w", answer, err)
+	}
+	s.other = other.Response.WalletID
+	request := &goclient.WalletOperationRequest{OperationType: goclient.OperationTypeDEPOSIT, Amount: 5}
+	paid, err := s.client.CreateWalletOperation(ctx, request, goclient.CreateWalletOperationParams{WalletID: s.other, Prefer: wait})
+	toppedUp, ok := paid.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("top up: %T, %w", paid, err)
+	}
+	fmt.Printf("by path: balance %d\n", toppedUp.Response.BalanceAfter.Value)
+	return nil
+}
+
+func (s *scenario) transfer(ctx context.Context) error {
+	request := &goclient.TransferRequest{ToWalletID: s.other, Amount: 40}
+	answer, err := s.client.CreateTransfer(ctx, request, goclient.CreateTransferParams{WalletID: s.wallet, Prefer: wait})
+	sent, ok := answer.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("transfer: %T, %w", answer, err)
+	}
+	s.sent = sent.Response
+	fmt.Printf("transfer: %s, to the other wallet %t\n", s.sent.Settlement.Value, s.sent.Counterpart.Value.WalletID == s.other)
+	return nil
+}
+
+func (s *scenario) reverse(ctx context.Context) error {
+	request := &goclient.ReverseRequest{Amount: goclient.NewOptAmount(10)}
+	answer, err := s.client.ReverseOperation(ctx, request, goclient.ReverseOperationParams{WalletID: s.wallet, OperationID: s.deposit, Prefer: wait})
+	reversed, ok := answer.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("reverse: %T, %w", answer, err)
+	}
+	fmt.Printf("reversed: %d, balance %d\n", reversed.Response.Amount.Value, reversed.Response.BalanceAfter.Value)
+	return nil
+}
+
+// read filters the statement, and asks for the wallet as it was when its money was held.
+func (s *scenario) read(ctx context.Context) error {
+	page, err := s.client.ListOperations(ctx, goclient.ListOperationsParams{
+		WalletID: s.wallet, SubjectID: goclient.NewOptUUID(s.hold), Order: goclient.NewOptOrder(goclient.OrderAsc),
+	})
 	if err != nil {
 		return err
 	}
-	withdraw := &goclient.OperationRequest{WalletID: walletID, OperationType: goclient.OperationTypeWITHDRAW, Amount: 1}
-	refused, _, err := operation(client.CreateOperation(ctx, withdraw, goclient.CreateOperationParams{Prefer: wait}))
+	for _, o := range page.Response.Items {
+		fmt.Printf("of the hold: %s %d\n", o.OperationType, o.Amount.Value)
+	}
+	page, err = s.client.ListOperations(ctx, goclient.ListOperationsParams{
+		WalletID: s.wallet,
+		Type:     goclient.NewOptTypeFilter(goclient.TypeFilterTRANSFER), Status: goclient.NewOptStatusFilter(goclient.StatusFilterPROCESSED),
+		From: goclient.NewOptMoment(goclient.Moment(s.sent.CreatedAt)), To: goclient.NewOptMoment(s.expires),
+	})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("frozen: %s, then %s\n", frozen.Status, refused.FailureReason.Value)
-	read, err := client.GetWallet(ctx, goclient.GetWalletParams{WalletID: walletID})
+	for _, o := range page.Response.Items {
+		fmt.Printf("found: %s %d\n", o.OperationType, o.Amount.Value)
+	}
+	answer, err := s.client.GetWallet(ctx, goclient.GetWalletParams{WalletID: s.wallet, At: goclient.NewOptMoment(s.held)})
+	then, ok := answer.(*goclient.WalletReadHeaders)
+	if !ok {
+		return fmt.Errorf("wallet when it was held: %T, %w", answer, err)
+	}
+	fmt.Printf("when it was held: balance %d, held %d\n", then.Response.Balance, then.Response.Held)
+	return nil
+}
+
+// sell captures a hold for the other wallet. What went there by a transfer cannot be reversed.
+func (s *scenario) sell(ctx context.Context) error {
+	held, err := s.client.CreateHold(ctx, &goclient.HoldRequest{Amount: 50}, goclient.CreateHoldParams{WalletID: s.wallet})
+	third, ok := held.(*goclient.OperationAcceptedHeaders)
+	if !ok {
+		return fmt.Errorf("hold: %T, %w", held, err)
+	}
+	request := &goclient.CaptureRequest{ToWalletID: goclient.NewOptUUID(s.other)}
+	answer, err := s.client.CaptureHold(ctx, request, goclient.CaptureHoldParams{WalletID: s.wallet, HoldID: third.Response.OperationID, Prefer: wait})
+	sold, ok := answer.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("capture: %T, %w", answer, err)
+	}
+	fmt.Printf("captured for the other wallet: %d %s\n", sold.Response.Amount.Value, sold.Response.Settlement.Value)
+	_, err = s.client.ReverseOperation(ctx, &goclient.ReverseRequest{}, goclient.ReverseOperationParams{WalletID: s.wallet, OperationID: s.sent.OperationID})
+	printProblem(err)
+	return nil
+}
+
+func (s *scenario) freeze(ctx context.Context) error {
+	request := &goclient.StateRequest{State: goclient.WalletStateFROZEN, Reason: "case 17"}
+	answer, err := s.client.SetWalletState(ctx, request, goclient.SetWalletStateParams{WalletID: s.wallet, Prefer: wait})
+	frozen, ok := answer.(*goclient.OperationFinishedHeaders)
+	if !ok {
+		return fmt.Errorf("freeze: %T, %w", answer, err)
+	}
+	withdraw := &goclient.OperationRequest{WalletID: s.wallet, OperationType: goclient.OperationTypeWITHDRAW, Amount: 1}
+	refused, _, err := operation(s.client.CreateOperation(ctx, withdraw, goclient.CreateOperationParams{Prefer: wait}))
 	if err != nil {
 		return err
 	}
+	fmt.Printf("frozen: %s, then %s\n", frozen.Response.Status, refused.FailureReason.Value)
+	read, err := s.client.GetWallet(ctx, goclient.GetWalletParams{WalletID: s.wallet})
 	now, ok := read.(*goclient.WalletReadHeaders)
 	if !ok {
-		return fmt.Errorf("get wallet: %T", read)
+		return fmt.Errorf("wallet: %T, %w", read, err)
 	}
 	fmt.Printf("wallet: %s, order %s\n", now.Response.State, now.Response.Metadata.Value["order"])
 	return nil
 }
 
-// operation is what the answer to any request for one says, and whether it was there already.
-func operation(answer any, err error) (goclient.Operation, bool, error) {
+// operation is what an answer says, and whether it was there already.
+func operation(answer goclient.CreateOperationRes, err error) (goclient.Operation, bool, error) {
 	if err != nil {
 		return goclient.Operation{}, false, err
 	}

@@ -1,3 +1,5 @@
+import java.time.OffsetDateTime;
+import java.time.temporal.ChronoUnit;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -21,7 +23,9 @@ import wallet.model.Problem;
 import wallet.model.ReleaseRequest;
 import wallet.model.ReverseRequest;
 import wallet.model.StateRequest;
+import wallet.model.StatusFilter;
 import wallet.model.TransferRequest;
+import wallet.model.TypeFilter;
 import wallet.model.Wallet;
 import wallet.model.WalletOperationRequest;
 import wallet.model.WalletRequest;
@@ -86,7 +90,8 @@ public final class Scenario {
   /** Holds, captures, releases, transfers, reverses and freezes. */
   private void money(UUID id, UUID deposit) throws ApiException {
     String wait = "wait=30";
-    Operation hold = holds.createHold(id, new HoldRequest().amount(500L), null, wait);
+    OffsetDateTime expires = OffsetDateTime.now().plusHours(1).truncatedTo(ChronoUnit.MICROS); // the api takes six decimals
+    Operation hold = holds.createHold(id, new HoldRequest().amount(500L).expiresAt(expires), null, wait);
     System.out.printf("hold: %s, held %d, available %d%n", hold.getStatus(), hold.getHeldAfter(), hold.getAvailableAfter());
     HoldPage open = holds.listHolds(id, null, null);
     System.out.printf("open holds: %d, remaining %d%n", open.getItems().size(), open.getItems().get(0).getRemaining());
@@ -96,8 +101,8 @@ public final class Scenario {
     }
     Hold closed = holds.getHold(id, hold.getOperationId());
     System.out.printf("hold: %s, captured %d%n", closed.getStatus(), closed.getCaptured());
-    hold = holds.createHold(id, new HoldRequest().amount(100L), null, null);
-    Operation released = holds.releaseHold(id, hold.getOperationId(), new ReleaseRequest(), null, wait);
+    Operation second = holds.createHold(id, new HoldRequest().amount(100L), null, null);
+    Operation released = holds.releaseHold(id, second.getOperationId(), new ReleaseRequest(), null, wait);
     System.out.printf("released: %d, available %d%n", released.getAmount(), released.getAvailableAfter());
 
     UUID other = wallets.createWallet(new WalletRequest().currency("EUR"), null).getWalletId();
@@ -108,6 +113,22 @@ public final class Scenario {
         sent.getSettlement(), Objects.requireNonNull(sent.getCounterpart()).getWalletId().equals(other));
     Operation reversed = operations.reverseOperation(id, deposit, new ReverseRequest().amount(10L), null, wait);
     System.out.printf("reversed: %d, balance %d%n", reversed.getAmount(), reversed.getBalanceAfter());
+
+    UUID holdId = hold.getOperationId();
+    for (Operation o : operations.listOperations(id, null, null, Order.ASC, null, null, null, null, holdId).getItems()) {
+      System.out.printf("of the hold: %s %d%n", o.getOperationType(), o.getAmount());
+    }
+    OperationPage found = operations.listOperations(
+        id, null, null, null, TypeFilter.TRANSFER, StatusFilter.PROCESSED, sent.getCreatedAt(), expires, null);
+    for (Operation o : found.getItems()) {
+      System.out.printf("found: %s %d%n", o.getOperationType(), o.getAmount());
+    }
+    Wallet then = wallets.getWallet(id, null, null, null, hold.getCreatedAt());
+    System.out.printf("when it was held: balance %d, held %d%n", then.getBalance(), then.getHeld());
+    UUID third = holds.createHold(id, new HoldRequest().amount(50L), null, null).getOperationId();
+    Operation sold = holds.captureHold(id, third, new CaptureRequest().toWalletId(other), null, wait);
+    System.out.printf("captured for the other wallet: %d %s%n", sold.getAmount(), sold.getSettlement());
+    problem(() -> operations.reverseOperation(id, sent.getOperationId(), new ReverseRequest(), null, null));
 
     StateRequest freeze = new StateRequest().state(WalletState.FROZEN).reason("case 17");
     Operation frozen = wallets.setWalletState(id, freeze, null, wait);

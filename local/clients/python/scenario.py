@@ -1,40 +1,18 @@
 """Does, with the client that openapi-python-client generates, what every client does, and prints what it sees."""
 
 import os
+from datetime import datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 from client import AuthenticatedClient
 from client.api.holds import capture_hold, create_hold, get_hold, list_holds, release_hold
-from client.api.operations import (
-    create_operation,
-    create_transfer,
-    create_wallet_operation,
-    list_operations,
-    reverse_operation,
-)
-from client.api.wallets import create_wallet, get_wallet, set_wallet_state
-from client.models import (
-    CaptureRequest,
-    Counterpart,
-    Hold,
-    HoldPage,
-    HoldRequest,
-    Metadata,
-    Operation,
-    OperationPage,
-    OperationRequest,
-    OperationType,
-    Order,
-    Problem,
-    ReleaseRequest,
-    ReverseRequest,
-    StateRequest,
-    TransferRequest,
-    Wallet,
-    WalletOperationRequest,
-    WalletRequest,
-    WalletState,
-)
+from client.api.operations import create_operation, list_operations
+from client.api.operations import create_transfer, create_wallet_operation, reverse_operation
+from client.api.wallets import create_wallet, get_wallet
+from client.api.wallets import set_wallet_state
+from client.models import Operation, OperationPage, OperationRequest, OperationType, Order, Problem, Wallet, WalletRequest
+from client.models import CaptureRequest, Counterpart, Hold, HoldPage, HoldRequest, Metadata, ReleaseRequest, ReverseRequest
+from client.models import StateRequest, StatusFilter, TransferRequest, TypeFilter, WalletOperationRequest, WalletState
 from client.types import UNSET
 
 
@@ -78,7 +56,8 @@ def main(url: str, key: str) -> None:
 def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> None:
     """Holds, captures, releases, transfers, reverses and freezes."""
     wait = "wait=30"
-    hold = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(500), prefer=wait))
+    expires = datetime.now(timezone.utc) + timedelta(hours=1)
+    hold = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(500, expires_at=expires), prefer=wait))
     print(f"hold: {hold.status}, held {hold.held_after}, available {hold.available_after}")
     page = list_holds.sync(wallet_id, client=client)
     assert isinstance(page, HoldPage), page
@@ -89,8 +68,8 @@ def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> Non
     closed = get_hold.sync(wallet_id, hold.operation_id, client=client)
     assert isinstance(closed, Hold), closed
     print(f"hold: {closed.status}, captured {closed.captured}")
-    hold = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(100)))
-    released = operation(release_hold.sync(wallet_id, hold.operation_id, client=client, body=ReleaseRequest(), prefer=wait))
+    second = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(100)))
+    released = operation(release_hold.sync(wallet_id, second.operation_id, client=client, body=ReleaseRequest(), prefer=wait))
     print(f"released: {released.amount}, available {released.available_after}")
 
     other = create_wallet.sync(client=client, body=WalletRequest(currency="EUR"))
@@ -105,6 +84,25 @@ def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> Non
     reversal = ReverseRequest(amount=10)
     undone = operation(reverse_operation.sync(wallet_id, deposit_id, client=client, body=reversal, prefer=wait))
     print(f"reversed: {undone.amount}, balance {undone.balance_after}")
+
+    statement = list_operations.sync(wallet_id, client=client, subject_id=hold.operation_id, order=Order.ASC)
+    assert isinstance(statement, OperationPage), statement
+    for o in statement.items:
+        print(f"of the hold: {o.operation_type} {o.amount}")
+    statement = list_operations.sync(
+        wallet_id, client=client, type_=TypeFilter.TRANSFER, status=StatusFilter.PROCESSED, from_=sent.created_at, to=expires
+    )
+    assert isinstance(statement, OperationPage), statement
+    for o in statement.items:
+        print(f"found: {o.operation_type} {o.amount}")
+    then = get_wallet.sync(wallet_id, client=client, at=hold.created_at)
+    assert isinstance(then, Wallet), then
+    print(f"when it was held: balance {then.balance}, held {then.held}")
+    third = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(50)))
+    capture = CaptureRequest(to_wallet_id=other.wallet_id)
+    sold = operation(capture_hold.sync(wallet_id, third.operation_id, client=client, body=capture, prefer=wait))
+    print(f"captured for the other wallet: {sold.amount} {sold.settlement}")
+    print_problem(reverse_operation.sync(wallet_id, sent.operation_id, client=client, body=ReverseRequest()))
 
     freeze = StateRequest(WalletState.FROZEN, "case 17")
     frozen = operation(set_wallet_state.sync(wallet_id, client=client, body=freeze, prefer=wait))

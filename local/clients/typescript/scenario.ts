@@ -1,21 +1,8 @@
 // Does, with the client that openapi-ts generates, what every client does, and prints what it sees.
 import { randomUUID } from 'node:crypto';
-import {
-  captureHold,
-  createHold,
-  createOperation,
-  createTransfer,
-  createWallet,
-  createWalletOperation,
-  getHold,
-  getWallet,
-  listHolds,
-  listOperations,
-  releaseHold,
-  reverseOperation,
-  setWalletState,
-  type Problem,
-} from './client/index.js';
+import { createOperation, createWallet, getWallet, listOperations, type Problem } from './client/index.js';
+import { captureHold, createHold, createTransfer, createWalletOperation, getHold, listHolds } from './client/index.js';
+import { releaseHold, reverseOperation, setWalletState } from './client/index.js';
 import { client } from './client/client.gen.js';
 
 client.setConfig({ baseUrl: process.env['API_URL'] ?? '', auth: process.env['API_KEY'] ?? '' });
@@ -60,7 +47,8 @@ do {
 
 const walletId = wallet.walletId;
 const headers = { Prefer: 'wait=30' };
-const { data: hold } = await createHold({ path: { walletId }, body: { amount: 500 }, headers });
+const expiresAt = new Date(Date.now() + 3_600_000).toISOString();
+const { data: hold } = await createHold({ path: { walletId }, body: { amount: 500, expiresAt }, headers });
 console.log(`hold: ${hold?.status}, held ${hold?.heldAfter}, available ${hold?.availableAfter}`);
 const holdId = hold?.operationId ?? '';
 const { data: open } = await listHolds({ path: { walletId } });
@@ -88,13 +76,32 @@ console.log(`transfer: ${sent?.settlement}, to the other wallet ${sent?.counterp
 const operationId = first.data?.operationId ?? '';
 const { data: reversed } = await reverseOperation({ path: { walletId, operationId }, body: { amount: 10 }, headers });
 console.log(`reversed: ${reversed?.amount}, balance ${reversed?.balanceAfter}`);
+
+const { data: ofTheHold } = await listOperations({ path: { walletId }, query: { subjectId: holdId, order: 'asc' } });
+for (const o of ofTheHold?.items ?? []) console.log(`of the hold: ${o.operationType} ${o.amount}`);
+const { data: found } = await listOperations({
+  path: { walletId },
+  query: { type: 'TRANSFER', status: 'PROCESSED', from: sent?.createdAt, to: expiresAt },
+});
+for (const o of found?.items ?? []) console.log(`found: ${o.operationType} ${o.amount}`);
+const { data: then } = await getWallet({ path: { walletId }, query: { at: hold?.createdAt } });
+console.log(`when it was held: balance ${then?.balance}, held ${then?.held}`);
+const { data: third } = await createHold({ path: { walletId }, body: { amount: 50 } });
+const { data: sold } = await captureHold({
+  path: { walletId, holdId: third?.operationId ?? '' },
+  body: { toWalletId },
+  headers,
+});
+console.log(`captured for the other wallet: ${sold?.amount} ${sold?.settlement}`);
+const printProblem = (problem: Problem | undefined) => console.log(`problem: ${problem?.status} ${problem?.code}`);
+printProblem((await reverseOperation({ path: { walletId, operationId: sent?.operationId ?? '' }, body: {} })).error);
+
 const { data: frozen } = await setWalletState({ path: { walletId }, body: { state: 'FROZEN', reason: 'case 17' }, headers });
 const { data: stopped } = await withdraw(1);
 console.log(`frozen: ${frozen?.status}, then ${stopped?.failureReason}`);
 const { data: now } = await getWallet({ path: { walletId } });
 console.log(`wallet: ${now?.state}, order ${now?.metadata?.['order']}`);
 
-const printProblem = (problem: Problem | undefined) => console.log(`problem: ${problem?.status} ${problem?.code}`);
 printProblem((await getWallet({ path: { walletId: wallet.walletId }, auth: 'lw_unknown' })).error);
 printProblem((await getWallet({ path: { walletId: randomUUID() } })).error);
 printProblem((await deposit(9)).error);
