@@ -654,7 +654,7 @@ func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool,
 		mreq := middleware.Request{
 			Context:          ctx,
 			OperationName:    CreateOperationsOperation,
-			OperationSummary: "Deposit to or withdraw from many wallets",
+			OperationSummary: "Deposit, withdraw and transfer, up to a thousand times in one request",
 			OperationID:      "createOperations",
 			Body:             request,
 			RawBody:          rawBody,

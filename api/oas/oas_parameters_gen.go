@@ -1508,13 +1508,14 @@ func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request)
 type GetWalletParams struct {
 	// The wallet's id.
 	WalletID uuid.UUID
-	// The least version that will do.
+	// The least version that will do, such as 42.
 	MinSequence OptInt64 `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
-	// ETags of the wallet that the client has. If it still is one of them, the answer is 304.
+	// ETags of the wallet that the client has, such as "2-41". If it still is one of them, the answer is
+	// 304.
 	IfNoneMatch OptString `json:",omitempty,omitzero"`
 	// A time of the past, with up to six decimals. It goes with neither minSequence nor If-None-Match.
 	At OptMoment `json:",omitempty,omitzero"`

@@ -639,7 +639,7 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 					switch method {
 					case "POST":
 						r.name = CreateOperationsOperation
-						r.summary = "Deposit to or withdraw from many wallets"
+						r.summary = "Deposit, withdraw and transfer, up to a thousand times in one request"
 						r.operationID = "createOperations"
 						r.operationGroup = ""
 						r.pathPattern = "/api/v1/wallet/batch"

@@ -61,6 +61,9 @@ func TestSwaggerPageSendsADepositAndAsksNobodyElse(t *testing.T) {
 		t.Errorf("sent deposit: %v\n%s", err, answer)
 	}
 
+	if status := readWallet(t, ctx, wallet.WalletID); !strings.HasPrefix(status, "200") {
+		t.Errorf("the wallet is answered with %s to whoever writes nothing but its id", status)
+	}
 	picture := run(t, ctx, chromedp.Screenshot(chromedp.ID("operations-Operations-createOperation")))
 	if err := os.WriteFile(filepath.Join(t.ArtifactDir(), "swagger.png"), picture, 0o600); err != nil {
 		t.Error(err)
@@ -129,6 +132,21 @@ func tryItOut(t *testing.T, ctx context.Context, operation, body, status string)
 		t.Fatalf("%s: answered %q, want %s\n%s", operation, answered, status, answer)
 	}
 	return answer[start : end+1]
+}
+
+// readWallet reads a wallet on the page, with every other parameter as the page fills it in, and returns the status.
+func readWallet(t *testing.T, ctx context.Context, id string) string {
+	t.Helper()
+	inside := func(selector string) chromedp.CSS { return chromedp.CSS("#operations-Wallets-getWallet " + selector) }
+	do(t, ctx,
+		chromedp.Click(inside(".opblock-summary-control")),
+		chromedp.Click(inside(".try-out__btn")),
+		chromedp.Click(inside(`tr[data-param-name="walletId"] input`)),
+		chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)),
+		chromedp.KeyEvent(id),
+		chromedp.Click(inside("button.execute")),
+	)
+	return strings.TrimSpace(run(t, ctx, chromedp.Text(inside(".live-responses-table .response > .response-col_status"))))
 }
 
 func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
