@@ -79,6 +79,16 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 		"POST /wallet/batch":            {200, 400, 401, 403},
 		"GET /wallets/{}/operations":    {200, 400, 401, 403, 404},
 		"GET /wallets/{}/operations/{}": {200, 400, 401, 403, 404},
+
+		"POST /wallets/{}/operations":            {400, 401, 403, 404},
+		"POST /wallets/{}/operations/{}/reverse": {400, 401, 403, 404},
+		"POST /wallets/{}/holds":                 {400, 401, 403, 404},
+		"GET /wallets/{}/holds":                  {400, 401, 403, 404},
+		"GET /wallets/{}/holds/{}":               {400, 401, 403, 404},
+		"POST /wallets/{}/holds/{}/capture":      {400, 401, 403, 404},
+		"POST /wallets/{}/holds/{}/release":      {400, 401, 403, 404},
+		"POST /wallets/{}/transfers":             {400, 401, 403, 404},
+		"PUT /wallets/{}/state":                  {400, 401, 403, 404},
 	} {
 		for _, status := range want {
 			if answers[request][status] == 0 {
@@ -101,8 +111,8 @@ func (s *system) keyWithoutScopes() string {
 	return strings.TrimSpace(key.String())
 }
 
-// identity is a segment of a path in which a request names a wallet or an operation.
-var identity = regexp.MustCompile(`(/wallets|/operations)/[^/]+`)
+// identity is a segment of a path in which a request names a wallet, an operation or a hold.
+var identity = regexp.MustCompile(`(/wallets|/operations|/holds)/[^/]+`)
 
 // countAnswers adds up the answers of a report by request and status.
 func countAnswers(t *testing.T, report string, answers map[string]map[int]int) {

@@ -1,4 +1,9 @@
 import schemathesis
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+# Fields of which the contract demands something that OpenAPI 3.0 can only say in words: the size of metadata and
+# its keys, how far a time may be ahead or behind, what goes with what, another wallet than that in the path.
+IN_WORDS = {"at", "from", "to", "expiresAt", "metadata", "toWalletId"}
 
 
 @schemathesis.hook
@@ -23,3 +28,13 @@ def whole_amounts(value):
     if isinstance(value, dict):
         return not isinstance(value.get("amount"), float) and all(map(whole_amounts, value.values()))
     return True
+
+
+@schemathesis.check
+def right_requests_are_accepted(ctx, response, case):
+    """The check positive_data_acceptance, but for what the contract says in words."""
+    if response.status_code == 400:
+        fields = {error["field"].rsplit(".", 1)[-1] for error in response.json().get("errors", [])}
+        if fields and fields <= IN_WORDS:
+            return None
+    return positive_data_acceptance(ctx, response, case)
