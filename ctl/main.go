@@ -49,7 +49,7 @@ var commands = []command{
 	{"status", "[--json] [--watch]", "how everything is, on one screen, and what to do about it; exits 1 unless all is well", nothing, "DATABASE_URL KAFKA_BROKERS RDKAFKA_* REDIS_URL TOPIC KAFKA_GROUP NO_COLOR", status},
 	{"migrate", "[--wait TIME]", "bring the database's schema up to date; any number of them at once do it one after the other", nothing, "DATABASE_URL", migrate},
 	{"wallet", "ID [--json]", "a wallet, its last operations, and what the cache says of it", onPostgres | onRedisIfSet, "", showWallet},
-	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied", onPostgres, "KAFKA_BROKERS RDKAFKA_* TOPIC NO_COLOR", showOperation},
+	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied, and of a transfer settled", onPostgres, "KAFKA_BROKERS RDKAFKA_* TOPIC NO_COLOR", showOperation},
 	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", onPostgres | onRedisIfSet, "TOPIC", verify},
 	{"actions", "[--last N]", "list what operators did: who, when, what, why", onPostgres, "", listActions},
 	{"topic create", "NAME --partitions N", "create a topic at Kafka and register it for the outbox", onPostgres | onKafka, "", topicCreate},
