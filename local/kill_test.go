@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"math/rand/v2"
+	"net/http"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -42,13 +44,22 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 	}
 }
 
+// What one wallet gives another one is received by the same commit that took it, and given back by the one that
+// refused it: so a worker that dies between any two steps of a transfer neither loses nor doubles money.
 func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	l := s.Load(s.OpenWallets(20))
+	wallets := s.OpenWallets(21)
+	mix := load.EveryType
+	mix.Refusing = wallets[20]
+	s.close(mix.Refusing)
+	l := s.MixedLoad(mix, wallets[:20])
 	for service, points := range map[string][]string{
 		"api":    {"accept-before-commit", "accept-after-commit"},
 		"relay":  {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
-		"worker": {"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis"},
+		"worker": {
+			"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis",
+			"worker-before-credit-commit", "worker-after-credit-commit", "worker-before-return-commit", "worker-after-return-commit",
+		},
 	} {
 		p := s.Process(service)
 		for _, point := range points {
@@ -61,6 +72,17 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 	}
 	s.UntilApplied(20 * time.Second)
 	s.Keep(l)
+}
+
+// close closes a wallet, so that it receives nothing.
+func (s *system) close(wallet uuid.UUID) {
+	s.T.Helper()
+	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 10 * time.Second, Prefer: "wait=10"}
+	defer c.Close()
+	r, err := c.Do(http.MethodPut, "/api/v1/wallets/"+wallet.String()+"/state", "", []byte(`{"state":"CLOSED","reason":"a test"}`))
+	if err != nil || r.Status != http.StatusOK {
+		s.T.Fatalf("close wallet: %d %s %v", r.Status, r.Body, err)
+	}
 }
 
 func TestRelayRestartsAloneUnderLoad(t *testing.T) {

@@ -201,12 +201,17 @@ const LoadPerSecond = 1000
 // Load is a thousand operations a second by clients that retry with the same key until they have an
 // answer. Without apis it uses all.
 func (s *System) Load(wallets []uuid.UUID, apis ...string) *RunningLoad {
+	return s.MixedLoad(load.Mix{}, wallets, apis...)
+}
+
+// MixedLoad is Load with operations of other types among them.
+func (s *System) MixedLoad(mix load.Mix, wallets []uuid.UUID, apis ...string) *RunningLoad {
 	if len(apis) == 0 {
 		apis = s.APIURLs
 	}
 	l := &RunningLoad{
 		Load: &load.Load{
-			APIs: apis, APIKey: s.APIKey, Wallets: wallets, Connections: 200, RatePerSecond: LoadPerSecond, Duration: time.Hour,
+			APIs: apis, APIKey: s.APIKey, Wallets: wallets, Mix: mix, Connections: 200, RatePerSecond: LoadPerSecond, Duration: time.Hour,
 			ResendPercent: 2, Attempt: 12 * time.Second, Patience: time.Minute,
 		},
 		History: make(chan []load.Operation, 1),
