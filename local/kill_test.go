@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -50,12 +48,12 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(21)
 	mix := load.EveryType
-	mix.Refusing = wallets[20]
-	s.close(mix.Refusing)
+	mix.Refusing = wallets[20:]
+	closed := s.close(wallets[20])
 	l := s.MixedLoad(mix, wallets[:20])
 	for service, points := range map[string][]string{
-		"api":    {"accept-before-commit", "accept-after-commit"},
-		"relay":  {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
+		"api":   {"accept-before-commit", "accept-after-commit"},
+		"relay": {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
 		"worker": {
 			"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis",
 			"worker-before-credit-commit", "worker-after-credit-commit", "worker-before-return-commit", "worker-after-return-commit",
@@ -71,18 +69,18 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 		}
 	}
 	s.UntilApplied(20 * time.Second)
-	s.Keep(l)
+	s.Keep(l, closed...)
 }
 
 // close closes a wallet, so that it receives nothing.
-func (s *system) close(wallet uuid.UUID) {
+func (s *system) close(wallet uuid.UUID) []load.Operation {
 	s.T.Helper()
-	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 10 * time.Second, Prefer: "wait=10"}
-	defer c.Close()
-	r, err := c.Do(http.MethodPut, "/api/v1/wallets/"+wallet.String()+"/state", "", []byte(`{"state":"CLOSED","reason":"a test"}`))
-	if err != nil || r.Status != http.StatusOK {
-		s.T.Fatalf("close wallet: %d %s %v", r.Status, r.Body, err)
+	l := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Attempt: 12 * time.Second, Patience: time.Minute}
+	told := l.SendThese(s.T.Context(), load.Operation{Wallet: wallet, Kind: "CLOSE"})
+	if l.Failures.Load() > 0 {
+		s.T.Fatalf("close a wallet: %s", *l.LastFail.Load())
 	}
+	return told
 }
 
 func TestRelayRestartsAloneUnderLoad(t *testing.T) {

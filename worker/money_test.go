@@ -462,6 +462,7 @@ func TestTransfersToAndFroNeverDeadlock(t *testing.T) {
 	for seed := range uint64(2) {
 		conn := s.Database.Conn(t)
 		go func() {
+			defer func() { errs <- nil }() // also after an ask that ends the goroutine
 			random := rand.New(rand.NewPCG(seed, 0))
 			own := &store{TB: t, Database: s.Database, conn: conn, topic: s.topic}
 			for range rounds {
@@ -474,7 +475,6 @@ func TestTransfersToAndFroNeverDeadlock(t *testing.T) {
 				}
 				own.accept(wallets[random.IntN(len(wallets))], 1, 1, -1, -1)
 			}
-			errs <- nil
 		}()
 	}
 	for seed := range uint64(2) {
@@ -506,6 +506,9 @@ func TestTransfersToAndFroNeverDeadlock(t *testing.T) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
+	}
+	if t.Failed() {
+		return
 	}
 	s.settle(s.ledger(), wallets...)
 	var balances, received int64

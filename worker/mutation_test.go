@@ -92,7 +92,7 @@ var mutations = []mutation.Mutation{
 		"greatest(s.last_at, c.now)", "c.now",
 	),
 	mutation.Of("a hold has one EXPIRE", "TestTwoWorkersExpireAHoldOnce", "expire.go",
-		"there || !ours", "!ours",
+		"there || !ours", "there && !ours || !ours",
 	),
 	mutation.Of("an operation of an unknown type halts its wallet alone", "TestAnUnknownTypeHaltsItsWalletAlone", "plan.go",
 		"if damaged != \"\" { what", "if damaged != \"\" && damaged[0] != 't' { what",

@@ -231,10 +231,11 @@ func (l *RunningLoad) Finish() []load.Operation {
 	return <-l.History
 }
 
-// Keep fails the test unless every promise holds and every operation was acknowledged.
-func (s *System) Keep(l *RunningLoad) {
+// Keep fails the test unless every promise holds and every operation was acknowledged. told are operations that
+// were sent beside the load.
+func (s *System) Keep(l *RunningLoad, told ...load.Operation) {
 	s.T.Helper()
-	history := l.Finish()
+	history := append(told, l.Finish()...)
 	if n := l.Failures.Load(); n > 0 {
 		s.T.Errorf("%d operations were not acknowledged; the last: %s", n, *l.LastFail.Load())
 	}
