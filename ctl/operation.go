@@ -215,7 +215,7 @@ func (r *operationReport) addLeft(ctx context.Context, q *walletdb.Queries, op w
 	if r.Status == "FAILED" {
 		*r.Left = remains{State: "FAILED"}
 	}
-	last, err := q.LastNaming(ctx, walletdb.LastNamingParams{ID: &op.ID, WalletID: op.WalletID, AppliedSeq: applied})
+	last, err := q.LastNaming(ctx, walletdb.LastNamingParams{ID: &op.ID, AppliedSeq: applied})
 	if err == nil {
 		r.Left.Remaining, r.Left.Named = last.SubjectLeft, last.Named
 	} else if !errors.Is(err, pgx.ErrNoRows) {

@@ -160,9 +160,9 @@ SELECT metadata FROM wallet_metadata WHERE wallet_id = @wallet_id;
 -- pgx.ErrNoRows if none has been applied.
 -- name: LastNaming :one
 SELECT c.seq, coalesce(c.subject_left, 0)::bigint AS subject_left,
-  (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = @id AND q.wallet_id = @wallet_id LIMIT 1000) n) AS named
+  (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = @id LIMIT 1000) n) AS named
 FROM (SELECT p.wallet_id, p.seq FROM operations p
-  WHERE p.subject_id = @id AND p.wallet_id = @wallet_id AND p.seq <= sqlc.arg(applied_seq)::bigint ORDER BY p.seq DESC LIMIT 1) l
+  WHERE p.subject_id = @id AND p.seq <= sqlc.arg(applied_seq)::bigint ORDER BY p.seq DESC LIMIT 1) l
 CROSS JOIN LATERAL (SELECT * FROM outcomes o WHERE o.wallet_id = l.wallet_id AND o.seq = l.seq LIMIT 1) c;
 
 -- StateOfOperation returns pgx.ErrNoRows if there is no such operation.

@@ -39,13 +39,14 @@ SELECT o.id, o.wallet_id, o.seq, o.type::text AS type, o.subject_id, o.counterpa
 FROM operations o WHERE o.id = ANY (@ids::uuid[]);
 
 -- AuditReversed says of operations that name an original how many came before, counted up to max_named, and what
--- the last of them said is left of it: -1 if it said nothing, or none came.
+-- the last of them said is left of it: -1 if it said nothing, or none came. It does not name the wallet, or the planner could
+-- go back through all of a wallet's operations instead of by the index of what is referred to.
 -- name: AuditReversed :many
 SELECT t.wallet_id::uuid AS wallet_id, t.seq::bigint AS seq,
        coalesce((SELECT (SELECT c.subject_left FROM outcomes c WHERE c.wallet_id = p.wallet_id AND c.seq = p.seq LIMIT 1)
-        FROM operations p WHERE p.subject_id = t.subject_id AND p.seq < t.seq AND p.wallet_id = t.wallet_id
+        FROM operations p WHERE p.subject_id = t.subject_id AND p.seq < t.seq
         ORDER BY p.seq DESC LIMIT 1), -1)::bigint AS subject_left,
-       (SELECT count(*) FROM (SELECT FROM operations p WHERE p.subject_id = t.subject_id AND p.seq < t.seq AND p.wallet_id = t.wallet_id
+       (SELECT count(*) FROM (SELECT FROM operations p WHERE p.subject_id = t.subject_id AND p.seq < t.seq
         ORDER BY p.seq LIMIT sqlc.arg(max_named)::bigint) n) AS named
 FROM (SELECT unnest(@wallet_ids::uuid[]) AS wallet_id, unnest(@seqs::bigint[]) AS seq, unnest(@subject_ids::uuid[]) AS subject_id) t;
 

@@ -420,15 +420,14 @@ func (q *Queries) IsInvalidIndex(ctx context.Context, name string) (bool, error)
 
 const lastNaming = `-- name: LastNaming :one
 SELECT c.seq, coalesce(c.subject_left, 0)::bigint AS subject_left,
-  (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = $1 AND q.wallet_id = $2 LIMIT 1000) n) AS named
+  (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = $1 LIMIT 1000) n) AS named
 FROM (SELECT p.wallet_id, p.seq FROM operations p
-  WHERE p.subject_id = $1 AND p.wallet_id = $2 AND p.seq <= $3::bigint ORDER BY p.seq DESC LIMIT 1) l
+  WHERE p.subject_id = $1 AND p.seq <= $2::bigint ORDER BY p.seq DESC LIMIT 1) l
 CROSS JOIN LATERAL (SELECT wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left FROM outcomes o WHERE o.wallet_id = l.wallet_id AND o.seq = l.seq LIMIT 1) c
 `
 
 type LastNamingParams struct {
 	ID         *uuid.UUID
-	WalletID   uuid.UUID
 	AppliedSeq int64
 }
 
@@ -441,7 +440,7 @@ type LastNamingRow struct {
 // LastNaming returns the last applied operation that names a hold or an original, and how many name it, counted up to 1,000;
 // pgx.ErrNoRows if none has been applied.
 func (q *Queries) LastNaming(ctx context.Context, arg LastNamingParams) (LastNamingRow, error) {
-	row := q.db.QueryRow(ctx, lastNaming, arg.ID, arg.WalletID, arg.AppliedSeq)
+	row := q.db.QueryRow(ctx, lastNaming, arg.ID, arg.AppliedSeq)
 	var i LastNamingRow
 	err := row.Scan(&i.Seq, &i.SubjectLeft, &i.Named)
 	return i, err
