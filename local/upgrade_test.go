@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
@@ -46,9 +48,37 @@ func programOf(bin string, p *proc.Process) string {
 	return filepath.Join(bin, filepath.Base(p.Argv[0]))
 }
 
-// lastRelease builds the programs of the commit that last_release names. A clone may lack the tags,
-// but has the history.
+// A client that was generated from the last release's contract sees of a wallet with deposits and withdrawals alone
+// what it saw then.
+func TestTheLastReleasesClientSeesWhatItSaw(t *testing.T) {
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	released := sourceOfLastRelease(t)
+	_, want, _ := strings.Cut(source(t, released, "local", "clients_test.go"), "const seenByClients = `")
+	want, _, found := strings.Cut(want, "`")
+	client := &clientSource{t: t, dir: filepath.Join(released, "local"), env: []string{"API_URL=" + s.APIURLs[0], "API_KEY=" + s.APIKey}}
+	program := filepath.Join(t.TempDir(), "scenario")
+	client.run("go", "build", "-o", program, "./clients/go")
+	if diff := cmp.Diff(want, client.run(program)); !found || diff != "" {
+		t.Errorf("the last release's client saw (-then +now):\n%s", diff)
+	}
+}
+
+// lastRelease builds the programs of the last release.
 func lastRelease(t *testing.T) string {
+	t.Helper()
+	source, bin := sourceOfLastRelease(t), filepath.Join(stacktest.Binaries(t), "last_release")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	// With the same flags, so that what did not change since is not built again.
+	if err := stack.Build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// sourceOfLastRelease is a folder with the commit that last_release names. A clone may lack the tags, but has the
+// history.
+func sourceOfLastRelease(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("last_release")
 	if err != nil {
@@ -58,19 +88,15 @@ func lastRelease(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, bin := t.TempDir(), filepath.Join(stacktest.Binaries(t), "last_release")
-	archive := filepath.Join(source, "archive.tar")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	folder := t.TempDir()
+	archive := filepath.Join(folder, "archive.tar")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := proc.Run(ctx, root, "git", "archive", "--output", archive, strings.Fields(string(text))[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := proc.Run(ctx, source, "tar", "-xf", archive); err != nil {
+	if err := proc.Run(ctx, folder, "tar", "-xf", archive); err != nil {
 		t.Fatal(err)
 	}
-	// With the same flags, so that what did not change since is not built again.
-	if err := stack.Build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
-		t.Fatal(err)
-	}
-	return bin
+	return folder
 }
