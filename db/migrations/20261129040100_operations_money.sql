@@ -20,7 +20,9 @@ ALTER TABLE operations
   ADD CONSTRAINT operations_subject CHECK ((subject_id IS NOT NULL)
     = (type IN ('CAPTURE', 'RELEASE', 'EXPIRE', 'REVERSE', 'RECEIVE', 'RETURN'))) NOT VALID,
   ADD CONSTRAINT operations_counterpart CHECK (CASE WHEN type IN ('TRANSFER', 'RECEIVE', 'RETURN') THEN counterpart_id IS NOT NULL
-    ELSE counterpart_id IS NULL OR type = 'CAPTURE' END) NOT VALID;
+    ELSE counterpart_id IS NULL OR type = 'CAPTURE' END) NOT VALID,
+  ADD CONSTRAINT operations_times CHECK (isfinite(created_at)
+    AND (expires_at IS NULL OR isfinite(expires_at) AND type = 'HOLD')) NOT VALID; -- no program can read the others
 
 GRANT INSERT (subject_id, counterpart_id, expires_at, final, metadata) ON operations TO wallet_api;
 
@@ -36,6 +38,7 @@ ALTER TABLE operations
   DROP CONSTRAINT operations_amount,
   DROP CONSTRAINT operations_subject,
   DROP CONSTRAINT operations_counterpart,
+  DROP CONSTRAINT operations_times,
   ADD CONSTRAINT operations_amount_check CHECK (amount BETWEEN 1 AND 9007199254740991 AND type IN ('DEPOSIT', 'WITHDRAW')),
   DROP COLUMN metadata, DROP COLUMN final, DROP COLUMN expires_at, DROP COLUMN counterpart_id, DROP COLUMN subject_id;
 REVOKE INSERT (topic, key, payload, headers) ON outbox FROM wallet_worker;
