@@ -309,7 +309,7 @@ func TestAnAuditOfNothingIsNoSuccess(t *testing.T) {
 	empty.expect("verify", "", 1, "nothing was audited")
 	empty.expect("verify --json", "", 1, `{"wallets":0,"operations":0`)
 	s, conn := withHistory(t)
-	s.expect("verify", "", 0, "3 wallets, 31 operations, 31 outbox rows")
+	s.expect("verify", "", 0, "3 wallets, 31 operations, 0 open holds, 31 outbox rows")
 	s.expect("verify --wallet "+uuid.NewString(), "", 1, "nothing was audited")
 	s.expect("verify --wallet "+wallet(t, conn, 3).String(), "", 0, "1 wallets, 0 operations")
 	s.expect("verify --topic another", "", 1, "the outbox has none of topic another, but of wallet-operations; is TOPIC right?")
