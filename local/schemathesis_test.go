@@ -17,6 +17,7 @@ import (
 const (
 	contractTestSeconds = "100" // for 16 requests
 	leastCases          = 1000
+	leastSucceeded      = 150 // the longer it runs, the larger is the part of wrong requests
 )
 
 // Schemathesis makes requests of all kinds from openapi.yaml, right ones, wrong ones and sequences along
@@ -63,8 +64,8 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 		}
 	}
 	t.Logf("%d cases, %d succeeded: %v", cases, succeeded, answers)
-	if cases < leastCases || succeeded*6 < cases {
-		t.Errorf("%d cases, of which %d succeeded: want at least %d, and a sixth of them", cases, succeeded, leastCases)
+	if cases < leastCases || succeeded < leastSucceeded {
+		t.Errorf("%d cases, of which %d succeeded: want at least %d and %d", cases, succeeded, leastCases, leastSucceeded)
 	}
 	for _, status := range []int{202, 304, 409, 415, 422} { // chance decides which requests meet these
 		if total[status] == 0 {
