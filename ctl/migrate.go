@@ -238,29 +238,54 @@ func (m *migrator) applyAlone(ctx context.Context, conn *pgx.Conn, up, version s
 	if err := holdsLock(ctx, q); err != nil {
 		return err
 	}
-	if name := concurrentIndex.FindStringSubmatch(up); name != nil {
-		invalid, err := q.IsInvalidIndex(ctx, name[1])
-		if err != nil {
-			return err
-		}
-		if invalid {
-			fmt.Fprintf(m.stdout, "index %s is left unfinished by an earlier run: it is dropped, and made again\n", name[1])
-			if _, err := conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pgx.Identifier{name[1]}.Sanitize()); err != nil {
+	for {
+		name := concurrentIndex.FindStringSubmatch(up)
+		if name != nil {
+			if err := m.dropUnfinished(ctx, conn, name[1]); err != nil {
 				return err
 			}
 		}
+		// It waits for every transaction that is older, and nobody waits behind it.
+		if _, err := conn.Exec(ctx, "SET lock_timeout = 0"); err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, up); err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, "RESET lock_timeout"); err != nil {
+			return err
+		}
+		if name != nil {
+			index, err := q.UnfinishedIndex(ctx, name[1])
+			if err != nil {
+				return err
+			}
+			if index.Unfinished { // IF NOT EXISTS has found that of a dbmate up which has begun meanwhile
+				continue
+			}
+		}
+		return q.NoteMigration(ctx, version)
 	}
-	// It waits for every transaction that is older, and nobody waits behind it.
-	if _, err := conn.Exec(ctx, "SET lock_timeout = 0"); err != nil {
-		return err
+}
+
+// dropUnfinished drops an index that a run which was cut short has left. It waits as long as another session makes the
+// index: a dbmate up, which knows no lock.
+func (m *migrator) dropUnfinished(ctx context.Context, conn *pgx.Conn, name string) error {
+	for {
+		index, err := walletdb.New(conn).UnfinishedIndex(ctx, name)
+		if err != nil || !index.Unfinished {
+			return err
+		}
+		if index.Builder == 0 {
+			fmt.Fprintf(m.stdout, "index %s is left unfinished by an earlier run: it is dropped, and made again\n", name)
+			_, err := conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pgx.Identifier{name}.Sanitize())
+			return err
+		}
+		making := fmt.Sprintf("session %d makes index %s", index.Builder, name)
+		if !m.pause(ctx, making) {
+			return cmp.Or(ctx.Err(), fmt.Errorf("%s, and has not finished after %s: wait longer (--wait)", making, m.wait))
+		}
 	}
-	if _, err := conn.Exec(ctx, up); err != nil {
-		return err
-	}
-	if _, err := conn.Exec(ctx, "RESET lock_timeout"); err != nil {
-		return err
-	}
-	return q.NoteMigration(ctx, version)
 }
 
 func (m *migrator) isApplied(ctx context.Context, conn *pgx.Conn, file string) bool {

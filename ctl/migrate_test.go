@@ -359,6 +359,37 @@ func TestNothingIsAppliedWithoutTheLock(t *testing.T) {
 	await(t, database.Conn(t), "nothing is applied", "SELECT to_regclass('a') IS NULL")
 }
 
+func TestAnIndexThatAnotherSessionMakesIsNotDropped(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	conn, writer, builder := database.Conn(t), database.Conn(t), database.Conn(t)
+	const create = "CREATE INDEX CONCURRENTLY IF NOT EXISTS balances ON wallets (balance)"
+	files := filesOf(map[string]string{"1": "-- migrate:up transaction:false\n" + create + ";\n-- migrate:down transaction:false\nDROP INDEX CONCURRENTLY balances;\n"})
+	execute(t, writer, "BEGIN; LOCK TABLE wallets IN ROW EXCLUSIVE MODE")
+	built := make(chan error, 1)
+	go func() {
+		_, err := builder.Exec(t.Context(), create)
+		built <- err
+	}()
+	await(t, conn, "the index is there, and not finished", "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('balances') AND NOT indisvalid)")
+	var output string
+	migrated := make(chan error, 1)
+	go func() {
+		var err error
+		output, err = migrateFiles(t, database, files)
+		migrated <- err
+	}()
+	await(t, conn, "ctl migrate has the lock", "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304519)")
+	time.Sleep(300 * time.Millisecond) // for it to do the wrong thing
+	execute(t, writer, "ROLLBACK")
+	if err := <-built; err != nil {
+		t.Errorf("who makes the index is disturbed: %v", err)
+	}
+	if err := <-migrated; err != nil || !strings.Contains(output, fmt.Sprintf("session %d makes index balances", builder.PgConn().PID())) || strings.Contains(output, "dropped") {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
 // CREATE INDEX CONCURRENTLY waits for every snapshot that is older. One that waited in the database for the
 // migrations' lock would have such a snapshot, and each would wait for the other.
 func TestAnIndexIsMadeConcurrentlyWhileOthersWaitToMigrate(t *testing.T) {

@@ -299,9 +299,11 @@ CREATE TABLE IF NOT EXISTS schema_migrations (version varchar PRIMARY KEY);
 -- name: NoteMigration :exec
 INSERT INTO schema_migrations (version) VALUES (@version);
 
--- IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
--- name: IsInvalidIndex :one
-SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass(sqlc.arg(name)::text) AND NOT i.indisvalid)::boolean AS invalid;
+-- UnfinishedIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY has not finished it, and
+-- which session is still at work on it, 0 if none is.
+-- name: UnfinishedIndex :one
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass(sqlc.arg(name)::text) AND NOT i.indisvalid)::boolean AS unfinished,
+  coalesce((SELECT max(p.pid) FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = to_regclass(sqlc.arg(name)::text)), 0)::integer AS builder;
 
 -- Tablespaces lists those that the growing tables are in.
 -- name: Tablespaces :many

@@ -406,18 +406,6 @@ func (q *Queries) InTransit(ctx context.Context, arg InTransitParams) ([]InTrans
 	return items, nil
 }
 
-const isInvalidIndex = `-- name: IsInvalidIndex :one
-SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass($1::text) AND NOT i.indisvalid)::boolean AS invalid
-`
-
-// IsInvalidIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY did not finish it.
-func (q *Queries) IsInvalidIndex(ctx context.Context, name string) (bool, error) {
-	row := q.db.QueryRow(ctx, isInvalidIndex, name)
-	var invalid bool
-	err := row.Scan(&invalid)
-	return invalid, err
-}
-
 const lastNaming = `-- name: LastNaming :one
 SELECT c.seq, coalesce(c.subject_left, 0)::bigint AS subject_left,
   (SELECT count(*) FROM (SELECT FROM operations q WHERE q.subject_id = $1 LIMIT 1000) n) AS named
@@ -1115,6 +1103,25 @@ func (q *Queries) TopicPartitions(ctx context.Context, topic string) (int32, err
 	var partitions int32
 	err := row.Scan(&partitions)
 	return partitions, err
+}
+
+const unfinishedIndex = `-- name: UnfinishedIndex :one
+SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indexrelid = to_regclass($1::text) AND NOT i.indisvalid)::boolean AS unfinished,
+  coalesce((SELECT max(p.pid) FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = to_regclass($1::text)), 0)::integer AS builder
+`
+
+type UnfinishedIndexRow struct {
+	Unfinished bool
+	Builder    int32
+}
+
+// UnfinishedIndex reports whether there is such an index and CREATE INDEX CONCURRENTLY has not finished it, and
+// which session is still at work on it, 0 if none is.
+func (q *Queries) UnfinishedIndex(ctx context.Context, name string) (UnfinishedIndexRow, error) {
+	row := q.db.QueryRow(ctx, unfinishedIndex, name)
+	var i UnfinishedIndexRow
+	err := row.Scan(&i.Unfinished, &i.Builder)
+	return i, err
 }
 
 const unparkRow = `-- name: UnparkRow :execrows
