@@ -33,7 +33,7 @@ const (
 	// Half of the operations go to one wallet, the others to these.
 	otherWallets = 30
 	// refusingWallets are in as many partitions as not to be all another worker's.
-	refusingWallets = 6
+	refusingWallets = 12
 	// The system works if the hot wallet accepts something and no operation waits to be applied for
 	// longer than WorksWithin, all the time for steadyFor.
 	WorksWithin = time.Second
