@@ -105,7 +105,10 @@ func (m *migrator) open(ctx context.Context) (*pgx.Conn, error) {
 			if err = m.createDatabase(ctx); err == nil {
 				continue
 			}
-			return nil, fmt.Errorf("create the database: %w", err)
+			// 55P03, 55006: others create databases from the same template right now.
+			if refused = nil; !errors.As(err, &refused) || refused.Code != "55P03" && refused.Code != "55006" {
+				return nil, fmt.Errorf("create the database: %w", err)
+			}
 		case errors.As(err, &refused) && strings.HasPrefix(refused.Code, "28"): // a wrong password does not get right
 			return nil, err
 		}
