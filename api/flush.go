@@ -283,13 +283,7 @@ func (f *flusher) rollback(ctx context.Context) {
 
 func (f *flusher) disconnect() {
 	if f.conn != nil {
-		disconnect(f.conn)
+		db.Disconnect(f.conn)
 		f.conn = nil
 	}
-}
-
-func disconnect(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
 }

@@ -205,7 +205,7 @@ func (f *flusher) confirm(ctx context.Context, answers []answer) error {
 // connection.
 func (f *flusher) commit(ctx context.Context, fn func(q *walletdb.Queries) error) error {
 	conn := f.conn
-	err := f.commits.Send(ctx, conn, flushTimeout, fn, func() { disconnect(conn) })
+	err := f.commits.Send(ctx, conn, flushTimeout, fn, func() { db.Disconnect(conn) })
 	if errors.Is(err, db.ErrUnanswered) {
 		f.conn = nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -44,14 +45,14 @@ func readLinks(ctx context.Context, queries *walletdb.Queries, rows []walletdb.A
 		}
 		switch {
 		case isLeg(row.Type, row.CounterpartID):
-			ids = append(ids, receiveID(row.ID))
+			ids = append(ids, event.ReceiveID(row.ID))
 		case row.Type == "RECEIVE":
-			ids = append(ids, returnID(row.ID))
+			ids = append(ids, event.ReturnID(row.ID))
 		case row.Type == "REVERSE" && row.SubjectID != nil:
 			named.WalletIds, named.Seqs, named.SubjectIds = append(named.WalletIds, row.WalletID), append(named.Seqs, row.Seq), append(named.SubjectIds, *row.SubjectID)
 		}
 		if row.SubjectID != nil && (row.Type == "CAPTURE" || row.Type == "RELEASE" || row.Type == "EXPIRE") {
-			ids = append(ids, expireID(*row.SubjectID))
+			ids = append(ids, event.ExpireID(*row.SubjectID))
 		}
 	}
 	if len(ids) > 0 {
@@ -82,20 +83,20 @@ func (a *audit) links(row operationRow) {
 	processed := row.Status == "PROCESSED"
 	switch {
 	case isLeg(row.Type, row.CounterpartID):
-		a.leadsTo(row, processed, "RECEIVE", receiveID(row.ID), row.cameTo())
+		a.leadsTo(row, processed, "RECEIVE", event.ReceiveID(row.ID), row.cameTo())
 	case row.Type == "RECEIVE":
-		a.follows(row, receiveID, "RECEIVE", func(cause walletdb.AuditLinkedRow) bool {
+		a.follows(row, event.ReceiveID, "RECEIVE", func(cause walletdb.AuditLinkedRow) bool {
 			return isLeg(cause.Type, cause.CounterpartID) && cause.Status == "PROCESSED"
 		})
-		a.leadsTo(row, row.Status == "FAILED", "RETURN", returnID(row.ID), row.Amount)
+		a.leadsTo(row, row.Status == "FAILED", "RETURN", event.ReturnID(row.ID), row.Amount)
 	case row.Type == "RETURN":
-		a.follows(row, returnID, "RETURN", func(cause walletdb.AuditLinkedRow) bool {
+		a.follows(row, event.ReturnID, "RETURN", func(cause walletdb.AuditLinkedRow) bool {
 			return cause.Type == "RECEIVE" && cause.Status == "FAILED"
 		})
 	case row.Type == "EXPIRE" && row.SubjectID != nil:
 		hold := row.linked[*row.SubjectID]
-		if row.ID != expireID(*row.SubjectID) {
-			a.find("id-wrong", row.Seq, "the EXPIRE of hold %s is %s, and should be %s", *row.SubjectID, row.ID, expireID(*row.SubjectID))
+		if row.ID != event.ExpireID(*row.SubjectID) {
+			a.find("id-wrong", row.Seq, "the EXPIRE of hold %s is %s, and should be %s", *row.SubjectID, row.ID, event.ExpireID(*row.SubjectID))
 		}
 		if hold.ExpiresAt == nil || row.CreatedAt.Before(*hold.ExpiresAt) {
 			a.find("expired-early", row.Seq, "EXPIRE was accepted at %s, and hold %s expires at %v", stamp(row.CreatedAt), *row.SubjectID, optional(hold.ExpiresAt))

@@ -164,7 +164,7 @@ func inWords(operationType, reason string) string {
 // addSettlement follows the money to the other wallet, and back.
 func (r *operationReport) addSettlement(ctx context.Context, q *walletdb.Queries) (err error) {
 	if isLeg(r.Type, r.Counterpart) && r.Status == "PROCESSED" {
-		if r.Receive, err = legOf(ctx, q, receiveID(r.OperationID)); err != nil || r.Receive == nil {
+		if r.Receive, err = legOf(ctx, q, event.ReceiveID(r.OperationID)); err != nil || r.Receive == nil {
 			return err
 		}
 		r.Settlement = "PENDING"
@@ -181,7 +181,7 @@ func (r *operationReport) addSettlement(ctx context.Context, q *walletdb.Queries
 	default:
 		return nil
 	}
-	if r.Return, err = legOf(ctx, q, returnID(failed)); err == nil && r.Settlement != "" && r.Return != nil && r.Return.Status == "PROCESSED" {
+	if r.Return, err = legOf(ctx, q, event.ReturnID(failed)); err == nil && r.Settlement != "" && r.Return != nil && r.Return.Status == "PROCESSED" {
 		r.Settlement = "RETURNED"
 	}
 	return err
@@ -226,7 +226,7 @@ func (r *operationReport) addLeft(ctx context.Context, q *walletdb.Queries, op w
 	}
 	if r.Left.State = "OPEN"; r.Left.Remaining == 0 {
 		r.Left.State = "CLOSED"
-		expiry, err := legOf(ctx, q, expireID(op.ID))
+		expiry, err := legOf(ctx, q, event.ExpireID(op.ID))
 		if err != nil {
 			return err
 		}

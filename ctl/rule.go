@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/google/uuid"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 )
 
 const (
@@ -130,7 +130,7 @@ func (a *audit) subjectOf(row operationRow) (s *subject, problem string) {
 	case of.Type != "HOLD":
 		return nil, fmt.Sprintf("it refers to a %s", of.Type)
 	}
-	expiry, expired := row.linked[expireID(of.ID)]
+	expiry, expired := row.linked[event.ExpireID(of.ID)]
 	h := a.open[of.ID] // nothing is left of others
 	return &subject{
 		late: expired && expiry.Status == "PROCESSED" && expiry.Seq < row.Seq || of.ExpiresAt != nil && !row.CreatedAt.Before(*of.ExpiresAt),
@@ -226,8 +226,3 @@ func first(reasons ...string) string {
 	}
 	return ""
 }
-
-// The ids of what the worker accepts follow from their cause.
-func receiveID(leg uuid.UUID) uuid.UUID    { return uuid.NewSHA1(leg, []byte("receive")) }
-func returnID(receive uuid.UUID) uuid.UUID { return uuid.NewSHA1(receive, []byte("return")) }
-func expireID(hold uuid.UUID) uuid.UUID    { return uuid.NewSHA1(hold, []byte("expire")) }

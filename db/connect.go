@@ -137,6 +137,13 @@ func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// Disconnect gives the server a second to hear of it.
+func Disconnect(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
 // ConnectUnconfirmed is Connect for what must see a server whose standbys are missing. After the server
 // was lost, what it shows may be on its own disk only.
 func ConnectUnconfirmed(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {

@@ -210,7 +210,7 @@ func (e *expirer) write(ctx context.Context, missing []following) error {
 			return fmt.Errorf("accept EXPIREs: %w", err)
 		}
 		return commit(ctx, q)
-	}, func() { disconnect(conn) })
+	}, func() { db.Disconnect(conn) })
 	if errors.Is(err, db.ErrUnanswered) {
 		e.conn = nil // it is not ours any more
 	}
@@ -234,13 +234,7 @@ func (e *expirer) connect(ctx context.Context) (err error) {
 
 func (e *expirer) disconnect() {
 	if e.conn != nil {
-		disconnect(e.conn)
+		db.Disconnect(e.conn)
 		e.conn = nil
 	}
-}
-
-func disconnect(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx)
 }
