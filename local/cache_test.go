@@ -28,6 +28,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -374,7 +375,7 @@ func newRealRedis(t *testing.T, binary string, arguments ...string) *realRedis {
 	if err != nil {
 		t.Fatalf("%v (Debian: apt-get install redis-server redis-sentinel)", err)
 	}
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -633,7 +634,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 	create := []string{"--cluster", "create"}
 	for range 6 {
 		r := newRealRedis(t, "redis-server")
-		bus, err := proc.FreePort()
+		bus, err := freeport.Find()
 		if err != nil {
 			t.Fatal(err)
 		}

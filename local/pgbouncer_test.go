@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
@@ -35,7 +36,7 @@ func startPgBouncer(t *testing.T, mode string, logins map[string]string) string 
 		t.Fatal("docs/deployment.md has no ignore_startup_parameters")
 	}
 	folder := t.TempDir()
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

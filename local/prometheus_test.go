@@ -22,6 +22,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
@@ -151,7 +152,7 @@ func (s *system) watch() *watched {
 	if err != nil {
 		s.T.Fatal("prometheus is not on PATH (Debian: apt-get install prometheus)")
 	}
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		s.T.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -51,7 +52,7 @@ func newArchived(t *testing.T) (*archived, *stacktest.RunningLoad) {
 	}
 	t.Cleanup(own.Close)
 	a := &archived{state: own, archive: filepath.Join(own.Dir, "archive"), base: filepath.Join(own.Dir, "base")}
-	if a.second, err = proc.FreePort(); err != nil {
+	if a.second, err = freeport.Find(); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(a.archive, 0o777); err != nil {

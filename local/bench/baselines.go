@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/bench/pipeline"
 	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
@@ -80,7 +81,7 @@ func (t *fixture) nothingByNetHTTP(ctx context.Context) (report.Figures, error) 
 
 // startNothing starts the baseline instead of the system.
 func (t *fixture) startNothing(ctx context.Context) error {
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return err
 	}

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -162,32 +160,6 @@ func CacheDir() (string, error) {
 		return "", fmt.Errorf("find the cache folder: %w", err)
 	}
 	return filepath.Join(dir, "legendary-wallet"), nil
-}
-
-var (
-	portsMu  sync.Mutex
-	portsOut = map[int]bool{}
-)
-
-// FreePort returns a port that nothing listens on, below those that the kernel gives to outgoing
-// connections: one of these could take the port before its server has started, or while it restarts.
-func FreePort() (int, error) {
-	portsMu.Lock()
-	defer portsMu.Unlock()
-	for range 1000 {
-		port := 20_000 + rand.IntN(12_000)
-		if portsOut[port] {
-			continue
-		}
-		listener, err := net.Listen("tcp", Address(port))
-		if err != nil {
-			continue
-		}
-		_ = listener.Close()
-		portsOut[port] = true
-		return port, nil
-	}
-	return 0, errors.New("no free port between 20000 and 32000")
 }
 
 func Address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -46,17 +46,3 @@ func TestTemporaryStateOfAKilledProcessIsRemovedByTheNext(t *testing.T) {
 		t.Errorf("left are %v, living is %s", left, living.Dir)
 	}
 }
-
-func TestFreePortsDiffer(t *testing.T) {
-	seen := map[int]bool{}
-	for range 100 {
-		port, err := FreePort()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if seen[port] {
-			t.Fatalf("port %d was given twice", port)
-		}
-		seen[port] = true
-	}
-}

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -65,8 +66,8 @@ type cluster []kafkaNode
 
 func kafkaNodes(count int, listeners [][]Listener) (nodes cluster, err error) {
 	for i := range count {
-		broker, brokerErr := proc.FreePort()
-		controller, controllerErr := proc.FreePort()
+		broker, brokerErr := freeport.Find()
+		controller, controllerErr := freeport.Find()
 		if err := errors.Join(brokerErr, controllerErr); err != nil {
 			return nil, err
 		}

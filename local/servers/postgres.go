@@ -17,6 +17,7 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -32,7 +33,7 @@ var postgresSettings = map[string]string{
 
 // Postgres is a Postgres 18 server whose data lies in the state folder.
 func Postgres(s *proc.State, env []string, secure *Secured) (*proc.Process, string, error) {
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, "", err
 	}

@@ -9,13 +9,14 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
 // Redis is redis-server where it is installed, else a stand-in in a process of its own. Neither
 // keeps anything: Redis is a cache.
 func Redis(s *proc.State, secure *Secured) (*proc.Process, string, error) {
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, "", err
 	}

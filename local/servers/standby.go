@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
@@ -31,7 +32,7 @@ func (p Server) URL() string {
 
 // NewStandby is a server beside another one. It starts with Follow.
 func NewStandby(state *proc.State, primary Server, name string) (Server, error) {
-	port, err := proc.FreePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return Server{}, err
 	}

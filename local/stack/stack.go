@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
@@ -233,7 +234,7 @@ func (s *Stack) Service(service string, i int, httpAddr string) (*proc.Process, 
 	if i > 0 {
 		name = fmt.Sprintf("%s-%d", service, i+1)
 	}
-	admin, err := proc.FreePort()
+	admin, err := freeport.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +251,7 @@ func (s *Stack) Service(service string, i int, httpAddr string) (*proc.Process, 
 	switch service {
 	case "api":
 		if i > 0 || httpAddr == "" {
-			port, err := proc.FreePort()
+			port, err := freeport.Find()
 			if err != nil {
 				return nil, err
 			}

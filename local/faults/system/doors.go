@@ -10,6 +10,7 @@ import (
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
 
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -37,11 +38,11 @@ func (f *System) planKafkaDoors() error {
 	f.Stack.Backing.KafkaListeners = make([][]servers.Listener, f.Stack.Backing.Brokers)
 	for i := range f.Stack.Backing.KafkaListeners {
 		for _, service := range []string{"relay", "worker"} {
-			behind, err := proc.FreePort()
+			behind, err := freeport.Find()
 			if err != nil {
 				return err
 			}
-			before, err := proc.FreePort()
+			before, err := freeport.Find()
 			if err != nil {
 				return err
 			}
