@@ -5,7 +5,7 @@ DO $$
 DECLARE
   service text;
 BEGIN
-  FOREACH service IN ARRAY ARRAY['api', 'relay', 'worker'] LOOP
+  FOREACH service IN ARRAY ARRAY['api', 'relay', 'worker', 'hooks'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service) THEN
       EXECUTE format('CREATE ROLE %I LOGIN IN ROLE %I', service, 'wallet_' || service);
     END IF;
