@@ -106,9 +106,11 @@ define run-tests
 	@if grep '"Action":"skip".*"Test":' bin/$(1).json; then echo 'a test was skipped' >&2; exit 1; fi
 endef
 
-# The race detector makes the simulations ten times as slow: most of their schedules run without it.
+# The race detector makes the simulations ten times as slow: most of their schedules run without it. make e2e kills
+# each service 20 times.
 .PHONY: test e2e mutations
 test: export SCHEDULES = 500
+test: export KILLS = 5
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=5000 # 100000 after a change of the rules

@@ -119,7 +119,11 @@ func (w walletState) print(out io.Writer) {
 		if o.FailureReason != nil {
 			became += " " + *o.FailureReason
 		}
-		fmt.Fprintf(out, "%8d  %s  %s  %-8s %12s  %-9s %s\n", o.Sequence, stamp(o.AcceptedAt), o.OperationID, o.Type, count(o.Amount), o.Status, became)
+		amount := ""
+		if o.Amount != 0 {
+			amount = count(o.Amount)
+		}
+		fmt.Fprintf(out, "%8d  %s  %s  %-8s %12s  %-9s %s\n", o.Sequence, stamp(o.AcceptedAt), o.OperationID, o.Type, amount, o.Status, became)
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
+// killsOfEach is how often each service is killed, unless KILLS says another number.
 const killsOfEach = 20
 
 func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
@@ -28,7 +31,11 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
-			for range killsOfEach {
+			kills := killsOfEach
+			if given, err := strconv.Atoi(os.Getenv("KILLS")); err == nil {
+				kills = given
+			}
+			for range kills {
 				for _, i := range random.Perm(len(s.Services)) {
 					// Each kill hits a system in which operations get all the way, at a moment of its own.
 					s.UntilApplied(20 * time.Second)
