@@ -1,4 +1,4 @@
-# One recipe for the images of api, relay, worker and ctl:
+# One recipe for the images of api, relay, worker, hooks and ctl:
 #   docker build --build-arg SERVICE=api --build-arg VERSION=v0.1.0 .
 FROM golang:1.26.8-trixie AS build
 ARG SERVICE

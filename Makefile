@@ -9,7 +9,7 @@ GOTESTSUM = go run gotest.tools/gotestsum@v1.13.0
 OASDIFF = go run github.com/oasdiff/oasdiff@v1.36.0
 
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SHIPPED = api relay worker ctl deploy/ready
+SHIPPED = api relay worker hooks ctl deploy/ready
 
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
@@ -48,7 +48,7 @@ check-modules:
 
 # macOS: what needs no C is vetted and built; what imports librdkafka is type-checked, since there is no
 # C compiler for macOS here.
-CGO = ctl relay worker
+CGO = ctl hooks relay worker
 check-darwin: export GOOS = darwin
 check-darwin: export GOARCH = arm64
 check-darwin: export GOFLAGS = -tags=e2e

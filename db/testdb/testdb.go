@@ -30,6 +30,7 @@ const (
 	API    Service = "wallet_api"
 	Relay  Service = "wallet_relay"
 	Worker Service = "wallet_worker"
+	Hooks  Service = "wallet_hooks"
 )
 
 // templateLock is the advisory lock that one test process holds while it makes the template.
@@ -154,7 +155,7 @@ func makeTemplate(server *url.URL) (string, error) {
 	if err := Migrate(withPath(server, name), os.Stderr); err != nil {
 		return "", err
 	}
-	for _, service := range []Service{API, Relay, Worker} {
+	for _, service := range []Service{API, Relay, Worker, Hooks} {
 		_, err := conn.Exec(ctx, fmt.Sprintf(`DO $$ BEGIN
 			CREATE ROLE %[1]s LOGIN PASSWORD 'test' IN ROLE %[2]s;
 		EXCEPTION WHEN duplicate_object THEN NULL; END $$`, login(service), service))

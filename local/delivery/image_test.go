@@ -24,7 +24,7 @@ type instruction struct{ name, rest string }
 // before them copied; what they build needs no more than the final image has.
 func TestImagesBuildFromWhatTheyCopy(t *testing.T) {
 	t.Parallel()
-	for _, program := range []string{"api", "relay", "worker", "ctl"} {
+	for _, program := range []string{"api", "relay", "worker", "hooks", "ctl"} {
 		t.Run(program, func(t *testing.T) {
 			stages := dockerfile(t, program)
 			workdir := build(t, stages[0])

@@ -19,7 +19,7 @@ import (
 func TestConfigEnvSaysWhatTheServicesRead(t *testing.T) {
 	t.Parallel()
 	documented := configEnv(t)
-	for _, program := range []string{"api", "relay", "worker", "ctl"} {
+	for _, program := range []string{"api", "relay", "worker", "hooks", "ctl"} {
 		reads := settings(t, program)
 		for name, setting := range reads {
 			if said, ok := documented[program][name]; !ok || said != setting.Default+setting.Example {
@@ -67,7 +67,7 @@ func TestConfigEnvSaysWhatComposeReads(t *testing.T) {
 func TestComposePassesEverySettingOn(t *testing.T) {
 	t.Parallel()
 	fixed := []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS", "HTTP_ADDR", "ADMIN_ADDR", "GROUP_INSTANCE_ID"}
-	for _, program := range []string{"api", "relay", "worker", "ctl"} {
+	for _, program := range []string{"api", "relay", "worker", "hooks", "ctl"} {
 		var names, env []string
 		for name := range settings(t, program) {
 			if !slices.Contains(fixed, name) {

@@ -16,10 +16,10 @@ import (
 
 const (
 	path    = "config.env"
-	heading = "## api relay worker" // the first that is written here
+	heading = "## api relay worker hooks" // the first that is written here
 )
 
-var programs = []string{"api", "relay", "worker", "ctl"}
+var programs = []string{"api", "relay", "worker", "hooks", "ctl"}
 
 func main() {
 	if err := run(); err != nil {

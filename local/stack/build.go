@@ -14,7 +14,7 @@ import (
 )
 
 // programs are what a stack runs.
-var programs = []string{"api", "relay", "worker", "ctl"}
+var programs = []string{"api", "relay", "worker", "hooks", "ctl"}
 
 // Workspace is the folder of go.work, at or above the current one.
 func Workspace() (string, error) {
@@ -43,7 +43,9 @@ func Build(ctx context.Context, root, bin string, out io.Writer, flags ...string
 	started := time.Now()
 	args := append(append([]string{"build"}, flags...), "-o", bin+"/")
 	for _, program := range programs {
-		args = append(args, "./"+program)
+		if _, err := os.Stat(filepath.Join(root, program)); err == nil { // an earlier release has no hooks
+			args = append(args, "./"+program)
+		}
 	}
 	cmd := proc.CommandIn(ctx, "go", args...)
 	cmd.Dir = root
@@ -62,7 +64,7 @@ func Build(ctx context.Context, root, bin string, out io.Writer, flags ...string
 			fmt.Fprintf(out, "  %-9s ready in %4.1f s  %s\n", "programs", time.Since(started).Seconds(), bin)
 			return nil
 		case <-tick:
-			fmt.Fprintf(out, "  building api, relay, worker and ctl for %.0f s now; only the first time takes minutes\n", time.Since(started).Seconds())
+			fmt.Fprintf(out, "  building api, relay, worker, hooks and ctl for %.0f s now; only the first time takes minutes\n", time.Since(started).Seconds())
 		}
 	}
 }

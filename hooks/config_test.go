@@ -1,0 +1,22 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
+)
+
+func TestAllMistakesInSettingsAreReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	env := service.NewEnv([]string{"DATABASE_URL=x", "KAFKA_BROKERS=kafka:9092", "RDKAFKA_GROUP_ID=mine", "ADMIN_ADDR=9083"})
+	parseConfig(env)
+	if env.Err() == nil {
+		t.Fatal("no error")
+	}
+	for _, name := range []string{"DATABASE_URL", "RDKAFKA_GROUP_ID", "ADMIN_ADDR"} {
+		if !strings.Contains(env.Err().Error(), name+": ") {
+			t.Errorf("%s is not named in %q", name, env.Err())
+		}
+	}
+}
