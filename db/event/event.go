@@ -1,11 +1,13 @@
-// Package event is the message of the topic wallet-operations: a wallet has accepted an operation.
+// Package event is what the topics say. Message is that of wallet-operations: a wallet has accepted an operation.
 // message.schema.json describes it for any consumer. Those who accept operations write it, the worker's
-// statement for what it accepts itself among them (db/queries/apply.sql), which a test compares with Encode.
+// statement for what it accepts itself among them (db/queries/apply.sql), which a test compares with Encode. Run is
+// that of wallet-events: what became of consecutive operations of a wallet.
 package event
 
 import (
 	"bytes"
 	_ "embed"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +48,11 @@ func (m Message) Encode() []byte {
 }
 
 func appendID(text []byte, id uuid.UUID) []byte {
-	return append(text, id.String()...)
+	text = append(hex.AppendEncode(text, id[:4]), '-')
+	text = append(hex.AppendEncode(text, id[4:6]), '-')
+	text = append(hex.AppendEncode(text, id[6:8]), '-')
+	text = append(hex.AppendEncode(text, id[8:10]), '-')
+	return hex.AppendEncode(text, id[10:])
 }
 
 // Version is that of a message's header: 1 for the types of the first release, whose consumers may know no
