@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 )
 
@@ -62,6 +63,20 @@ func Group(env *Env) string {
 // RelayName reads RELAY_NAME.
 func RelayName(env *Env) string {
 	return env.String("RELAY_NAME", "wallet-relay", "Relays of one name share one position in the outbox: one of them leads, the others stand by.")
+}
+
+// HooksKey reads HOOKS_KEY. A service that can do without may have none.
+func HooksKey(env *Env, required bool) hook.Keys {
+	read := env.Secret
+	if required {
+		read = env.RequiredSecret
+	}
+	keys, err := hook.ParseKeys(read("HOOKS_KEY", "2026:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		`The key that encrypts the secrets of webhooks: id:base64 of 32 bytes (openssl rand -base64 32). Several
+		with commas between: the first encrypts, and the others decrypt what they have encrypted. The api and
+		hooks have the same. Without one the api has no webhooks.`))
+	env.Check("HOOKS_KEY", err)
+	return keys
 }
 
 // AdminAddr reads ADMIN_ADDR.

@@ -29,7 +29,7 @@ CREATE TABLE hook_endpoints (
   updated_at      timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT hook_endpoints_previous CHECK ((previous_secret IS NULL) = (previous_until IS NULL))
 );
-CREATE INDEX hook_endpoints_tenant ON hook_endpoints (tenant, created_at, id);
+CREATE INDEX hook_endpoints_tenant ON hook_endpoints (tenant, id);
 
 -- What hooks is to do once, in the order of ids: the api and ctl write it, hooks carries it out.
 CREATE TABLE hook_requests (
@@ -62,6 +62,7 @@ CREATE TABLE hook_states (
   stalled       jsonb NOT NULL DEFAULT '[]', -- the runs that hold partitions up
   skipped       jsonb NOT NULL DEFAULT '[]', -- the last 100 runs that the client told to skip
   missed        jsonb NOT NULL DEFAULT '[]', -- ranges that were not in the log any more: the last 100
+  log_begins    timestamptz, -- the time of the oldest message that is still in the log: a replay reaches no further back
   updated_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 
