@@ -71,7 +71,7 @@ func HooksKey(env *Env, required bool) hook.Keys {
 	if required {
 		read = env.RequiredSecret
 	}
-	keys, err := hook.ParseKeys(read("HOOKS_KEY", "2026:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+	keys, err := hook.ParseKeys(read("HOOKS_KEY", "2026:BASE64",
 		`The key that encrypts the secrets of webhooks: id:base64 of 32 bytes (openssl rand -base64 32). Several
 		with commas between: the first encrypts, and the others decrypt what they have encrypted. The api and
 		hooks have the same. Without one the api has no webhooks.`))
