@@ -60,8 +60,12 @@ func TestTopicsAreCreatedOnceAndKeepTheirPartitions(t *testing.T) {
 	s.expect("topic create "+topic+" --partitions 3", "", 0, "3 partitions and is registered")
 
 	s.expect("topic create "+topic, "", 2, "--partitions is required")
-	s.expect("topic create --partitions 3", "", 2, "usage: ctl topic create NAME --partitions N")
+	s.expect("topic create --partitions 3", "", 2, "usage: ctl topic create NAME... --partitions N")
 	s.expect("topic create "+topic+"-3 --partitions 3 --replication-factor 3", "", 1, "create topic at kafka")
+
+	s.expect("topic create "+topic+" "+topic+"-events --partitions 3", "", 0, topic+"-events has 3 partitions and is registered")
+	s.expect("topic create "+topic+" "+topic+"-more --partitions 4", "", 1, "is registered with 3 partitions")
+	s.expect("topic create "+topic+"  --partitions 3", "", 0, "3 partitions and is registered") // the second has no name
 }
 
 func TestRowsAreParkedAndUnparked(t *testing.T) {

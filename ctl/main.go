@@ -52,7 +52,7 @@ var commands = []command{
 	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied, and of a transfer settled", onPostgres, "KAFKA_BROKERS RDKAFKA_* TOPIC NO_COLOR", showOperation},
 	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", onPostgres | onRedisIfSet, "TOPIC", verify},
 	{"actions", "[--last N]", "list what operators did: who, when, what, why", onPostgres, "", listActions},
-	{"topic create", "NAME --partitions N", "create a topic at Kafka and register it for the outbox", onPostgres | onKafka, "", topicCreate},
+	{"topic create", "NAME... --partitions N", "create topics at Kafka and register them for the outbox", onPostgres | onKafka, "", topicCreate},
 	{"relay pause", "--reason TEXT", "stop publishing", onPostgres, "RELAY_NAME ACTOR", relayPause},
 	{"relay resume", "--reason TEXT", "go on publishing", onPostgres, "RELAY_NAME ACTOR", relayResume},
 	{"relay replay", "--since TIME|--wallet ID --reason TEXT", "publish again what the outbox still has", onPostgres, "ACTOR", relayReplay},
@@ -224,9 +224,17 @@ func (c *call) given(name string) (stands bool) {
 	return stands
 }
 
-// arguments reads flags and exactly the named arguments, in any order.
+// arguments parses the flags, which may stand anywhere, and returns the arguments by these names.
 func (c *call) arguments(names ...string) ([]string, error) {
-	var values []string
+	values, err := c.anyArguments()
+	if err == nil && len(values) != len(names) {
+		err = usageError(fmt.Sprintf("want %d arguments (%s), got %d", len(names), strings.Join(names, " "), len(values)))
+	}
+	return values, err
+}
+
+// anyArguments is arguments for any number of them.
+func (c *call) anyArguments() (values []string, err error) {
 	for rest := c.args; len(rest) > 0; {
 		if err := c.flags.Parse(rest); errors.Is(err, flag.ErrHelp) {
 			return nil, err
@@ -236,9 +244,6 @@ func (c *call) arguments(names ...string) ([]string, error) {
 		if rest = c.flags.Args(); len(rest) > 0 {
 			values, rest = append(values, rest[0]), rest[1:]
 		}
-	}
-	if len(values) != len(names) {
-		return nil, usageError(fmt.Sprintf("want %d arguments (%s), got %d", len(names), strings.Join(names, " "), len(values)))
 	}
 	return values, nil
 }

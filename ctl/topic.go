@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,48 +17,62 @@ import (
 
 const kafkaTimeout = 30 * time.Second
 
-// topicCreate makes the topic at Kafka first and registers it then: a registered topic is always one
-// that rows can be published to. Run again after it died between the two, it does what is missing.
+// topicCreate makes each topic at Kafka first and registers it then: a registered topic is always one
+// that rows can be published to. Run again after it died between the two, it does what is missing. An empty name is
+// a topic that a deployment does without.
 func topicCreate(c *call) (task, error) {
 	partitions := c.flags.Int("partitions", 0, "partition count, which never changes: it decides the partition of every key")
 	replicas := c.flags.Int("replication-factor", 1, "copies of each partition; 3 in production")
 	insync := c.flags.Int("min-insync-replicas", 1, "copies that an acknowledged message has at least; 2 in production")
 	retention := c.flags.Duration("retention", 7*24*time.Hour, "how long messages are kept")
-	args, err := c.arguments("NAME")
+	args, err := c.anyArguments()
 	if err != nil {
 		return nil, err
+	}
+	names := slices.DeleteFunc(args, func(name string) bool { return name == "" })
+	if len(names) == 0 {
+		return nil, usageError("name at least one topic")
 	}
 	if *partitions < 1 {
 		return nil, usageError("--partitions is required, and at least 1")
 	}
-	topic := kafka.TopicSpecification{
-		Topic: args[0], NumPartitions: *partitions, ReplicationFactor: *replicas,
-		Config: map[string]string{
-			"min.insync.replicas":            strconv.Itoa(*insync),
-			"retention.ms":                   strconv.FormatInt(retention.Milliseconds(), 10),
-			"unclean.leader.election.enable": "false",
-		},
-	}
 	return func(ctx context.Context) error {
-		if err := checkRegistered(ctx, c.q, topic); err != nil {
-			return err
+		for _, name := range names {
+			topic := kafka.TopicSpecification{
+				Topic: name, NumPartitions: *partitions, ReplicationFactor: *replicas,
+				Config: map[string]string{
+					"min.insync.replicas":            strconv.Itoa(*insync),
+					"retention.ms":                   strconv.FormatInt(retention.Milliseconds(), 10),
+					"unclean.leader.election.enable": "false",
+				},
+			}
+			if err := c.createTopic(ctx, topic); err != nil {
+				return err
+			}
 		}
-		if err := c.createAtKafka(ctx, topic); err != nil {
-			return err
-		}
-		if _, err := c.q.RegisterTopic(ctx, walletdb.RegisterTopicParams{Topic: topic.Topic, Partitions: int32(*partitions)}); err != nil {
-			return fmt.Errorf("register topic: %w", err)
-		}
-		// Someone else may have registered it meanwhile.
-		if err := checkRegistered(ctx, c.q, topic); err != nil {
-			return err
-		}
-		if err := db.Confirm(ctx, c.conn); err != nil {
-			return fmt.Errorf("register topic: %w", err)
-		}
-		fmt.Fprintf(c.stdout, "topic %s has %d partitions and is registered\n", topic.Topic, *partitions)
 		return nil
 	}, nil
+}
+
+func (c *call) createTopic(ctx context.Context, topic kafka.TopicSpecification) error {
+	if err := checkRegistered(ctx, c.q, topic); err != nil {
+		return err
+	}
+	if err := c.createAtKafka(ctx, topic); err != nil {
+		return err
+	}
+	if _, err := c.q.RegisterTopic(ctx, walletdb.RegisterTopicParams{Topic: topic.Topic, Partitions: int32(topic.NumPartitions)}); err != nil {
+		return fmt.Errorf("register topic: %w", err)
+	}
+	// Someone else may have registered it meanwhile.
+	if err := checkRegistered(ctx, c.q, topic); err != nil {
+		return err
+	}
+	if err := db.Confirm(ctx, c.conn); err != nil {
+		return fmt.Errorf("register topic: %w", err)
+	}
+	fmt.Fprintf(c.stdout, "topic %s has %d partitions and is registered\n", topic.Topic, topic.NumPartitions)
+	return nil
 }
 
 // checkRegistered refuses another partition count than the registered one, if there is one.

@@ -33,7 +33,7 @@ func MeasureUsage(pids map[string]int, postmaster int) map[string]Usage {
 		if bytes.HasPrefix(title, []byte("postgres: postgres ")) {
 			name = "generator" // the superuser's connections are those that watch
 		}
-		for _, service := range []string{"api", "relay", "worker"} {
+		for _, service := range []string{"api", "relay", "worker", "hooks"} {
 			if bytes.Contains(title, []byte("local_"+service)) {
 				name += " for " + service
 			}

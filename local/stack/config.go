@@ -16,19 +16,27 @@ type Config struct {
 	Kafka                               string
 	Brokers                             int
 	Topic                               string
+	EventsTopic                         string // empty: none
 	HTTPAddr                            string
-	APIs, Relays, Workers               int
+	APIs, Relays, Workers, Hooks        int
 	Standbys                            int // synchronous ones, of a Postgres that is started
 	Secure                              bool
 	Env                                 []string // of all services
-	Hooks                               Hooks
+	// OwnHooksKey and HooksAllow are of api and hooks: whether the environment has a HOOKS_KEY, else the stack makes
+	// one, and which networks webhooks may go to.
+	OwnHooksKey bool
+	HooksAllow  string
+	Starting    Starting
 }
 
-// Hooks are called while a stack starts, each if it is there.
-type Hooks struct {
+// Starting is called while a stack starts, each of it if it is there.
+type Starting struct {
 	ServersReady func(context.Context) error
 	Prepared     func(context.Context) error // the database, the topic and the key are there
 }
+
+// Loopback is where receivers of webhooks are on one machine.
+const Loopback = "127.0.0.0/8"
 
 // TopicPartitions bounds the workers that share the work.
 const TopicPartitions = 8
@@ -42,10 +50,10 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		}
 		return fallback
 	}
-	replicas := func(name string) int {
+	replicas := func(name string, least int) int {
 		n, err := strconv.Atoi(text(name, "1"))
-		if err != nil || n < 1 || n > 20 {
-			mistakes = append(mistakes, fmt.Errorf("%s=%s: want a number of processes, 1 to 20", name, getenv(name)))
+		if err != nil || n < least || n > 20 {
+			mistakes = append(mistakes, fmt.Errorf("%s=%s: want a number of processes, %d to 20", name, getenv(name), least))
 		}
 		return n
 	}
@@ -65,10 +73,14 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		Kafka:        text("KAFKA", "kfake"),
 		Brokers:      brokers,
 		Topic:        text("TOPIC", "wallet-operations"),
+		EventsTopic:  text("EVENTS_TOPIC", "wallet-events"),
 		HTTPAddr:     getenv("HTTP_ADDR"),
-		APIs:         replicas("API"),
-		Relays:       replicas("RELAY"),
-		Workers:      replicas("WORKER"),
+		APIs:         replicas("API", 1),
+		Relays:       replicas("RELAY", 1),
+		Workers:      replicas("WORKER", 1),
+		Hooks:        replicas("HOOKS", 0),
+		OwnHooksKey:  getenv("HOOKS_KEY")+getenv("HOOKS_KEY_FILE") != "",
+		HooksAllow:   text("HOOKS_ALLOW", Loopback),
 		Secure:       getenv("SECURE") == "on",
 	}
 	return c, errors.Join(append(mistakes, c.contradictions()...)...)

@@ -6,8 +6,12 @@
 package stack
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -32,10 +36,12 @@ import (
 
 // Stack is the whole system: the backing services and the services.
 type Stack struct {
-	State   *proc.State
-	Bin     string
-	Topic   string
-	Backing *servers.Backing
+	State *proc.State
+	Bin   string
+	Topic string
+	// EventsTopic is empty where workers write no events.
+	EventsTopic string
+	Backing     *servers.Backing
 	// Env is set for every service, ServiceEnv for all replicas of one.
 	Env        []string
 	ServiceEnv map[string][]string
@@ -47,12 +53,14 @@ type Stack struct {
 	APIKey   string
 	Services []*proc.Process
 
-	out      io.Writer
-	urls     map[string]string // of the apis, by process
-	programs map[string]string // those that Replace has put in the place of Bin's
-	promoted string            // the server that is the primary now; empty: postgres
-	mu       sync.Mutex
-	running  bool
+	out         io.Writer
+	urls        map[string]string // of the apis, by process
+	programs    map[string]string // those that Replace has put in the place of Bin's
+	ownHooksKey bool              // the environment has one
+	hooksAllow  string
+	promoted    string // the server that is the primary now; empty: postgres
+	mu          sync.Mutex
+	running     bool
 }
 
 // New starts nothing yet.
@@ -63,8 +71,8 @@ func New(s *proc.State, c Config, bin string, out io.Writer) *Stack {
 // NewOn uses servers that others may use too.
 func NewOn(s *proc.State, p *servers.Backing, c Config, bin string, out io.Writer) *Stack {
 	return &Stack{
-		State: s, Bin: bin, Topic: c.Topic, out: out, Backing: p, Env: c.Env,
-		urls: map[string]string{}, programs: map[string]string{},
+		State: s, Bin: bin, Topic: c.Topic, EventsTopic: c.EventsTopic, out: out, Backing: p, Env: c.Env,
+		urls: map[string]string{}, programs: map[string]string{}, ownHooksKey: c.OwnHooksKey, hooksAllow: cmp.Or(c.HooksAllow, Loopback),
 	}
 }
 
@@ -86,7 +94,7 @@ func (s *Stack) Start(ctx context.Context, c Config) (err error) {
 	if err := s.Backing.Start(ctx, s.State, s.out, s.changed); err != nil {
 		return err
 	}
-	if err := call(ctx, c.Hooks.ServersReady); err != nil {
+	if err := call(ctx, c.Starting.ServersReady); err != nil {
 		return err
 	}
 	if !s.State.Temporary && !c.Secure {
@@ -97,7 +105,7 @@ func (s *Stack) Start(ctx context.Context, c Config) (err error) {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	if err := call(ctx, c.Hooks.Prepared); err != nil {
+	if err := call(ctx, c.Starting.Prepared); err != nil {
 		return err
 	}
 	if err := s.StartStandbys(ctx, c.Standbys); err != nil {
@@ -125,7 +133,11 @@ func (s *Stack) prepare(ctx context.Context) error {
 	if err := s.CreateKey(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s, API key\n", "database", time.Since(started).Seconds(), s.Topic)
+	topics := s.Topic
+	if s.EventsTopic != "" {
+		topics += " and " + s.EventsTopic
+	}
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s, API key\n", "database", time.Since(started).Seconds(), topics)
 	return nil
 }
 
@@ -145,7 +157,7 @@ func (s *Stack) Migrate(ctx context.Context) error {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	s.Login = map[string]string{}
-	for _, service := range []string{"api", "relay", "worker"} {
+	for _, service := range []string{"api", "relay", "worker", "hooks"} {
 		name := "local_" + service
 		_, err := conn.Exec(ctx, fmt.Sprintf(`DO $$ BEGIN
 			CREATE ROLE %[1]s LOGIN PASSWORD 'local' IN ROLE wallet_%[2]s;
@@ -163,8 +175,9 @@ func (s *Stack) Migrate(ctx context.Context) error {
 	return nil
 }
 
+// CreateTopic makes the topic of operations, and that of events if there is to be one.
 func (s *Stack) CreateTopic(ctx context.Context) error {
-	create := []string{"topic", "create", s.Topic, "--partitions", fmt.Sprint(TopicPartitions)}
+	create := []string{"topic", "create", s.Topic, s.EventsTopic, "--partitions", fmt.Sprint(TopicPartitions)}
 	if s.Backing.Brokers == servers.ClusterBrokers {
 		create = append(create, "--replication-factor", "3", "--min-insync-replicas", "2")
 	}
@@ -201,7 +214,7 @@ func (s *Stack) StartServices(ctx context.Context, c Config) error {
 	if failure != nil {
 		return failure
 	}
-	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  %d api, %d relay, %d worker\n", "services", time.Since(started).Seconds(), c.APIs, c.Relays, c.Workers)
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  %d api, %d relay, %d worker, %d hooks\n", "services", time.Since(started).Seconds(), c.APIs, c.Relays, c.Workers, c.Hooks)
 	s.mu.Lock()
 	s.running = true
 	s.mu.Unlock()
@@ -210,11 +223,11 @@ func (s *Stack) StartServices(ctx context.Context, c Config) error {
 
 // MakeServices prepares the replicas, the first of each kind first.
 func (s *Stack) MakeServices(c Config) error {
-	for i := range max(c.APIs, c.Relays, c.Workers) {
+	for i := range max(c.APIs, c.Relays, c.Workers, c.Hooks) {
 		for _, kind := range []struct {
 			name  string
 			count int
-		}{{"api", c.APIs}, {"relay", c.Relays}, {"worker", c.Workers}} {
+		}{{"api", c.APIs}, {"relay", c.Relays}, {"worker", c.Workers}, {"hooks", c.Hooks}} {
 			if i >= kind.count {
 				continue
 			}
@@ -257,15 +270,43 @@ func (s *Stack) Service(service string, i int, httpAddr string) (*proc.Process, 
 			}
 			httpAddr = proc.Address(port)
 		}
-		p.Env = append(p.Env, "HTTP_ADDR="+httpAddr)
+		webhooks, err := s.webhooks()
+		if err != nil {
+			return nil, err
+		}
+		p.Env = append(append(p.Env, "HTTP_ADDR="+httpAddr), webhooks...)
 		s.urls[name] = "http://" + reachable(httpAddr)
 		s.APIURLs = append(s.APIURLs, s.urls[name])
 	case "worker":
 		// A static member has its partitions back at once when it is started again.
-		p.Env = append(p.Env, "GROUP_INSTANCE_ID="+name)
+		p.Env = append(p.Env, "GROUP_INSTANCE_ID="+name, "EVENTS_TOPIC="+s.EventsTopic)
+	case "hooks":
+		webhooks, err := s.webhooks()
+		if err != nil {
+			return nil, err
+		}
+		p.Env = append(append(p.Env, "EVENTS_TOPIC="+s.EventsTopic), webhooks...)
 	}
 	p.Env = append(p.Env, s.ServiceEnv[service]...)
 	return p, nil
+}
+
+// webhooks are the settings that api and hooks share. The key stays with the state: a kept database has secrets that
+// are encrypted with it.
+func (s *Stack) webhooks() ([]string, error) {
+	env := []string{"HOOKS_ALLOW=" + s.hooksAllow}
+	if s.ownHooksKey {
+		return env, nil
+	}
+	path := filepath.Join(s.State.Dir, "hooks-key")
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		var secret [32]byte
+		_, _ = rand.Read(secret[:]) // never fails
+		if err := os.WriteFile(path, []byte("local:"+base64.StdEncoding.EncodeToString(secret[:])), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return append(env, "HOOKS_KEY_FILE="+path), nil
 }
 
 func (s *Stack) program(service string) string {
@@ -420,6 +461,7 @@ type description struct {
 	RedisURL     string               `json:"redisUrl"`
 	KafkaBrokers string               `json:"kafkaBrokers"`
 	Topic        string               `json:"topic"`
+	EventsTopic  string               `json:"eventsTopic,omitempty"`
 	Processes    []processDescription `json:"processes"`
 }
 
@@ -434,7 +476,7 @@ type processDescription struct {
 func (s *Stack) describe() error {
 	d := description{
 		APIURL: s.APIURLs[0], APIKey: s.APIKey, DatabaseURL: s.Backing.DatabaseURL, RedisURL: s.Backing.RedisURL,
-		KafkaBrokers: s.Backing.KafkaBrokers, Topic: s.Topic,
+		KafkaBrokers: s.Backing.KafkaBrokers, Topic: s.Topic, EventsTopic: s.EventsTopic,
 	}
 	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
 		pid := p.CurrentPID()

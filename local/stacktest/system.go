@@ -119,7 +119,7 @@ func Shared(t *testing.T) *System {
 	database := testdb.New(t)
 	p := &servers.Backing{DatabaseURL: database.URL, RedisURL: Required(t, "TEST_REDIS_URL"), KafkaBrokers: Required(t, "TEST_KAFKA_BROKERS")}
 	return NewOn(t, p, map[string]string{
-		"api": database.As(testdb.API), "relay": database.As(testdb.Relay), "worker": database.As(testdb.Worker),
+		"api": database.As(testdb.API), "relay": database.As(testdb.Relay), "worker": database.As(testdb.Worker), "hooks": database.As(testdb.Hooks),
 	})
 }
 
@@ -130,7 +130,7 @@ func NewOn(t *testing.T, p *servers.Backing, login map[string]string) *System {
 		t.Fatal(err)
 	}
 	topic := "e2e-" + uuid.NewString()
-	s := &System{T: t, Stack: stack.NewOn(state, p, stack.Config{Topic: topic, Env: []string{"KAFKA_GROUP=" + topic}}, Binaries(t), io.Discard)}
+	s := &System{T: t, Stack: stack.NewOn(state, p, stack.Config{Topic: topic, EventsTopic: topic + "-events", Env: []string{"KAFKA_GROUP=" + topic}}, Binaries(t), io.Discard)}
 	s.Login = login
 	t.Cleanup(func() {
 		s.Stop()

@@ -83,7 +83,7 @@ func Start(ctx context.Context, c stack.Config, root string, seed uint64, out io
 	}
 	bin := filepath.Join(state.Dir, "bin")
 	f = &System{Group: "wallet-worker", Random: rand.New(rand.NewPCG(seed, 0))}
-	c.Hooks = stack.Hooks{ServersReady: f.openDoors, Prepared: f.moveToSmallDisk}
+	c.Starting = stack.Starting{ServersReady: f.openDoors, Prepared: f.moveToSmallDisk}
 	f.Stack = stack.New(state, c, bin, out)
 	begun := f // an error returns none
 	defer func() {
