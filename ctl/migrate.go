@@ -282,6 +282,9 @@ func (m *migrator) dropUnfinished(ctx context.Context, conn *pgx.Conn, name stri
 		if index.Builder == 0 {
 			fmt.Fprintf(m.stdout, "index %s is left unfinished by an earlier run: it is dropped, and made again\n", name)
 			_, err := conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pgx.Identifier{name}.Sanitize())
+			if refused := new(pgconn.PgError); errors.As(err, &refused) && refused.Code == "XX000" {
+				continue // "tuple concurrently updated": whoever made it was no longer seen at work, and has just finished it
+			}
 			return err
 		}
 		making := fmt.Sprintf("session %d makes index %s", index.Builder, name)

@@ -390,6 +390,32 @@ func TestAnIndexThatAnotherSessionMakesIsNotDropped(t *testing.T) {
 	}
 }
 
+// Who makes an index says so until just before the commit that makes it valid.
+func TestAnIndexThatIsFinishedRightNowIsNoMistake(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	conn, builder := database.Conn(t), database.Conn(t)
+	files := filesOf(map[string]string{"1": "-- migrate:up transaction:false\nCREATE INDEX CONCURRENTLY IF NOT EXISTS balances ON wallets (balance);\n-- migrate:down transaction:false\nDROP INDEX CONCURRENTLY balances;\n"})
+	execute(t, conn, "CREATE INDEX balances ON wallets (balance)")
+	execute(t, conn, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'balances'::regclass")
+	execute(t, builder, "BEGIN")
+	execute(t, builder, "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'balances'::regclass")
+	var output string
+	migrated := make(chan error, 1)
+	go func() {
+		var err error
+		output, err = migrateFiles(t, database, files)
+		migrated <- err
+	}()
+	await(t, conn, "ctl migrate is about to drop it", `SELECT EXISTS (SELECT FROM pg_stat_activity
+		WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'DROP INDEX%')`)
+	execute(t, builder, "COMMIT")
+	if err := <-migrated; err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+	await(t, conn, "the index is there", "SELECT indisvalid FROM pg_index WHERE indexrelid = 'balances'::regclass")
+}
+
 // CREATE INDEX CONCURRENTLY waits for every snapshot that is older. One that waited in the database for the
 // migrations' lock would have such a snapshot, and each would wait for the other.
 func TestAnIndexIsMadeConcurrentlyWhileOthersWaitToMigrate(t *testing.T) {
