@@ -1,0 +1,497 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/legendary-wallet/legendary-wallet/db/hook"
+)
+
+const (
+	// maxFlying is how many deliveries of an endpoint are under way at once, each of another wallet.
+	maxFlying = 32
+	// mergedSize is how large a delivery of several runs may be.
+	mergedSize = 256 << 10
+	// loadedSize bounds what an endpoint has in memory, all partitions together; each may have leastLoaded.
+	loadedSize  = 4 << 20
+	leastLoaded = 256 << 10
+	// refusalsInARow is how many refusals without a success between them make an endpoint one that fails as a
+	// whole: then it is probed by one delivery at a time, not by 32.
+	refusalsInARow = 32
+	// keptTogether is how many attempts a delivery of several runs stays as it is if the receiver reports a
+	// failure of its own. After that its runs are sent alone, so that the one that is refused is known.
+	keptTogether = 3
+)
+
+// queue is what one endpoint has to be sent, and in which order. It does no I/O and knows no clock.
+//
+// The runs of a wallet are sent one after the other, each until it is taken: nothing overtakes a run that fails.
+// Wallets take turns. An attempt that says nothing of what was sent (no answer, 503) makes the endpoint as a whole
+// wait, and then one delivery probes it; the wallet that it is of changes, so that no single one can keep the
+// others from being tried. A refusal makes only its wallet wait, until the window of its partition is full.
+//
+// If the process dies, what is not in a saved cursor is sent again: at least once.
+type queue struct {
+	retries *retries
+	filter  *filter
+	windows map[int32]*window
+	wallets map[uuid.UUID]*wallet // that have runs loaded
+	ready   []*wallet             // whose turn it is, in this order
+	waiting map[*wallet]bool      // that wait by themselves
+	flying  int
+
+	// set is what failed deliveries leave behind when their runs are no longer in memory, or another process had them: by
+	// the first message.
+	set map[place]setback
+
+	failures    int       // in a row, of the endpoint as a whole; above 0 it is down
+	refusals    int       // in a row, of any wallets
+	since       time.Time // the first failure after the last success
+	next        time.Time // when it is probed
+	lastFailure time.Time // when the endpoint's last failure ended
+	lastSuccess time.Time
+	lastError   string
+	disabled    string // why; empty: it is not
+}
+
+type place struct {
+	partition int32
+	offset    int64
+}
+
+// window is a partition's cursor and what is loaded behind it.
+type window struct {
+	cursor
+	read    int64      // the next offset to load
+	loaded  []*message // taken by the filter and not all finished, in order
+	bytes   int        // of those that are not finished
+	waiting time.Time  // of the first unfinished one, if it has been read; zero: none has
+}
+
+// setback is what a failed delivery leaves behind until it succeeds.
+type setback struct {
+	hook.Stalled
+	Partition int32   `json:"partition"`
+	Offsets   []int64 `json:"offsets"` // of the messages that were sent together
+	Refused   bool    `json:"refused"` // it, and not the endpoint as a whole
+}
+
+// wallet is a wallet with runs to be sent.
+type wallet struct {
+	id      uuid.UUID
+	runs    []*message
+	flying  bool
+	listed  bool      // in ready
+	attempt int       // that the first runs have had
+	repeat  int       // how many runs the next attempt has, as the last one had; 0: as many as fit
+	alone   int       // so many runs are sent alone
+	refused bool      // the receiver refuses the first run, and not all that it gets
+	since   time.Time // the first of the attempts that failed
+	next    time.Time // of a wallet that waits by itself
+	err     string
+}
+
+// delivery is one attempt.
+type delivery struct {
+	wallet   *wallet
+	messages []*message
+	number   int // of the attempt
+	started  time.Time
+}
+
+func (d *delivery) id() string { return d.messages[len(d.messages)-1].id() }
+
+func newQueue(r *retries, f *filter) *queue {
+	return &queue{retries: r, filter: f, windows: map[int32]*window{}, wallets: map[uuid.UUID]*wallet{}, waiting: map[*wallet]bool{}, set: map[place]setback{}}
+}
+
+// begin places a partition's cursor.
+func (q *queue) begin(partition int32, c cursor) {
+	q.windows[partition] = &window{cursor: c, read: c.next}
+}
+
+// room reports whether more of a partition may be loaded.
+func (q *queue) room(w *window) bool {
+	return w.within(w.read) && w.bytes < max(leastLoaded, loadedSize/max(1, len(q.windows)))
+}
+
+// load takes messages of a partition, in the order of the log; those that no filter takes are finished. It stops
+// where there is no room, and reports where to go on.
+func (q *queue) load(w *window, messages []*message) {
+	defer w.tidy()
+	for _, m := range messages {
+		if m.offset < w.read {
+			continue
+		}
+		if m.offset > w.read {
+			w.pass(w.read, m.offset)
+			w.read = m.offset
+		}
+		if !q.room(w) {
+			return
+		}
+		w.read++
+		if !w.finished(m.offset) && m.walletID != uuid.Nil && q.filter.takes(m) {
+			q.enqueue(w, m)
+			continue
+		}
+		w.finish(m.offset)
+		delete(q.set, place{m.partition, m.offset})
+	}
+}
+
+func (q *queue) enqueue(w *window, m *message) {
+	w.loaded = append(w.loaded, m)
+	w.bytes += len(m.value)
+	of := q.wallets[m.walletID]
+	if of == nil {
+		of = &wallet{id: m.walletID}
+		q.wallets[m.walletID] = of
+	}
+	of.runs = append(of.runs, m)
+	if len(of.runs) == 1 {
+		q.recall(of)
+		q.list(of)
+	}
+}
+
+// recall gives a wallet back what is known of its first run.
+func (q *queue) recall(of *wallet) {
+	at := place{of.runs[0].partition, of.runs[0].offset}
+	s, found := q.set[at]
+	if !found {
+		return
+	}
+	delete(q.set, at)
+	of.attempt, of.repeat, of.refused, of.since, of.err = s.Attempts, len(s.Offsets), s.Refused, s.Since, s.Error
+	if s.NextAttempt != nil {
+		of.next = *s.NextAttempt
+		q.waiting[of] = true
+	}
+}
+
+// list lets a wallet have its turn, unless it has it or waits by itself.
+func (q *queue) list(of *wallet) {
+	if !of.listed && !of.flying && !q.waiting[of] && len(of.runs) > 0 {
+		of.listed = true
+		q.ready = append(q.ready, of)
+	}
+}
+
+// take returns what is to be sent now; nil if nothing is.
+func (q *queue) take(now time.Time) *delivery {
+	if q.disabled != "" || q.flying >= maxFlying || q.down() && (q.flying > 0 || now.Before(q.next)) {
+		return nil
+	}
+	q.resume(now)
+	if len(q.ready) == 0 {
+		return nil
+	}
+	of := q.ready[0]
+	q.ready = q.ready[1:]
+	of.listed, of.flying = false, true
+	of.attempt++
+	q.flying++
+	return &delivery{wallet: of, messages: of.together(), number: of.attempt, started: now}
+}
+
+// together returns the runs that go out as one delivery.
+func (of *wallet) together() []*message {
+	n, size := 1, len(of.runs[0].value)
+	switch {
+	case of.repeat > 0:
+		n = min(of.repeat, len(of.runs))
+	case of.alone > 0:
+	default:
+		for n < len(of.runs) && of.runs[n].from == of.runs[n-1].version+1 && size+len(of.runs[n].value) <= mergedSize {
+			size += len(of.runs[n].value)
+			n++
+		}
+	}
+	return slices.Clone(of.runs[:n])
+}
+
+func (q *queue) down() bool { return q.failures > 0 }
+
+// resume lists the wallets whose time has come.
+func (q *queue) resume(now time.Time) {
+	var due []*wallet
+	for of := range q.waiting {
+		if !now.Before(of.next) {
+			due = append(due, of)
+			delete(q.waiting, of)
+		}
+	}
+	slices.SortFunc(due, func(a, b *wallet) int { return a.next.Compare(b.next) })
+	for _, of := range due {
+		q.list(of)
+	}
+}
+
+// wait returns when take may have something, if nothing else happens before; zero: never.
+func (q *queue) wait(now time.Time) (at time.Time) {
+	if q.disabled != "" {
+		return at
+	}
+	if q.down() && now.Before(q.next) {
+		return q.next
+	}
+	for of := range q.waiting {
+		if now.Before(of.next) && (at.IsZero() || of.next.Before(at)) {
+			at = of.next
+		}
+	}
+	return at
+}
+
+// done takes in what came of an attempt.
+func (q *queue) done(d *delivery, r result, now time.Time) {
+	of := d.wallet
+	of.flying = false
+	q.flying--
+	switch {
+	case r.verdict == delivered:
+		q.succeeded(now)
+		q.finish(of, len(d.messages))
+		return
+	case r.verdict == unready:
+		of.attempt--
+		q.next, q.failures, q.lastError = now.Add(q.retries.after(1, 0)), max(1, q.failures), r.err
+		q.list(of)
+		return
+	case r.verdict == gone:
+		of.repeat = len(d.messages)
+		q.disable("the receiver answered 410 Gone")
+	case r.verdict == unreachable && !q.lastSuccess.After(d.started):
+		q.fail(d, r, now)
+	default:
+		q.refuse(of, d, r, now)
+	}
+	q.lastError, of.err = r.err, r.err
+	if of.since.IsZero() {
+		of.since = now
+	}
+	if q.since.IsZero() {
+		q.since = now
+	}
+	switch {
+	case q.disabled != "":
+	case now.Sub(q.since) >= q.retries.giveUp:
+		q.disable(fmt.Sprintf("no delivery has succeeded for %v: %s", now.Sub(q.since).Round(time.Minute), r.err))
+	case now.Sub(of.since) >= q.retries.giveUp:
+		q.disable(fmt.Sprintf("run %s has been refused for %v: %s", d.id(), now.Sub(of.since).Round(time.Minute), r.err))
+	}
+	q.list(of)
+}
+
+// succeeded notes that the receiver takes deliveries.
+func (q *queue) succeeded(now time.Time) {
+	q.failures, q.refusals, q.since, q.next, q.lastSuccess = 0, 0, time.Time{}, time.Time{}, now
+}
+
+// fail makes the endpoint wait. Deliveries that were under way together fail together: they count once.
+func (q *queue) fail(d *delivery, r result, now time.Time) {
+	d.wallet.repeat = len(d.messages)
+	if q.down() && d.started.Before(q.lastFailure) {
+		return
+	}
+	q.failures++
+	q.lastFailure = now
+	q.next = now.Add(q.retries.after(q.failures, r.retryAfter))
+}
+
+// refuse makes a wallet wait, and the endpoint too if it has taken nothing for a while.
+func (q *queue) refuse(of *wallet, d *delivery, r result, now time.Time) {
+	of.repeat = len(d.messages)
+	if len(d.messages) > 1 && (r.client || d.number >= keptTogether) {
+		of.repeat, of.alone, of.attempt = 0, len(d.messages), 0
+	}
+	of.refused, of.next = true, now.Add(q.retries.after(d.number, r.retryAfter))
+	q.waiting[of] = true
+	q.refusals++
+	if q.refusals >= refusalsInARow {
+		q.fail(d, r, now)
+	}
+}
+
+// finish marks the first n runs of a wallet as finished.
+func (q *queue) finish(of *wallet, n int) {
+	for _, m := range of.runs[:n] {
+		w := q.windows[m.partition]
+		w.finish(m.offset)
+		w.bytes -= len(m.value)
+		w.tidy()
+	}
+	of.runs = slices.Delete(of.runs, 0, n)
+	of.alone = max(0, of.alone-n)
+	of.attempt, of.repeat, of.refused, of.since, of.next, of.err = 0, 0, false, time.Time{}, time.Time{}, ""
+	delete(q.waiting, of)
+	if len(of.runs) == 0 {
+		delete(q.wallets, of.id)
+		if of.listed { // it was skipped
+			q.ready = slices.DeleteFunc(q.ready, func(other *wallet) bool { return other == of })
+		}
+		return
+	}
+	q.recall(of)
+	q.list(of)
+}
+
+// tidy forgets what is finished at the beginning.
+func (w *window) tidy() {
+	for len(w.loaded) > 0 && w.finished(w.loaded[0].offset) {
+		w.loaded[0] = nil
+		w.loaded = w.loaded[1:]
+	}
+	w.waiting = time.Time{}
+	if len(w.loaded) > 0 {
+		w.waiting = w.loaded[0].at
+	}
+}
+
+func (q *queue) disable(reason string) {
+	q.disabled = cmp.Or(reason, "it was disabled by request")
+}
+
+// enable begins anew with an endpoint that was disabled, or that failed.
+func (q *queue) enable() {
+	q.disabled = ""
+	q.forgive()
+}
+
+// forgive ends all waiting: the receiver is said to be well again, or is another one.
+func (q *queue) forgive() {
+	q.failures, q.refusals, q.since, q.next, q.lastError = 0, 0, time.Time{}, time.Time{}, ""
+	for at, s := range q.set {
+		s.NextAttempt, s.Since = nil, time.Time{}
+		q.set[at] = s
+	}
+	clear(q.waiting)
+	for _, of := range q.wallets {
+		of.since = time.Time{}
+		q.list(of)
+	}
+}
+
+// unload forgets the runs in memory, but not what their attempts have shown: they are read again. It may only be
+// called while nothing is flying.
+func (q *queue) unload() {
+	for _, of := range q.wallets {
+		if s, failed := of.setback(q.waiting[of]); failed {
+			q.set[place{s.Partition, s.Offsets[0]}] = s
+		}
+	}
+	clear(q.wallets)
+	clear(q.waiting)
+	q.ready = nil
+	for _, w := range q.windows {
+		waiting := w.waiting
+		*w = window{cursor: w.cursor, read: w.next, waiting: waiting}
+	}
+}
+
+// setback describes the wallet's failed delivery, if its last one failed.
+func (of *wallet) setback(waits bool) (setback, bool) {
+	if of.attempt == 0 && of.err == "" || len(of.runs) == 0 || of.flying && of.attempt == 1 {
+		return setback{}, false
+	}
+	messages := of.runs[:max(1, min(of.repeat, len(of.runs)))]
+	last := messages[len(messages)-1]
+	s := setback{Partition: last.partition, Refused: of.refused, Stalled: hook.Stalled{Run: last.run(), Since: of.since, Attempts: of.attempt, Error: of.err}}
+	s.FromSequence = messages[0].from
+	for _, m := range messages {
+		s.Offsets = append(s.Offsets, m.offset)
+	}
+	if waits {
+		next := of.next
+		s.NextAttempt = &next
+	}
+	return s, true
+}
+
+// setbacks lists the failed deliveries, the first that failed first.
+func (q *queue) setbacks() []setback {
+	var all []setback
+	for _, of := range q.wallets {
+		if s, failed := of.setback(q.waiting[of]); failed {
+			all = append(all, s)
+		}
+	}
+	for _, s := range q.set {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b setback) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offsets[0], b.Offsets[0]))
+	})
+	return all
+}
+
+// skip gives up a failed delivery, and returns its runs. While it is under way it has to be asked for again.
+func (q *queue) skip(id string) (skipped []hook.Run, later bool) {
+	for _, of := range q.wallets {
+		s, failed := of.setback(q.waiting[of])
+		if !failed || s.Run.Run != id {
+			continue
+		}
+		if of.flying {
+			return nil, true
+		}
+		for _, m := range of.runs[:len(s.Offsets)] {
+			skipped = append(skipped, m.run())
+		}
+		q.finish(of, len(s.Offsets))
+		return skipped, false
+	}
+	for at, s := range q.set {
+		if w := q.windows[s.Partition]; s.Run.Run == id && w != nil {
+			for _, offset := range s.Offsets {
+				w.finish(offset)
+			}
+			delete(q.set, at)
+			return []hook.Run{s.Run}, false
+		}
+	}
+	return nil, false
+}
+
+// replay moves the cursors back to where a replay begins; none moves on. It may only be called while nothing is
+// flying.
+func (q *queue) replay(to map[int32]int64) {
+	q.unload()
+	clear(q.set)
+	for partition, offset := range to {
+		if w := q.windows[partition]; w != nil && offset < w.next {
+			q.begin(partition, cursor{next: offset})
+		}
+	}
+}
+
+// lag is how many messages are not finished, given where the partitions end, and since when the oldest of
+// those that have been read waits.
+func (q *queue) lag(ends map[int32]int64) (messages int64, since time.Time) {
+	for partition, w := range q.windows {
+		messages += max(0, ends[partition]-w.next-int64(w.ahead()))
+		if !w.waiting.IsZero() && (since.IsZero() || w.waiting.Before(since)) {
+			since = w.waiting
+		}
+	}
+	return messages, since
+}
+
+// pass moves on to where the log goes on: what is between is not there, and finished. It may stop at the end of
+// the window, to be called again.
+func (q *queue) pass(partition int32, to int64) {
+	w := q.windows[partition]
+	w.pass(w.read, to)
+	w.read = max(w.read, min(to, w.next+windowSize))
+	for at := range q.set {
+		if at.partition == partition && at.offset < w.read && w.finished(at.offset) {
+			delete(q.set, at)
+		}
+	}
+	w.tidy()
+}
