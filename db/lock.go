@@ -14,6 +14,8 @@ const (
 	RelayLock   Lock = 7304518 // publish, as the relay of a name
 	MigrateLock Lock = 7304519 // run migrations
 	SweepLock   Lock = 7304520 // sweep
+	HookLock    Lock = 7304521 // deliver to an endpoint
+	HooksLock   Lock = 7304522 // be one of the processes that share the endpoints; not exclusive
 )
 
 // HoldLock takes the lock for as long as the session lives, or reports false. It never waits in the database:

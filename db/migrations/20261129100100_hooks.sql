@@ -53,6 +53,8 @@ CREATE TABLE hook_states (
   last_request  bigint NOT NULL DEFAULT 0,
   disabled_at   timestamptz,
   reason        text,
+  since         timestamptz NOT NULL DEFAULT now(), -- what was finished before it is not sent: its creation, or a replay's time
+  failures      integer NOT NULL DEFAULT 0, -- in a row, of the endpoint as a whole
   failing_since timestamptz,
   next_attempt  timestamptz,
   last_error    text,

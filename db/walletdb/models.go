@@ -150,6 +150,42 @@ func (ns NullWalletState) Value() (driver.Value, error) {
 	return string(ns.WalletState), nil
 }
 
+type HookEndpoint struct {
+	ID             uuid.UUID
+	Tenant         string
+	Client         string
+	Url            string
+	Description    *string
+	Wallets        []uuid.UUID
+	Types          []string
+	Secret         string
+	PreviousSecret *string
+	PreviousUntil  *time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+type HookState struct {
+	EndpointID   uuid.UUID
+	Term         int64
+	LastRequest  int64
+	DisabledAt   *time.Time
+	Reason       *string
+	Since        time.Time
+	Failures     int32
+	FailingSince *time.Time
+	NextAttempt  *time.Time
+	LastError    *string
+	LagMessages  int64
+	LagSeconds   float64
+	Attempts     []byte
+	Stalled      []byte
+	Skipped      []byte
+	Missed       []byte
+	LogBegins    *time.Time
+	UpdatedAt    time.Time
+}
+
 type Operation struct {
 	WalletID      uuid.UUID
 	Seq           int64
