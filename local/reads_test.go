@@ -142,12 +142,12 @@ func TestReadsOfAWalletTieTogether(t *testing.T) {
 	}
 	var statement []shown
 	testkit.Until(t, "all is applied, and what has to expire has expired", func() error {
-		statement = s.all(t, path+"/operations?order=asc&limit=500")
 		for _, h := range s.all(t, path+"/holds?limit=500") {
 			if !h.ExpiresAt.IsZero() {
 				return fmt.Errorf("hold %s is open", h.HoldID)
 			}
 		}
+		statement = s.all(t, path+"/operations?order=asc&limit=500") // after the holds: nothing is going to expire any more
 		return testkit.Unless(!slices.ContainsFunc(statement, func(o shown) bool { return o.Status == "PENDING" }), "one is pending")
 	})
 	now := shown{}
