@@ -86,6 +86,10 @@ func TestPromisesRestOnTheseSettings(t *testing.T) {
 		{"KafkaTopic wallet-operations", "spec/replicas", "3", "R3", "kafka.yaml"},
 		{"KafkaTopic wallet-operations", "spec/config/min.insync.replicas", "2", "R3", "kafka.yaml"},
 		{"KafkaTopic wallet-operations", "spec/config/unclean.leader.election.enable", "false", "R3", "kafka.yaml"},
+		{"KafkaTopic wallet-events", "spec/partitions", "8", "R4", "kafka.yaml"},
+		{"KafkaTopic wallet-events", "spec/replicas", "3", "R3", "kafka.yaml"},
+		{"KafkaTopic wallet-events", "spec/config/min.insync.replicas", "2", "R3", "kafka.yaml"},
+		{"KafkaTopic wallet-events", "spec/config/unclean.leader.election.enable", "false", "R3", "kafka.yaml"},
 	} {
 		if got := at(object[*custom](t, all, row.object), row.where); got != row.want {
 			t.Errorf("%s: %s is %q, not %s (%s)", row.object, row.where, got, row.want, row.promise)
@@ -172,10 +176,22 @@ func TestTopicIsTheOneThatIsRegistered(t *testing.T) {
 	all := objects(t, "full")
 	settings := object[*corev1.ConfigMap](t, all, configMap(all)).Data
 	args := object[*batchv1.Job](t, all, "Job prepare").Spec.Template.Spec.Containers[0].Args
-	if want := []string{"topic", "create", "$(TOPIC)", "--partitions"}; !slices.Equal(args[:4], want) {
+	if want := []string{"topic", "create", "$(TOPIC)", "$(EVENTS_TOPIC)", "--partitions"}; !slices.Equal(args[:5], want) {
 		t.Fatalf("the job runs ctl %s", strings.Join(args, " "))
 	}
-	topic := object[*custom](t, all, "KafkaTopic "+settings["TOPIC"])
+	for _, name := range []string{settings["TOPIC"], settings["EVENTS_TOPIC"]} {
+		checkTopic(t, object[*custom](t, all, "KafkaTopic "+name), args)
+	}
+	// More workers than partitions have nothing to do.
+	partitions := at(object[*custom](t, all, "KafkaTopic "+settings["TOPIC"]), "spec/partitions")
+	if most := object[*autoscalingv2.HorizontalPodAutoscaler](t, all, "HorizontalPodAutoscaler worker").Spec.MaxReplicas; fmt.Sprint(most) != partitions {
+		t.Errorf("up to %d workers share %s partitions", most, partitions)
+	}
+}
+
+// checkTopic compares a topic with what ctl is told to make.
+func checkTopic(t *testing.T, topic *custom, args []string) {
+	t.Helper()
 	for flag, where := range map[string]string{
 		"--partitions": "spec/partitions", "--replication-factor": "spec/replicas", "--min-insync-replicas": "spec/config/min.insync.replicas",
 	} {
@@ -188,10 +204,6 @@ func TestTopicIsTheOneThatIsRegistered(t *testing.T) {
 	}
 	if partitions := at(topic, "spec/partitions"); !strings.Contains(read(t, "../../config.env"), "#PARTITIONS="+partitions+"\n") {
 		t.Errorf("config.env says another number of partitions than %s", partitions)
-	}
-	// More workers than partitions have nothing to do.
-	if most := object[*autoscalingv2.HorizontalPodAutoscaler](t, all, "HorizontalPodAutoscaler worker").Spec.MaxReplicas; fmt.Sprint(most) != at(topic, "spec/partitions") {
-		t.Errorf("up to %d workers share %s partitions", most, at(topic, "spec/partitions"))
 	}
 }
 
@@ -269,13 +281,13 @@ func TestLoginsLeadToThePrimary(t *testing.T) {
 	all := objects(t, "full")
 	made := madeSecrets(t)
 	postgres := object[*custom](t, all, "Cluster wallet-postgres")
-	migration := read(t, "../../db/migrations/20261124000001_roles.sql")
+	migrations := read(t, "../../db/migrations/20261124000001_roles.sql") + read(t, "../../db/migrations/20261129100100_hooks.sql")
 	owner := at(postgres, "spec/bootstrap/initdb/owner")
 	logins := map[string]string{owner: at(postgres, "spec/bootstrap/initdb/secret/name")}
-	for i := range 3 {
+	for i := range 4 {
 		role := fmt.Sprintf("spec/managed/roles/%d/", i)
 		name, group := at(postgres, role+"name"), at(postgres, role+"inRoles/0")
-		if group != "wallet_"+name || !strings.Contains(migration, "'"+group+"'") || at(postgres, role+"login") != "true" {
+		if group != "wallet_"+name || !strings.Contains(migrations, "'"+group+"'") && !strings.Contains(migrations, "CREATE ROLE "+group+" NOLOGIN") || at(postgres, role+"login") != "true" {
 			t.Errorf("the login %q is a member of %q", name, group)
 		}
 		if !strings.Contains(at(postgres, "spec/bootstrap/initdb/postInitSQL"), "CREATE ROLE "+group+" NOLOGIN") {
@@ -286,7 +298,7 @@ func TestLoginsLeadToThePrimary(t *testing.T) {
 	if !strings.Contains(at(postgres, "spec/bootstrap/initdb/postInitSQL"), "ALTER ROLE "+owner+" CREATEROLE") {
 		t.Error("the migrations cannot make roles")
 	}
-	if len(logins) != 4 {
+	if len(logins) != 5 {
 		t.Errorf("the logins are %v", logins)
 	}
 	for login, secret := range logins {
@@ -318,11 +330,12 @@ func TestLoginsLeadToThePrimary(t *testing.T) {
 // A service may do with Kafka what it does, and nothing else.
 func TestKafkaUsersMayDoTheirWork(t *testing.T) {
 	all := objects(t, "full")
-	const topic, group = "topic literal wallet-operations", "group literal wallet-worker"
+	const topic, events, group = "topic literal wallet-operations", "topic literal wallet-events", "group literal wallet-worker"
 	want := map[string]map[string]string{
-		"relay":  {topic: "[Describe Write]"},
+		"relay":  {topic: "[Describe Write]", events: "[Describe Write]"},
 		"worker": {topic: "[Describe Read]", group: "[Describe Read]"},
-		"ctl":    {topic: "[Create Describe Read]", group: "[Describe Read]", "group prefix wallet-ctl-": "[Describe Read]"},
+		"hooks":  {events: "[Describe Read]", "group literal wallet-hooks": "[Describe]"},
+		"ctl":    {topic: "[Create Describe Read]", events: "[Create Describe Read]", group: "[Describe Read]", "group prefix wallet-ctl-": "[Describe Read]"},
 	}
 	for user, rights := range want {
 		o, got := object[*custom](t, all, "KafkaUser "+user), map[string]string{}
@@ -334,7 +347,7 @@ func TestKafkaUsersMayDoTheirWork(t *testing.T) {
 			t.Errorf("%s may %v", user, got)
 		}
 	}
-	for file, text := range map[string]string{"config.env": "#KAFKA_GROUP=wallet-worker\n", "ctl/log.go": `"wallet-ctl-" + uuid`} {
+	for file, text := range map[string]string{"config.env": "#KAFKA_GROUP=wallet-worker\n", "hooks/config.go": `"group.id":                 "wallet-hooks"`, "ctl/log.go": `"wallet-ctl-" + uuid`} {
 		if !strings.Contains(read(t, "../../"+file), text) {
 			t.Errorf("%s has other groups of consumers", file)
 		}
@@ -352,8 +365,8 @@ func TestKafkaUsersMayDoTheirWork(t *testing.T) {
 // What needs another reaches it, and nobody else does.
 func TestNetworkIsOpenToThoseWhoNeedIt(t *testing.T) {
 	all := objects(t, "full")
-	clients := []string{"api", "relay", "worker", "prepare", "ctl", "cache", "wallet-postgres", "cloudnative-pg", "stranger"}
-	for _, client := range clients[:6] {
+	clients := []string{"api", "relay", "worker", "hooks", "prepare", "ctl", "cache", "wallet-postgres", "cloudnative-pg", "stranger"}
+	for _, client := range clients[:7] {
 		if !slices.ContainsFunc(slices.Collect(maps.Values(pods(all))), func(p corev1.PodTemplateSpec) bool { return p.Labels["app.kubernetes.io/name"] == client }) {
 			t.Errorf("there is no %s", client)
 		}
@@ -365,7 +378,7 @@ func TestNetworkIsOpenToThoseWhoNeedIt(t *testing.T) {
 		return labels.Set{"app.kubernetes.io/name": name}
 	}
 	for _, row := range []struct{ to, port, from string }{
-		{"wallet-postgres", "5432", "api relay worker prepare ctl wallet-postgres cloudnative-pg"},
+		{"wallet-postgres", "5432", "api relay worker hooks prepare ctl wallet-postgres cloudnative-pg"},
 		{"wallet-postgres", "8000", "wallet-postgres cloudnative-pg"},
 		{"cache", "redis", "api worker ctl"},
 	} {

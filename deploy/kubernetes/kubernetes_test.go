@@ -84,7 +84,7 @@ func checkServices(t *testing.T, all map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"api", "relay", "worker"} {
+	for _, name := range []string{"api", "relay", "worker", "hooks"} {
 		d := object[*appsv1.Deployment](t, all, "Deployment "+name)
 		checkPod(t, name, d.Spec.Template.Spec)
 		c := d.Spec.Template.Spec.Containers[0]

@@ -1,5 +1,5 @@
 // Secrets prints the secrets that the overlay full needs and no operator makes: the logins of Postgres, the
-// cache's password, and the authority that both servers are signed by. Every run makes others, so it is for
+// cache's password, the key of webhooks, and the authority that both servers are signed by. Every run makes others, so it is for
 // `kubectl create`, which leaves alone what is there:
 //
 //	GOWORK=off go run ./full/secrets | kubectl create -f -
@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -52,6 +53,9 @@ func write(out io.Writer) error {
 		login("wallet-api", "api", redisURL),
 		login("wallet-relay", "relay", ""),
 		login("wallet-worker", "worker", redisURL),
+		login("wallet-hooks", "hooks", ""),
+		// What the secrets of webhooks are encrypted with in Postgres: a backup without it has lost them.
+		secret("wallet-hooks-key", corev1.SecretTypeOpaque, map[string]string{"key": newHooksKey()}),
 	}
 	certificate, key, err := authority.sign("cache", "cache."+namespace, "cache."+namespace+".svc", "localhost")
 	if err != nil {
@@ -94,6 +98,13 @@ func secret(name string, kind corev1.SecretType, data map[string]string) corev1.
 	s := corev1.Secret{Type: kind, StringData: data}
 	s.APIVersion, s.Kind, s.Name, s.Namespace = "v1", "Secret", name, namespace
 	return s
+}
+
+// newHooksKey is one that HOOKS_KEY takes.
+func newHooksKey() string {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails
+	return "first:" + base64.StdEncoding.EncodeToString(key[:])
 }
 
 type authority struct {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strings"
@@ -60,6 +61,14 @@ func TestAuthoritySignsForTenYears(t *testing.T) {
 	}
 }
 
+// The form is hook.ParseKeys'.
+func TestTheKeyOfWebhooksHas32Bytes(t *testing.T) {
+	id, encoded, _ := strings.Cut(parse(t)["wallet-hooks-key"]["key"], ":")
+	if key, err := base64.StdEncoding.DecodeString(encoded); id == "" || err != nil || len(key) != 32 {
+		t.Errorf("%q has %d bytes, %v", id, len(key), err)
+	}
+}
+
 func TestEveryRunMakesOthers(t *testing.T) {
 	first, second := parse(t), parse(t)
 	for name, data := range first {
@@ -69,7 +78,7 @@ func TestEveryRunMakesOthers(t *testing.T) {
 			}
 		}
 	}
-	if len(first) != 6 {
+	if len(first) != 8 {
 		t.Errorf("there are %d", len(first))
 	}
 }
