@@ -135,7 +135,7 @@ mutations: ## Print the mutation table: each rule that was taken out, the test t
 demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise; KAFKA=apache BROKERS=3
 	@$(LOCAL) demo
 
-run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 start replicas, STANDBYS=1 a synchronous standby, KAFKA=apache the real broker, BROKERS=3 three
+run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 HOOKS=2 start replicas, STANDBYS=1 a synchronous standby, KAFKA=apache the real broker, BROKERS=3 three
 	@$(LOCAL) run
 
 bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare OLD NEW"; KAFKA=apache for figures that count

@@ -41,7 +41,8 @@ Settings of demo, run and faults, in the environment:
   KAFKA=apache          Apache Kafka instead of a stand-in
   BROKERS=3             three brokers, every partition on all of them (with KAFKA=apache); for bench and faults too
   SECURE=on             TLS and passwords between all of them (with KAFKA=apache)
-  API, RELAY, WORKER    how many of each run (1)
+  API, RELAY, WORKER, HOOKS
+                        how many of each run (1; HOOKS=0 for none)
   STANDBYS              synchronous standbys of Postgres: 1, or 2 of which commits wait for either (0)
   HTTP_ADDR             where the first api listens (a free port)
   DATABASE_URL, REDIS_URL, KAFKA_BROKERS

@@ -15,6 +15,7 @@ mvn            maven                   maven                     maven          
 npm            npm                     nodejs-npm                npm             node
 venv           python3-venv            python3                   python          python3
 libfaketime    libfaketime             libfaketime               libfaketime     libfaketime
+curl           curl                    curl                      curl            curl
 '
 
 has() {

@@ -17,6 +17,7 @@ var below = map[string][]string{
 	"servers":        {"proc"},
 	"stack":          {"servers", "proc"},
 	"load":           {},
+	"receiver":       {},
 	"check":          {"load"},
 	"machine":        {"proc"},
 	"demo":           {"stack", "load", "check", "servers", "proc"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/receiver"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
@@ -80,20 +82,52 @@ func runUntilStopped(ctx context.Context, c stack.Config, out io.Writer) error {
   Swagger   %[1]s/swagger/
   Postgres  %[3]s
   Redis     %[4]s
-  Kafka     %[5]s, topic %[6]s
+  Kafka     %[5]s, topics %[6]s
   logs      %[7]s
   all of it %[8]s
 
-  Open a wallet, pay something in, look at it:
-
-    KEY=%[2]s
-    W=$(curl -s -X POST %[1]s/api/v1/wallets -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
-    curl -s -X POST %[1]s/api/v1/wallet -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
-    curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
-
-  Ctrl-C stops everything; the data stays.
-`, s.APIURLs[0], s.APIKey, s.Backing.DatabaseURL, s.Backing.RedisURL, s.Backing.KafkaBrokers, s.Topic, filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
+`, s.APIURLs[0], s.APIKey, s.Backing.DatabaseURL, s.Backing.RedisURL, s.Backing.KafkaBrokers, s.Topics(), filepath.Join(state.Dir, "logs"), filepath.Join(state.Dir, "stack.json"))
+	fmt.Fprintf(out, "  Open a wallet, pay something in, look at it:\n\n%s\n", payIn(s))
+	if c.Hooks > 0 && s.EventsTopic != "" {
+		r, err := listenForWebhooks(state, out)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		fmt.Fprintf(out, "  See a webhook arrive, here, of the next thing that happens to a wallet:\n\n%s\n", register(s, r))
+	}
+	fmt.Fprintln(out, "  Ctrl-C stops everything; the data stays.")
 	<-ctx.Done()
 	fmt.Fprintln(out, "\n  stopping")
 	return nil
+}
+
+// payIn are commands for a shell, of which each line is one.
+func payIn(s *stack.Stack) string {
+	return fmt.Sprintf(`    KEY=%[2]s
+    W=$(curl -s -X POST %[1]s/api/v1/wallets -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{}' | sed 's/.*"walletId":"\([^"]*\)".*/\1/')
+    curl -s -X POST %[1]s/api/v1/wallet -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: first' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":1000}'; echo
+    curl -s %[1]s/api/v1/wallets/$W -H "Authorization: Bearer $KEY"; echo
+`, s.APIURLs[0], s.APIKey)
+}
+
+// register are further commands: they have a webhook sent to the receiver, and pay in more.
+func register(s *stack.Stack, r *receiver.Receiver) string {
+	return fmt.Sprintf(`    curl -s -X POST %[1]s/api/v1/webhooks -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: %[2]s' -d '{"url":"%[2]s"}'; echo
+    curl -s -X POST %[1]s/api/v1/wallet -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -d '{"walletId":"'$W'","operationType":"DEPOSIT","amount":500}'; echo
+`, s.APIURLs[0], r.URL)
+}
+
+// listenForWebhooks prints those that come. It listens where it did the last time: what was registered then goes on.
+func listenForWebhooks(state *proc.State, out io.Writer) (*receiver.Receiver, error) {
+	path := filepath.Join(state.Dir, "receiver")
+	last, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	r, err := receiver.ListenAt(cmp.Or(string(last), "127.0.0.1:0"), out)
+	if err != nil {
+		return nil, err
+	}
+	return r, os.WriteFile(path, []byte(r.Addr), 0o644)
 }

@@ -133,12 +133,16 @@ func (s *Stack) prepare(ctx context.Context) error {
 	if err := s.CreateKey(ctx); err != nil {
 		return err
 	}
-	topics := s.Topic
-	if s.EventsTopic != "" {
-		topics += " and " + s.EventsTopic
-	}
-	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, topic %s, API key\n", "database", time.Since(started).Seconds(), topics)
+	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, %s, API key\n", "database", time.Since(started).Seconds(), s.Topics())
 	return nil
+}
+
+// Topics are both, for people to read.
+func (s *Stack) Topics() string {
+	if s.EventsTopic == "" {
+		return s.Topic
+	}
+	return s.Topic + " and " + s.EventsTopic
 }
 
 // Migrate applies the migrations and makes each service's login.
