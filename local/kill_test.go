@@ -62,7 +62,7 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 		"api":   {"accept-before-commit", "accept-after-commit"},
 		"relay": {"relay-after-read", "relay-mid-wave", "relay-after-acks"},
 		"worker": {
-			"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-commit", "worker-after-redis",
+			"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-events", "worker-after-commit", "worker-after-redis",
 			"worker-before-credit-commit", "worker-after-credit-commit", "worker-before-return-commit", "worker-after-return-commit",
 		},
 	} {

@@ -17,7 +17,7 @@ import (
 
 // Env reads settings from the environment. Each read declares a setting: its name, its default and what
 // it means. Mistakes are collected, so that an operator sees all of them at once. White space around a
-// value does not count, and an empty value is no value.
+// value does not count, and an empty value is no value, but for OrNone.
 type Env struct {
 	values   map[string]string
 	settings []Setting
@@ -82,6 +82,16 @@ func (e *Env) String(name, otherwise, meaning string) string {
 // Optional reads any text, "" by default.
 func (e *Env) Optional(name, example, meaning string) string {
 	return e.read(Setting{Name: name, Example: example, Meaning: meaning})
+}
+
+// OrNone reads any text. One that is set and empty is empty, and not the default.
+func (e *Env) OrNone(name, otherwise, meaning string) string {
+	given, set := e.values[name]
+	value := e.read(Setting{Name: name, Default: otherwise, Form: "any text, or empty for none", Meaning: meaning})
+	if set && given == "" {
+		return ""
+	}
+	return value
 }
 
 // Secret reads what may come from a file, by NAME_FILE.

@@ -55,6 +55,13 @@ func Topic(env *Env) string {
 	return env.String("TOPIC", "wallet-operations", "The topic that the operations go to. It is created, once, by `ctl topic create`.")
 }
 
+// EventsTopic reads EVENTS_TOPIC; "" is none.
+func EventsTopic(env *Env) string {
+	return env.OrNone("EVENTS_TOPIC", "wallet-events",
+		`The topic that says what became of operations. It is created, once, by `+"`ctl topic create`"+` with as many
+		partitions as TOPIC. Until then nothing is written for it.`)
+}
+
 // Group reads KAFKA_GROUP.
 func Group(env *Env) string {
 	return env.String("KAFKA_GROUP", "wallet-worker", "The consumer group: all workers of one database have the same.")

@@ -21,9 +21,10 @@ type target struct {
 
 // ledger is where wallets and operations are: Postgres, or a simulation of it.
 type ledger interface {
-	// transaction applies what the targets ask for, maxOperations at most. After an error it may
+	// transaction applies what the targets ask for, maxOperations at most. messages are those that the targets
+	// come from: it needs them for nothing but the traces that they name. After an error it may
 	// have happened or not; doing it again is always right.
-	transaction(ctx context.Context, targets []target) (plan, error)
+	transaction(ctx context.Context, targets []target, messages []received) (plan, error)
 	// lastSequences returns the last accepted sequence of each wallet that exists.
 	lastSequences(ctx context.Context, wallets []uuid.UUID) (map[uuid.UUID]int64, error)
 }
@@ -42,7 +43,7 @@ func (a *applier) apply(ctx context.Context, targets []target, messages []receiv
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		done, err := a.ledger.transaction(ctx, targets)
+		done, err := a.ledger.transaction(ctx, targets, messages)
 		if err != nil {
 			return err
 		}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
@@ -21,6 +23,7 @@ type book struct {
 	operations []operation // accepted
 	outcomes   []outcome   // applied
 	holds      map[int64]operation
+	told       int64 // the sequence of the last operation that an event has told of
 }
 
 func newBooks(ids ...uuid.UUID) books {
@@ -138,6 +141,16 @@ func (b books) commit(p plan, at time.Time) (accepted []operation, violation err
 			violated("the wallet has %+v, its outcome %d says %+v", k.Wallet, len(k.outcomes), last)
 		}
 	}
+	told := 0
+	for i, payload := range p.events.Payloads {
+		n, err := b.hear(p.events.Keys[i], payload)
+		if told += n; err != nil {
+			violated("%w", err)
+		}
+	}
+	if n := len(p.applied); told > 0 && told != n {
+		violated("events tell of %d operations, and %d were applied", told, n)
+	}
 	for i, id := range p.opened.WalletIds {
 		if _, there := b.of(id).holds[p.opened.Seqs[i]]; there {
 			violated("hold %d is opened twice", p.opened.Seqs[i])
@@ -159,4 +172,34 @@ func (b books) commit(p plan, at time.Time) (accepted []operation, violation err
 		}))
 	}
 	return accepted, violation
+}
+
+// hear is a consumer's part: events follow each other, and say what the books say. Only while there were none is there a
+// gap. It returns of how many operations the event tells.
+func (b books) hear(key string, payload []byte) (operations int, violation error) {
+	var run event.Run
+	if err := json.Unmarshal(payload, &run); err != nil {
+		return 0, fmt.Errorf("event %s: %w", payload, err)
+	}
+	k := b.of(run.WalletID)
+	operations = len(run.Operations)
+	switch {
+	case key != run.WalletID.String():
+		return operations, fmt.Errorf("an event of wallet %s has the key %s", run.WalletID, key)
+	case run.FromSequence <= k.told, run.Version != run.FromSequence+int64(operations)-1, run.Version > int64(len(k.outcomes)):
+		return operations, fmt.Errorf("an event tells of sequences %d to %d after %d, with %d operations of %d that are applied", run.FromSequence, run.Version, k.told, operations, len(k.outcomes))
+	}
+	for i, told := range run.Operations {
+		o := k.operations[run.FromSequence-1+int64(i)]
+		want := k.outcomes[o.Seq-1].finished(o, told.AppliedAt)
+		if diff := cmp.Diff(want.Operation, told); diff != "" {
+			return operations, fmt.Errorf("operation %d of an event: %s", o.Seq, diff)
+		}
+	}
+	last := k.outcomes[run.Version-1]
+	if run.Balance != last.balanceAfter || run.Held != last.heldAfter || run.Available != last.balanceAfter-last.heldAfter || run.State != string(last.stateAfter) {
+		return operations, fmt.Errorf("an event says %+v of a wallet with %+v", run, last)
+	}
+	k.told = run.Version
+	return operations, nil
 }

@@ -15,6 +15,7 @@ var (
 	sweeping     = service.Condition{Name: "sweep"}
 	expireAlone  = service.Condition{Name: "postgres for expiring holds", Dependency: "postgres"}
 	expiring     = service.Condition{Name: "expiry of holds"}
+	noEvents     = service.Condition{Name: "events"}
 )
 
 // blocked is a partition whose messages cannot be applied.

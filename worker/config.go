@@ -2,13 +2,17 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
@@ -19,6 +23,8 @@ type config struct {
 	kafka         kafka.ConfigMap
 	client        *kafka.Consumer // of kafka
 	topic         string
+	eventsTopic   string // empty: no events
+	eventsSource  event.Source
 	adminAddr     string
 	batchInterval time.Duration // least time between the starts of two transactions of a partition
 	batchSize     int           // messages that start a transaction early
@@ -55,10 +61,28 @@ func parseConfig(env *service.Env) config {
 	c.batchSize = env.Int("BATCH_SIZE", 2000, 1, maxOperations, "As many messages start a transaction early.")
 	c.sweepAfter = env.Duration("SWEEP_AFTER", 30*time.Second, time.Second,
 		"The age at which the worker looks in the database for an operation that no message announced.")
+	c.eventsTopic, c.eventsSource = eventSettings(env, c.topic)
 	c.adminAddr = service.AdminAddr(env, "127.0.0.1:9082")
 	c.tracing = tracing.Read(env)
 	return c
 }
+
+// eventSettings reads what it is about events.
+func eventSettings(env *service.Env, operations string) (topic string, source event.Source) {
+	topic = service.EventsTopic(env)
+	if topic != "" && topic == operations {
+		env.Check("EVENTS_TOPIC", errors.New("is TOPIC: events need a topic of their own"))
+	}
+	given := env.String("EVENTS_SOURCE", "legendary-wallet",
+		"The ce_source of events: a URI, or a part of one, that tells this system from others.")
+	_, err := url.Parse(given)
+	if err != nil || len(given) > maxSource || strings.ContainsFunc(given, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		env.Check("EVENTS_SOURCE", fmt.Errorf("is not a URI reference of at most %d ASCII characters", maxSource))
+	}
+	return topic, event.Source(given)
+}
+
+const maxSource = 256
 
 // kafkaConfig adds what the operator says of librdkafka's properties, so that security needs no code
 // here. It names those that it refuses: properties on which the worker's guarantees rest, and those with a

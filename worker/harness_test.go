@@ -35,7 +35,9 @@ type store struct {
 
 func newStore(t testing.TB) *store {
 	database := testdb.New(t)
-	return &store{TB: t, Database: database, conn: database.Conn(t), topic: "wallet-operations"}
+	s := &store{TB: t, Database: database, conn: database.Conn(t), topic: "wallet-operations"}
+	s.exec("INSERT INTO outbox_topics VALUES ($1, 1)", eventsTopic)
+	return s
 }
 
 // wallet opens a wallet.

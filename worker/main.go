@@ -62,7 +62,9 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	tracer := newTracer(spans)
 	repeats := service.NewRepeats(log)
 	recorder := &recorder{cache: cache, metrics: metrics, tracer: tracer, log: repeats}
-	ledger := postgres{pool, commits, c.topic}
+	events := newEvents(pool, c.eventsTopic, c.eventsSource, health, metrics)
+	events.await(ctx)
+	ledger := postgres{pool, commits, c.topic, events}
 	consumer := &consumer{
 		client: c.client, topic: c.topic, health: health, metrics: metrics, tracer: tracer, log: log, repeats: repeats,
 		interval: c.batchInterval, size: c.batchSize, commits: commits,
@@ -78,6 +80,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 		applier: &applier{ledger: ledger, committed: recorder.expiry, halted: halted},
 	}
 	go cache.Run(ctx)
+	go events.run(ctx)
 	go sweeper.run(ctx)
 	go expirer.run(ctx)
 	log.Info("worker started", "admin", admin.Addr, "topic", c.topic)

@@ -379,7 +379,7 @@ func TestTimesOfWhatFollows(t *testing.T) {
 			for range 2 {
 				s.ask(operation{WalletID: a, Type: transfer, Amount: 1, CounterpartID: &b})
 			}
-			done, err := l.transaction(t.Context(), []target{{a, 3, true}})
+			done, err := l.transaction(t.Context(), []target{{a, 3, true}}, nil)
 			if err != nil || done.timesBack != test.back {
 				t.Errorf("%v, times back %d, want %d", err, done.timesBack, test.back)
 			}
@@ -492,7 +492,7 @@ func TestTransfersToAndFroNeverDeadlock(t *testing.T) {
 				for _, i := range random.Perm(len(wallets))[:1+random.IntN(len(wallets))] {
 					targets = append(targets, target{wallets[i], 1 << 40, false})
 				}
-				_, err := l.transaction(context.Background(), targets)
+				_, err := l.transaction(context.Background(), targets, nil)
 				all = errors.Join(all, err)
 			}
 			errs <- all

@@ -21,8 +21,12 @@ type reading struct {
 	pending   []operation       // their operations, ordered by wallet and sequence
 	subjects  subjects          // what these refer to
 	openHolds map[uuid.UUID]int // of the wallets in which something is to be held
+	at        time.Time         // by the clock of Postgres, once the wallets were locked
 	refused   map[uuid.UUID]string
 	// refused are operations that cannot be applied, and why, as an earlier attempt has found out.
+
+	source event.Source         // of the events; empty: there are to be none
+	traces map[uuid.UUID]string // of the operations that are traced: their traceparent
 }
 
 // subjects are what a wallet's operations refer to, by wallet and id. Those that are nil have not been applied.
@@ -87,6 +91,7 @@ const missing = "operations are missing after the last one applied"
 type plan struct {
 	outcomes  walletdb.InsertOutcomesParams
 	advances  walletdb.AdvanceWalletsParams
+	events    event.Rows
 	opened    walletdb.InsertOpenHoldsParams
 	closed    walletdb.DeleteOpenHoldsParams
 	following []following
@@ -94,7 +99,7 @@ type plan struct {
 	applied   []operation       // one for each of the outcomes
 	timesBack int64             // wallets in which the time of what follows goes back
 	beganAt   time.Time
-	readAt    time.Time // when the operations had their AgeSeconds
+	readAt    time.Time // when Postgres had the time of outcomes.AppliedAt
 	damaged   []damage  // they are applied up to the damage
 	full      bool      // there may be more operations than one transaction applies
 }
@@ -103,6 +108,7 @@ type plan struct {
 func newPlan(r reading) (plan, error) {
 	p := plan{wallets: r.wallets}
 	p.outcomes = walletdb.InsertOutcomesParams{
+		AppliedAt:      r.at,
 		WalletIds:      make([]uuid.UUID, 0, len(r.pending)),
 		Seqs:           make([]int64, 0, len(r.pending)),
 		Statuses:       make([]string, 0, len(r.pending)),
@@ -110,10 +116,12 @@ func newPlan(r reading) (plan, error) {
 		BalancesAfter:  make([]int64, 0, len(r.pending)),
 	}
 	pending := r.pending
+	var finished []event.Finished // of the wallet, whose space the next one uses again
 	for i := range r.wallets {
 		of := ofWallet(pending, r.wallets[i].ID)
 		pending = pending[len(of):]
-		p.apply(&r.wallets[i], of, r)
+		finished = p.apply(&r.wallets[i], of, r, finished[:0])
+		p.tell(r.wallets[i], finished, r)
 	}
 	if len(pending) > 0 {
 		return plan{}, fmt.Errorf("%w operations of wallet %s, which is not locked", errUnexpected, pending[0].WalletID)
@@ -121,8 +129,9 @@ func newPlan(r reading) (plan, error) {
 	return p, nil
 }
 
-// apply applies the operations of a wallet, up to the first that has to wait.
-func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading) {
+// apply applies the operations of a wallet, up to the first that has to wait. If there are to be events, it appends
+// what has become of them to finished.
+func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading, finished []event.Finished) []event.Finished {
 	w := account{
 		balance: row.Balance, held: row.Held, state: row.State,
 		openHolds: r.openHolds[row.ID], subjects: r.subjects[row.ID],
@@ -150,16 +159,31 @@ func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading) {
 		}
 		row.AppliedSeq = op.Seq
 		p.add(op, o)
+		if r.source != "" {
+			finished = append(finished, o.finished(op, r.at))
+		}
 		if _, wanted := w.subjects[op.ID]; wanted {
 			w.subjects[op.ID] = o.subject(op)
 		}
 	}
 	if row.AppliedSeq == before {
-		return
+		return finished
 	}
 	row.Balance, row.Held, row.State, row.RulesSeq = w.balance, w.held, w.state, row.AppliedSeq
 	p.advance(*row)
 	p.holds(row.ID, w)
+	return finished
+}
+
+// tell writes down the events of a wallet.
+func (p *plan) tell(w walletdb.Wallet, finished []event.Finished, r reading) {
+	for i := range finished {
+		if len(r.traces) == 0 {
+			break
+		}
+		finished[i].Traceparent = r.traces[finished[i].OperationID]
+	}
+	r.source.Append(&p.events, event.Wallet{ID: w.ID, Tenant: w.Tenant, Currency: w.Currency}, finished)
 }
 
 // add writes down what became of an operation. As long as there is nothing but plain deposits and withdrawals

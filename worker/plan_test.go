@@ -78,7 +78,7 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 	}{
 		{name: "LockWallets", run: func() error { return second(q.LockWallets(ctx, ids)) }, most: 450},
 		{name: "PendingOperations", run: func() error {
-			return second(q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: sequences, MaxRows: maxOperations}))
+			return second(q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: sequences, MaxRows: maxOperations, WithMetadata: true}))
 		}, most: 900},
 		{name: "Subjects", run: func() error {
 			return asPlanned(ctx, conn, func() error { return second(q.Subjects(ctx, subjects)) })
@@ -95,6 +95,7 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 		{name: "DeleteOpenHolds", run: func() error {
 			return q.DeleteOpenHolds(ctx, walletdb.DeleteOpenHoldsParams{WalletIds: ids, Seqs: sequences})
 		}, most: 700},
+		{name: "TopicIsRegistered", run: func() error { return second(q.TopicIsRegistered(ctx, "wallet-events")) }, most: 2},
 		{name: "LastSequences", run: func() error { return second(q.LastSequences(ctx, ids)) }, most: 350},
 		{name: "WalletsBehind", run: func() error {
 			return second(q.WalletsBehind(ctx, walletdb.WalletsBehindParams{Ids: ids, Seqs: sequences}))
@@ -103,7 +104,7 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 			return second(q.WalletsAfter(ctx, walletdb.WalletsAfterParams{After: ids[0], MaxRows: 100}))
 		}, most: 450},
 		{name: "OutboxAfter", run: func() error {
-			return second(q.OutboxAfter(ctx, walletdb.OutboxAfterParams{After: 50_000, UpTo: 1 << 40, AgeMs: 0, MaxRows: 100}))
+			return second(q.OutboxAfter(ctx, walletdb.OutboxAfterParams{Topic: "wallet-operations", After: 50_000, UpTo: 1 << 40, AgeMs: 0, MaxRows: 100}))
 		}, most: 10},
 		{name: "OutboxHorizon", run: func() error { return second(q.OutboxHorizon(ctx)) }, most: 4},
 		{name: "LastOutboxID", run: func() error { return second(q.LastOutboxID(ctx)) }, most: 4},

@@ -31,7 +31,8 @@ const (
 type postgres struct {
 	pool    *pgxpool.Pool
 	commits *db.Commits
-	topic   string // of what it accepts
+	topic   string  // of what it accepts
+	events  *events // of what it applies; nil: there are none
 }
 
 // transaction locks the targets' wallets, reads in a later statement what they have not applied
@@ -42,10 +43,10 @@ type postgres struct {
 // It ends only with the commit, an error or its own timeout, so that a partition which is taken
 // away can let it finish. If the worker dies before COMMIT arrives, nothing has happened. While commits
 // wait for a standby none begins.
-func (p postgres) transaction(ctx context.Context, targets []target) (plan, error) {
+func (p postgres) transaction(ctx context.Context, targets []target, messages []received) (plan, error) {
 	var refused map[uuid.UUID]string
 	for {
-		next, err := p.attempt(ctx, targets, refused)
+		next, err := p.attempt(ctx, targets, messages, refused)
 		if !refusesFollowing(err) {
 			return next, err
 		}
@@ -58,7 +59,7 @@ func (p postgres) transaction(ctx context.Context, targets []target) (plan, erro
 }
 
 // attempt is transaction, without the operations that were refused. Its plan is also that of a failure.
-func (p postgres) attempt(ctx context.Context, targets []target, refused map[uuid.UUID]string) (next plan, err error) {
+func (p postgres) attempt(ctx context.Context, targets []target, messages []received, refused map[uuid.UUID]string) (next plan, err error) {
 	if err := p.commits.Await(ctx); err != nil {
 		return plan{}, err
 	}
@@ -76,13 +77,14 @@ func (p postgres) attempt(ctx context.Context, targets []target, refused map[uui
 	}()
 
 	failpoint.Reach("worker-before-transaction")
-	read, err := lockAndRead(ctx, conn.Conn(), targets)
+	source := p.events.source()
+	read, err := lockAndRead(ctx, conn.Conn(), targets, source != "")
 	if err != nil {
 		return plan{}, err
 	}
 	readAt := time.Now()
 	failpoint.Reach("worker-after-lock")
-	read.refused = refused
+	read.refused, read.source, read.traces = refused, source, traceparents(messages)
 	next, err = newPlan(read)
 	if err != nil {
 		return plan{}, err
@@ -101,7 +103,7 @@ func (p postgres) attempt(ctx context.Context, targets []target, refused map[uui
 }
 
 // lockAndRead takes a second round trip only if operations refer to others, or open holds.
-func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (read reading, err error) {
+func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target, withMetadata bool) (read reading, err error) {
 	ids := walletIDs(targets)
 	upTo := make([]int64, len(targets))
 	for i, t := range targets {
@@ -114,9 +116,12 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target) (read re
 		if read.wallets, err = q.LockWallets(ctx, ids); err != nil {
 			return fmt.Errorf("lock wallets: %w", err)
 		}
-		read.pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: upTo, MaxRows: maxOperations})
+		read.pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: ids, UpTo: upTo, MaxRows: maxOperations, WithMetadata: withMetadata})
 		if err != nil {
 			return fmt.Errorf("read operations: %w", err)
+		}
+		if read.at, err = q.ReadClock(ctx); err != nil {
+			return fmt.Errorf("read the clock: %w", err)
 		}
 		return nil
 	})
@@ -165,8 +170,12 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 			return commit(ctx, q)
 		}, conn.Release)
 	}
-	var advanced, timesBack int64
+	var advanced, told, timesBack int64
 	wallets, accept := into(done.following), acceptance(p.topic, done.following)
+	var events walletdb.InsertEventsParams
+	if p.events != nil {
+		events = walletdb.InsertEventsParams{Topic: p.events.topic, Keys: done.events.Keys, Payloads: done.events.Payloads, Headers: done.events.Headers}
+	}
 	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
 			return fmt.Errorf("insert outcomes: %w", err)
@@ -183,6 +192,12 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 			if err := q.DeleteOpenHolds(ctx, done.closed); err != nil {
 				return fmt.Errorf("delete open holds: %w", err)
 			}
+		}
+		if len(events.Keys) > 0 {
+			if told, err = q.InsertEvents(ctx, events); err != nil {
+				return fmt.Errorf("insert events: %w", err)
+			}
+			failpoint.ReachIf(told > 0, "worker-after-events")
 		}
 		if len(wallets) > 0 {
 			// The last locks: query LockFollowing says why there is no cycle.

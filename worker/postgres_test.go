@@ -37,7 +37,7 @@ func (s *store) ledger(parameters ...string) postgres {
 		s.Fatal(err)
 	}
 	s.Cleanup(pool.Close)
-	return postgres{pool, db.NewCommits(config.ConnConfig, nil), s.topic}
+	return postgres{pool, db.NewCommits(config.ConnConfig, nil), s.topic, s.events(pool)}
 }
 
 // bench is a partition without Kafka, and what it tells the outside.
@@ -120,7 +120,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	read, err := lockAndRead(t.Context(), conn.Conn(), []target{{walletID: wallet, upTo: 3}})
+	read, err := lockAndRead(t.Context(), conn.Conn(), []target{{walletID: wallet, upTo: 3}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		done, err := second.transaction(context.Background(), []target{{walletID: wallet, upTo: 5}})
+		done, err := second.transaction(context.Background(), []target{{walletID: wallet, upTo: 5}}, nil)
 		answers <- answer{done, err}
 	}()
 	s.waitForLock()
@@ -168,7 +168,7 @@ func TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := worker.transaction(context.Background(), []target{{walletID: wallet, upTo: 1}})
+		_, err := worker.transaction(context.Background(), []target{{walletID: wallet, upTo: 1}}, nil)
 		done <- err
 	}()
 	s.waitForLock()
@@ -368,8 +368,8 @@ type counting struct {
 	following int
 }
 
-func (c *counting) transaction(ctx context.Context, targets []target) (plan, error) {
-	done, err := c.ledger.transaction(ctx, targets)
+func (c *counting) transaction(ctx context.Context, targets []target, messages []received) (plan, error) {
+	done, err := c.ledger.transaction(ctx, targets, messages)
 	c.most = max(c.most, len(done.applied))
 	c.following = max(c.following, len(done.following))
 	return done, err
@@ -512,13 +512,13 @@ type unsure struct {
 	asked    bool
 }
 
-func (u *unsure) transaction(ctx context.Context, targets []target) (plan, error) {
+func (u *unsure) transaction(ctx context.Context, targets []target, messages []received) (plan, error) {
 	if u.asked {
-		return u.ledger.transaction(ctx, targets)
+		return u.ledger.transaction(ctx, targets, messages)
 	}
 	u.asked = true
 	if u.happened {
-		if _, err := u.ledger.transaction(ctx, targets); err != nil {
+		if _, err := u.ledger.transaction(ctx, targets, messages); err != nil {
 			return plan{}, err
 		}
 	}
@@ -601,7 +601,7 @@ func TestCauses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	_, err = postgres{pool, db.NewCommits(pool.Config().ConnConfig, nil), "wallet-operations"}.transaction(t.Context(), []target{{walletID: uuid.New(), upTo: 1}})
+	_, err = postgres{pool: pool, commits: db.NewCommits(pool.Config().ConnConfig, nil), topic: "wallet-operations"}.transaction(t.Context(), []target{{walletID: uuid.New(), upTo: 1}}, nil)
 	if got := causeOf(err); err == nil || got != connection {
 		t.Errorf("%v: %s, want %s", err, got, connection)
 	}

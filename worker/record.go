@@ -58,12 +58,14 @@ func (r *recorder) transaction(done plan, committed time.Time) {
 	r.cache.Set(done.wallets)
 	failpoint.Reach("worker-after-redis")
 	r.metrics.timesBack.Add(float64(done.timesBack))
+	r.metrics.events.Add(float64(len(done.events.Keys)))
+	r.metrics.truncatedEvents.Add(float64(done.events.Truncated))
 	for _, f := range done.following {
 		r.metrics.accepted.WithLabelValues(string(f.kind)).Inc()
 	}
 	for i, op := range done.applied {
-		age := op.AgeSeconds + committed.Sub(done.readAt).Seconds()
-		r.metrics.appliedSeconds.Observe(age)
+		age := done.outcomes.AppliedAt.Sub(op.CreatedAt) + committed.Sub(done.readAt)
+		r.metrics.appliedSeconds.Observe(age.Seconds())
 		r.metrics.outcomes.WithLabelValues(string(op.Type), done.outcomes.Statuses[i], done.outcomes.FailureReasons[i]).Inc()
 	}
 }

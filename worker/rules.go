@@ -282,6 +282,22 @@ func (w *account) use(s *subject, amount int64) {
 	}
 }
 
+// finished is the operation as events have it.
+func (o outcome) finished(op operation, at time.Time) event.Finished {
+	state := walletdb.OperationState{
+		WalletID: op.WalletID, Seq: op.Seq, ID: op.ID, Type: op.Type, Amount: op.Amount, Reference: op.Reference, CreatedAt: op.CreatedAt,
+		SubjectID: op.SubjectID, CounterpartID: op.CounterpartID, ExpiresAt: op.ExpiresAt, Final: op.Final, Metadata: op.Metadata,
+		Status: o.status(), BalanceAfter: &o.balanceAfter, AppliedAt: &at, HeldAfter: &o.heldAfter, StateAfter: &o.stateAfter,
+	}
+	if o.failureReason != "" {
+		state.FailureReason = &o.failureReason
+	}
+	if o.appliedAmount != unsaid {
+		state.AppliedAmount = &o.appliedAmount
+	}
+	return event.FinishedOf(state)
+}
+
 // subject is what an operation is to those that will refer to it.
 func (o outcome) subject(op operation) *subject {
 	s := &subject{seq: op.Seq, kind: op.Type, counterpartID: op.CounterpartID, expiresAt: op.ExpiresAt}

@@ -464,7 +464,7 @@ var (
 	errPoisoned = &pgconn.PgError{Code: "23514"}
 )
 
-func (x *simWorker) transaction(_ context.Context, targets []target) (plan, error) {
+func (x *simWorker) transaction(_ context.Context, targets []target, _ []received) (plan, error) {
 	w := x.world
 	x.dieMaybe(2)
 	if w.chance(3) {
@@ -496,7 +496,12 @@ func (x *simWorker) transaction(_ context.Context, targets []target) (plan, erro
 		w.events["full"]++
 		pending = pending[:simLimit]
 	}
-	next, err := newPlan(w.books.read(wallets, pending))
+	read := w.books.read(wallets, pending)
+	read.at = w.clock
+	if w.chance(95) || w.quiet { // else the topic is not registered now
+		read.source = "legendary-wallet"
+	}
+	next, err := newPlan(read)
 	if err != nil {
 		w.violation("plan: %v", err)
 	}

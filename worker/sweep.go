@@ -163,7 +163,7 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 		return false, err
 	}
 	rows, err := q.OutboxAfter(ctx, walletdb.OutboxAfterParams{
-		After: s.outboxID, UpTo: s.complete, AgeMs: s.distance.Milliseconds(), MaxRows: sweepPage,
+		Topic: s.topic, After: s.outboxID, UpTo: s.complete, AgeMs: s.distance.Milliseconds(), MaxRows: sweepPage,
 	})
 	if err != nil {
 		return false, err
@@ -172,7 +172,7 @@ func (s *sweeper) sweepOutbox(ctx context.Context, q *walletdb.Queries) (more bo
 	var traced []received
 	done := 0
 	for done < len(rows) && rows[done].Old {
-		if m, err := event.DecodeHint(rows[done].Payload); err == nil && rows[done].Topic == s.topic {
+		if m, err := event.DecodeHint(rows[done].Payload); err == nil { // or it is of another topic
 			upTo[m.WalletID] = max(upTo[m.WalletID], m.Sequence)
 			if parent := s.tracer.rowParent(rows[done].Headers); parent != nil {
 				traced = append(traced, received{Hint: m, parent: parent})

@@ -61,6 +61,22 @@ func sampled(carrier propagation.MapCarrier) *trace.SpanContext {
 	return nil
 }
 
+// traceparents are of those operations of the messages that are traced, by id.
+func traceparents(messages []received) (traces map[uuid.UUID]string) {
+	for _, m := range messages {
+		if m.parent == nil {
+			continue
+		}
+		if traces == nil {
+			traces = map[uuid.UUID]string{}
+		}
+		carrier := propagation.MapCarrier{}
+		tracing.Context.Inject(trace.ContextWithSpanContext(context.Background(), *m.parent), carrier)
+		traces[m.OperationID] = carrier["traceparent"]
+	}
+	return traces
+}
+
 // applied makes the spans of a transaction and of its operations that have a trace, once all of it is
 // over: when it was committed, and when Redis had the balances.
 func (t *tracer) applied(done plan, messages []received, committed, cached time.Time) {

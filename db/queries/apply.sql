@@ -4,12 +4,12 @@
 SELECT * FROM wallets WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- PendingOperations returns, in order, what the wallets have accepted up to their sequence in
--- up_to and not applied yet, and how long ago each was accepted, by the database's clock alone. It
--- must be a later statement than LockWallets: a statement that waited for a lock keeps the snapshot
--- it began with, and would read an applied_seq that has moved since.
+-- up_to and not applied yet. It must be a later statement than LockWallets: a statement that waited for
+-- a lock keeps the snapshot it began with, and would read an applied_seq that has moved since. Metadata
+-- is null unless it is asked for: no rule depends on it.
 -- name: PendingOperations :many
 SELECT o.wallet_id, o.seq, o.id, o.type, o.amount, o.reference, o.created_at, o.subject_id, o.counterpart_id, o.expires_at, o.final,
-       extract(epoch FROM clock_timestamp() - o.created_at)::float8 AS age_seconds
+       (CASE WHEN sqlc.arg(with_metadata)::boolean THEN o.metadata END)::jsonb AS metadata
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@up_to::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id
 CROSS JOIN LATERAL (
@@ -53,16 +53,16 @@ SELECT t.id::uuid AS id,
        (SELECT count(*) FROM (SELECT FROM open_holds h WHERE h.wallet_id = t.id LIMIT sqlc.arg(max_holds)::bigint) n)::bigint AS holds
 FROM (SELECT unnest(@ids::uuid[]) AS id) t;
 
--- InsertOutcomes fails with a unique violation if one of the operations has an outcome already. It reads
--- the clock once, and after LockWallets, so that applied_at follows the sequence: the default, now(), is
--- the transaction's begin, and the second to lock a wallet may have begun first. The last four arguments say what
+-- InsertOutcomes fails with a unique violation if one of the operations has an outcome already. applied_at is what
+-- ReadClock has said after LockWallets, so that it follows the sequence: the default, now(), is the transaction's
+-- begin, and the second to lock a wallet may have begun first. The last four of the arrays say what
 -- plain deposits and withdrawals of active wallets do not need, and are empty then: unnest fills up with nulls.
 -- Applied amounts and what is left are -1 where they say nothing.
 -- name: InsertOutcomes :exec
 INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left)
 SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest((@statuses::text[])::outcome_status[]),
        nullif(unnest(@failure_reasons::text[]), ''), unnest(@balances_after::bigint[]),
-       (SELECT clock_timestamp()),
+       @applied_at::timestamptz,
        nullif(unnest(@helds_after::bigint[]), 0), nullif(unnest((@states_after::text[])::wallet_state[]), 'ACTIVE'),
        nullif(unnest(@applied_amounts::bigint[]), -1), nullif(unnest(@subjects_left::bigint[]), -1);
 
@@ -85,6 +85,17 @@ SELECT unnest(@wallet_ids::uuid[]), unnest(@seqs::bigint[]), unnest(@hold_ids::u
 -- name: DeleteOpenHolds :exec
 DELETE FROM open_holds h USING (SELECT unnest(@wallet_ids::uuid[]) AS wallet_id, unnest(@seqs::bigint[]) AS seq) c
 WHERE h.wallet_id = c.wallet_id AND h.seq = c.seq;
+
+-- InsertEvents tells of a transaction's outcomes, in the transaction itself: so no event is lost, and none tells of what
+-- has not happened. Ids are taken under the wallets' locks and in the order of the arrays, so that a wallet's events have
+-- the order of its sequences. There is no ORDER BY as in InsertOutbox: rows of this size would be sorted on disk.
+-- name: InsertEvents :execrows
+INSERT INTO outbox (topic, key, payload, headers)
+SELECT @topic::text, unnest(@keys::text[]), unnest(@payloads::bytea[]), unnest(@headers::text[]);
+
+-- TopicIsRegistered says whether the relay knows a topic. It stops at a row of any other.
+-- name: TopicIsRegistered :one
+SELECT EXISTS (SELECT FROM outbox_topics WHERE topic = @topic::text)::boolean AS registered;
 
 -- LockFollowing locks the wallets in which the worker is going to accept something, in id order.
 --

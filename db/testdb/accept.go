@@ -100,7 +100,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, wallets ...uuid.UUID) error {
 	for i := range upTo {
 		upTo[i] = 1 << 62
 	}
-	balances, pending := map[uuid.UUID]int64{}, []walletdb.PendingOperationsRow(nil)
+	balances, pending, outcomes := map[uuid.UUID]int64{}, []walletdb.PendingOperationsRow(nil), walletdb.InsertOutcomesParams{}
 	err := db.Pipeline(ctx, conn, func(q *walletdb.Queries) error {
 		if err := q.Begin(ctx); err != nil {
 			return err
@@ -112,13 +112,16 @@ func Apply(ctx context.Context, conn *pgx.Conn, wallets ...uuid.UUID) error {
 		for _, wallet := range locked {
 			balances[wallet.ID] = wallet.Balance
 		}
-		pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: wallets, UpTo: upTo, MaxRows: 5_000})
+		if pending, err = q.PendingOperations(ctx, walletdb.PendingOperationsParams{Ids: wallets, UpTo: upTo, MaxRows: 5_000}); err != nil {
+			return err
+		}
+		outcomes.AppliedAt, err = q.ReadClock(ctx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	outcomes, applied := walletdb.InsertOutcomesParams{}, map[uuid.UUID]int64{}
+	applied := map[uuid.UUID]int64{}
 	for _, o := range pending {
 		amount := o.Amount
 		if o.Type == walletdb.OperationTypeWITHDRAW {

@@ -246,6 +246,34 @@ func (q *Queries) ExpiredHolds(ctx context.Context, arg ExpiredHoldsParams) ([]E
 	return items, nil
 }
 
+const insertEvents = `-- name: InsertEvents :execrows
+INSERT INTO outbox (topic, key, payload, headers)
+SELECT $1::text, unnest($2::text[]), unnest($3::bytea[]), unnest($4::text[])
+`
+
+type InsertEventsParams struct {
+	Topic    string
+	Keys     []string
+	Payloads [][]byte
+	Headers  []string
+}
+
+// InsertEvents tells of a transaction's outcomes, in the transaction itself: so no event is lost, and none tells of what
+// has not happened. Ids are taken under the wallets' locks and in the order of the arrays, so that a wallet's events have
+// the order of its sequences. There is no ORDER BY as in InsertOutbox: rows of this size would be sorted on disk.
+func (q *Queries) InsertEvents(ctx context.Context, arg InsertEventsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertEvents,
+		arg.Topic,
+		arg.Keys,
+		arg.Payloads,
+		arg.Headers,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertOpenHolds = `-- name: InsertOpenHolds :exec
 INSERT INTO open_holds (wallet_id, seq, hold_id, expires_at)
 SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), nullif(unnest($4::timestamptz[]), '0001-01-01 00:00:00+00')
@@ -274,9 +302,9 @@ const insertOutcomes = `-- name: InsertOutcomes :exec
 INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, applied_at, held_after, state_after, applied_amount, subject_left)
 SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest(($3::text[])::outcome_status[]),
        nullif(unnest($4::text[]), ''), unnest($5::bigint[]),
-       (SELECT clock_timestamp()),
-       nullif(unnest($6::bigint[]), 0), nullif(unnest(($7::text[])::wallet_state[]), 'ACTIVE'),
-       nullif(unnest($8::bigint[]), -1), nullif(unnest($9::bigint[]), -1)
+       $6::timestamptz,
+       nullif(unnest($7::bigint[]), 0), nullif(unnest(($8::text[])::wallet_state[]), 'ACTIVE'),
+       nullif(unnest($9::bigint[]), -1), nullif(unnest($10::bigint[]), -1)
 `
 
 type InsertOutcomesParams struct {
@@ -285,15 +313,16 @@ type InsertOutcomesParams struct {
 	Statuses       []string
 	FailureReasons []string
 	BalancesAfter  []int64
+	AppliedAt      time.Time
 	HeldsAfter     []int64
 	StatesAfter    []string
 	AppliedAmounts []int64
 	SubjectsLeft   []int64
 }
 
-// InsertOutcomes fails with a unique violation if one of the operations has an outcome already. It reads
-// the clock once, and after LockWallets, so that applied_at follows the sequence: the default, now(), is
-// the transaction's begin, and the second to lock a wallet may have begun first. The last four arguments say what
+// InsertOutcomes fails with a unique violation if one of the operations has an outcome already. applied_at is what
+// ReadClock has said after LockWallets, so that it follows the sequence: the default, now(), is the transaction's
+// begin, and the second to lock a wallet may have begun first. The last four of the arrays say what
 // plain deposits and withdrawals of active wallets do not need, and are empty then: unnest fills up with nulls.
 // Applied amounts and what is left are -1 where they say nothing.
 func (q *Queries) InsertOutcomes(ctx context.Context, arg InsertOutcomesParams) error {
@@ -303,6 +332,7 @@ func (q *Queries) InsertOutcomes(ctx context.Context, arg InsertOutcomesParams) 
 		arg.Statuses,
 		arg.FailureReasons,
 		arg.BalancesAfter,
+		arg.AppliedAt,
 		arg.HeldsAfter,
 		arg.StatesAfter,
 		arg.AppliedAmounts,
@@ -445,20 +475,21 @@ func (q *Queries) LockWallets(ctx context.Context, ids []uuid.UUID) ([]Wallet, e
 
 const pendingOperations = `-- name: PendingOperations :many
 SELECT o.wallet_id, o.seq, o.id, o.type, o.amount, o.reference, o.created_at, o.subject_id, o.counterpart_id, o.expires_at, o.final,
-       extract(epoch FROM clock_timestamp() - o.created_at)::float8 AS age_seconds
-FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS seq) t
+       (CASE WHEN $1::boolean THEN o.metadata END)::jsonb AS metadata
+FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::bigint[]) AS seq) t
 JOIN wallets w ON w.id = t.id
 CROSS JOIN LATERAL (
   SELECT wallet_id, seq, id, type, amount, reference, created_at, subject_id, counterpart_id, expires_at, final, metadata FROM operations p
   WHERE p.wallet_id = t.id AND p.seq > w.applied_seq AND p.seq <= t.seq
-  ORDER BY p.seq LIMIT $3::bigint) o
-ORDER BY o.wallet_id, o.seq LIMIT $3::bigint
+  ORDER BY p.seq LIMIT $4::bigint) o
+ORDER BY o.wallet_id, o.seq LIMIT $4::bigint
 `
 
 type PendingOperationsParams struct {
-	Ids     []uuid.UUID
-	UpTo    []int64
-	MaxRows int64
+	WithMetadata bool
+	Ids          []uuid.UUID
+	UpTo         []int64
+	MaxRows      int64
 }
 
 type PendingOperationsRow struct {
@@ -473,15 +504,20 @@ type PendingOperationsRow struct {
 	CounterpartID *uuid.UUID
 	ExpiresAt     *time.Time
 	Final         *bool
-	AgeSeconds    float64
+	Metadata      []byte
 }
 
 // PendingOperations returns, in order, what the wallets have accepted up to their sequence in
-// up_to and not applied yet, and how long ago each was accepted, by the database's clock alone. It
-// must be a later statement than LockWallets: a statement that waited for a lock keeps the snapshot
-// it began with, and would read an applied_seq that has moved since.
+// up_to and not applied yet. It must be a later statement than LockWallets: a statement that waited for
+// a lock keeps the snapshot it began with, and would read an applied_seq that has moved since. Metadata
+// is null unless it is asked for: no rule depends on it.
 func (q *Queries) PendingOperations(ctx context.Context, arg PendingOperationsParams) ([]PendingOperationsRow, error) {
-	rows, err := q.db.Query(ctx, pendingOperations, arg.Ids, arg.UpTo, arg.MaxRows)
+	rows, err := q.db.Query(ctx, pendingOperations,
+		arg.WithMetadata,
+		arg.Ids,
+		arg.UpTo,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -501,7 +537,7 @@ func (q *Queries) PendingOperations(ctx context.Context, arg PendingOperationsPa
 			&i.CounterpartID,
 			&i.ExpiresAt,
 			&i.Final,
-			&i.AgeSeconds,
+			&i.Metadata,
 		); err != nil {
 			return nil, err
 		}
@@ -607,4 +643,16 @@ func (q *Queries) Subjects(ctx context.Context, arg SubjectsParams) ([]SubjectsR
 		return nil, err
 	}
 	return items, nil
+}
+
+const topicIsRegistered = `-- name: TopicIsRegistered :one
+SELECT EXISTS (SELECT FROM outbox_topics WHERE topic = $1::text)::boolean AS registered
+`
+
+// TopicIsRegistered says whether the relay knows a topic. It stops at a row of any other.
+func (q *Queries) TopicIsRegistered(ctx context.Context, topic string) (bool, error) {
+	row := q.db.QueryRow(ctx, topicIsRegistered, topic)
+	var registered bool
+	err := row.Scan(&registered)
+	return registered, err
 }

@@ -259,6 +259,7 @@ func (p *pipeline) apply(ctx context.Context, conn *pgx.Conn) error {
 func applyDeposits(ctx context.Context, conn *pgx.Conn, targets walletdb.PendingOperationsParams) (applied int, last map[uuid.UUID]int64, err error) {
 	var wallets []walletdb.Wallet
 	var pending []walletdb.PendingOperationsRow
+	outcomes := walletdb.InsertOutcomesParams{}
 	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
@@ -266,7 +267,10 @@ func applyDeposits(ctx context.Context, conn *pgx.Conn, targets walletdb.Pending
 		if wallets, err = q.LockWallets(ctx, targets.Ids); err != nil {
 			return err
 		}
-		pending, err = q.PendingOperations(ctx, targets)
+		if pending, err = q.PendingOperations(ctx, targets); err != nil {
+			return err
+		}
+		outcomes.AppliedAt, err = q.ReadClock(ctx)
 		return err
 	})
 	if err != nil {
@@ -276,7 +280,6 @@ func applyDeposits(ctx context.Context, conn *pgx.Conn, targets walletdb.Pending
 	for _, w := range wallets {
 		balances[w.ID] = w.Balance
 	}
-	outcomes := walletdb.InsertOutcomesParams{}
 	last = map[uuid.UUID]int64{}
 	for _, op := range pending {
 		balances[op.WalletID] += op.Amount

@@ -168,7 +168,7 @@ func failpoints(f *system.System) (kinds []system.Fault) {
 	for _, point := range []string{
 		"accept-before-commit", "accept-after-commit",
 		"relay-after-read", "relay-mid-wave", "relay-after-acks",
-		"worker-before-transaction", "worker-after-lock", "worker-after-updates",
+		"worker-before-transaction", "worker-after-lock", "worker-after-updates", "worker-after-events",
 		"worker-before-credit-commit", "worker-after-credit-commit", "worker-before-return-commit", "worker-after-return-commit", "worker-after-commit", "worker-after-redis",
 	} {
 		which, _, _ := strings.Cut(point, "-")
