@@ -101,12 +101,11 @@ func showOperation(c *call) (task, error) {
 		if err != nil {
 			return err
 		}
-		topic := c.topic
-		if err := r.addPublication(ctx, c.q, op.XID, &topic); err != nil {
+		if err := r.addPublication(ctx, c.q, op.XID, c.topic); err != nil {
 			return err
 		}
 		if *inKafka {
-			if err := r.addLog(ctx, c, topic); err != nil {
+			if err := r.addLog(ctx, c, c.topic); err != nil {
 				return err
 			}
 		}
@@ -239,15 +238,15 @@ func (r *operationReport) addLeft(ctx context.Context, q *walletdb.Queries, op w
 
 // addPublication finds the operation's outbox row. A row is deleted only after every relay has
 // published it.
-func (r *operationReport) addPublication(ctx context.Context, q *walletdb.Queries, xid string, topic *string) error {
-	row, err := q.MessageOfOperation(ctx, walletdb.MessageOfOperationParams{XID: xid, Key: r.WalletID.String(), OperationID: r.OperationID.String()})
+func (r *operationReport) addPublication(ctx context.Context, q *walletdb.Queries, xid, topic string) error {
+	row, err := q.MessageOfOperation(ctx, walletdb.MessageOfOperationParams{XID: xid, Topic: topic, Key: r.WalletID.String(), OperationID: r.OperationID.String()})
 	if errors.Is(err, pgx.ErrNoRows) {
 		r.Published, r.Publication = "unknown", "its outbox row is gone: published and deleted since (OUTBOX_RETENTION), or this database was restored from a dump"
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("read outbox row: %w", err)
 	}
-	r.OutboxID, *topic = row.ID, row.Topic
+	r.OutboxID = row.ID
 	relays, err := q.RelaysPast(ctx, row.ID)
 	if err != nil {
 		return fmt.Errorf("read relays: %w", err)

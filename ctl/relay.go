@@ -20,7 +20,7 @@ func relayPark(c *call) (task, error) {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		row, err := c.q.OutboxRow(ctx, id)
+		row, err := c.q.OutboxRow(ctx, walletdb.OutboxRowParams{ID: id, Operations: c.topic})
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return fmt.Errorf("there is no outbox row %d", id)
@@ -74,7 +74,7 @@ func relayUnpark(c *call) (task, error) {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		row, err := c.q.OutboxRow(ctx, id)
+		row, err := c.q.OutboxRow(ctx, walletdb.OutboxRowParams{ID: id, Operations: c.topic})
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("read outbox row: %w", err)
 		}

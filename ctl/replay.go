@@ -27,8 +27,9 @@ const (
 // some twice and can be run again.
 func relayReplay(c *call) (task, error) {
 	a := newAction(c)
-	sinceText := c.flags.String("since", "", "the operations accepted since this `TIME` (2026-11-24T15:04:05Z)")
-	walletText := c.flags.String("wallet", "", "the operations of this wallet `ID` alone")
+	sinceText := c.flags.String("since", "", "what was written since this `TIME` (2026-11-24T15:04:05Z): operations when they were accepted, events when these were applied")
+	topic := c.flags.String("topic", "", "only the messages of this topic `NAME`")
+	walletText := c.flags.String("wallet", "", "the messages of this wallet `ID` alone")
 	if _, err := a.parse(); err != nil {
 		return nil, err
 	}
@@ -67,6 +68,9 @@ func relayReplay(c *call) (task, error) {
 		if key != "" {
 			what = "What wallet " + key + " has"
 		}
+		if *topic != "" {
+			what += " of topic " + *topic
+		}
 		does := fmt.Sprintf("%s in the outbox since %s is published again, out of at most %d rows. Older rows are deleted (OUTBOX_RETENTION).",
 			what, later(since, oldest).Format(time.RFC3339), edges.LastID-first+1)
 		if err := a.confirm(does); err != nil {
@@ -79,7 +83,7 @@ func relayReplay(c *call) (task, error) {
 		for after := first - 1; after < edges.LastID; after += replayIDs {
 			var n int64
 			err := db.Write(ctx, c.conn, func(q *walletdb.Queries) (err error) {
-				n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Key: key})
+				n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Topic: *topic, Key: key})
 				return err
 			})
 			if err != nil {

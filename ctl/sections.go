@@ -252,7 +252,7 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 	}
 	relays := []relayReport{}
 	for _, s := range states {
-		backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, MaxRows: countedRows})
+		backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, Topic: r.topic, Others: s.Events, MaxRows: countedRows})
 		if err != nil {
 			return err
 		}
@@ -265,10 +265,14 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 			Waiting: backlog.WaitingRows, OldestWaiting: backlog.OldestSeconds, Paused: s.PausedAt != nil, PauseReason: s.PauseReason,
 		})
 		switch {
+		case s.Events && (s.PausedAt != nil || s.Leader == ""): // as the relay's own position, which says so
 		case s.PausedAt != nil:
 			r.problem(fmt.Sprintf("%s is paused since %s: %s", s.Relay, s.PausedAt.UTC().Format(time.RFC3339), s.PauseReason), "ctl relay resume --reason TEXT, when that is over")
 		case s.Leader == "":
-			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its row of relay_positions")
+			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its rows of relay_positions")
+		case s.Events && backlog.OldestSeconds > slow.Seconds():
+			r.problem(fmt.Sprintf("the position %s does not move, and an event has waited for %s: consumers of outcomes and webhooks hear nothing; operations are published all the same. No outbox row is deleted meanwhile", s.Relay, seconds(backlog.OldestSeconds)),
+				"the relay's log says why: a topic that is missing or may not be written (ctl topic create, an ACL), or a row that Kafka refuses (ctl relay park)")
 		case backlog.OldestSeconds > slow.Seconds():
 			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
 		}

@@ -18,6 +18,9 @@ const (
 	HooksLock   Lock = 7304522 // be one of the processes that share the endpoints; not exclusive
 )
 
+// EventsPosition names the second position of a relay, that of all topics but the operations'.
+func EventsPosition(relay string) string { return relay + "/events" }
+
 // HoldLock takes the lock for as long as the session lives, or reports false. It never waits in the database:
 // a statement that waits has a snapshot, which CREATE INDEX CONCURRENTLY waits for in turn.
 func HoldLock(ctx context.Context, conn walletdb.DBTX, lock Lock, name string) (bool, error) {

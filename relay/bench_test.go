@@ -42,11 +42,12 @@ func BenchmarkDrain(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	config, err := configOf(environ(database, brokers(b)))
+	config, err := configOf(environ(database, brokers(b), "TOPIC="+topic))
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := newRelay(config, newStatus(slogTo(b.Output())))
+	operations, _ := lanes(config.relay, config.topic)
+	r := newRelay(config, operations, newLookout(), newStatus(slogTo(b.Output())).operations)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	published := 0
@@ -169,7 +170,7 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 		run  func() error
 	}{
 		{"window", func() error {
-			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows)})
+			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows), MaxBytes: int64(batchLimits.bytes), Topic: "wallet-operations"})
 			return err
 		}},
 		{"extent", func() error {
@@ -177,11 +178,11 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 			return err
 		}},
 		{"page", func() error {
-			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: low, UpTo: low + batchLimits.pageWidth, Prev: prev, Cur: cur})
+			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: low, UpTo: low + batchLimits.pageWidth, Prev: prev, Cur: cur, MaxBytes: int64(batchLimits.bytes), Topic: "wallet-operations"})
 			return err
 		}},
 		{"backlog", func() error {
-			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "wallet-operations", MaxRows: maxCounted})
 			return err
 		}},
 		{"first row", func() error { _, err := q.FirstRow(ctx, low); return err }},

@@ -17,6 +17,7 @@ type config struct {
 	kafka          *kafka.ConfigMap
 	adminAddr      string
 	relay          string
+	topic          string
 	retention      time.Duration
 	pollInterval   time.Duration
 	publishTimeout time.Duration
@@ -43,6 +44,7 @@ func parseConfig(env *service.Env) config {
 		}
 	}
 	c.relay = service.RelayName(env)
+	c.topic = service.Topic(env)
 	c.retention = env.Duration("OUTBOX_RETENTION", 24*time.Hour, time.Minute, "How long a published row is kept.")
 	c.pollInterval = env.Duration("POLL_INTERVAL", 20*time.Millisecond, minPause,
 		`The least time between the starts of two publish batches while rows keep coming. A row that comes

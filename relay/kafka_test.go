@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,7 +84,7 @@ func TestBrokerFaultsLoseNothing(t *testing.T) {
 			addr := cluster.ListenAddrs()[0]
 			conn := database.Conn(t)
 			// Small batches: a wave has many, and the first may fail while others wait behind it.
-			start(t, environ(database, addr, "WAVE_TIMEOUT=1s", "RDKAFKA_BATCH_NUM_MESSAGES=7"), t.Output())
+			start(t, environ(database, addr, "TOPIC="+topic, "WAVE_TIMEOUT=1s", "RDKAFKA_BATCH_NUM_MESSAGES=7"), t.Output())
 			want := map[string]int{}
 			write := func(transactions int) (total int) {
 				for range transactions {
@@ -185,7 +186,7 @@ func TestARowThatKafkaRejectsStopsPublishingUntilParked(t *testing.T) {
 	put(t, conn, topic, "a", 21, 20)
 	log := testkit.NewLog(t, "the relay")
 	admin, setting := newAdmin(t)
-	start(t, environ(database, brokers(t), setting), log)
+	start(t, environ(database, brokers(t), "TOPIC="+topic, setting), log)
 	testkit.Until(t, "the relay stops at row 21", admin.Says("ctl relay park 21 "))
 	checkOrder(t, consume(t, brokers(t), topic, 1, distinct(20)), map[string]int{"a": 20})
 
@@ -210,7 +211,7 @@ func TestKafkaCountsAsLostWhileItDoesNotAnswer(t *testing.T) {
 		cluster.KeepControl()
 		return nil, nil, !answers.Load()
 	})
-	start(t, environ(database, addr, setting, "WAVE_TIMEOUT=1s"), t.Output())
+	start(t, environ(database, addr, "TOPIC="+topic, setting, "WAVE_TIMEOUT=1s"), t.Output())
 	up, lost := admin.Counts(`wallet_dependency_up{dependency="kafka"}`, "1"), admin.Counts(`wallet_dependency_up{dependency="kafka"}`, "0")
 	testkit.Until(t, "a relay without anything to publish does not miss it", up)
 	put(t, conn, topic, "a", 1, 1)
@@ -221,7 +222,7 @@ func TestKafkaCountsAsLostWhileItDoesNotAnswer(t *testing.T) {
 	// A refusal is an answer.
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord, Count: 1000})
 	put(t, conn, topic, "a", 2, 1)
-	testkit.Until(t, "the relay stops", admin.Counts("wallet_relay_stopped", "1"))
+	testkit.Until(t, "the relay stops", admin.Counts(`wallet_relay_stopped{position="operations"}`, "1"))
 	testkit.Until(t, "it is not lost", up)
 }
 
@@ -238,12 +239,91 @@ func TestAnUnregisteredTopicStopsPublishingUntilRegistered(t *testing.T) {
 	put(t, conn, "other", "a", 1, 1)
 	put(t, conn, topic, "a", 11, 10)
 	admin, setting := newAdmin(t)
-	start(t, environ(database, addr, setting), t.Output())
+	start(t, environ(database, addr, setting, "TOPIC=other"), t.Output())
 	testkit.Until(t, "the relay stops at row 11", admin.Says(`outbox row 11: topic "other" is not registered`))
-	checkOrder(t, consume(t, addr, topic, 3, distinct(10)), map[string]int{"a": 10})
+	checkOrder(t, consume(t, addr, topic, 3, distinct(20)), map[string]int{"a": 20}) // the other lane goes on
 	register(t, database, "other", 3)
-	checkOrder(t, consume(t, addr, topic, 3, distinct(20)), map[string]int{"a": 20})
 	checkOrder(t, consume(t, addr, "other", 3, distinct(1)), map[string]int{"a": 1})
+	admin.UntilWell(t)
+}
+
+// Whatever becomes of the events, operations arrive, and the relay stays in service. When it is over, every event
+// arrives in its order.
+func TestEventsThatKafkaDoesNotTakeDelayNothing(t *testing.T) {
+	t.Parallel()
+	toEvents := func(r kmsg.Request) bool {
+		produce, ok := r.(*kmsg.ProduceRequest)
+		return ok && slices.ContainsFunc(produce.Topics, func(topic kmsg.ProduceRequestTopic) bool { return topic.Topic == "events" })
+	}
+	for _, test := range []struct {
+		name       string
+		missing    bool // at Kafka
+		registered bool
+		fault      *kerr.Error // nil and registered: no answer
+		says       string
+		end        func(t *testing.T, c *kfake.Cluster, database testdb.Database)
+	}{
+		{name: "not registered", says: `topic "events" is not registered`, end: func(t *testing.T, _ *kfake.Cluster, database testdb.Database) {
+			register(t, database, "events", 3)
+		}},
+		{name: "missing at Kafka", registered: true, missing: true, says: "events", end: func(t *testing.T, c *kfake.Cluster, _ testdb.Database) {
+			if err := c.CreateTopic("events", 3, nil); err != nil {
+				t.Error(err)
+			}
+		}},
+		{name: "no right to write", registered: true, fault: kerr.TopicAuthorizationFailed, says: "publishing has stopped at outbox row"},
+		{name: "too large", registered: true, fault: kerr.MessageTooLarge, says: "publishing has stopped at outbox row"},
+		{name: "no answer", registered: true, says: "kafka does not take events"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			database := testdb.New(t)
+			cluster, topic := newLiar(t, database)
+			addr := cluster.ListenAddrs()[0]
+			if !test.missing {
+				if err := cluster.CreateTopic("events", 3, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.registered {
+				register(t, database, "events", 3)
+			}
+			var over atomic.Bool
+			switch {
+			case test.fault != nil:
+				cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "events", Err: test.fault, Count: -1, When: func(kmsg.Request) bool { return !over.Load() }})
+			case test.registered && !test.missing:
+				cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+					cluster.KeepControl()
+					return nil, nil, toEvents(r) && !over.Load()
+				})
+			}
+			conn := database.Conn(t)
+			admin, setting := newAdmin(t)
+			start(t, environ(database, addr, setting, "TOPIC="+topic, "PUBLISH_TIMEOUT=1s"), t.Output())
+			put(t, conn, "events", "a", 1, 10)
+			testkit.Until(t, "the events stop", admin.Says(test.says))
+			consumer := subscribe(t, addr, topic, 3)
+			defer consumer.Close()
+			for n := range 20 {
+				put(t, conn, topic, "a", n+1, 1)
+				put(t, conn, "events", "a", n+11, 1)
+				testkit.Until(t, "the operation arrives", func() error {
+					_, ok := receive(consumer)
+					return testkit.Unless(ok, "it does not")
+				})
+			}
+			if s, err := admin.State(); err != nil || !s.Ready || !s.Says(test.says) {
+				t.Errorf("the relay says %+v, %v", s, err)
+			}
+			over.Store(true)
+			if test.end != nil {
+				test.end(t, cluster, database)
+			}
+			checkOrder(t, consume(t, addr, "events", 3, distinct(30)), map[string]int{"a": 30})
+			admin.UntilWell(t)
+		})
+	}
 }
 
 func TestFewerPartitionsAtTheBrokerStopPublishing(t *testing.T) {
@@ -256,7 +336,7 @@ func TestFewerPartitionsAtTheBrokerStopPublishing(t *testing.T) {
 	register(t, database, "narrow", 4)
 	put(t, database.Conn(t), "narrow", "a", 1, 1)
 	admin, setting := newAdmin(t)
-	start(t, environ(database, cluster.ListenAddrs()[0], setting), t.Output())
+	start(t, environ(database, cluster.ListenAddrs()[0], setting, "TOPIC=narrow"), t.Output())
 	testkit.Until(t, "the relay stops", admin.Says(`topic "narrow" has 2 partitions at the broker and 4 registered`))
 }
 
@@ -269,8 +349,8 @@ func TestKafkaMissingAtTheStartIsToldOfOnce(t *testing.T) {
 	put(t, database.Conn(t), "topic", "a", 1, 10)
 	log := testkit.NewLog(t, "the relay")
 	admin, setting := newAdmin(t)
-	start(t, environ(database, addr, setting, "WAVE_TIMEOUT=1s"), log)
-	testkit.Until(t, "the relay has tried three times", admin.Counts("wallet_relay_producers_total", "3"))
+	start(t, environ(database, addr, setting, "TOPIC=topic", "WAVE_TIMEOUT=1s"), log)
+	testkit.Until(t, "the relay has tried three times", admin.Counts(`wallet_relay_producers_total{position="operations"}`, "3"))
 	cluster, err := kfake.NewCluster(kfake.Ports(free.Port), kfake.NumBrokers(1), kfake.SeedTopics(3, "topic"))
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +383,7 @@ func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
 	})
 	for name, addr := range map[string]string{"nobody listens": testkit.FreeAddr(t).String(), "nobody answers": cluster.ListenAddrs()[0]} {
 		admin, setting := newAdmin(t)
-		stop := start(t, environ(database, addr, setting), t.Output())
+		stop := start(t, environ(database, addr, setting, "TOPIC=topic"), t.Output())
 		if name == "nobody answers" {
 			<-waves
 		} else {

@@ -1,7 +1,8 @@
-// Relay publishes the outbox to Kafka: every row at least once, and each key's rows in the order of
-// their ids.
+// Relay publishes the outbox to Kafka: every row at least once, and each topic's and key's rows in the order
+// of their ids.
 //
-// Several may run; one leads (lead.go) and publishes (session.go) by the rules of order.go. Killed at any
+// Several may run; one leads (lead.go) and publishes (session.go) by the rules of order.go, in two lanes: operations,
+// and all that only tells of them. Neither waits for the other. Killed at any
 // moment, it or the next leader begins at the position that is saved in Postgres, up to which Kafka has
 // acknowledged everything: what was published after it is published again.
 package main
@@ -52,26 +53,44 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	status.health.Started()
-	relay := newRelay(c, status)
-	relay.tracer = newTracer(spans)
+	lead := leader(c, status, newTracer(spans))
 	var work sync.WaitGroup
-	work.Go(func() { upkeep(ctx, pool, c.relay, c.retention, status) })
-	work.Go(func() { elect(ctx, c.postgres.ConnConfig, c.relay, status, relay.lead) })
+	work.Go(func() { upkeep(ctx, pool, c, status) })
+	work.Go(func() { elect(ctx, c.postgres.ConnConfig, c.relay, status, lead) })
 	work.Go(func() { status.watch(ctx) })
 	work.Wait()
 	return nil
 }
 
-// newRelay wires the relay to Postgres and Kafka.
-func newRelay(config config, status *status) *relay {
+// leader returns what a leader does until its context ends.
+func leader(c config, status *status, tracer *tracer) (lead func(context.Context)) {
+	operations, events := lanes(c.relay, c.topic)
+	lookout := newLookout()
+	relays := []*relay{newRelay(c, operations, lookout, status.operations), newRelay(c, events, lookout, status.events)}
+	return func(ctx context.Context) {
+		status.lead(true)
+		defer status.lead(false)
+		var work sync.WaitGroup
+		for _, r := range relays {
+			r.tracer = tracer
+			work.Go(func() { r.lead(ctx) })
+		}
+		work.Wait()
+	}
+}
+
+// newRelay wires the relay of a lane to Postgres and Kafka.
+func newRelay(config config, lane lane, lookout *lookout, status *progress) *relay {
 	return &relay{
+		lane: lane,
 		openOutbox: func(ctx context.Context) (outbox, error) {
-			return openPostgres(ctx, config.postgres.ConnConfig, config.relay)
+			return openPostgres(ctx, config.postgres.ConnConfig, config.relay, lane)
 		},
 		openProducer: func() (producer, error) {
 			status.metrics.producers.Inc()
 			return newKafkaProducer(config.kafka, status.log, status.took)
 		},
+		lookout:        lookout,
 		limits:         batchLimits,
 		interval:       config.pollInterval,
 		publishTimeout: config.publishTimeout,

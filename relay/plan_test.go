@@ -163,7 +163,11 @@ func (p *planner) checkAll(t testing.TB, name, prev, cur string, after int64, ex
 		run         func() error
 	}{
 		{name: "window", index: "outbox_xid", buffers: min(extent, 500), run: func() error {
-			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows)})
+			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows), MaxBytes: int64(batchLimits.bytes), Topic: "t"})
+			return err
+		}},
+		{name: "window of another lane", index: "outbox_xid", buffers: min(extent, 500), run: func() error {
+			_, err := q.RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(batchLimits.rows), MaxBytes: int64(batchLimits.bytes), Topic: "t", Others: true})
 			return err
 		}},
 		{name: "extent", index: "outbox_xid", buffers: extent, run: func() error {
@@ -171,11 +175,19 @@ func (p *planner) checkAll(t testing.TB, name, prev, cur string, after int64, ex
 			return err
 		}},
 		{name: "page", index: "outbox_pkey", buffers: 300, run: func() error {
-			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: after, UpTo: upTo, Prev: prev, Cur: cur})
+			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: after, UpTo: upTo, Prev: prev, Cur: cur, MaxBytes: int64(batchLimits.bytes), Topic: "t"})
+			return err
+		}},
+		{name: "page of another lane", index: "outbox_pkey", buffers: 300, run: func() error {
+			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: after, UpTo: upTo, Prev: prev, Cur: cur, MaxBytes: int64(batchLimits.bytes), Topic: "t", Others: true})
 			return err
 		}},
 		{name: "backlog", index: "outbox_xid", buffers: 1000, run: func() error {
-			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", MaxRows: maxCounted})
+			return err
+		}},
+		{name: "backlog of another lane", index: "outbox_xid", buffers: 1000, run: func() error {
+			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", Others: true, MaxRows: maxCounted})
 			return err
 		}},
 		{name: "first row", index: "outbox_pkey", buffers: 10, run: func() error {

@@ -30,18 +30,22 @@ var planSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "e
 type postgres struct {
 	conn  *pgx.Conn
 	relay string
+	lane  lane
 	woken atomic.Bool // rows were announced after the last look at the outbox began
 }
 
-func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string) (outbox, error) {
+func openPostgres(ctx context.Context, config *pgx.ConnConfig, relay string, lane lane) (outbox, error) {
 	config = config.Copy()
 	// Only positions are written here. One that is lost costs duplicates.
 	config.RuntimeParams["synchronous_commit"] = "off"
-	p := &postgres{relay: relay}
+	p := &postgres{relay: relay, lane: lane}
 	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { p.woken.Store(true) }
 	var err error
 	if p.conn, err = db.Connect(ctx, config); err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
+	}
+	if lane.others { // An api announces operations.
+		return p, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -75,7 +79,11 @@ func (p *postgres) position(ctx context.Context) (position, error) {
 	if err := q.CreatePosition(ctx, p.relay); err != nil {
 		return position{}, fmt.Errorf("create position: %w", err)
 	}
-	saved, err := q.LoadPosition(ctx, p.relay)
+	// Before either position moves, whichever lane is first.
+	if err := q.CreateEventsPosition(ctx, walletdb.CreateEventsPositionParams{Events: db.EventsPosition(p.relay), Relay: p.relay}); err != nil {
+		return position{}, fmt.Errorf("create position of the events: %w", err)
+	}
+	saved, err := q.LoadPosition(ctx, p.lane.position)
 	if err != nil {
 		return position{}, fmt.Errorf("load position: %w", err)
 	}
@@ -92,7 +100,7 @@ func (p *postgres) position(ctx context.Context) (position, error) {
 func (p *postgres) save(ctx context.Context, at position) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	params := walletdb.SavePositionParams{Relay: p.relay, Prev: at.prev, AfterID: at.window.after, LastID: at.window.last}
+	params := walletdb.SavePositionParams{Relay: p.lane.position, Prev: at.prev, AfterID: at.window.after, LastID: at.window.last}
 	if at.within() {
 		params.Cur = &at.window.cur
 	}
@@ -130,29 +138,32 @@ func (p *postgres) controls(ctx context.Context) (controls, error) {
 	return controls{found.Paused, parked}, nil
 }
 
-func (p *postgres) window(ctx context.Context, prev string, maxRows int) ([]row, string, error) {
+func (p *postgres) window(ctx context.Context, prev string, limits limits) (found, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	p.woken.Store(false)
-	found, err := walletdb.New(p.conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: int64(maxRows)})
+	all, err := walletdb.New(p.conn).RelayWindow(ctx, walletdb.RelayWindowParams{
+		Prev: prev, MaxRows: int64(limits.rows), MaxBytes: int64(limits.bytes), Topic: p.lane.topic, Others: p.lane.others,
+	})
 	if err != nil {
-		return nil, "", fmt.Errorf("read window: %w", err)
+		return found{}, fmt.Errorf("read window: %w", err)
 	}
-	if len(found) == 0 {
-		return nil, "", nil
+	if len(all) == 0 {
+		return found{}, nil
 	}
+	head, all := all[0], all[1:]
 	// Or the relay would publish what is on this server's disk only: after a commit whose wait for a standby
 	// was cut short, a promoted standby does not have the rows.
-	if found[0].Synchronous {
+	if head.Synchronous && (len(all) > 0 || head.TooMany) {
 		if err := db.Confirm(ctx, p.conn); err != nil {
-			return nil, "", fmt.Errorf("confirm window (is a standby of synchronous_standby_names missing?): %w", err)
+			return found{}, fmt.Errorf("confirm window (is a standby of synchronous_standby_names missing?): %w", err)
 		}
 	}
-	rows := make([]row, len(found))
-	for i, f := range found {
-		rows[i] = row{ID: f.ID, Topic: f.Topic, Key: f.Key, Payload: f.Payload, Headers: f.Headers}
+	f := found{rows: make([]row, len(all)), cur: head.Cur, tooMany: head.TooMany, foreign: head.Found > int64(len(all))}
+	for i, r := range all {
+		f.rows[i] = row{ID: r.ID, Topic: r.Topic, Key: r.Key, Payload: r.Payload, Headers: r.Headers, Size: r.Size}
 	}
-	return rows, found[0].Cur, nil
+	return f, nil
 }
 
 func (p *postgres) extent(ctx context.Context, prev, cur string) (first, last int64, err error) {
@@ -186,10 +197,12 @@ func patiently(ctx context.Context, conn transactor, fn func(q *walletdb.Queries
 	})
 }
 
-func (p *postgres) page(ctx context.Context, at position, upTo int64) ([]row, error) {
+func (p *postgres) page(ctx context.Context, at position, upTo int64, maxBytes int) ([]row, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	rows, err := walletdb.New(p.conn).RelayPage(ctx, walletdb.RelayPageParams{After: at.window.after, UpTo: upTo, Prev: at.prev, Cur: at.window.cur})
+	rows, err := walletdb.New(p.conn).RelayPage(ctx, walletdb.RelayPageParams{
+		After: at.window.after, UpTo: upTo, MaxBytes: int64(maxBytes), Prev: at.prev, Cur: at.window.cur, Topic: p.lane.topic, Others: p.lane.others,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read page: %w", err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -17,14 +18,20 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// openOutbox connects as the relay does.
+// openOutbox connects as the relay does, for the operations, whose topic is t.
 func openOutbox(t testing.TB, database testdb.Database) outbox {
+	t.Helper()
+	operations, _ := lanes("wallet-relay", "t")
+	return openLane(t, database, operations)
+}
+
+func openLane(t testing.TB, database testdb.Database, lane lane) outbox {
 	t.Helper()
 	config, err := db.Config(database.As(testdb.Relay))
 	if err != nil {
 		t.Fatal(err)
 	}
-	outbox, err := openPostgres(t.Context(), config.ConnConfig, "wallet-relay")
+	outbox, err := openPostgres(t.Context(), config.ConnConfig, "wallet-relay", lane)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,10 +114,13 @@ func TestWindowsHoldWhatBecameVisible(t *testing.T) {
 	insert(a, "a1")
 	insert(b, "b")
 	end(b.Commit(ctx))
-	rows, cur1, err := outbox.window(ctx, all.prev, 100)
-	expect("while a runs", rows, err, "b")
-	if rows, _, err := outbox.window(ctx, cur1, 100); err != nil || len(rows) != 0 {
-		t.Errorf("after b: %v, %v", rows, err)
+	upTo := func(rows, bytes int) limits { return limits{rows: rows, bytes: bytes} }
+	const plenty = 1 << 20
+	seen, err := outbox.window(ctx, all.prev, upTo(100, plenty))
+	expect("while a runs", seen.rows, err, "b")
+	cur1 := seen.cur
+	if seen, err := outbox.window(ctx, cur1, upTo(100, plenty)); err != nil || seen.cur != "" {
+		t.Errorf("after b: %v, %v", seen, err)
 	}
 
 	// c's transaction is younger than a's, and its row lies between two of a's.
@@ -130,8 +140,9 @@ func TestWindowsHoldWhatBecameVisible(t *testing.T) {
 	end(e.Commit(ctx))
 	end(a.Commit(ctx))
 	end(c.Commit(ctx))
-	rows, cur2, err := outbox.window(ctx, cur1, 100)
-	expect("after a, c, d and e", rows, err, "a1 c a2 e")
+	seen, err = outbox.window(ctx, cur1, upTo(100, plenty))
+	expect("after a, c, d and e", seen.rows, err, "a1 c a2 e")
+	cur2 := seen.cur
 
 	// The same windows in pages.
 	f := begin()
@@ -141,19 +152,119 @@ func TestWindowsHoldWhatBecameVisible(t *testing.T) {
 	if err != nil || first != 1 || last != 7 {
 		t.Errorf("extent %d to %d, %v", first, last, err)
 	}
-	rows, err = outbox.page(ctx, position{cur1, window{cur: cur2, last: 7}}, 7)
+	rows, err := outbox.page(ctx, position{cur1, window{cur: cur2, last: 7}}, 7, plenty)
 	expect("page of the second window", rows, err, "a1 c a2 e")
-	rows, err = outbox.page(ctx, position{cur1, window{cur2, 1, 7}}, 4)
+	rows, err = outbox.page(ctx, position{cur1, window{cur2, 1, 7}}, 4, plenty)
 	expect("page from 2 to 4", rows, err, "c a2")
-	rows, err = outbox.page(ctx, position{all.prev, window{cur: cur1, last: 8}}, 8)
+	rows, err = outbox.page(ctx, position{all.prev, window{cur: cur1, last: 8}}, 8, plenty)
 	expect("page of the first window", rows, err, "b")
-	rows, _, err = outbox.window(ctx, cur2, 100)
-	expect("after f", rows, err, "f")
+	seen, err = outbox.window(ctx, cur2, upTo(100, plenty))
+	expect("after f", seen.rows, err, "f")
 
-	// More than the limit is told of by one more.
-	rows, _, err = outbox.window(ctx, all.prev, 3)
-	if err != nil || len(rows) != 4 {
-		t.Errorf("limit 3: %d rows, %v", len(rows), err)
+	// Six rows, whose keys have 8 bytes, and whose headers have 2 each.
+	for _, limits := range []limits{upTo(5, plenty), upTo(6, 19)} {
+		if seen, err = outbox.window(ctx, all.prev, limits); err != nil || !seen.tooMany || len(seen.rows) != 0 || seen.cur == "" {
+			t.Errorf("limits %+v: %+v, %v", limits, seen, err)
+		}
+	}
+	if seen, err = outbox.window(ctx, all.prev, upTo(6, 20)); err != nil || seen.tooMany || len(seen.rows) != 6 {
+		t.Errorf("limits of 6 rows and 20 bytes: %+v, %v", seen, err)
+	}
+	// A page ends with the row that reaches the limit.
+	for maxBytes, want := range map[int]string{1: "a1", 4: "a1", 5: "a1 c", 7: "a1 c", 8: "a1 c a2"} {
+		rows, err = outbox.page(ctx, position{cur1, window{cur: cur2, last: 7}}, 7, maxBytes)
+		expect(fmt.Sprint("page of ", maxBytes, " bytes"), rows, err, want)
+	}
+}
+
+// Each lane has its own rows, knows of the others', and may read as many as the limit whoever they are for.
+func TestALaneHasItsOwnRows(t *testing.T) {
+	t.Parallel()
+	ctx, database := t.Context(), testdb.New(t)
+	conn := database.Conn(t)
+	operations, events := lanes("wallet-relay", "t")
+	put(t, conn, "t", "operation", 1, 3)
+	put(t, conn, "e", "event", 1, 2)
+	put(t, conn, "f", "event", 3, 1)
+	for _, test := range []struct {
+		lane         lane
+		want, within string
+	}{
+		{operations, "operation 1 operation 2 operation 3 ", "operation 3 "},
+		{events, "event 1 event 2 event 3 ", "event 1 event 2 "},
+	} {
+		outbox := openLane(t, database, test.lane)
+		names := func(rows []row) (s string) {
+			for _, r := range rows {
+				s += r.Key + " " + string(r.Payload) + " "
+			}
+			return s
+		}
+		seen, err := outbox.window(ctx, "1:1:", limits{rows: 6, bytes: 1000})
+		if got := names(seen.rows); err != nil || got != test.want || !seen.foreign || seen.tooMany {
+			t.Errorf("%s: window %q, %+v, %v", test.lane.name, got, seen, err)
+		}
+		if seen, err := outbox.window(ctx, "1:1:", limits{rows: 5, bytes: 1000}); err != nil || !seen.tooMany || !seen.foreign {
+			t.Errorf("%s: window of all lanes' rows: %+v, %v", test.lane.name, seen, err)
+		}
+		rows, err := outbox.page(ctx, position{"1:1:", window{seen.cur, 2, 6}}, 5, 1000)
+		if got := names(rows); err != nil || got != test.within {
+			t.Errorf("%s: page %q, %v", test.lane.name, got, err)
+		}
+		if first, last, err := outbox.extent(ctx, "1:1:", seen.cur); err != nil || first != 1 || last != 6 {
+			t.Errorf("%s: extent %d to %d, %v", test.lane.name, first, last, err)
+		}
+		backlog, err := walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: test.lane.position, Topic: "t", Others: test.lane.others, MaxRows: 100})
+		if err != nil || backlog.WaitingRows != 0 {
+			t.Errorf("%s: backlog %+v without a position, %v", test.lane.name, backlog, err)
+		}
+		if _, err := outbox.position(ctx); err != nil {
+			t.Fatal(err)
+		}
+		backlog, err = walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: test.lane.position, Topic: "t", Others: test.lane.others, MaxRows: 100})
+		if err != nil || backlog.WaitingRows != 3 {
+			t.Errorf("%s: backlog %+v, %v", test.lane.name, backlog, err)
+		}
+		if _, err := conn.Exec(ctx, "DELETE FROM relay_positions"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An upgraded relay has published all topics up to its position, part of a window included: the events begin there,
+// whichever lane looks first, and only once.
+func TestTheEventsBeginWhereTheRelayIs(t *testing.T) {
+	t.Parallel()
+	operations, events := lanes("wallet-relay", "t")
+	for _, first := range []lane{operations, events} {
+		ctx, database := t.Context(), testdb.New(t)
+		conn := database.Conn(t)
+		put(t, conn, "t", "a", 1, 1)
+		_, err := conn.Exec(ctx, `INSERT INTO relay_positions (relay, prev, cur, after_id, last_id, system_identifier, database_oid)
+			SELECT 'wallet-relay', '5:5:', pg_current_snapshot(), 7, 9, c.system_identifier, d.oid::bigint
+			FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect := func(lane lane, prev string, after, last int64) {
+			t.Helper()
+			at, err := openLane(t, database, lane).position(ctx)
+			if err != nil || at.prev != prev || at.window.after != after || at.window.last != last {
+				t.Errorf("the %s are at %+v, %v", lane.name, at, err)
+			}
+		}
+		move := func(lane lane, prev string) {
+			t.Helper()
+			if err := openLane(t, database, lane).save(ctx, position{prev: prev}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		expect(first, "5:5:", 7, 9)
+		move(operations, "6:6:")
+		expect(events, "5:5:", 7, 9)
+		move(events, "4:4:")
+		expect(operations, "6:6:", 0, 0)
+		expect(events, "4:4:", 0, 0)
 	}
 }
 
@@ -178,7 +289,7 @@ func TestARelayThatWaitsIsWoken(t *testing.T) {
 			t.Error(err)
 		}
 		took := time.Since(began)
-		if _, _, err := p.window(t.Context(), "1:1:", 1); err != nil {
+		if _, err := p.window(t.Context(), "1:1:", batchLimits); err != nil {
 			t.Errorf("the connection after a wait: %v", err)
 		}
 		return took

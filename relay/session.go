@@ -23,8 +23,9 @@ const (
 	drain = 2 * time.Second
 )
 
-// relay moves rows from the outbox to Kafka.
+// relay moves the rows of a lane from the outbox to Kafka.
 type relay struct {
+	lane           lane
 	openOutbox     func(context.Context) (outbox, error)
 	openProducer   func() (producer, error)
 	limits         limits
@@ -32,7 +33,8 @@ type relay struct {
 	publishTimeout time.Duration
 	now            func() time.Time
 	sleep          func(context.Context, time.Duration)
-	status         *status
+	lookout        *lookout
+	status         *progress
 	tracer         *tracer
 
 	limit    int // most rows of the next publish batch: fewer after an error
@@ -47,13 +49,14 @@ type outbox interface {
 	save(ctx context.Context, p position) error
 	topics(ctx context.Context) (map[string]int32, error)
 	controls(ctx context.Context) (controls, error)
-	// window returns the rows visible now and not in prev, in id order, with the present snapshot. More
-	// than maxRows rows may not be all, nor the first ones.
-	window(ctx context.Context, prev string, maxRows int) (rows []row, cur string, err error)
-	// extent returns the first and last id between two snapshots.
+	// window returns the rows visible now and not in prev, with the present snapshot, or none if there are more rows
+	// of all lanes, or bytes of this one, than the limits say. A zero cur: there are none of any lane.
+	window(ctx context.Context, prev string, limits limits) (found, error)
+	// extent returns the first and last id of all lanes between two snapshots.
 	extent(ctx context.Context, prev, cur string) (first, last int64, err error)
-	// page returns the rows of the window of p whose ids are in (after, upTo], in id order.
-	page(ctx context.Context, p position, upTo int64) ([]row, error)
+	// page returns the rows of the window of p whose ids are in (after, upTo], in id order, up to the one with which
+	// they have maxBytes.
+	page(ctx context.Context, p position, upTo int64, maxBytes int) ([]row, error)
 	// await returns after d, or as soon as an api announces rows that the last window may not have had.
 	await(ctx context.Context, d time.Duration) error
 	close()
@@ -75,8 +78,6 @@ type controls struct {
 // lead publishes until ctx ends. Every error has the same answer: a new session, which begins as the
 // first one did.
 func (r *relay) lead(ctx context.Context) {
-	r.status.lead(true)
-	defer r.status.lead(false)
 	r.limit = r.limits.rows
 	for ctx.Err() == nil {
 		err := r.session(ctx)
@@ -158,6 +159,8 @@ func (s *session) loop(ctx, work context.Context) error {
 		case published > 0: // Batches are spaced out: each costs everyone down to the worker about the same.
 			pause, busy = minPause, started
 			s.sleep(ctx, s.interval-s.now().Sub(started))
+		case s.lane.others:
+			s.follow(ctx)
 		case started.Sub(busy) >= idleAfter:
 			if err := s.outbox.await(ctx, idlePoll); err != nil && ctx.Err() == nil {
 				return err
@@ -197,24 +200,40 @@ func (s *session) step(ctx context.Context) (published int, more bool, err error
 // read returns the next page: of the window that is being published, else of the next one. If no row has
 // become visible, its position is not within a window.
 func (s *session) read(ctx context.Context) (page, error) {
-	at := s.at
-	if !at.within() {
-		rows, cur, err := s.outbox.window(ctx, at.prev, s.limits.rows)
-		if err != nil || len(rows) == 0 {
-			return page{at: at}, err
+	if !s.at.within() {
+		found, err := s.outbox.window(ctx, s.at.prev, s.limits)
+		if err != nil {
+			return page{at: s.at}, err
 		}
-		first, last := rows[0].ID, rows[len(rows)-1].ID
-		if len(rows) <= s.limits.rows {
-			return page{rows, position{at.prev, window{cur, first - 1, last}}, last}, nil
+		if !s.lane.others {
+			s.lookout.saw(s.now(), found.foreign)
 		}
-		if first, last, err = s.outbox.extent(ctx, at.prev, cur); err != nil {
+		if found.cur == "" {
+			return page{at: s.at}, nil
+		}
+		if !found.tooMany {
+			return pageOf(found.rows, s.at.prev, found.cur), nil
+		}
+		first, last, err := s.outbox.extent(ctx, s.at.prev, found.cur)
+		if err != nil {
 			return page{}, err
 		}
-		at.window = window{cur, first - 1, last}
+		// This is a position like any other, and saved as one: a lane that is stopped does not measure its window,
+		// which other lanes fill, at each try.
+		s.at.window = window{found.cur, first - 1, last}
 	}
+	at := s.at
 	upTo := min(at.window.last, at.window.after+s.limits.pageWidth)
-	rows, err := s.outbox.page(ctx, at, upTo)
-	return page{rows, at, upTo}, err
+	rows, err := s.outbox.page(ctx, at, upTo, s.limits.bytes)
+	return page{rows, at, lastRead(rows, upTo, s.limits.bytes)}, err
+}
+
+// follow waits until the relay of the operations has seen rows of another lane, or has not looked for a while: it has a
+// backlog, or is stalled.
+func (s *session) follow(ctx context.Context) {
+	for !s.lookout.wait(ctx, idlePoll) && s.lookout.sees(s.now()) && ctx.Err() == nil {
+		s.status.stepped(0, false)
+	}
 }
 
 // batch makes messages of the first rows, as many as a publish batch may have, and returns how many rows
@@ -228,7 +247,7 @@ func (s *session) batch(ctx context.Context, rows []row) (messages []message, ta
 		if s.controls.parked[r.ID] {
 			continue
 		}
-		bytes += len(r.Payload)
+		bytes += int(r.Size)
 		partitions := s.partitions[r.Topic]
 		if taken == 0 && partitions == 0 {
 			if s.partitions, err = s.outbox.topics(ctx); err != nil {

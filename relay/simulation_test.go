@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,9 @@ import (
 // late. Several relays run at once, as if there were no leader's lock.
 
 // TestSimulation checks, for every seed: no row is lost, every wallet's messages first appear in
-// order, in one partition, and no position is saved that Kafka has not acknowledged.
+// order within a topic, in one partition, and no position is saved that Kafka has not acknowledged. Operations come
+// to their end while Kafka takes no events at all. Relays of the last release, which knew one position, run before
+// and between those of this one.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	first, schedules := 0, 3_000 // SCHEDULES=100000 is a campaign of a minute.
@@ -47,6 +50,7 @@ func TestSimulation(t *testing.T) {
 	for name, n := range map[string]int{
 		"pages": total.pages, "lost acknowledgements": total.lostAcks, "kills": total.kills, "late batches": total.late,
 		"crashes": total.crashes, "rejections": total.rejections, "duplicates": total.duplicates, "parked": total.parked,
+		"cut pages": total.cut, "refused topics": total.refused, "upgrades": total.upgrades, "ways back": total.waysBack, "rebases": total.rebases,
 	} {
 		if n < schedules/10 && schedules > 1 {
 			t.Errorf("only %d %s", n, name)
@@ -54,7 +58,10 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-type counts struct{ rows, pages, lostAcks, kills, late, crashes, rejections, duplicates, parked int }
+type counts struct {
+	rows, pages, lostAcks, kills, late, crashes, rejections, duplicates, parked int
+	cut, refused, upgrades, waysBack, rebases                                   int
+}
 
 func (c *counts) add(d counts) {
 	c.rows += d.rows
@@ -66,6 +73,11 @@ func (c *counts) add(d counts) {
 	c.rejections += d.rejections
 	c.duplicates += d.duplicates
 	c.parked += d.parked
+	c.cut += d.cut
+	c.refused += d.refused
+	c.upgrades += d.upgrades
+	c.waysBack += d.waysBack
+	c.rebases += d.rebases
 }
 
 const (
@@ -74,9 +86,20 @@ const (
 	simRelays     = 2
 )
 
+// Topics: the last two share a position.
+const (
+	simOperations = iota
+	simEvents
+	simOther
+	simTopics
+)
+
+var topicNames = [simTopics]string{"operations", "events", "other"}
+
 var (
 	errSimulated = errors.New("simulated")
 	errPoison    = errors.New("rejected")
+	errRefused   = errors.New("topic authorization failed")
 )
 
 type world struct {
@@ -88,36 +111,54 @@ type world struct {
 
 	// Postgres. A snapshot is how many transactions had committed: its text is that number.
 	lastID    int64
-	lastSeq   [simWallets]int
-	locked    [simWallets]bool
+	lastSeq   [simTopics][simWallets]int
+	locked    [simTopics][simWallets]bool
 	running   []*transaction
 	committed []*transaction
 	rows      map[int64]simRow // of committed transactions
 	epoch     int              // grows with each crash: connections of an older one are broken
-	position  position
-	previous  position // what a crash may bring back
+	saved     savedPositions
+	previous  savedPositions // what a crash may bring back
 	parked    map[int64]bool
 	poison    int64 // the row that Kafka rejects
+	paused    bool
+
+	// What is wrong with the events until the operations have come to their end.
+	refused, unregistered bool
 
 	// Kafka
 	partitions int
 	late       []batch // sent by producers that are gone
 	logged     map[int64]bool
-	first      [simWallets]int // the last sequence that appeared for the first time
-	home       [simWallets]int // partition + 1
+	first      [simTopics][simWallets]int // the last sequence that appeared for the first time
+	home       [simTopics][simWallets]int // partition + 1
 
-	relays []*simRelay
+	processes []*simProcess
+	old       bool // processes that start are of the last release
+	// One of the last release may have begun at a position of this one, which is that of the operations: it passes over
+	// events that wait, and that this release publishes once it is back. None is lost, but the order is.
+	mixed bool
+}
+
+// savedPositions are the rows of relay_positions. Until there is one of the events, everything up to that of the
+// operations is published.
+type savedPositions struct {
+	operations, events position
+	hasEvents          bool
 }
 
 type transaction struct {
+	topic   int
 	wallets []int
 	rows    []simRow
 }
 
 type simRow struct {
 	id     int64
+	topic  int
 	wallet int
 	seq    int
+	size   int32
 }
 
 type batch struct {
@@ -125,8 +166,22 @@ type batch struct {
 	ids       []int64
 }
 
+// simProcess is a relay's process: of one lane if it is of the last release.
+type simProcess struct{ lanes []*simRelay }
+
+func (p *simProcess) kill() {
+	for _, lane := range p.lanes {
+		lane.kill()
+	}
+}
+
+func (p *simProcess) ended() bool {
+	return !slices.ContainsFunc(p.lanes, func(lane *simRelay) bool { return !lane.ended })
+}
+
 type simRelay struct {
 	world  *world
+	old    bool // of the last release: it knows one position, and publishes all topics
 	relay  *relay
 	next   func() (struct{}, bool)
 	kill   func()
@@ -144,30 +199,52 @@ var simHealth = service.NewHealth(slog.New(slog.DiscardHandler), prometheus.NewR
 
 func newWorld(seed uint64) *world {
 	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), rows: map[int64]simRow{}, parked: map[int64]bool{}, logged: map[int64]bool{}, partitions: simRegistered}
-	w.position = position{prev: "0"}
-	w.previous = w.position
+	w.saved.operations = position{prev: "0"}
+	w.previous = w.saved
 	if w.IntN(4) == 0 {
 		w.poison = 1 + w.Int64N(30)
 	}
+	w.refused, w.unregistered = w.IntN(4) == 0, w.IntN(8) == 0
+	if w.refused || w.unregistered {
+		w.counts.refused++
+	}
+	w.old = w.IntN(2) == 0
 	for range simRelays {
-		w.relays = append(w.relays, w.newRelay())
+		w.processes = append(w.processes, w.newProcess())
 	}
 	return w
 }
 
-func (w *world) newRelay() *simRelay {
-	p := &simRelay{world: w}
+func (w *world) newProcess() *simProcess {
+	operations, events := lanes("relay", topicNames[simOperations])
+	lookout := newLookout()
+	if w.old {
+		return &simProcess{[]*simRelay{w.newRelay(operations, lookout)}}
+	}
+	return &simProcess{[]*simRelay{w.newRelay(operations, lookout), w.newRelay(events, lookout)}}
+}
+
+func (w *world) newRelay(lane lane, lookout *lookout) *simRelay {
+	p := &simRelay{world: w, old: w.old}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
+	if lane.others {
+		lookout.wait = func(context.Context, time.Duration) bool {
+			_ = p.step()
+			return len(lookout.woken) > 0 && lookout.waitForRows(ctx, time.Hour)
+		}
+	}
 	p.relay = &relay{
+		lane:           lane,
+		lookout:        lookout,
 		openOutbox:     func(context.Context) (outbox, error) { return &simOutbox{p, w.epoch}, p.step() },
 		openProducer:   func() (producer, error) { return &simProducer{p}, nil },
-		limits:         limits{rows: 6, bytes: 1 << 20, pageWidth: 4},
+		limits:         limits{rows: 6, bytes: 12, pageWidth: 4},
 		interval:       20 * time.Millisecond,
 		publishTimeout: time.Hour,
 		now:            func() time.Time { return w.clock },
 		sleep:          func(context.Context, time.Duration) { _ = p.step() },
-		status:         &status{log: slog.New(slog.DiscardHandler), metrics: simMetrics, health: simHealth},
+		status:         &progress{log: slog.New(slog.DiscardHandler), metrics: simMetrics.operations, health: simHealth},
 	}
 	p.next, p.kill = iter.Pull(func(yield func(struct{}) bool) {
 		p.yield = yield
@@ -192,7 +269,7 @@ func (p *simRelay) step() error {
 // run plays one schedule: faults for a while, then none until everything has come to rest.
 func (w *world) run() error {
 	defer func() {
-		for _, p := range w.relays {
+		for _, p := range w.processes {
 			p.kill()
 		}
 	}()
@@ -202,21 +279,53 @@ func (w *world) run() error {
 			return w.broken
 		}
 	}
-	w.quiet = true
+	w.quiet, w.paused = true, false
 	for _, tx := range slices.Clone(w.running) {
 		w.commit(tx)
 	}
+	if w.old {
+		w.exchange(false, false)
+	}
+	end := position{prev: strconv.Itoa(len(w.committed))}
+	if err := w.settle(func() bool { return w.saved.operations == end }); err != nil {
+		return err
+	}
+	w.refused, w.unregistered = false, false
+	if err := w.settle(func() bool { return w.saved == savedPositions{end, end, true} }); err != nil {
+		return err
+	}
+	return w.check()
+}
+
+// settle runs the relays until they have come to an end.
+func (w *world) settle(atEnd func() bool) error {
 	for range 20_000 {
-		w.relays[w.IntN(len(w.relays))].resume()
+		w.oneRelay().resume()
 		w.operate()
-		if w.broken != nil {
+		if w.broken != nil || atEnd() {
 			return w.broken
 		}
-		if w.position == (position{prev: strconv.Itoa(len(w.committed))}) {
-			return w.check()
-		}
 	}
-	return fmt.Errorf("the relays come to no end: position %+v of %d", w.position, len(w.committed))
+	return fmt.Errorf("the relays come to no end: positions %+v of %d", w.saved, len(w.committed))
+}
+
+// oneRelay chooses a lane of a process.
+func (w *world) oneRelay() *simRelay {
+	p := w.processes[w.IntN(len(w.processes))]
+	return p.lanes[w.IntN(len(p.lanes))]
+}
+
+// exchange ends all processes, or one, and starts those of another release.
+func (w *world) exchange(old, one bool) {
+	w.old = old
+	w.mixed = w.mixed || old || one
+	for i, p := range w.processes {
+		if one && i > 0 {
+			break
+		}
+		p.kill()
+		w.processes[i] = w.newProcess()
+	}
 }
 
 // act does one thing.
@@ -233,24 +342,38 @@ func (w *world) act() {
 	case n < 37:
 		w.arrive()
 	case n < 39:
-		i := w.IntN(len(w.relays))
+		i := w.IntN(len(w.processes))
 		w.counts.kills++
-		w.relays[i].kill()
-		w.relays[i] = w.newRelay()
+		w.processes[i].kill()
+		w.processes[i] = w.newProcess()
 	case n < 40: // SIGTERM
-		w.relays[w.IntN(len(w.relays))].cancel()
+		for _, lane := range w.processes[w.IntN(len(w.processes))].lanes {
+			lane.cancel()
+		}
 	case n < 41: // Postgres crashes, and forgets the transactions that run and the last saves.
 		w.counts.crashes++
 		w.epoch++
-		w.position = w.previous
+		w.saved = w.previous
 		for _, tx := range slices.Clone(w.running) {
 			w.end(tx)
 		}
 	case n < 42:
 		w.partitions++
+	case n < 43:
+		w.paused = !w.paused
+	case n == 43 && w.IntN(4) == 0:
+		w.counts.rebases++ // The database is restored, and everybody connects anew.
+		w.epoch++
+		w.saved.operations, w.saved.events = position{prev: "0"}, position{prev: "0"}
+	case n == 44 && w.old:
+		w.counts.upgrades++
+		w.exchange(false, w.IntN(2) == 0)
+	case n == 45 && !w.old && w.IntN(3) == 0:
+		w.counts.waysBack++
+		w.exchange(true, w.IntN(2) == 0)
 	default:
 		// Runs of the same relay make zombies of the others.
-		p := w.relays[w.IntN(len(w.relays))]
+		p := w.oneRelay()
 		for range 1 + w.IntN(12) {
 			p.resume()
 		}
@@ -261,19 +384,33 @@ func (w *world) act() {
 // operate is the operator: parks the row at which a relay has stopped, if it is the right one; and
 // starts relays that ended.
 func (w *world) operate() {
-	for i, p := range w.relays {
-		if p.ended {
-			w.relays[i] = w.newRelay()
+	for i, p := range w.processes {
+		if p.ended() {
+			w.processes[i] = w.newProcess()
 		}
-		var stopped *stoppedError
-		if errors.As(p.relay.status.lastErr, &stopped) && !w.parked[w.poison] {
-			if want := stoppedAt(w.poison, errPoison.Error()).Error(); stopped.Error() != want {
-				w.violated("stopped with %q, want %q", stopped, want)
-			}
-			w.parked[w.poison] = true
-			w.counts.parked++
+		for _, lane := range p.lanes {
+			w.attend(lane)
 		}
 	}
+}
+
+func (w *world) attend(lane *simRelay) {
+	var stopped *stoppedError
+	if !errors.As(lane.relay.status.lastErr, &stopped) || w.parked[w.poison] {
+		return
+	}
+	text := stopped.Error()
+	if strings.Contains(text, errRefused.Error()) || strings.Contains(text, "is not registered") {
+		if !lane.old && !lane.relay.lane.others {
+			w.violated("the operations have stopped: %s", text)
+		}
+		return
+	}
+	if want := stoppedAt(w.poison, errPoison.Error()).Error(); text != want {
+		w.violated("stopped with %q, want %q", text, want)
+	}
+	w.parked[w.poison] = true
+	w.counts.parked++
 }
 
 // violated notes that the relay broke a promise.
@@ -299,12 +436,12 @@ func (p *simRelay) resume() {
 	p.ended = !more
 }
 
-// A transaction locks its wallets before it takes ids and sequences, and until its end.
+// A transaction locks its wallets, by a lock that is the topic's, before it takes ids and sequences, and until its end.
 func (w *world) begin() {
-	tx := &transaction{}
+	tx := &transaction{topic: w.IntN(simTopics)}
 	for range 1 + w.IntN(2) {
-		if wallet := w.IntN(simWallets); !w.locked[wallet] {
-			w.locked[wallet] = true
+		if wallet := w.IntN(simWallets); !w.locked[tx.topic][wallet] {
+			w.locked[tx.topic][wallet] = true
 			tx.wallets = append(tx.wallets, wallet)
 		}
 	}
@@ -317,19 +454,19 @@ func (w *world) insert(tx *transaction) {
 	for range 1 + w.IntN(4) {
 		wallet := tx.wallets[w.IntN(len(tx.wallets))]
 		w.lastID += 1 + w.Int64N(2)
-		seq := w.lastSeq[wallet] + 1
+		seq := w.lastSeq[tx.topic][wallet] + 1
 		for _, r := range tx.rows {
 			if r.wallet == wallet {
 				seq++
 			}
 		}
-		tx.rows = append(tx.rows, simRow{w.lastID, wallet, seq})
+		tx.rows = append(tx.rows, simRow{w.lastID, tx.topic, wallet, seq, 1 + w.Int32N(5)})
 	}
 }
 
 func (w *world) commit(tx *transaction) {
 	for _, r := range tx.rows {
-		w.lastSeq[r.wallet] = r.seq
+		w.lastSeq[r.topic][r.wallet] = r.seq
 		w.rows[r.id] = r
 	}
 	if len(tx.rows) > 0 {
@@ -341,7 +478,7 @@ func (w *world) commit(tx *transaction) {
 
 func (w *world) end(tx *transaction) {
 	for _, wallet := range tx.wallets {
-		w.locked[wallet] = false
+		w.locked[tx.topic][wallet] = false
 	}
 	w.running = slices.DeleteFunc(w.running, func(other *transaction) bool { return other == tx })
 }
@@ -350,22 +487,22 @@ func (w *world) end(tx *transaction) {
 func (w *world) append(b batch) {
 	for _, id := range b.ids {
 		r := w.rows[id]
-		if home := w.home[r.wallet]; home != 0 && home != b.partition+1 {
-			w.violated("wallet %d in partitions %d and %d", r.wallet, home-1, b.partition)
+		if home := w.home[r.topic][r.wallet]; home != 0 && home != b.partition+1 {
+			w.violated("%s: wallet %d in partitions %d and %d", topicNames[r.topic], r.wallet, home-1, b.partition)
 		}
-		w.home[r.wallet] = b.partition + 1
+		w.home[r.topic][r.wallet] = b.partition + 1
 		if w.logged[id] {
 			w.counts.duplicates++
 			continue
 		}
-		want := w.first[r.wallet] + 1
-		if poison := w.rows[w.poison]; w.parked[w.poison] && poison.wallet == r.wallet && poison.seq == want {
+		want := w.first[r.topic][r.wallet] + 1
+		if poison := w.rows[w.poison]; w.parked[w.poison] && poison.topic == r.topic && poison.wallet == r.wallet && poison.seq == want {
 			want++
 		}
-		if r.seq != want {
-			w.violated("wallet %d: sequence %d appears before %d", r.wallet, r.seq, want)
+		if r.seq != want && (r.topic == simOperations || !w.mixed) {
+			w.violated("%s: wallet %d: sequence %d appears before %d", topicNames[r.topic], r.wallet, r.seq, want)
 		}
-		w.logged[id], w.first[r.wallet] = true, r.seq
+		w.logged[id], w.first[r.topic][r.wallet] = true, max(r.seq, w.first[r.topic][r.wallet])
 	}
 }
 
@@ -403,16 +540,36 @@ func (o *simOutbox) call(effect func()) error {
 }
 
 func (o *simOutbox) position(context.Context) (p position, err error) {
-	err = o.call(func() { p = o.world.position })
+	err = o.call(func() {
+		w := o.world
+		if !o.old && !w.saved.hasEvents {
+			w.saved.events, w.saved.hasEvents = w.saved.operations, true
+		}
+		p = *o.saved()
+	})
 	return p, err
 }
 
+// saved is the position that is the lane's.
+func (o *simOutbox) saved() *position {
+	if o.relay.lane.others {
+		return &o.world.saved.events
+	}
+	return &o.world.saved.operations
+}
+
 func (o *simOutbox) topics(context.Context) (map[string]int32, error) {
-	return map[string]int32{"topic": simRegistered}, o.call(func() {})
+	registered := map[string]int32{}
+	for topic, name := range topicNames {
+		if topic != simEvents || !o.world.unregistered {
+			registered[name] = simRegistered
+		}
+	}
+	return registered, o.call(func() {})
 }
 
 func (o *simOutbox) controls(context.Context) (c controls, err error) {
-	err = o.call(func() { c.parked = maps.Clone(o.world.parked) })
+	err = o.call(func() { c.parked, c.paused = maps.Clone(o.world.parked), o.world.paused })
 	return c, err
 }
 
@@ -420,36 +577,57 @@ func (o *simOutbox) controls(context.Context) (c controls, err error) {
 func (o *simOutbox) save(_ context.Context, p position) error {
 	return o.call(func() {
 		w := o.world
-		for _, r := range w.between("0", p.prev) {
+		for _, r := range o.told(w.between("0", p.prev)) {
 			if !w.logged[r.ID] && !w.parked[r.ID] {
 				w.violated("position %+v is saved without row %d", p, r.ID)
 			}
 		}
-		for _, r := range w.between(p.prev, p.window.cur) {
+		for _, r := range o.told(w.between(p.prev, p.window.cur)) {
 			if r.ID <= p.window.after && !w.logged[r.ID] && !w.parked[r.ID] {
 				w.violated("position %+v is saved without row %d", p, r.ID)
 			}
 		}
 		if w.IntN(3) > 0 {
-			w.previous = w.position
+			w.previous = w.saved
 		}
-		w.position = p
+		*o.saved() = p
 	})
 }
 
-// window returns any of the rows if they are too many.
-func (o *simOutbox) window(_ context.Context, prev string, maxRows int) (rows []row, cur string, err error) {
+// own returns those of the rows that are the lane's.
+func (o *simOutbox) own(rows []row) []row {
+	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool {
+		return !o.old && (r.Topic == o.relay.lane.topic) == o.relay.lane.others
+	})
+}
+
+// told returns those of the rows that a position of the lane says are published.
+func (o *simOutbox) told(rows []row) []row {
+	return slices.DeleteFunc(o.own(rows), func(r row) bool { return o.old && o.world.mixed && r.Topic != topicNames[simOperations] })
+}
+
+func (o *simOutbox) window(_ context.Context, prev string, limits limits) (f found, err error) {
 	err = o.call(func() {
-		cur = strconv.Itoa(len(o.world.committed))
-		rows = o.world.between(prev, cur)
-		if len(rows) > maxRows {
+		cur := strconv.Itoa(len(o.world.committed))
+		all := o.world.between(prev, cur)
+		if len(all) == 0 {
+			return
+		}
+		f = found{rows: o.own(all), cur: cur}
+		f.foreign = len(f.rows) < len(all)
+		if f.tooMany = len(all) > limits.rows || bytesOf(f.rows) > limits.bytes; f.tooMany {
 			o.world.counts.pages++
-			o.world.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-			rows = rows[:maxRows+1]
-			slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
+			f.rows = nil
 		}
 	})
-	return rows, cur, err
+	return f, err
+}
+
+func bytesOf(rows []row) (n int) {
+	for _, r := range rows {
+		n += int(r.Size)
+	}
+	return n
 }
 
 func (o *simOutbox) extent(_ context.Context, prev, cur string) (first, last int64, err error) {
@@ -460,9 +638,17 @@ func (o *simOutbox) extent(_ context.Context, prev, cur string) (first, last int
 	return first, last, err
 }
 
-func (o *simOutbox) page(_ context.Context, p position, upTo int64) (rows []row, err error) {
+func (o *simOutbox) page(_ context.Context, p position, upTo int64, maxBytes int) (rows []row, err error) {
 	err = o.call(func() {
-		rows = slices.DeleteFunc(o.world.between(p.prev, p.window.cur), func(r row) bool { return r.ID <= p.window.after || r.ID > upTo })
+		for _, r := range o.own(o.world.between(p.prev, p.window.cur)) {
+			switch {
+			case r.ID <= p.window.after || r.ID > upTo:
+			case bytesOf(rows) < maxBytes:
+				rows = append(rows, r)
+			default:
+				o.world.counts.cut++
+			}
+		}
 	})
 	return rows, err
 }
@@ -477,7 +663,7 @@ func (w *world) between(prev, cur string) (rows []row) {
 	to, _ := strconv.Atoi(cur)
 	for i := from; i < to; i++ {
 		for _, r := range w.committed[i].rows {
-			rows = append(rows, row{ID: r.id, Topic: "topic", Key: strconv.Itoa(r.wallet)})
+			rows = append(rows, row{ID: r.id, Topic: topicNames[r.topic], Key: strconv.Itoa(r.wallet), Size: r.size})
 		}
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
@@ -491,6 +677,10 @@ func (p *simProducer) publish(_ context.Context, messages []message) error {
 	w := p.world
 	queues := map[int][]int64{}
 	for _, m := range messages {
+		if w.refused && m.Topic == topicNames[simEvents] {
+			w.counts.rejections++
+			return &rejectedError{errRefused}
+		}
 		partition := int(m.partition)
 		if partition < 0 { // The broker's choice.
 			partition = int(murmur2([]byte(m.Key))) % w.partitions

@@ -24,11 +24,14 @@ const (
 
 // upkeep measures the backlog and deletes old rows, beside the publishing, until ctx ends: each for itself,
 // as the search for the first row to delete can take minutes when a relay starts.
-func upkeep(ctx context.Context, pool *pgxpool.Pool, relay string, retention time.Duration, status *status) {
+func upkeep(ctx context.Context, pool *pgxpool.Pool, config config, status *status) {
 	low := int64(0)
 	var work sync.WaitGroup
 	work.Go(func() {
-		repeat(ctx, status.health, measuring, func() error { return measureBacklog(ctx, pool, relay, status) })
+		operations, events := lanes(config.relay, config.topic)
+		repeat(ctx, status.health, measuring, func() error {
+			return errors.Join(measureBacklog(ctx, pool, operations, status.operations), measureBacklog(ctx, pool, events, status.events))
+		})
 	})
 	work.Go(func() {
 		repeat(ctx, status.health, deleting, func() (err error) {
@@ -36,7 +39,7 @@ func upkeep(ctx context.Context, pool *pgxpool.Pool, relay string, retention tim
 				return nil
 			}
 			var deleted int64
-			low, deleted, err = deleteOld(ctx, pool, low, retention)
+			low, deleted, err = deleteOld(ctx, pool, low, config.retention)
 			status.metrics.deleted.Add(float64(deleted))
 			return err
 		})
@@ -53,8 +56,10 @@ func repeat(ctx context.Context, health *service.Health, failing service.Conditi
 	}
 }
 
-func measureBacklog(ctx context.Context, conn walletdb.DBTX, relay string, status *status) error {
-	backlog, err := walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: relay, MaxRows: maxCounted})
+func measureBacklog(ctx context.Context, conn walletdb.DBTX, lane lane, status *progress) error {
+	backlog, err := walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{
+		Relay: lane.position, Topic: lane.topic, Others: lane.others, MaxRows: maxCounted,
+	})
 	if err != nil {
 		return err
 	}

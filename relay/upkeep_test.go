@@ -149,14 +149,14 @@ func TestBacklogIsMeasured(t *testing.T) {
 	if _, err := owner.Exec(ctx, "UPDATE outbox SET created_at = now() - interval '1 minute' WHERE id = 3"); err != nil {
 		t.Fatal(err)
 	}
-	backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+	backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", MaxRows: maxCounted})
 	if err != nil || backlog.WaitingRows != 7 || backlog.OldestSeconds < 60 || backlog.OldestSeconds > 90 {
 		t.Errorf("%+v, %v", backlog, err)
 	}
 	if _, err := owner.Exec(ctx, "UPDATE relay_positions SET prev = pg_current_snapshot()"); err != nil {
 		t.Fatal(err)
 	}
-	backlog, err = q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", MaxRows: maxCounted})
+	backlog, err = q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", MaxRows: maxCounted})
 	if err != nil || backlog.WaitingRows != 0 || backlog.OldestSeconds != 0 {
 		t.Errorf("all published: %+v, %v", backlog, err)
 	}

@@ -6,10 +6,13 @@ INSERT INTO outbox_topics (topic, partitions) VALUES (@topic, @partitions) ON CO
 -- name: TopicPartitions :one
 SELECT partitions FROM outbox_topics WHERE topic = @topic;
 
--- OutboxRow returns pgx.ErrNoRows if there is no such row; published: every relay is past it.
+-- OutboxRow returns pgx.ErrNoRows if there is no such row; published: every relay is past it, by the position that its
+-- topic is of: a relay's own is of the operations' topic, and that of its events of every other one, if there is one.
 -- name: OutboxRow :one
 SELECT topic, key, created_at,
-  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p), false)::boolean AS published
+  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p
+    WHERE (p.relay LIKE '%/events') = (outbox.topic <> sqlc.arg(operations)::text)
+      OR NOT EXISTS (SELECT FROM relay_positions e WHERE e.relay = p.relay || '/events' OR p.relay LIKE '%/events')), false)::boolean AS published
 FROM outbox WHERE id = @id;
 
 -- ParkRow reports whether the row was not parked before.
@@ -169,17 +172,18 @@ CROSS JOIN LATERAL (SELECT * FROM outcomes o WHERE o.wallet_id = l.wallet_id AND
 -- name: StateOfOperation :one
 SELECT * FROM operation_states WHERE id = @id;
 
--- RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
--- the holder of the lock relay_lock.
+-- RelayStates returns each relay's saved positions, what an operator ordered, and which session leads:
+-- the holder of the lock relay_lock. events: the position is that of all topics but the operations'.
 -- name: RelayStates :many
-SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
+SELECT p.relay, (p.relay <> r.name)::boolean AS events, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
   c.paused_at, coalesce(c.reason, '')::text AS pause_reason,
   coalesce((SELECT a.usename || ' ' || a.application_name
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = sqlc.arg(relay_lock)::int AND l.objsubid = 2
-      AND l.objid::bigint = hashtext(p.relay)::bigint & 4294967295
+      AND l.objid::bigint = hashtext(r.name)::bigint & 4294967295
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
-FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay;
+FROM relay_positions p CROSS JOIN LATERAL (SELECT regexp_replace(p.relay, '/events$', '') AS name) r
+LEFT JOIN relay_controls c ON c.relay = r.name ORDER BY p.relay;
 
 -- OutboxAge returns the edges of the outbox and how old its first and its last row are, zeros if it is
 -- empty. A last row that is younger than nothing was written before the clock was set back.
@@ -258,29 +262,30 @@ CROSS JOIN LATERAL (
   FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n) x
 WHERE s.id = @id;
 
--- MessageOfOperation returns the outbox row of an operation, by the transaction that wrote both;
+-- MessageOfOperation returns the outbox row of an operation in the operations' topic, by the transaction that wrote both;
 -- pgx.ErrNoRows if it is deleted, or if the database was restored from a dump since.
 -- name: MessageOfOperation :one
 SELECT o.id, o.topic, o.created_at, coalesce((SELECT p.reason FROM parked_rows p WHERE p.outbox_id = o.id), '')::text AS parked_reason
-FROM outbox o WHERE o.xid = (@xid::text)::xid8 AND o.key = @key AND position(convert_to(sqlc.arg(operation_id)::text, 'UTF8') IN o.payload) > 0
+FROM outbox o WHERE o.xid = (@xid::text)::xid8 AND o.topic = @topic AND o.key = @key AND position(convert_to(sqlc.arg(operation_id)::text, 'UTF8') IN o.payload) > 0
 ORDER BY o.id LIMIT 1;
 
--- RelaysPast returns for each relay whether its saved position is past an outbox row.
+-- RelaysPast returns for each relay whether its saved position is past an outbox row of the operations' topic.
 -- name: RelaysPast :many
 SELECT p.relay, coalesce(pg_visible_in_snapshot(o.xid, p.prev)
   OR (o.id <= p.after_id AND pg_visible_in_snapshot(o.xid, p.cur)), false)::boolean AS past
-FROM relay_positions p, outbox o WHERE o.id = @id ORDER BY p.relay;
+FROM relay_positions p, outbox o WHERE o.id = @id AND p.relay NOT LIKE '%/events' ORDER BY p.relay;
 
 -- FirstRowFrom returns the first outbox row from an id on, or pgx.ErrNoRows.
 -- name: FirstRowFrom :one
 SELECT id, created_at FROM outbox WHERE id >= sqlc.arg(id)::bigint ORDER BY id LIMIT 1;
 
--- ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order.
+-- ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order: those of a topic and
+-- of a key, if they are not empty.
 -- name: ReplayRows :execrows
 INSERT INTO outbox (topic, key, payload, headers)
 SELECT topic, key, payload, headers FROM outbox o
 WHERE o.id > sqlc.arg(after)::bigint AND o.id <= sqlc.arg(up_to)::bigint AND o.created_at >= @since
-  AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
+  AND (sqlc.arg(topic)::text = '' OR o.topic = sqlc.arg(topic)::text) AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
 ORDER BY o.id;
 
 -- Migrator returns the session that holds the lock migrate_lock, 0 if none does, and whether it is this

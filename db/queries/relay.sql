@@ -5,6 +5,14 @@ SELECT @relay::text, '1:1:', c.system_identifier, d.oid::bigint
 FROM pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = current_database()
 ON CONFLICT (relay) DO NOTHING;
 
+-- CreateEventsPosition makes the position of the topics other than the operations' if there is none. The relay's own
+-- position was that of all topics before, so that it is where this one begins, and may only move when there are both.
+-- name: CreateEventsPosition :exec
+INSERT INTO relay_positions (relay, prev, cur, after_id, last_id, system_identifier, database_oid)
+SELECT @events::text, p.prev, p.cur, p.after_id, p.last_id, p.system_identifier, p.database_oid
+FROM relay_positions p WHERE p.relay = @relay
+ON CONFLICT (relay) DO NOTHING;
+
 -- LoadPosition returns how far a relay has published, and whether that means anything here: a
 -- position, and the xids of the outbox, are worthless in another database than they come from. Two
 -- signs show it: the position names another database, or transactions that do not exist yet.
@@ -21,22 +29,30 @@ WHERE p.relay = @relay AND d.datname = current_database();
 UPDATE relay_positions SET prev = @prev::pg_snapshot, cur = sqlc.narg(cur)::pg_snapshot, after_id = @after_id, last_id = @last_id, updated_at = now()
 WHERE relay = @relay;
 
--- RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
--- statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
--- branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
--- read index (xid, id). Where synchronous is true, the relay commits query Confirm before it publishes
--- any of them.
+-- RelayWindow returns the rows of a lane that became visible since the snapshot prev, in id order; cur is the
+-- statement's own snapshot, the next prev. The lane's topic is topic, or, if others is true, every other one. Both
+-- branches read index (xid, id), and any topic's rows, so that what is read is bounded whoever the rows are for: more
+-- than max_rows of them, or more than max_bytes of the lane's, are too many, and none is returned: the window is to be
+-- read in pages. If there are rows of any topic, the first that is returned is no row: it has the id 0, and says how
+-- many there are. Where synchronous is true, the relay commits query Confirm before it publishes any of them.
 -- name: RelayWindow :many
 WITH w AS MATERIALIZED (
   (SELECT * FROM outbox WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
   UNION ALL
   (SELECT o.* FROM pg_snapshot_xip(@prev::pg_snapshot) x (xid)
    CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1)) o LIMIT (sqlc.arg(max_rows)::bigint + 1))
+), n AS MATERIALIZED (
+  SELECT count(*) AS found, (count(*) > sqlc.arg(max_rows)::bigint OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers))
+    FILTER (WHERE (topic = @topic::text) <> @others::boolean), 0) > sqlc.arg(max_bytes)::bigint) AS too_many FROM w
 )
-SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur,
-       (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM w ORDER BY id;
+SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, 0 AS size, found, too_many::boolean AS too_many,
+       (SELECT pg_current_snapshot())::text AS cur, (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM n WHERE found > 0
+UNION ALL
+SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers), 0, false, '', false
+FROM w WHERE (topic = @topic::text) <> @others::boolean AND NOT (SELECT too_many FROM n)
+ORDER BY id;
 
--- RelayExtent returns the first and last id of the rows between two snapshots, on index (xid, id).
+-- RelayExtent returns the first and last id of the rows of all topics between two snapshots, on index (xid, id).
 -- Its time grows with the window, 0.5 µs a row: give it a statement_timeout of its own.
 -- name: RelayExtent :one
 SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigint AS last_id FROM (
@@ -52,13 +68,17 @@ SELECT coalesce(min(w.id), 0)::bigint AS first_id, coalesce(max(w.id), 0)::bigin
 -- name: SetStatementTimeout :exec
 SELECT set_config('statement_timeout', @milliseconds, true);
 
--- RelayPage returns the rows between two snapshots whose ids are in (after, up_to], on the primary
--- key. An empty page is normal. There is no LIMIT: with one, a table without statistics makes every
--- page sort the rest of the window.
+-- RelayPage returns the rows of a lane between two snapshots whose ids are in (after, up_to], on the primary key, as
+-- long as those before are not max_bytes yet: if all together are, there may be more. An empty page is normal. There
+-- is no LIMIT: with one, a table without statistics makes every page sort the rest of the window.
 -- name: RelayPage :many
-SELECT id, topic, key, payload, headers FROM outbox
-WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint
-  AND NOT pg_visible_in_snapshot(xid, @prev::pg_snapshot) AND pg_visible_in_snapshot(xid, @cur::pg_snapshot)
+SELECT id, topic, key, payload, headers, size::integer AS size FROM (
+  SELECT id, topic, key, payload, headers, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before FROM (
+    SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers) AS size FROM outbox
+    WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint
+      AND (topic = @topic::text) <> @others::boolean
+      AND NOT pg_visible_in_snapshot(xid, @prev::pg_snapshot) AND pg_visible_in_snapshot(xid, @cur::pg_snapshot)) r) p
+WHERE before < sqlc.arg(max_bytes)::bigint
 ORDER BY id;
 
 -- Topics lists the registered topics.
@@ -70,16 +90,17 @@ SELECT * FROM outbox_topics;
 SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS NOT NULL)::boolean AS paused,
   ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
 
--- RelayBacklog counts the rows that are not published yet, up to max_rows of them, and returns
--- how long the oldest of these has waited.
+-- RelayBacklog counts the rows of a lane that are not published yet, among the first max_rows rows of all topics, and
+-- returns how long the oldest of these has waited.
 -- name: RelayBacklog :one
 SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
 FROM relay_positions p CROSS JOIN LATERAL (
-  (SELECT created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint)
+  (SELECT id, xid, topic, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint)
   UNION ALL
-  (SELECT o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
-   CROSS JOIN LATERAL (SELECT created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
-) w WHERE p.relay = @relay;
+  (SELECT o.id, o.xid, o.topic, o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
+   CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
+) w WHERE p.relay = @relay AND (w.topic = @topic::text) <> @others::boolean
+  AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur));
 
 -- FirstRow returns the smallest id of the outbox greater than after. With the last deleted id as after, it
 -- reads no dead tuples, 2 µs each: give it a statement_timeout of its own for the first time.

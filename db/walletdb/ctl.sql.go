@@ -586,12 +586,13 @@ func (q *Queries) MakeMigrationsTable(ctx context.Context) error {
 
 const messageOfOperation = `-- name: MessageOfOperation :one
 SELECT o.id, o.topic, o.created_at, coalesce((SELECT p.reason FROM parked_rows p WHERE p.outbox_id = o.id), '')::text AS parked_reason
-FROM outbox o WHERE o.xid = ($1::text)::xid8 AND o.key = $2 AND position(convert_to($3::text, 'UTF8') IN o.payload) > 0
+FROM outbox o WHERE o.xid = ($1::text)::xid8 AND o.topic = $2 AND o.key = $3 AND position(convert_to($4::text, 'UTF8') IN o.payload) > 0
 ORDER BY o.id LIMIT 1
 `
 
 type MessageOfOperationParams struct {
 	XID         string
+	Topic       string
 	Key         string
 	OperationID string
 }
@@ -603,10 +604,15 @@ type MessageOfOperationRow struct {
 	ParkedReason string
 }
 
-// MessageOfOperation returns the outbox row of an operation, by the transaction that wrote both;
+// MessageOfOperation returns the outbox row of an operation in the operations' topic, by the transaction that wrote both;
 // pgx.ErrNoRows if it is deleted, or if the database was restored from a dump since.
 func (q *Queries) MessageOfOperation(ctx context.Context, arg MessageOfOperationParams) (MessageOfOperationRow, error) {
-	row := q.db.QueryRow(ctx, messageOfOperation, arg.XID, arg.Key, arg.OperationID)
+	row := q.db.QueryRow(ctx, messageOfOperation,
+		arg.XID,
+		arg.Topic,
+		arg.Key,
+		arg.OperationID,
+	)
 	var i MessageOfOperationRow
 	err := row.Scan(
 		&i.ID,
@@ -706,9 +712,16 @@ func (q *Queries) OutboxAge(ctx context.Context) (OutboxAgeRow, error) {
 
 const outboxRow = `-- name: OutboxRow :one
 SELECT topic, key, created_at,
-  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p), false)::boolean AS published
-FROM outbox WHERE id = $1
+  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p
+    WHERE (p.relay LIKE '%/events') = (outbox.topic <> $1::text)
+      OR NOT EXISTS (SELECT FROM relay_positions e WHERE e.relay = p.relay || '/events' OR p.relay LIKE '%/events')), false)::boolean AS published
+FROM outbox WHERE id = $2
 `
+
+type OutboxRowParams struct {
+	Operations string
+	ID         int64
+}
 
 type OutboxRowRow struct {
 	Topic     string
@@ -717,9 +730,10 @@ type OutboxRowRow struct {
 	Published bool
 }
 
-// OutboxRow returns pgx.ErrNoRows if there is no such row; published: every relay is past it.
-func (q *Queries) OutboxRow(ctx context.Context, id int64) (OutboxRowRow, error) {
-	row := q.db.QueryRow(ctx, outboxRow, id)
+// OutboxRow returns pgx.ErrNoRows if there is no such row; published: every relay is past it, by the position that its
+// topic is of: a relay's own is of the operations' topic, and that of its events of every other one, if there is one.
+func (q *Queries) OutboxRow(ctx context.Context, arg OutboxRowParams) (OutboxRowRow, error) {
+	row := q.db.QueryRow(ctx, outboxRow, arg.Operations, arg.ID)
 	var i OutboxRowRow
 	err := row.Scan(
 		&i.Topic,
@@ -827,18 +841,20 @@ func (q *Queries) RegisterTopic(ctx context.Context, arg RegisterTopicParams) (i
 }
 
 const relayStates = `-- name: RelayStates :many
-SELECT p.relay, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
+SELECT p.relay, (p.relay <> r.name)::boolean AS events, p.prev, p.cur, p.after_id, p.last_id, extract(epoch FROM clock_timestamp() - p.updated_at)::float8 AS saved_seconds_ago,
   c.paused_at, coalesce(c.reason, '')::text AS pause_reason,
   coalesce((SELECT a.usename || ' ' || a.application_name
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = $1::int AND l.objsubid = 2
-      AND l.objid::bigint = hashtext(p.relay)::bigint & 4294967295
+      AND l.objid::bigint = hashtext(r.name)::bigint & 4294967295
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) LIMIT 1), '')::text AS leader
-FROM relay_positions p LEFT JOIN relay_controls c ON c.relay = p.relay ORDER BY p.relay
+FROM relay_positions p CROSS JOIN LATERAL (SELECT regexp_replace(p.relay, '/events$', '') AS name) r
+LEFT JOIN relay_controls c ON c.relay = r.name ORDER BY p.relay
 `
 
 type RelayStatesRow struct {
 	Relay           string
+	Events          bool
 	Prev            string
 	Cur             *string
 	AfterID         int64
@@ -849,8 +865,8 @@ type RelayStatesRow struct {
 	Leader          string
 }
 
-// RelayStates returns each relay's saved position, what an operator ordered, and which session leads:
-// the holder of the lock relay_lock.
+// RelayStates returns each relay's saved positions, what an operator ordered, and which session leads:
+// the holder of the lock relay_lock. events: the position is that of all topics but the operations'.
 func (q *Queries) RelayStates(ctx context.Context, relayLock int32) ([]RelayStatesRow, error) {
 	rows, err := q.db.Query(ctx, relayStates, relayLock)
 	if err != nil {
@@ -862,6 +878,7 @@ func (q *Queries) RelayStates(ctx context.Context, relayLock int32) ([]RelayStat
 		var i RelayStatesRow
 		if err := rows.Scan(
 			&i.Relay,
+			&i.Events,
 			&i.Prev,
 			&i.Cur,
 			&i.AfterID,
@@ -884,7 +901,7 @@ func (q *Queries) RelayStates(ctx context.Context, relayLock int32) ([]RelayStat
 const relaysPast = `-- name: RelaysPast :many
 SELECT p.relay, coalesce(pg_visible_in_snapshot(o.xid, p.prev)
   OR (o.id <= p.after_id AND pg_visible_in_snapshot(o.xid, p.cur)), false)::boolean AS past
-FROM relay_positions p, outbox o WHERE o.id = $1 ORDER BY p.relay
+FROM relay_positions p, outbox o WHERE o.id = $1 AND p.relay NOT LIKE '%/events' ORDER BY p.relay
 `
 
 type RelaysPastRow struct {
@@ -892,7 +909,7 @@ type RelaysPastRow struct {
 	Past  bool
 }
 
-// RelaysPast returns for each relay whether its saved position is past an outbox row.
+// RelaysPast returns for each relay whether its saved position is past an outbox row of the operations' topic.
 func (q *Queries) RelaysPast(ctx context.Context, id int64) ([]RelaysPastRow, error) {
 	rows, err := q.db.Query(ctx, relaysPast, id)
 	if err != nil {
@@ -917,7 +934,7 @@ const replayRows = `-- name: ReplayRows :execrows
 INSERT INTO outbox (topic, key, payload, headers)
 SELECT topic, key, payload, headers FROM outbox o
 WHERE o.id > $1::bigint AND o.id <= $2::bigint AND o.created_at >= $3
-  AND ($4::text = '' OR o.key = $4::text)
+  AND ($4::text = '' OR o.topic = $4::text) AND ($5::text = '' OR o.key = $5::text)
 ORDER BY o.id
 `
 
@@ -925,15 +942,18 @@ type ReplayRowsParams struct {
 	After int64
 	UpTo  int64
 	Since time.Time
+	Topic string
 	Key   string
 }
 
-// ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order.
+// ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order: those of a topic and
+// of a key, if they are not empty.
 func (q *Queries) ReplayRows(ctx context.Context, arg ReplayRowsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, replayRows,
 		arg.After,
 		arg.UpTo,
 		arg.Since,
+		arg.Topic,
 		arg.Key,
 	)
 	if err != nil {

@@ -9,6 +9,25 @@ import (
 	"context"
 )
 
+const createEventsPosition = `-- name: CreateEventsPosition :exec
+INSERT INTO relay_positions (relay, prev, cur, after_id, last_id, system_identifier, database_oid)
+SELECT $1::text, p.prev, p.cur, p.after_id, p.last_id, p.system_identifier, p.database_oid
+FROM relay_positions p WHERE p.relay = $2
+ON CONFLICT (relay) DO NOTHING
+`
+
+type CreateEventsPositionParams struct {
+	Events string
+	Relay  string
+}
+
+// CreateEventsPosition makes the position of the topics other than the operations' if there is none. The relay's own
+// position was that of all topics before, so that it is where this one begins, and may only move when there are both.
+func (q *Queries) CreateEventsPosition(ctx context.Context, arg CreateEventsPositionParams) error {
+	_, err := q.db.Exec(ctx, createEventsPosition, arg.Events, arg.Relay)
+	return err
+}
+
 const createPosition = `-- name: CreatePosition :exec
 INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
 SELECT $1::text, '1:1:', c.system_identifier, d.oid::bigint
@@ -106,16 +125,19 @@ func (q *Queries) LoadPosition(ctx context.Context, relay string) (LoadPositionR
 const relayBacklog = `-- name: RelayBacklog :one
 SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
 FROM relay_positions p CROSS JOIN LATERAL (
-  (SELECT created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT $1::bigint)
+  (SELECT id, xid, topic, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT $1::bigint)
   UNION ALL
-  (SELECT o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
-   CROSS JOIN LATERAL (SELECT created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT $1::bigint) o LIMIT $1::bigint)
-) w WHERE p.relay = $2
+  (SELECT o.id, o.xid, o.topic, o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
+   CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT $1::bigint) o LIMIT $1::bigint)
+) w WHERE p.relay = $2 AND (w.topic = $3::text) <> $4::boolean
+  AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur))
 `
 
 type RelayBacklogParams struct {
 	MaxRows int64
 	Relay   string
+	Topic   string
+	Others  bool
 }
 
 type RelayBacklogRow struct {
@@ -123,10 +145,15 @@ type RelayBacklogRow struct {
 	OldestSeconds float64
 }
 
-// RelayBacklog counts the rows that are not published yet, up to max_rows of them, and returns
-// how long the oldest of these has waited.
+// RelayBacklog counts the rows of a lane that are not published yet, among the first max_rows rows of all topics, and
+// returns how long the oldest of these has waited.
 func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) (RelayBacklogRow, error) {
-	row := q.db.QueryRow(ctx, relayBacklog, arg.MaxRows, arg.Relay)
+	row := q.db.QueryRow(ctx, relayBacklog,
+		arg.MaxRows,
+		arg.Relay,
+		arg.Topic,
+		arg.Others,
+	)
 	var i RelayBacklogRow
 	err := row.Scan(&i.WaitingRows, &i.OldestSeconds)
 	return i, err
@@ -171,7 +198,7 @@ type RelayExtentRow struct {
 	LastID  int64
 }
 
-// RelayExtent returns the first and last id of the rows between two snapshots, on index (xid, id).
+// RelayExtent returns the first and last id of the rows of all topics between two snapshots, on index (xid, id).
 // Its time grows with the window, 0.5 µs a row: give it a statement_timeout of its own.
 func (q *Queries) RelayExtent(ctx context.Context, arg RelayExtentParams) (RelayExtentRow, error) {
 	row := q.db.QueryRow(ctx, relayExtent, arg.Prev, arg.Cur)
@@ -181,17 +208,24 @@ func (q *Queries) RelayExtent(ctx context.Context, arg RelayExtentParams) (Relay
 }
 
 const relayPage = `-- name: RelayPage :many
-SELECT id, topic, key, payload, headers FROM outbox
-WHERE id > $1::bigint AND id <= $2::bigint
-  AND NOT pg_visible_in_snapshot(xid, $3::pg_snapshot) AND pg_visible_in_snapshot(xid, $4::pg_snapshot)
+SELECT id, topic, key, payload, headers, size::integer AS size FROM (
+  SELECT id, topic, key, payload, headers, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before FROM (
+    SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers) AS size FROM outbox
+    WHERE id > $1::bigint AND id <= $2::bigint
+      AND (topic = $3::text) <> $4::boolean
+      AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot) AND pg_visible_in_snapshot(xid, $6::pg_snapshot)) r) p
+WHERE before < $7::bigint
 ORDER BY id
 `
 
 type RelayPageParams struct {
-	After int64
-	UpTo  int64
-	Prev  string
-	Cur   string
+	After    int64
+	UpTo     int64
+	Topic    string
+	Others   bool
+	Prev     string
+	Cur      string
+	MaxBytes int64
 }
 
 type RelayPageRow struct {
@@ -200,17 +234,21 @@ type RelayPageRow struct {
 	Key     string
 	Payload []byte
 	Headers string
+	Size    int32
 }
 
-// RelayPage returns the rows between two snapshots whose ids are in (after, up_to], on the primary
-// key. An empty page is normal. There is no LIMIT: with one, a table without statistics makes every
-// page sort the rest of the window.
+// RelayPage returns the rows of a lane between two snapshots whose ids are in (after, up_to], on the primary key, as
+// long as those before are not max_bytes yet: if all together are, there may be more. An empty page is normal. There
+// is no LIMIT: with one, a table without statistics makes every page sort the rest of the window.
 func (q *Queries) RelayPage(ctx context.Context, arg RelayPageParams) ([]RelayPageRow, error) {
 	rows, err := q.db.Query(ctx, relayPage,
 		arg.After,
 		arg.UpTo,
+		arg.Topic,
+		arg.Others,
 		arg.Prev,
 		arg.Cur,
+		arg.MaxBytes,
 	)
 	if err != nil {
 		return nil, err
@@ -225,6 +263,7 @@ func (q *Queries) RelayPage(ctx context.Context, arg RelayPageParams) ([]RelayPa
 			&i.Key,
 			&i.Payload,
 			&i.Headers,
+			&i.Size,
 		); err != nil {
 			return nil, err
 		}
@@ -242,14 +281,24 @@ WITH w AS MATERIALIZED (
   UNION ALL
   (SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip($1::pg_snapshot) x (xid)
    CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT ($2::bigint + 1)) o LIMIT ($2::bigint + 1))
+), n AS MATERIALIZED (
+  SELECT count(*) AS found, (count(*) > $2::bigint OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers))
+    FILTER (WHERE (topic = $3::text) <> $4::boolean), 0) > $5::bigint) AS too_many FROM w
 )
-SELECT id, topic, key, payload, headers, (SELECT pg_current_snapshot())::text AS cur,
-       (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM w ORDER BY id
+SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, 0 AS size, found, too_many::boolean AS too_many,
+       (SELECT pg_current_snapshot())::text AS cur, (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM n WHERE found > 0
+UNION ALL
+SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers), 0, false, '', false
+FROM w WHERE (topic = $3::text) <> $4::boolean AND NOT (SELECT too_many FROM n)
+ORDER BY id
 `
 
 type RelayWindowParams struct {
-	Prev    string
-	MaxRows int64
+	Prev     string
+	MaxRows  int64
+	Topic    string
+	Others   bool
+	MaxBytes int64
 }
 
 type RelayWindowRow struct {
@@ -258,17 +307,27 @@ type RelayWindowRow struct {
 	Key         string
 	Payload     []byte
 	Headers     string
+	Size        int32
+	Found       int64
+	TooMany     bool
 	Cur         string
 	Synchronous bool
 }
 
-// RelayWindow returns the rows that became visible since the snapshot prev, in id order; cur is the
-// statement's own snapshot, the next prev. More than max_rows rows (it returns one more at most per
-// branch) mean that the window is to be read in pages: keep cur and drop the rows. Both branches
-// read index (xid, id). Where synchronous is true, the relay commits query Confirm before it publishes
-// any of them.
+// RelayWindow returns the rows of a lane that became visible since the snapshot prev, in id order; cur is the
+// statement's own snapshot, the next prev. The lane's topic is topic, or, if others is true, every other one. Both
+// branches read index (xid, id), and any topic's rows, so that what is read is bounded whoever the rows are for: more
+// than max_rows of them, or more than max_bytes of the lane's, are too many, and none is returned: the window is to be
+// read in pages. If there are rows of any topic, the first that is returned is no row: it has the id 0, and says how
+// many there are. Where synchronous is true, the relay commits query Confirm before it publishes any of them.
 func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]RelayWindowRow, error) {
-	rows, err := q.db.Query(ctx, relayWindow, arg.Prev, arg.MaxRows)
+	rows, err := q.db.Query(ctx, relayWindow,
+		arg.Prev,
+		arg.MaxRows,
+		arg.Topic,
+		arg.Others,
+		arg.MaxBytes,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -282,6 +341,9 @@ func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]Rel
 			&i.Key,
 			&i.Payload,
 			&i.Headers,
+			&i.Size,
+			&i.Found,
+			&i.TooMany,
 			&i.Cur,
 			&i.Synchronous,
 		); err != nil {

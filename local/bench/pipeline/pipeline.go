@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -202,13 +203,16 @@ func (p *pipeline) relay(ctx context.Context, conn *pgx.Conn) error {
 	const noMoreThan = 1_000_000 // so that a window is always read whole
 	seen := map[uuid.UUID]int64{}
 	for prev := "1:1:"; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-		rows, err := walletdb.New(conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: noMoreThan})
+		rows, err := walletdb.New(conn).RelayWindow(ctx, walletdb.RelayWindowParams{Prev: prev, MaxRows: noMoreThan, MaxBytes: math.MaxInt64, Others: true}) // of any topic
 		if err != nil {
 			return fmt.Errorf("read the outbox: %w", err)
 		}
 		p.mu.Lock()
-		for _, row := range rows {
-			prev = row.Cur
+		for i, row := range rows {
+			if i == 0 { // not a row
+				prev = row.Cur
+				continue
+			}
 			wallet, err := uuid.Parse(row.Key)
 			if err != nil {
 				return err
