@@ -88,6 +88,11 @@ func TestRowsAreParkedAndUnparked(t *testing.T) {
 	execute(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot()")
 	s.expect("relay unpark 2 --yes --reason mended", "", 1, "passed over already")
 	s.expect("relay park 3 --reason x", "", 1, "published already")
+	// The events are behind: the row is one of theirs.
+	execute(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay/events', '1:1:', 1, 1)")
+	s.expect("relay park 3 --reason x --yes", "", 0, "is parked")
+	execute(t, conn, "UPDATE outbox SET topic = 'wallet-operations' WHERE id = 1")
+	s.expect("relay park 1 --reason x", "", 1, "published already")
 }
 
 func TestRelaysArePausedAndResumed(t *testing.T) {

@@ -68,12 +68,21 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	s.expect("status --interval 100ms", "", 1, "wallet-relay has no leader")
 	execute(t, conn, "SET application_name = 'here/1'")
 	execute(t, conn, "SELECT pg_advisory_lock(7304518, hashtext('wallet-relay'))")
-	execute(t, conn, "INSERT INTO outbox (topic, key, payload, created_at) VALUES ('t', 'k', '', now() - interval '1 hour')")
+	execute(t, conn, "INSERT INTO outbox (topic, key, payload, created_at) VALUES ('wallet-operations', 'k', '', now() - interval '1 hour')")
 	r = answer[statusReport](s, "status --json --interval 100ms")
 	if len(r.Relays) != 1 || !strings.HasSuffix(r.Relays[0].Leader, "here/1") || r.Relays[0].Waiting != 1 || r.Relays[0].OldestWaiting < 3600 {
 		t.Errorf("relays: %+v", r.Relays)
 	}
 	s.expect("status --interval 100ms", "", 1, "wallet-relay does not keep up: a row has waited for 1h0m")
+	// Its events are a position of their own, and its own are not among them.
+	execute(t, conn, `INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
+		SELECT relay || '/events', prev, system_identifier, database_oid FROM relay_positions`)
+	execute(t, conn, "INSERT INTO outbox (topic, key, payload, created_at) SELECT 'wallet-events', 'k', '', now() - interval '2 hours' FROM generate_series(1, 3)")
+	r = answer[statusReport](s, "status --json --interval 100ms")
+	if len(r.Relays) != 2 || r.Relays[0].Waiting != 1 || r.Relays[1].Relay != "wallet-relay/events" || r.Relays[1].Waiting != 3 || !strings.HasSuffix(r.Relays[1].Leader, "here/1") {
+		t.Errorf("relays: %+v", r.Relays)
+	}
+	s.expect("status --interval 100ms", "", 1, "the position wallet-relay/events does not move, and an event has waited for 2h0m")
 	s.expect("relay pause --reason upgrade --yes", "", 0, "told")
 	s.expect("status --interval 100ms", "", 1, "PAUSED: upgrade")
 	// A wallet that stands still, and one that is halted.
@@ -394,6 +403,7 @@ func TestMessagesArePublishedAgain(t *testing.T) {
 	}
 	s.expect("relay replay --since "+since+" --reason r --yes", "", 0, "11 messages are in the outbox again")
 	s.expect("relay replay --wallet "+id+" --reason r --yes", "", 0, "messages are in the outbox again")
+	s.expect("relay replay --since "+since+" --topic wallet-events --reason r --yes", "", 0, "0 messages are in the outbox again")
 	var inOrder bool
 	if err := conn.QueryRow(t.Context(), `SELECT array_agg(seq ORDER BY id) = array_agg(seq ORDER BY seq)
 		FROM (SELECT id, (convert_from(payload, 'UTF8')::json->>'sequence')::int AS seq FROM outbox WHERE key = w(1)::text AND id > 42 ORDER BY id LIMIT 30) o`).Scan(&inOrder); err != nil || !inOrder {

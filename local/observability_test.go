@@ -271,14 +271,23 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	s.Until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 4 && s.appliedUpTo(newer) == 1 })
 	s.fire(f, "WalletAppliedLate")
 
-	f.make("WalletRelayStopped")
+	f.make("WalletEventsNotPublished")
 	var row int64
 	if err := s.Conn.QueryRow(s.T.Context(), "INSERT INTO outbox (topic, key, payload) VALUES ('unregistered', 'a', '{}') RETURNING id").Scan(&row); err != nil {
 		s.T.Fatal(err)
 	}
+	s.fire(f, "WalletEventsNotPublished")
+	f.heal("WalletEventsNotPublished")
+	s.mustCtl("relay", "park", fmt.Sprint(row), "--reason", "a test", "--yes")
+
+	f.make("WalletRelayStopped")
+	s.exec("CREATE TABLE registered AS SELECT * FROM outbox_topics WHERE topic = $1", s.Topic)
+	s.exec("DELETE FROM outbox_topics WHERE topic = $1", s.Topic)
+	s.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'local_relay'") // it reads the topics again
+	s.Deposit(s.APIURLs[0], swept)
 	s.fire(f, "WalletRelayStopped")
 	f.heal("WalletRelayStopped")
-	s.mustCtl("relay", "park", fmt.Sprint(row), "--reason", "a test", "--yes")
+	s.exec("INSERT INTO outbox_topics SELECT * FROM registered")
 
 	pool, err := pgxpool.New(s.T.Context(), s.Backing.DatabaseURL)
 	if err != nil {

@@ -134,17 +134,18 @@ func replayCacheWriter(ctx context.Context, f *system.System) error {
 	return nil
 }
 
-// rollBackPosition takes the relay back to the beginning of the round. The relay's connections end
-// before it can write its own position over that.
+// rollBackPosition takes the relay back to the beginning of the round, in both of its positions. The relay's
+// connections end before it can write its own over that.
 func rollBackPosition(ctx context.Context, f *system.System) error {
 	return pgx.BeginFunc(ctx, f.Pool, func(tx pgx.Tx) error {
-		p := f.Position
-		_, err := tx.Exec(ctx, "UPDATE relay_positions SET prev = $2::text::pg_snapshot, cur = $3::text::pg_snapshot, after_id = $4, last_id = $5 WHERE relay = $1",
-			p.Relay, p.Prev, p.Cur, p.After, p.Last)
-		if err != nil {
-			return err
+		for _, p := range f.Positions {
+			_, err := tx.Exec(ctx, "UPDATE relay_positions SET prev = $2::text::pg_snapshot, cur = $3::text::pg_snapshot, after_id = $4, last_id = $5 WHERE relay = $1",
+				p.Relay, p.Prev, p.Cur, p.After, p.Last)
+			if err != nil {
+				return err
+			}
 		}
-		_, err = tx.Exec(ctx, terminate+" WHERE usename = 'local_relay'")
+		_, err := tx.Exec(ctx, terminate+" WHERE usename = 'local_relay'")
 		return err
 	})
 }
@@ -170,7 +171,7 @@ func StealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 	}
 	taken := make(chan error, 1)
 	go func() {
-		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext(relay)) FROM relay_positions", db.RelayLock)
+		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext(relay)) FROM relay_positions WHERE relay NOT LIKE '%/events'", db.RelayLock)
 		taken <- err
 	}()
 	// Who waits for a lock has it before one who tries.

@@ -164,10 +164,10 @@ type relayPosition struct {
 	After, Last int64
 }
 
-func (f *System) relayPosition(ctx context.Context) (p relayPosition, err error) {
-	err = f.Pool.QueryRow(ctx, "SELECT relay, prev::text, cur::text, after_id, last_id FROM relay_positions").Scan(&p.Relay, &p.Prev, &p.Cur, &p.After, &p.Last)
+func (f *System) relayPositions(ctx context.Context) ([]relayPosition, error) {
+	rows, err := f.Pool.Query(ctx, "SELECT relay, prev::text, cur::text, after_id, last_id FROM relay_positions")
 	if err != nil {
-		err = fmt.Errorf("read the relay's position: %w", err)
+		return nil, fmt.Errorf("read the relay's positions: %w", err)
 	}
-	return p, err
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[relayPosition])
 }

@@ -64,15 +64,15 @@ type System struct {
 	Unhurried  bool                 // it may take its time
 	Standbys   int                  // of Postgres, synchronous ones
 
-	Hot      uuid.UUID
-	Refusing []uuid.UUID // are closed, and receive nothing
-	Wallets  []uuid.UUID // of this round, the hot one first
-	Position relayPosition
-	Offsets  map[int32]int64  // the group's at the beginning of the round
-	Told     []load.Operation // what a fault's own clients know
-	Load     *load.Load
-	Watch    *Watch
-	Takeover atomic.Int64 // nanoseconds until another relay led, if the fault was about that
+	Hot       uuid.UUID
+	Refusing  []uuid.UUID // are closed, and receive nothing
+	Wallets   []uuid.UUID // of this round, the hot one first
+	Positions []relayPosition
+	Offsets   map[int32]int64  // the group's at the beginning of the round
+	Told      []load.Operation // what a fault's own clients know
+	Load      *load.Load
+	Watch     *Watch
+	Takeover  atomic.Int64 // nanoseconds until another relay led, if the fault was about that
 }
 
 // Start builds the programs and starts a stack with doors between its processes, and what looks at it.
@@ -172,7 +172,7 @@ func (f *System) PrepareRound(ctx context.Context) (err error) {
 	if f.Told, err = f.closeWallets(ctx, f.Refusing); err != nil {
 		return err
 	}
-	if f.Position, err = f.relayPosition(ctx); err != nil {
+	if f.Positions, err = f.relayPositions(ctx); err != nil {
 		return err
 	}
 	if f.Offsets, err = f.committedOffsets(ctx); err != nil {
