@@ -16,7 +16,11 @@ import (
 
 // testRetries are the schedule of production without its chance.
 func testRetries() *retries {
-	return &retries{delays: defaultRetries, giveUp: 72 * time.Hour, jitter: func() float64 { return 0.5 }}
+	delays, err := parseDelays(defaultRetries)
+	if err != nil {
+		panic(err)
+	}
+	return &retries{delays: delays, giveUp: 72 * time.Hour, jitter: func() float64 { return 0.5 }}
 }
 
 var epoch = time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
