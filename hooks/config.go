@@ -44,7 +44,9 @@ func parseConfig(env *service.Env) config {
 			client.Close()
 		}
 	}
-	c.topic = eventsTopic(env)
+	if c.topic = service.EventsTopic(env); c.topic == "" {
+		env.Check("EVENTS_TOPIC", errors.New("is none: hooks delivers what that topic says"))
+	}
 	c.keys = service.HooksKey(env, true)
 	c.policy = egress.Read(env)
 	c.retries = &retries{
@@ -60,10 +62,6 @@ func parseConfig(env *service.Env) config {
 
 // defaultRetries go on for 72 hours.
 const defaultRetries = "5s,30s,2m,10m,1h,3h,6h"
-
-func eventsTopic(env *service.Env) string {
-	return env.String("EVENTS_TOPIC", "wallet-events", "The topic of events.")
-}
 
 // delays reads durations with commas between.
 func delays(env *service.Env, name, otherwise, meaning string) []time.Duration {

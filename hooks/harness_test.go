@@ -188,6 +188,14 @@ type running struct {
 // start runs hooks; settings override the test's own, as NAME=value.
 func (b *bed) start(settings ...string) *running {
 	b.Helper()
+	h := b.launch(settings...)
+	h.admin.UntilWell(b)
+	return h
+}
+
+// launch is start for hooks that need not be well.
+func (b *bed) launch(settings ...string) *running {
+	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &running{TB: b.TB, cancel: cancel, done: make(chan struct{}), log: testkit.NewLog(b, "hooks"), admin: testkit.Admin(testkit.FreeAddr(b).String())}
 	environ := b.environ(append(settings, "ADMIN_ADDR="+string(h.admin))...)
@@ -196,7 +204,6 @@ func (b *bed) start(settings ...string) *running {
 		h.code = program.Start(ctx, environ, h.log)
 	}()
 	b.Cleanup(h.stop)
-	h.admin.UntilWell(b)
 	return h
 }
 

@@ -276,7 +276,7 @@ func TestASecretThatCannotBeOpenedIsSaid(t *testing.T) {
 	t.Parallel()
 	b, r := newBed(t, 1), newReceiver(t)
 	id := b.endpoint(r)
-	h := b.start("HOOKS_KEY=other:" + strings.SplitN(testKey, ":", 2)[1])
+	h := b.launch("HOOKS_KEY=other:" + strings.SplitN(testKey, ":", 2)[1])
 	b.produce(1, 1)
 	testkit.Until(t, "health says it", h.admin.Says("which HOOKS_KEY does not have"))
 	testkit.Until(t, "the endpoint says it", func() error {
