@@ -51,29 +51,58 @@ type key struct {
 	refilled time.Time
 }
 
+// credentials are what a stream has its key looked up by again, and counted.
+type credentials struct {
+	oas.BearerAuth
+	hash [sha256.Size]byte
+}
+
+type credentialsKey struct{}
+
 // HandleBearerAuth answers 401, 403 or 429, or lets the request in. The scopes that it needs are
 // openapi.yaml's.
-func (k *keys) HandleBearerAuth(ctx context.Context, _ oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
+func (k *keys) HandleBearerAuth(ctx context.Context, operation oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
 	if k.off {
 		return context.WithValue(ctx, callerKey{}, caller{tenant: allTenants}), nil
 	}
-	hash, plausible := apikey.Hash(bearer.Token)
-	if !plausible {
-		return nil, problem{code: unauthorized, challenge: `Bearer error="invalid_token"`}
-	}
-	found, err := k.find(ctx, hash, bearer.Token)
+	found, hash, err := k.admit(ctx, bearer)
 	if err != nil {
 		return nil, err
-	}
-	for _, scope := range bearer.Roles {
-		if !slices.Contains(found.scopes, scope) {
-			return nil, problem{code: forbidden, challenge: `Bearer error="insufficient_scope", scope="` + strings.Join(bearer.Roles, " ") + `"`}
-		}
 	}
 	if wait := k.take(hash, time.Now()); wait > 0 {
 		return nil, problem{code: rateLimited, retryAfter: wait}
 	}
+	if operation == oas.FollowWalletOperation {
+		ctx = context.WithValue(ctx, credentialsKey{}, credentials{bearer, hash})
+	}
 	return context.WithValue(ctx, callerKey{}, found.caller), nil
+}
+
+// admit returns the key that a request has, if it is valid and has the scopes that the request needs.
+func (k *keys) admit(ctx context.Context, bearer oas.BearerAuth) (found key, hash [sha256.Size]byte, err error) {
+	hash, plausible := apikey.Hash(bearer.Token)
+	if !plausible {
+		return found, hash, problem{code: unauthorized, challenge: `Bearer error="invalid_token"`}
+	}
+	if found, err = k.find(ctx, hash, bearer.Token); err != nil {
+		return found, hash, err
+	}
+	for _, scope := range bearer.Roles {
+		if !slices.Contains(found.scopes, scope) {
+			return found, hash, problem{code: forbidden, challenge: `Bearer error="insufficient_scope", scope="` + strings.Join(bearer.Roles, " ") + `"`}
+		}
+	}
+	return found, hash, nil
+}
+
+// stillAdmits returns an error if a request that was let in would not be any more, whatever its key's rate.
+func (k *keys) stillAdmits(ctx context.Context) error {
+	c, with := ctx.Value(credentialsKey{}).(credentials)
+	if !with {
+		return nil
+	}
+	_, _, err := k.admit(ctx, c.BearerAuth)
+	return err
 }
 
 // find returns the key as Postgres has it, or had it within the lifetime.

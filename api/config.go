@@ -24,8 +24,9 @@ type config struct {
 	flushInterval  time.Duration
 	requestTimeout time.Duration
 	drainDelay     time.Duration
-	auth           bool     // API keys are asked for
-	ratePerSecond  int      // requests of one key; 0: any number
+	auth           bool // API keys are asked for
+	ratePerSecond  int  // requests of one key; 0: any number
+	streams        streamLimits
 	origins        []string // of pages that may use the API; none: CORS is off
 	tracing        tracing.Settings
 }
@@ -48,6 +49,9 @@ func parseConfig(env *service.Env) config {
 	c.origins = origins
 	c.ratePerSecond = env.Int("RATE_LIMIT", 0, 0, math.MaxInt,
 		"How many requests one API key may send in a second, to each process; beyond it: 429. 0: any number.")
+	c.streams.all = env.Int("STREAMS_MAX", 2000, 0, math.MaxInt,
+		"How many clients may follow a wallet at once (GET .../events), in each process; beyond it: 503.")
+	c.streams.perKey = env.Int("STREAMS_PER_KEY", 50, 1, math.MaxInt, "How many of them with one API key; beyond it: 429.")
 	c.limits.flush = env.Int("FLUSH_MAX", 500, 1, math.MaxInt, "The most operations that one database transaction accepts.")
 	c.flushInterval = env.Duration("FLUSH_INTERVAL", 5*time.Millisecond, 0,
 		`The least time between the starts of two such transactions while requests come in: more costs

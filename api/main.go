@@ -87,15 +87,16 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	entries := newCache(c.redis, health, registry)
 	draining, drain := context.WithCancel(running)
 	defer drain()
-	w := newWaits(pool, entries, draining.Done())
+	following := newStreams(pool, entries, c.streams, draining.Done(), registry)
+	w := newWaits(pool, entries, following, draining.Done())
 	m := newMetrics(registry, q, w.waiters)
 	registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	ws := &wallets{pool: pool, cache: entries, queue: q, commits: commits, waits: w, metrics: m, tracer: traces, currency: c.currency, timeout: c.requestTimeout}
+	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+	ws := &wallets{pool: pool, cache: entries, queue: q, commits: commits, waits: w, streams: following, keys: k, metrics: m, tracer: traces, currency: c.currency, timeout: c.requestTimeout}
 	f := &flusher{
 		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
 		observe: m.flushed, tracer: traces, wake: func() { go wakeRelay(running, pool) }, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
 	}
-	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
 	handler, err := newHandler(ws, k, m)
 	if err != nil {
 		return err

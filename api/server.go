@@ -26,12 +26,12 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 			writeProblem(w, r, decodeProblem(r, err))
 		}),
 	}
-	api, err := oas.NewServer(w, k, options...)
+	api, err := oas.NewServer(w, w, k, options...)
 	if err != nil {
 		return nil, err
 	}
 	// mistaken is for requests with a mistake only, because ogen's middleware costs every request a tenth.
-	mistaken, err := oas.NewServer(w, k, append(options, oas.WithMiddleware(reportMistake))...)
+	mistaken, err := oas.NewServer(w, w, k, append(options, oas.WithMiddleware(reportMistake))...)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,7 @@ func serveContract(w http.ResponseWriter, _ *http.Request) {
 type call struct {
 	id   string
 	path string
+	head bool // HEAD, of which prepare makes GET
 }
 
 type callKey struct{}
@@ -138,7 +139,7 @@ func identify(w http.ResponseWriter, r *http.Request) *http.Request {
 		id = uuid.NewString()
 	}
 	w.Header().Set("X-Request-Id", id)
-	return r.WithContext(context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath()}))
+	return r.WithContext(context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath(), head: r.Method == http.MethodHead}))
 }
 
 // traceID is empty if the request is not part of a trace.

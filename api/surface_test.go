@@ -37,6 +37,7 @@ const (
 	walletsW       = "/api/v1/wallets/W"
 	operationsPath = "/api/v1/wallet"
 	statementW     = "/api/v1/wallets/W/operations"
+	eventsW        = "/api/v1/wallets/W/events"
 	holdsW         = "/api/v1/wallets/W/holds"
 	operationO     = "/api/v1/wallets/W/operations/O"
 	absent         = "00000000-0000-4000-8000-00000000000a"
@@ -157,6 +158,19 @@ func surfaces() []surface {
 		{name: "a subject that is no id", method: "GET", path: statementW + "?subjectId=x", status: 400, code: "invalid-request", field: "subjectId"},
 		{name: "a subject without hyphens", method: "GET", path: statementW + "?subjectId=" + strings.ReplaceAll(absent, "-", ""), status: 400, code: "invalid-request", field: "subjectId"},
 		{name: "a time where there is none", method: "GET", path: walletsW + "?from=yesterday", status: 200},
+
+		{name: "a stream's head", method: "HEAD", path: eventsW + "?after=0&balances=true", header: []string{"Last-Event-ID: 9007199254740991"}, status: 200},
+		{name: "a stream of no wallet", method: "GET", path: walletsPath + "/" + absent + "/events", status: 404, code: "wallet-not-found"},
+		{name: "a stream after less than nothing", method: "GET", path: eventsW + "?after=-1", status: 400, code: "invalid-request", field: "after"},
+		{name: "a stream after words", method: "GET", path: eventsW + "?after=all", status: 400, code: "invalid-request", field: "after"},
+		{name: "a stream after two operations", method: "GET", path: eventsW + "?after=1&after=1", status: 400, code: "invalid-request", field: "after"},
+		{name: "a stream after a word", method: "GET", path: eventsW, header: []string{"Last-Event-ID: x"}, status: 400, code: "invalid-request", field: "Last-Event-ID"},
+		{name: "a stream after a word, and after an operation", method: "GET", path: eventsW + "?after=1", header: []string{"Last-Event-ID: x"}, status: 400, code: "invalid-request", field: "Last-Event-ID"},
+		{name: "a stream after an operation that there cannot be", method: "GET", path: eventsW, header: []string{"Last-Event-ID: 9007199254740992"}, status: 400, code: "invalid-request", field: "Last-Event-ID"},
+		{name: "a stream after two events", method: "GET", path: eventsW, header: []string{"Last-Event-ID: 1", "Last-Event-ID: 1"}, status: 400, code: "invalid-request", field: "Last-Event-Id"},
+		{name: "a stream of some balances", method: "GET", path: eventsW + "?balances=some", status: 400, code: "invalid-request", field: "balances"},
+		{name: "a stream of a wallet that is no UUID", method: "GET", path: walletsPath + "/x/events", status: 400, code: "invalid-request", field: "walletId"},
+		{name: "writing to a stream", method: "POST", path: eventsW, body: "{}", status: 405, code: "method-not-allowed"},
 
 		{name: "a least sequence", method: "GET", path: walletsW + "?minSequence=0", status: 200},
 		{name: "a sequence that was never given", method: "GET", path: walletsW + "?minSequence=9007199254740991", status: 409, code: "not-yet-applied"},
@@ -301,6 +315,7 @@ func everyRoute(name string, status int, code string, header ...string) []surfac
 		{name: name + ": deposit", method: "POST", path: operationsPath, body: item, header: header, status: status, code: code},
 		{name: name + ": send a batch", method: "POST", path: batchPath, body: `{"operations":[` + item + `]}`, header: header, status: status, code: code},
 		{name: name + ": read a statement", method: "GET", path: statementW, header: header, status: status, code: code},
+		{name: name + ": follow a wallet", method: "GET", path: eventsW, header: header, status: status, code: code},
 		{name: name + ": read an operation", method: "GET", path: operationO, header: header, status: status, code: code},
 		{name: name + ": list holds", method: "GET", path: holdsW, header: header, status: status, code: code},
 		{name: name + ": read a hold", method: "GET", path: holdsW + "/O", header: header, status: status, code: code},

@@ -34,12 +34,13 @@ const (
 // waits lets requests wait until a wallet has been applied up to a sequence. The worker announces
 // each wallet in Redis after its commit. All waiting requests share one subscription, and one query
 // reads all outcomes that were announced. Announcements may be lost, so one query for all requests also
-// polls Postgres.
+// polls Postgres. Streams hear the same.
 //
 // Without Redis requests wait a little longer, without Postgres until their time is over.
 type waits struct {
 	db       walletdb.DBTX
 	cache    *cache
+	streams  *streams
 	draining <-chan struct{} // closed: all waits end
 
 	mu      sync.Mutex
@@ -58,9 +59,9 @@ type waiter struct {
 	left bool                          // its request reads done no longer
 }
 
-func newWaits(db walletdb.DBTX, cache *cache, draining <-chan struct{}) *waits {
+func newWaits(db walletdb.DBTX, cache *cache, streams *streams, draining <-chan struct{}) *waits {
 	return &waits{
-		db: db, cache: cache, draining: draining,
+		db: db, cache: cache, streams: streams, draining: draining,
 		waiting: map[uuid.UUID][]*waiter{}, heard: map[uuid.UUID]int64{},
 	}
 }
@@ -139,12 +140,13 @@ func (ws *waits) announced(message string) []*waiter {
 	return ws.applied(walletID, seq)
 }
 
-// poll asks Postgres how far the wallets are that requests wait for. Postgres may be newer than the
+// poll asks Postgres how far the wallets are that requests wait for or streams follow. Postgres may be newer than the
 // cache.
 func (ws *waits) poll(ctx context.Context) {
 	ws.mu.Lock()
 	walletIDs := slices.Collect(maps.Keys(ws.waiting))
 	ws.mu.Unlock()
+	walletIDs = append(walletIDs, ws.streams.wallets()...)
 	if len(walletIDs) == 0 {
 		return
 	}
@@ -163,6 +165,7 @@ func (ws *waits) poll(ctx context.Context) {
 
 // applied removes the waiters of a wallet for whom a version is enough, and returns them.
 func (ws *waits) applied(walletID uuid.UUID, version int64) (reached []*waiter) {
+	ws.streams.applied(walletID, version)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if len(ws.heard) >= maxHeard {

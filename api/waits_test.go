@@ -256,7 +256,7 @@ func TestWaitingEndsAtOnceWhenTheProcessEnds(t *testing.T) {
 
 func TestNoMoreWaitThanMay(t *testing.T) {
 	t.Parallel()
-	ws := newWaits(nil, nil, nil)
+	ws := newWaits(nil, nil, &streams{}, nil)
 	walletID := uuid.New()
 	var first *waiter
 	for range maxWaiters {

@@ -39,13 +39,18 @@ type wallets struct {
 	queue    *queue
 	commits  *db.Commits
 	waits    *waits
+	streams  *streams
+	keys     *keys
 	metrics  *metrics
 	tracer   *tracer
 	currency string        // of wallets whose request names none
 	timeout  time.Duration // of a request
 }
 
-var _ oas.Handler = (*wallets)(nil)
+var (
+	_ oas.Handler    = (*wallets)(nil)
+	_ oas.RawHandler = (*wallets)(nil)
+)
 
 // NewError translates the errors of all handlers.
 func (ws *wallets) NewError(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders {

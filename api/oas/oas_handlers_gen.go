@@ -1211,6 +1211,167 @@ func (s *Server) handleCreateWalletOperationRequest(args [1]string, argsEscaped 
 	}
 }
 
+// handleFollowWalletRequest handles followWallet operation.
+//
+// A stream of server-sent events (`text/event-stream`, WHATWG HTML) that goes on until the client
+// leaves. `event: operation` is an operation that is finished, whose sequence is its `id`;
+// `event: balance` is the wallet without an operation, whose version is its `id`. The data of both is
+// JSON, a `WalletEvent`. Lines that begin with a colon keep the connection alive.
+//
+// With `Last-Event-ID`, or else `after`, every operation above that sequence is sent, from the first
+// one on, each once and in order. Without either, the stream begins with the balance now and goes on
+// with the operations from there. With `balances` there are balances alone, at most 4 a second, always
+// the latest one.
+//
+// A stream ends after an hour at most, when the server restarts, when its key is revoked and when its
+// client reads too slowly. Connect again with the last `id` as `Last-Event-ID`, after the time that
+// `retry` says: nothing is missed. Browsers' `EventSource` does so by itself, but cannot send a key;
+// read the answer of `fetch` instead.
+//
+// Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `overloaded`, `internal`.
+//
+// GET /api/v1/wallets/{walletId}/events
+func (s *Server) handleFollowWalletRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
+	statusWriter := &codeRecorder{ResponseWriter: w}
+	w = statusWriter
+	ctx := r.Context()
+
+	var (
+		err          error
+		opErrContext = ogenerrors.OperationContext{
+			Name: FollowWalletOperation,
+			ID:   "followWallet",
+		}
+	)
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+			sctx, ok, err := s.securityBearerAuth(ctx, FollowWalletOperation, r)
+			if err != nil {
+				err = &ogenerrors.SecurityError{
+					OperationContext: opErrContext,
+					Security:         "BearerAuth",
+					Err:              err,
+				}
+				if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+					defer recordError("Security:BearerAuth", err)
+				}
+				return
+			}
+			if ok {
+				satisfied[0] |= 1 << 0
+				ctx = sctx
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			err = &ogenerrors.SecurityError{
+				OperationContext: opErrContext,
+				Err:              ogenerrors.ErrSecurityRequirementIsNotSatisfied,
+			}
+			if encodeErr := encodeErrorResponse(s.h.NewError(ctx, err), w); encodeErr != nil {
+				defer recordError("Security", err)
+			}
+			return
+		}
+	}
+	params, err := decodeFollowWalletParams(args, argsEscaped, r)
+	if err != nil {
+		err = &ogenerrors.DecodeParamsError{
+			OperationContext: opErrContext,
+			Err:              err,
+		}
+		defer recordError("DecodeParams", err)
+		s.cfg.ErrorHandler(ctx, w, r, err)
+		return
+	}
+
+	var rawBody []byte
+	if m := s.cfg.Middleware; m != nil {
+		mreq := middleware.Request{
+			Context:          ctx,
+			OperationName:    FollowWalletOperation,
+			OperationSummary: "Follow a wallet as it is applied",
+			OperationID:      "followWallet",
+			Body:             nil,
+			RawBody:          rawBody,
+			Params: middleware.Parameters{
+				{
+					Name: "walletId",
+					In:   "path",
+				}: params.WalletID,
+				{
+					Name: "Last-Event-ID",
+					In:   "header",
+				}: params.LastEventID,
+				{
+					Name: "after",
+					In:   "query",
+				}: params.After,
+				{
+					Name: "balances",
+					In:   "query",
+				}: params.Balances,
+			},
+			Raw: r,
+		}
+
+		type (
+			Request  = struct{}
+			Params   = FollowWalletParams
+			Response = struct{}
+		)
+		_, err = middleware.HookMiddleware[
+			Request,
+			Params,
+			Response,
+		](
+			m,
+			mreq,
+			unpackFollowWalletParams,
+			func(ctx context.Context, request Request, params Params) (response Response, err error) {
+				err = s.rh.FollowWallet(ctx, params, w)
+				return response, err
+			},
+		)
+	} else {
+		err = s.rh.FollowWallet(ctx, params, w)
+	}
+	if err != nil {
+		if errRes, ok := errors.Into[*ProblemStatusCodeWithHeaders](err); ok {
+			if err := encodeErrorResponse(errRes, w); err != nil {
+				defer recordError("Internal", err)
+			}
+			return
+		}
+		if errors.Is(err, ht.ErrNotImplemented) {
+			s.cfg.ErrorHandler(ctx, w, r, err)
+			return
+		}
+		if err := encodeErrorResponse(s.h.NewError(ctx, err), w); err != nil {
+			defer recordError("Internal", err)
+		}
+		return
+	}
+}
+
 // handleGetHoldRequest handles getHold operation.
 //
 // The hold as it stands now, open or not.

@@ -730,6 +730,13 @@ func encodeCreateWalletOperationResponse(response CreateWalletOperationRes, w ht
 	}
 }
 
+func encodeFollowWalletResponse(response FollowWalletRes, w http.ResponseWriter) error {
+	switch response := response.(type) {
+	default:
+		return errors.Errorf("unexpected response type: %T", response)
+	}
+}
+
 func encodeGetHoldResponse(response *HoldReadHeaders, w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	// Encoding response headers.

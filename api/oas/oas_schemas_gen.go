@@ -4,6 +4,8 @@ package oas
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"time"
 
 	"github.com/go-faster/errors"
@@ -386,6 +388,23 @@ func (s *FieldError) SetField(val string) {
 func (s *FieldError) SetDetail(val string) {
 	s.Detail = val
 }
+
+// FollowWalletOKRawTextEventStream represents raw HTTP response for FollowWallet text/event-stream.
+type FollowWalletOKRawTextEventStream struct {
+	Response *http.Response `json:"-"`
+}
+
+// GetResponse returns the value of Response.
+func (s *FollowWalletOKRawTextEventStream) GetResponse() *http.Response {
+	return s.Response
+}
+
+// SetResponse sets the value of Response.
+func (s *FollowWalletOKRawTextEventStream) SetResponse(val *http.Response) {
+	s.Response = val
+}
+
+func (*FollowWalletOKRawTextEventStream) followWalletRes() {}
 
 // Ref: #/components/schemas/Hold
 type Hold struct {
@@ -2776,6 +2795,21 @@ func (s *WalletCreatedHeaders) SetResponse(val Wallet) {
 }
 
 func (*WalletCreatedHeaders) createWalletRes() {}
+
+// Server-sent events, whose data is a WalletEvent.
+type WalletEvents struct {
+	Data io.Reader
+}
+
+// Read reads data from the Data reader.
+//
+// Kept to satisfy the io.Reader interface.
+func (s WalletEvents) Read(p []byte) (n int, err error) {
+	if s.Data == nil {
+		return 0, io.EOF
+	}
+	return s.Data.Read(p)
+}
 
 // WalletListHeaders wraps WalletPage with response headers.
 type WalletListHeaders struct {

@@ -57,6 +57,9 @@ var operationRolesBearerAuth = map[string][]string{
 	CreateWalletOperationOperation: []string{
 		"operations:write",
 	},
+	FollowWalletOperation: []string{
+		"wallets:read",
+	},
 	GetHoldOperation: []string{
 		"wallets:read",
 	},

@@ -4,6 +4,7 @@ package oas
 
 import (
 	"context"
+	"net/http"
 )
 
 // Handler handles operations described by OpenAPI v3 specification.
@@ -211,22 +212,52 @@ type Handler interface {
 	NewError(ctx context.Context, err error) *ProblemStatusCodeWithHeaders
 }
 
+// RawHandler handles raw response operations described by OpenAPI v3 specification.
+type RawHandler interface {
+	// FollowWallet implements followWallet operation.
+	//
+	// A stream of server-sent events (`text/event-stream`, WHATWG HTML) that goes on until the client
+	// leaves. `event: operation` is an operation that is finished, whose sequence is its `id`;
+	// `event: balance` is the wallet without an operation, whose version is its `id`. The data of both is
+	// JSON, a `WalletEvent`. Lines that begin with a colon keep the connection alive.
+	//
+	// With `Last-Event-ID`, or else `after`, every operation above that sequence is sent, from the first
+	// one on, each once and in order. Without either, the stream begins with the balance now and goes on
+	// with the operations from there. With `balances` there are balances alone, at most 4 a second, always
+	// the latest one.
+	//
+	// A stream ends after an hour at most, when the server restarts, when its key is revoked and when its
+	// client reads too slowly. Connect again with the last `id` as `Last-Event-ID`, after the time that
+	// `retry` says: nothing is missed. Browsers' `EventSource` does so by itself, but cannot send a key;
+	// read the answer of `fetch` instead.
+	//
+	// Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/events
+	FollowWallet(ctx context.Context, params FollowWalletParams, w http.ResponseWriter) error
+}
+
 // Server implements http server based on OpenAPI v3 specification and
 // calls Handler to handle requests.
 type Server struct {
 	h   Handler
+	rh  RawHandler
 	sec SecurityHandler
 	baseServer
 }
 
 // NewServer creates new Server.
-func NewServer(h Handler, sec SecurityHandler, opts ...ServerOption) (*Server, error) {
+func NewServer(h Handler, rh RawHandler, sec SecurityHandler, opts ...ServerOption) (*Server, error) {
 	s, err := newServerConfig(opts...).baseServer()
 	if err != nil {
 		return nil, err
 	}
 	return &Server{
 		h:          h,
+		rh:         rh,
 		sec:        sec,
 		baseServer: s,
 	}, nil

@@ -116,6 +116,30 @@ type Invoker interface {
 	//
 	// POST /api/v1/wallets/{walletId}/operations
 	CreateWalletOperation(ctx context.Context, request *WalletOperationRequest, params CreateWalletOperationParams) (CreateWalletOperationRes, error)
+	// FollowWallet invokes followWallet operation.
+	//
+	// A stream of server-sent events (`text/event-stream`, WHATWG HTML) that goes on until the client
+	// leaves. `event: operation` is an operation that is finished, whose sequence is its `id`;
+	// `event: balance` is the wallet without an operation, whose version is its `id`. The data of both is
+	// JSON, a `WalletEvent`. Lines that begin with a colon keep the connection alive.
+	//
+	// With `Last-Event-ID`, or else `after`, every operation above that sequence is sent, from the first
+	// one on, each once and in order. Without either, the stream begins with the balance now and goes on
+	// with the operations from there. With `balances` there are balances alone, at most 4 a second, always
+	// the latest one.
+	//
+	// A stream ends after an hour at most, when the server restarts, when its key is revoked and when its
+	// client reads too slowly. Connect again with the last `id` as `Last-Event-ID`, after the time that
+	// `retry` says: nothing is missed. Browsers' `EventSource` does so by itself, but cannot send a key;
+	// read the answer of `fetch` instead.
+	//
+	// Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/wallets/{walletId}/events
+	FollowWallet(ctx context.Context, params FollowWalletParams) (FollowWalletRes, error)
 	// GetHold invokes getHold operation.
 	//
 	// The hold as it stands now, open or not.
@@ -1137,6 +1161,164 @@ func (c *Client) sendCreateWalletOperation(ctx context.Context, request *WalletO
 	}()
 
 	result, err := decodeCreateWalletOperationResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// FollowWallet invokes followWallet operation.
+//
+// A stream of server-sent events (`text/event-stream`, WHATWG HTML) that goes on until the client
+// leaves. `event: operation` is an operation that is finished, whose sequence is its `id`;
+// `event: balance` is the wallet without an operation, whose version is its `id`. The data of both is
+// JSON, a `WalletEvent`. Lines that begin with a colon keep the connection alive.
+//
+// With `Last-Event-ID`, or else `after`, every operation above that sequence is sent, from the first
+// one on, each once and in order. Without either, the stream begins with the balance now and goes on
+// with the operations from there. With `balances` there are balances alone, at most 4 a second, always
+// the latest one.
+//
+// A stream ends after an hour at most, when the server restarts, when its key is revoked and when its
+// client reads too slowly. Connect again with the last `id` as `Last-Event-ID`, after the time that
+// `retry` says: nothing is missed. Browsers' `EventSource` does so by itself, but cannot send a key;
+// read the answer of `fetch` instead.
+//
+// Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
+// `overloaded`, `internal`.
+//
+// GET /api/v1/wallets/{walletId}/events
+func (c *Client) FollowWallet(ctx context.Context, params FollowWalletParams) (FollowWalletRes, error) {
+	res, err := c.sendFollowWallet(ctx, params)
+	return res, err
+}
+
+func (c *Client) sendFollowWallet(ctx context.Context, params FollowWalletParams) (res FollowWalletRes, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [3]string
+	pathParts[0] = "/api/v1/wallets/"
+	{
+		// Encode "walletId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "walletId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.WalletID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	pathParts[2] = "/events"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	q := uri.NewQueryEncoder()
+	{
+		// Encode "after" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "after",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.After.Get(); ok {
+				return e.EncodeValue(conv.Int64ToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	{
+		// Encode "balances" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "balances",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Balances.Get(); ok {
+				return e.EncodeValue(conv.BoolToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	u.RawQuery = q.Values().Encode()
+
+	r, err := ht.NewRequest(ctx, "GET", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Last-Event-ID",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.LastEventID.Get(); ok {
+				return e.EncodeValue(conv.Int64ToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, FollowWalletOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+
+	result, err := decodeFollowWalletResponse(resp)
 	if err != nil {
 		return res, errors.Wrap(err, "decode response")
 	}

@@ -25,6 +25,10 @@ type CreateWalletRes interface {
 	createWalletRes()
 }
 
+type FollowWalletRes interface {
+	followWalletRes()
+}
+
 type GetWalletRes interface {
 	getWalletRes()
 }

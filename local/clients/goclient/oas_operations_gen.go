@@ -13,6 +13,7 @@ const (
 	CreateTransferOperation        OperationName = "CreateTransfer"
 	CreateWalletOperation          OperationName = "CreateWallet"
 	CreateWalletOperationOperation OperationName = "CreateWalletOperation"
+	FollowWalletOperation          OperationName = "FollowWallet"
 	GetHoldOperation               OperationName = "GetHold"
 	GetOperationOperation          OperationName = "GetOperation"
 	GetWalletOperation             OperationName = "GetWallet"

@@ -113,6 +113,18 @@ type CreateWalletOperationParams struct {
 	Prefer OptString `json:",omitempty,omitzero"`
 }
 
+// FollowWalletParams is parameters of followWallet operation.
+type FollowWalletParams struct {
+	// The wallet's id.
+	WalletID uuid.UUID
+	// The `id` of the last event that the client has. It counts more than `after`.
+	LastEventID OptInt64 `json:",omitempty,omitzero"`
+	// The sequence of the last operation that the client has; 0 if it wants all.
+	After OptInt64 `json:",omitempty,omitzero"`
+	// Whether only balances are sent.
+	Balances OptBool `json:",omitempty,omitzero"`
+}
+
 // GetHoldParams is parameters of getHold operation.
 type GetHoldParams struct {
 	// The wallet's id.

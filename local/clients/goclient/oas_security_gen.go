@@ -40,6 +40,9 @@ var operationRolesBearerAuth = map[string][]string{
 	CreateWalletOperationOperation: []string{
 		"operations:write",
 	},
+	FollowWalletOperation: []string{
+		"wallets:read",
+	},
 	GetHoldOperation: []string{
 		"wallets:read",
 	},
