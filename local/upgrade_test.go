@@ -20,9 +20,9 @@ import (
 )
 
 // The programs of the last release serve the newest schema; they are replaced by those of today one by
-// one under load, and after that taken back one by one.
+// one under load, and after that taken back one by one. The topic of events comes when those of today run, and stays.
 func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
-	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})
+	s := &system{stacktest.NewWithoutEvents(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})}
 	s.OtherTimes = true
 	today := s.Bin
 	last := lastRelease(t)
@@ -37,6 +37,12 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 		for _, p := range s.Services {
 			p.Replace(programOf(bin, p))
 			s.roll(p, lag)
+		}
+		if bin == today {
+			if err := s.CreateTopic(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			s.UntilEvents()
 		}
 	}
 	s.Keep(l)

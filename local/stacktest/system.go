@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -96,13 +97,34 @@ type System struct {
 	OtherTimes bool
 }
 
-// New runs the given replicas on the shared backing services, with a database and a topic of its own.
+// New runs the given replicas on the shared backing services, with a database and topics of its own.
 func New(t *testing.T, c stack.Config) *System {
 	t.Helper()
 	s := Shared(t)
 	if err := s.CreateTopic(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.startServices(c)
+	return s
+}
+
+// NewWithoutEvents is New as an upgrade from a release without events leaves it: their topic is not there yet.
+func NewWithoutEvents(t *testing.T, c stack.Config) *System {
+	t.Helper()
+	s := Shared(t)
+	events := s.EventsTopic
+	s.EventsTopic = ""
+	if err := s.CreateTopic(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.EventsTopic = events
+	s.startServices(c)
+	return s
+}
+
+func (s *System) startServices(c stack.Config) {
+	t := s.T
+	t.Helper()
 	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +132,6 @@ func New(t *testing.T, c stack.Config) *System {
 		t.Fatal(err)
 	}
 	s.Connect()
-	return s
 }
 
 // Shared has the shared backing services and a database of its own, and no services yet.
@@ -350,4 +371,22 @@ func CountLines(t *testing.T, path string, words ...string) int {
 		}
 	}
 	return count
+}
+
+// UntilEvents waits until an event is published: whatever the database says, a consumer has it.
+func (s *System) UntilEvents() {
+	s.T.Helper()
+	client, err := kgo.NewClient(s.KafkaOptions(kgo.ConsumeTopics(s.EventsTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(s.T.Context(), 20*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		if client.PollFetches(ctx).NumRecords() > 0 {
+			return
+		}
+	}
+	s.T.Fatal("no event is published")
 }

@@ -1,0 +1,478 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/hook"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
+)
+
+const (
+	// saveInterval is how often cursors are saved: after a crash as much comes again.
+	saveInterval = time.Second
+	// After sessionTimeout without a query Postgres ends the session, and its locks with it; a process that has not
+	// been heard of for heldFor begins no attempt.
+	sessionTimeout = "5s"
+	heldFor        = 4 * time.Second
+	queryTimeout   = 3 * time.Second
+	// takeAtOnce bounds the endpoints that are taken in one round, so that the session is not silent for long.
+	takeAtOnce = 50
+	// stopTimeout is how long attempts may take to end when the process has to.
+	stopTimeout = 3 * time.Second
+	// beginningInterval is how often the age of the log is looked at.
+	beginningInterval = time.Minute
+)
+
+// owner has the endpoints that are this process's, by advisory locks of one session. All that it writes goes through
+// that session, and names the term.
+//
+// If the session is lost, so are the endpoints: what is under way is cut off, and another process, or this one with a
+// new session, begins where the cursors were saved. A process that is stopped and goes on later cannot write: its
+// session is over, and its term too. It could send: before each attempt it looks whether Postgres has answered
+// within heldFor.
+type owner struct {
+	database *pgx.ConnConfig
+	keys     hook.Keys
+	retries  *retries
+	log      *eventLog
+	catchUp  *catchUp
+	sender   *sender
+	tracer   *tracer
+	health   *service.Health
+	metrics  *metrics
+	logger   *slog.Logger
+
+	heard     atomic.Int64 // when Postgres last answered, monotonic
+	base      time.Time
+	beginning atomic.Pointer[time.Time] // of the log
+	lookedAt  time.Time
+
+	mu    sync.Mutex
+	owned map[uuid.UUID]*ownedEndpoint
+}
+
+type ownedEndpoint struct {
+	*endpoint
+	cancel   context.CancelFunc
+	leaving  bool
+	finished chan struct{}
+}
+
+// run has endpoints until ctx ends.
+func (o *owner) run(ctx context.Context) {
+	o.base, o.owned = time.Now(), map[uuid.UUID]*ownedEndpoint{}
+	for ; ctx.Err() == nil; service.Sleep(ctx, saveInterval) {
+		if err := o.session(ctx); ctx.Err() == nil {
+			o.health.Set(service.Postgres, err)
+		}
+	}
+}
+
+func (o *owner) held() bool {
+	return time.Since(o.base)-time.Duration(o.heard.Load()) < heldFor
+}
+
+func (o *owner) hear() { o.heard.Store(int64(time.Since(o.base))) }
+
+// wake has all endpoints look for messages.
+func (o *owner) wake() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.owned {
+		e.wake()
+	}
+}
+
+// session has endpoints for as long as its connection lasts.
+func (o *owner) session(ctx context.Context) error {
+	config := o.database.Copy()
+	config.RuntimeParams["idle_session_timeout"] = sessionTimeout
+	config.RuntimeParams["synchronous_commit"] = "off" // what is lost is sent again
+	conn, err := db.Connect(ctx, config)
+	if err != nil {
+		return fmt.Errorf("connect to postgres: %w", err)
+	}
+	defer db.Disconnect(conn)
+	defer o.dropAll()
+	if err := o.join(ctx, conn); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		started := time.Now()
+		if err := o.round(ctx, conn); err != nil && ctx.Err() == nil {
+			return err
+		}
+		o.health.Set(service.Postgres, nil)
+		service.Sleep(ctx, saveInterval-time.Since(started))
+	}
+	o.end(conn)
+	return nil
+}
+
+func (o *owner) join(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if _, err := walletdb.New(conn).JoinHookProcesses(ctx, int32(db.HooksLock)); err != nil {
+		return fmt.Errorf("join the processes that share the endpoints: %w", err)
+	}
+	o.hear()
+	return nil
+}
+
+// round looks at everything once, and saves what has changed.
+func (o *owner) round(ctx context.Context, conn *pgx.Conn) error {
+	q := walletdb.New(conn)
+	query := func(what string, fn func(ctx context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
+		if err := fn(ctx); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		o.hear()
+		return nil
+	}
+	var all []walletdb.HookEndpointsRow
+	var processes int64
+	err := query("list endpoints", func(ctx context.Context) (err error) {
+		if all, err = q.HookEndpoints(ctx); err == nil {
+			processes, err = q.CountHookProcesses(ctx, int32(db.HooksLock))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	there := make(map[uuid.UUID]walletdb.HookEndpointsRow, len(all))
+	for _, row := range all {
+		there[row.ID] = row
+	}
+	for id := range o.all() {
+		if _, found := there[id]; !found {
+			o.drop(id)
+			if err := query("unlock an endpoint", func(ctx context.Context) error { return o.unlock(ctx, q, id) }); err != nil {
+				return err
+			}
+		}
+	}
+	share := (len(all) + int(max(1, processes)) - 1) / int(max(1, processes))
+	if err := query("take endpoints", func(ctx context.Context) error { return o.take(ctx, q, all, share) }); err != nil {
+		return err
+	}
+	for id, e := range o.all() {
+		if err := query("look at an endpoint", func(ctx context.Context) error { return o.follow(ctx, q, e.endpoint, there[id]) }); err != nil {
+			return err
+		}
+	}
+	if err := query("save cursors", func(ctx context.Context) error { return o.save(ctx, conn) }); err != nil {
+		return err
+	}
+	o.lookAtBeginning()
+	return query("release endpoints", func(ctx context.Context) error { return o.release(ctx, q, share) })
+}
+
+// all is a copy of the owned endpoints.
+func (o *owner) all() map[uuid.UUID]*ownedEndpoint {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	owned := make(map[uuid.UUID]*ownedEndpoint, len(o.owned))
+	for id, e := range o.owned {
+		owned[id] = e
+	}
+	return owned
+}
+
+// take takes endpoints that nobody has, up to the process's share.
+func (o *owner) take(ctx context.Context, q *walletdb.Queries, all []walletdb.HookEndpointsRow, share int) error {
+	owned := o.all()
+	var wanted []uuid.UUID
+	for _, row := range all {
+		if owned[row.ID] == nil {
+			wanted = append(wanted, row.ID)
+		}
+	}
+	// Some are asked for at a time: more than the share would be locked, and given back.
+	for taken := 0; len(wanted) > 0 && len(owned) < share && taken < takeAtOnce; {
+		n := min(len(wanted), share-len(owned), takeAtOnce)
+		ids, err := q.TryHookLocks(ctx, walletdb.TryHookLocksParams{Ids: wanted[:n], Lock: int32(db.HookLock)})
+		if err != nil {
+			return err
+		}
+		wanted = wanted[n:]
+		for _, id := range ids {
+			e, err := o.takeOver(ctx, q, id)
+			if err != nil {
+				return err
+			}
+			if e != nil {
+				owned[id] = e
+				taken++
+			}
+		}
+	}
+	return nil
+}
+
+// takeOver raises the term of an endpoint whose lock this process has, and begins to deliver.
+func (o *owner) takeOver(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (*ownedEndpoint, error) {
+	state, err := q.TakeHook(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) { // it was deleted
+		return nil, o.unlock(ctx, q, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	row, err := q.HookEndpoint(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, o.unlock(ctx, q, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cursors, err := q.HookCursors(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	delivering, cancel := context.WithCancel(context.Background())
+	e := &ownedEndpoint{endpoint: o.newEndpoint(row, state, cursors), cancel: cancel, finished: make(chan struct{})}
+	o.mu.Lock()
+	o.owned[id] = e
+	o.mu.Unlock()
+	go func() {
+		defer close(e.finished)
+		e.run(delivering)
+	}()
+	return e, nil
+}
+
+// follow brings an endpoint what has changed about it.
+func (o *owner) follow(ctx context.Context, q *walletdb.Queries, e *endpoint, row walletdb.HookEndpointsRow) error {
+	request, revision := e.known()
+	if !revision.Equal(row.UpdatedAt) {
+		settings, err := q.HookEndpoint(ctx, e.id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil // the next round finds that it was deleted
+		}
+		if err != nil {
+			return err
+		}
+		e.configure(settings, o)
+	}
+	e.suspend(row.TenantDisabled)
+	if row.LastRequest <= request {
+		return nil
+	}
+	requests, err := q.HookRequests(ctx, walletdb.HookRequestsParams{EndpointID: e.id, After: request})
+	if err != nil {
+		return err
+	}
+	e.ask(requests)
+	return nil
+}
+
+// save writes what has changed, in one transaction, and drops the endpoints whose term is another one's.
+func (o *owner) save(ctx context.Context, conn *pgx.Conn) error {
+	now := time.Now()
+	var snapshots []snapshot
+	var stands []standing
+	for _, e := range o.all() {
+		s, standing, changed := e.snapshot(now)
+		stands = append(stands, standing)
+		if changed {
+			snapshots = append(snapshots, s)
+		}
+	}
+	o.show(stands)
+	if len(snapshots) == 0 {
+		return nil
+	}
+	slices.SortFunc(snapshots, func(a, b snapshot) int { return slices.Compare(a.e.id[:], b.e.id[:]) })
+	saved, err := saveSnapshots(ctx, conn, snapshots, timeOf(o.beginning.Load()))
+	if err != nil {
+		return err
+	}
+	for i := range snapshots {
+		if s := &snapshots[i]; slices.Contains(saved, s.e.id) {
+			s.saved(now)
+		} else if o.drop(s.e.id) {
+			o.metrics.lost.Inc()
+			o.logger.Warn("another process has an endpoint that this one had", "endpoint", s.e.id)
+		}
+	}
+	return nil
+}
+
+// show sets the metrics of the endpoints.
+func (o *owner) show(stands []standing) {
+	states := map[string]int{stateDelivering: 0, stateFailing: 0, stateStalled: 0, stateDisabled: 0}
+	var messages int64
+	var seconds float64
+	var keyless error
+	for _, s := range stands {
+		states[s.state]++
+		if s.state == stateDelivering {
+			messages, seconds = max(messages, s.lagMessages), max(seconds, s.lagSeconds)
+		}
+		if s.keyless != nil {
+			keyless = s.keyless
+		}
+	}
+	for state, n := range states {
+		o.metrics.endpoints.WithLabelValues(state).Set(float64(n))
+	}
+	o.metrics.lagMessages.Set(float64(messages))
+	o.metrics.lagSeconds.Set(seconds)
+	o.health.Set(secrets, keyless)
+}
+
+// saveSnapshots returns the endpoints whose term was still the writer's.
+func saveSnapshots(ctx context.Context, conn *pgx.Conn, snapshots []snapshot, beginning time.Time) (saved []uuid.UUID, err error) {
+	var begun walletdb.BeginHookCursorsParams
+	var states walletdb.SaveHookStatesParams
+	var moved walletdb.SaveHookCursorsParams
+	for _, s := range snapshots {
+		states.EndpointIds = append(states.EndpointIds, s.e.id)
+		states.Terms = append(states.Terms, s.term)
+		states.NextTerms = append(states.NextTerms, s.nextTerm)
+		states.LastRequests = append(states.LastRequests, s.lastRequest)
+		states.Sinces = append(states.Sinces, s.since)
+		states.Failures = append(states.Failures, int32(s.failures))
+		states.DisabledAts = append(states.DisabledAts, s.disabledAt)
+		states.Reasons = append(states.Reasons, s.reason)
+		states.FailingSinces = append(states.FailingSinces, s.failingSince)
+		states.NextAttempts = append(states.NextAttempts, s.nextAttempt)
+		states.LastErrors = append(states.LastErrors, s.lastError)
+		states.LagMessages = append(states.LagMessages, s.lagMessages)
+		states.LagSeconds = append(states.LagSeconds, s.lagSeconds)
+		states.Attempts = append(states.Attempts, s.attempts)
+		states.Stalled = append(states.Stalled, s.stalled)
+		states.Skipped = append(states.Skipped, s.skipped)
+		states.Missed = append(states.Missed, s.missed)
+		states.LogsBegin = append(states.LogsBegin, beginning)
+		for partition, c := range s.begun {
+			begun.EndpointIds, begun.Partitions = append(begun.EndpointIds, s.e.id), append(begun.Partitions, partition)
+			begun.Terms, begun.NextOffsets = append(begun.Terms, s.term), append(begun.NextOffsets, c.next)
+		}
+		for partition, c := range s.moved {
+			moved.EndpointIds, moved.Partitions = append(moved.EndpointIds, s.e.id), append(moved.Partitions, partition)
+			moved.Terms, moved.NextOffsets = append(moved.Terms, s.nextTerm), append(moved.NextOffsets, c.next)
+			moved.Finished = append(moved.Finished, c.encode())
+		}
+	}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		q := walletdb.New(tx)
+		if len(begun.EndpointIds) > 0 {
+			if err := q.BeginHookCursors(ctx, begun); err != nil {
+				return err
+			}
+		}
+		if saved, err = q.SaveHookStates(ctx, states); err != nil || len(moved.EndpointIds) == 0 {
+			return err
+		}
+		return q.SaveHookCursors(ctx, moved)
+	})
+	return saved, err
+}
+
+// release gives up what is above the share, each endpoint once nothing of it is under way and all is saved.
+func (o *owner) release(ctx context.Context, q *walletdb.Queries, share int) error {
+	owned := o.all()
+	above := len(owned) - share
+	for id, e := range owned {
+		if above <= 0 {
+			return nil
+		}
+		above--
+		if !e.leaving {
+			e.leaving = true
+			e.endpoint.release()
+			continue // saved in the next round
+		}
+		if !e.idle() {
+			continue
+		}
+		o.drop(id)
+		if err := o.unlock(ctx, q, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *owner) unlock(ctx context.Context, q *walletdb.Queries, id uuid.UUID) error {
+	_, err := q.Unlock(ctx, walletdb.UnlockParams{Lock: int32(db.HookLock), Name: id.String()})
+	return err
+}
+
+// drop ends an endpoint here, at once.
+func (o *owner) drop(id uuid.UUID) bool {
+	o.mu.Lock()
+	e := o.owned[id]
+	delete(o.owned, id)
+	o.mu.Unlock()
+	if e == nil {
+		return false
+	}
+	e.cancel()
+	<-e.finished
+	return true
+}
+
+// dropAll ends all endpoints here: they are not this process's any more.
+func (o *owner) dropAll() {
+	owned := o.all()
+	for _, e := range owned {
+		e.cancel()
+	}
+	for id := range owned {
+		o.drop(id)
+	}
+}
+
+// end lets what is under way come to its end, and saves that.
+func (o *owner) end(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	owned := o.all()
+	for _, e := range owned {
+		e.endpoint.release()
+	}
+	for _, e := range owned {
+		for !e.idle() && service.Sleep(ctx, 10*time.Millisecond) {
+		}
+	}
+	saving, cancel := context.WithTimeout(context.Background(), queryTimeout)
+	defer cancel()
+	if err := o.save(saving, conn); err != nil {
+		o.logger.Warn("cursors are not saved: some deliveries come again", "error", err)
+	}
+}
+
+// lookAtBeginning finds out from time to time how far back the log goes.
+func (o *owner) lookAtBeginning() {
+	partitions := len(o.log.partitions())
+	if partitions == 0 || time.Since(o.lookedAt) < beginningInterval || len(o.all()) == 0 {
+		return
+	}
+	o.lookedAt = time.Now()
+	o.catchUp.submit(func(client *kafka.Consumer, err error) {
+		if err != nil {
+			return
+		}
+		if oldest, err := o.catchUp.beginning(client, partitions); err == nil && !oldest.IsZero() {
+			o.beginning.Store(&oldest)
+		}
+	})
+}
