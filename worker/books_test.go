@@ -142,13 +142,13 @@ func (b books) commit(p plan, at time.Time) (accepted []operation, violation err
 		}
 	}
 	told := 0
-	for i, payload := range p.events.Payloads {
-		n, err := b.hear(p.events.Keys[i], payload)
+	for i := 0; p.events != nil && i < len(p.events.Keys); i++ {
+		n, err := b.hear(p.events.Keys[i], p.events.Payloads[i])
 		if told += n; err != nil {
 			violated("%w", err)
 		}
 	}
-	if n := len(p.applied); told > 0 && told != n {
+	if n := len(p.applied); p.events != nil && told != n {
 		violated("events tell of %d operations, and %d were applied", told, n)
 	}
 	for i, id := range p.opened.WalletIds {
@@ -191,7 +191,7 @@ func (b books) hear(key string, payload []byte) (operations int, violation error
 	}
 	for i, told := range run.Operations {
 		o := k.operations[run.FromSequence-1+int64(i)]
-		want := k.outcomes[o.Seq-1].finished(o, told.AppliedAt)
+		want := event.FinishedOf(k.outcomes[o.Seq-1].stored(o, &told.AppliedAt))
 		if diff := cmp.Diff(want.Operation, told); diff != "" {
 			return operations, fmt.Errorf("operation %d of an event: %s", o.Seq, diff)
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
@@ -24,7 +23,7 @@ type config struct {
 	client        *kafka.Consumer // of kafka
 	topic         string
 	eventsTopic   string // empty: no events
-	eventsSource  event.Source
+	eventsSource  string
 	adminAddr     string
 	batchInterval time.Duration // least time between the starts of two transactions of a partition
 	batchSize     int           // messages that start a transaction early
@@ -68,18 +67,18 @@ func parseConfig(env *service.Env) config {
 }
 
 // eventSettings reads what it is about events.
-func eventSettings(env *service.Env, operations string) (topic string, source event.Source) {
+func eventSettings(env *service.Env, operations string) (topic, source string) {
 	topic = service.EventsTopic(env)
 	if topic != "" && topic == operations {
 		env.Check("EVENTS_TOPIC", errors.New("is TOPIC: events need a topic of their own"))
 	}
-	given := env.String("EVENTS_SOURCE", "legendary-wallet",
+	source = env.String("EVENTS_SOURCE", "legendary-wallet",
 		"The ce_source of events: a URI, or a part of one, that tells this system from others.")
-	_, err := url.Parse(given)
-	if err != nil || len(given) > maxSource || strings.ContainsFunc(given, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	_, err := url.Parse(source)
+	if err != nil || len(source) > maxSource || strings.ContainsFunc(source, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		env.Check("EVENTS_SOURCE", fmt.Errorf("is not a URI reference of at most %d ASCII characters", maxSource))
 	}
-	return topic, event.Source(given)
+	return topic, source
 }
 
 const maxSource = 256

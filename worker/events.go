@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
@@ -24,19 +23,19 @@ const (
 type events struct {
 	pool    *pgxpool.Pool
 	topic   string // empty: nothing is told
-	as      event.Source
+	as      string // their ce_source
 	health  *service.Health
 	metrics *metrics
 
 	registered atomic.Bool
 }
 
-func newEvents(pool *pgxpool.Pool, topic string, as event.Source, health *service.Health, metrics *metrics) *events {
+func newEvents(pool *pgxpool.Pool, topic, as string, health *service.Health, metrics *metrics) *events {
 	return &events{pool: pool, topic: topic, as: as, health: health, metrics: metrics}
 }
 
 // source is that of the events that a transaction is to write now; empty: it is to write none.
-func (e *events) source() event.Source {
+func (e *events) source() string {
 	if e == nil || !e.registered.Load() {
 		return ""
 	}

@@ -25,7 +25,7 @@ type reading struct {
 	refused   map[uuid.UUID]string
 	// refused are operations that cannot be applied, and why, as an earlier attempt has found out.
 
-	source event.Source         // of the events; empty: there are to be none
+	source string               // of the events; empty: there are to be none
 	traces map[uuid.UUID]string // of the operations that are traced: their traceparent
 }
 
@@ -91,7 +91,7 @@ const missing = "operations are missing after the last one applied"
 type plan struct {
 	outcomes  walletdb.InsertOutcomesParams
 	advances  walletdb.AdvanceWalletsParams
-	events    event.Rows
+	events    *event.Rows // nil: there are to be none
 	opened    walletdb.InsertOpenHoldsParams
 	closed    walletdb.DeleteOpenHoldsParams
 	following []following
@@ -115,13 +115,14 @@ func newPlan(r reading) (plan, error) {
 		FailureReasons: make([]string, 0, len(r.pending)),
 		BalancesAfter:  make([]int64, 0, len(r.pending)),
 	}
+	if r.source != "" {
+		p.events = event.NewRows(r.source)
+	}
 	pending := r.pending
-	var finished []event.Finished // of the wallet, whose space the next one uses again
 	for i := range r.wallets {
 		of := ofWallet(pending, r.wallets[i].ID)
 		pending = pending[len(of):]
-		finished = p.apply(&r.wallets[i], of, r, finished[:0])
-		p.tell(r.wallets[i], finished, r)
+		p.apply(&r.wallets[i], of, r)
 	}
 	if len(pending) > 0 {
 		return plan{}, fmt.Errorf("%w operations of wallet %s, which is not locked", errUnexpected, pending[0].WalletID)
@@ -129,14 +130,18 @@ func newPlan(r reading) (plan, error) {
 	return p, nil
 }
 
-// apply applies the operations of a wallet, up to the first that has to wait. If there are to be events, it appends
-// what has become of them to finished.
-func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading, finished []event.Finished) []event.Finished {
+// apply applies the operations of a wallet, up to the first that has to wait.
+func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading) {
 	w := account{
 		balance: row.Balance, held: row.Held, state: row.State,
 		openHolds: r.openHolds[row.ID], subjects: r.subjects[row.ID],
 	}
 	before := row.AppliedSeq
+	if p.events != nil && len(ops) > 0 {
+		p.events.Begin(event.Wallet{ID: row.ID, Tenant: row.Tenant, Currency: row.Currency})
+		defer p.events.End()
+	}
+	var o outcome // of the operation whose turn it is
 	for _, op := range ops {
 		if op.Seq != row.AppliedSeq+1 {
 			// Operations are accepted without gaps, so that a missing one is damage to the database.
@@ -148,7 +153,6 @@ func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading, finished 
 			break
 		}
 		damaged := r.refused[op.ID]
-		var o outcome
 		if damaged == "" {
 			o, damaged = w.apply(op)
 		}
@@ -159,31 +163,23 @@ func (p *plan) apply(row *walletdb.Wallet, ops []operation, r reading, finished 
 		}
 		row.AppliedSeq = op.Seq
 		p.add(op, o)
-		if r.source != "" {
-			finished = append(finished, o.finished(op, r.at))
+		if p.events != nil {
+			finished := event.FinishedOf(o.stored(op, &r.at))
+			if len(r.traces) > 0 {
+				finished.Traceparent = r.traces[op.ID]
+			}
+			p.events.Add(&finished)
 		}
 		if _, wanted := w.subjects[op.ID]; wanted {
 			w.subjects[op.ID] = o.subject(op)
 		}
 	}
 	if row.AppliedSeq == before {
-		return finished
+		return
 	}
 	row.Balance, row.Held, row.State, row.RulesSeq = w.balance, w.held, w.state, row.AppliedSeq
 	p.advance(*row)
 	p.holds(row.ID, w)
-	return finished
-}
-
-// tell writes down the events of a wallet.
-func (p *plan) tell(w walletdb.Wallet, finished []event.Finished, r reading) {
-	for i := range finished {
-		if len(r.traces) == 0 {
-			break
-		}
-		finished[i].Traceparent = r.traces[finished[i].OperationID]
-	}
-	r.source.Append(&p.events, event.Wallet{ID: w.ID, Tenant: w.Tenant, Currency: w.Currency}, finished)
 }
 
 // add writes down what became of an operation. As long as there is nothing but plain deposits and withdrawals

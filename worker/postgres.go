@@ -173,7 +173,7 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 	var advanced, told, timesBack int64
 	wallets, accept := into(done.following), acceptance(p.topic, done.following)
 	var events walletdb.InsertEventsParams
-	if p.events != nil {
+	if done.events != nil {
 		events = walletdb.InsertEventsParams{Topic: p.events.topic, Keys: done.events.Keys, Payloads: done.events.Payloads, Headers: done.events.Headers}
 	}
 	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {

@@ -58,8 +58,10 @@ func (r *recorder) transaction(done plan, committed time.Time) {
 	r.cache.Set(done.wallets)
 	failpoint.Reach("worker-after-redis")
 	r.metrics.timesBack.Add(float64(done.timesBack))
-	r.metrics.events.Add(float64(len(done.events.Keys)))
-	r.metrics.truncatedEvents.Add(float64(done.events.Truncated))
+	if done.events != nil {
+		r.metrics.events.Add(float64(len(done.events.Keys)))
+		r.metrics.truncatedEvents.Add(float64(done.events.Truncated))
+	}
 	for _, f := range done.following {
 		r.metrics.accepted.WithLabelValues(string(f.kind)).Inc()
 	}

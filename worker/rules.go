@@ -282,12 +282,12 @@ func (w *account) use(s *subject, amount int64) {
 	}
 }
 
-// finished is the operation as events have it.
-func (o outcome) finished(op operation, at time.Time) event.Finished {
+// stored is the operation with this outcome, as queries return it once it is committed.
+func (o *outcome) stored(op operation, at *time.Time) walletdb.OperationState {
 	state := walletdb.OperationState{
 		WalletID: op.WalletID, Seq: op.Seq, ID: op.ID, Type: op.Type, Amount: op.Amount, Reference: op.Reference, CreatedAt: op.CreatedAt,
 		SubjectID: op.SubjectID, CounterpartID: op.CounterpartID, ExpiresAt: op.ExpiresAt, Final: op.Final, Metadata: op.Metadata,
-		Status: o.status(), BalanceAfter: &o.balanceAfter, AppliedAt: &at, HeldAfter: &o.heldAfter, StateAfter: &o.stateAfter,
+		Status: o.status(), BalanceAfter: &o.balanceAfter, AppliedAt: at, HeldAfter: &o.heldAfter, StateAfter: &o.stateAfter,
 	}
 	if o.failureReason != "" {
 		state.FailureReason = &o.failureReason
@@ -295,7 +295,10 @@ func (o outcome) finished(op operation, at time.Time) event.Finished {
 	if o.appliedAmount != unsaid {
 		state.AppliedAmount = &o.appliedAmount
 	}
-	return event.FinishedOf(state)
+	if o.subjectLeft != unsaid {
+		state.SubjectLeft = &o.subjectLeft
+	}
+	return state
 }
 
 // subject is what an operation is to those that will refer to it.

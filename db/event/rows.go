@@ -3,6 +3,7 @@ package event
 import (
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -19,85 +20,112 @@ func RunID(walletID uuid.UUID, version int64) string {
 	return walletID.String() + ":" + strconv.FormatInt(version, 10)
 }
 
-// Rows are rows of the outbox, column by column.
+// Rows are rows of the outbox that tell of outcomes, column by column: runs as CloudEvents 1.0, in Kafka's binary mode.
+// Begin, Add for each of the wallet's operations, End; and so on with the next wallet.
 type Rows struct {
 	Keys      []string
 	Payloads  [][]byte
 	Headers   []string
 	Truncated int // of them
+
+	source  string // ce_source: which system it is that tells of them
+	wallet  Wallet
+	key     string // of the wallet
+	room    int    // for the operations of a run
+	scratch []byte // of which text is a part
+
+	// The run that is written now, up to the last operation added.
+	run        Run
+	operations int
+	text       []byte // the operations
+	last       time.Time
+	trace      string // the last one's that has one
 }
 
-// Source is the ce_source of runs: which system it is that tells of them.
-type Source string
+// NewRows makes none of a source, which is a URI reference.
+func NewRows(source string) *Rows { return &Rows{source: source} }
 
-// Append appends the rows that tell of consecutive operations of a wallet: runs of as many as a row holds. No
-// operation is too large for a row: one whose metadata would make it so is a run of its own, without that.
-func (s Source) Append(rows *Rows, wallet Wallet, operations []Finished) {
-	around := s.around(wallet)
-	for len(operations) > 0 {
-		operations = operations[s.appendRun(rows, wallet, operations, MaxRow-around):]
-	}
+// Begin is followed by consecutive operations of the wallet, in order.
+func (r *Rows) Begin(wallet Wallet) {
+	r.wallet, r.key = wallet, wallet.ID.String()
+	r.room = MaxRow - r.around()
 }
 
 // around is how many bytes a row has at most, its operations apart.
-func (s Source) around(wallet Wallet) int {
+func (r *Rows) around() int {
 	const most = math.MaxInt64
-	last := Finished{
-		Operation:   Operation{Sequence: most, BalanceAfter: most, HeldAfter: most, AvailableAfter: most},
-		State:       "A LONGER ONE THAN ANY",
-		Traceparent: "00-00000000000000000000000000000000-0000000000000000-00",
+	longest := Run{
+		WalletID: r.wallet.ID, Tenant: r.wallet.Tenant, Currency: r.wallet.Currency,
+		FromSequence: most, Version: most, Balance: most, Held: most, Available: most, State: "LONGER THAN ANY", Truncated: true,
 	}
-	run := wallet.begin(last)
-	run.end(last)
-	run.Truncated = true
-	return len(wallet.ID.String()) + len(run.appendTail(run.appendHead(nil), 1)) + len(s.headers(run, last))
+	r.scratch = longest.appendTail(longest.appendHead(r.scratch[:0]), 1)
+	size := len(r.key) + len(r.scratch)
+	r.scratch = appendHeaders(r.scratch[:0], r.source, &longest, time.Time{}, "00-00000000000000000000000000000000-0000000000000000-00")
+	return size + len(r.scratch)
 }
 
-// appendRun appends the run that operations begin with, and returns how many it has. room is for them.
-func (s Source) appendRun(rows *Rows, wallet Wallet, operations []Finished, room int) int {
-	run := wallet.begin(operations[0])
-	text := make([]byte, 0, min(room, 512*len(operations)))
-	n := 0
-	for ; n < len(operations); n++ {
-		before := len(text)
-		text = operations[n].Append(appendSeparator(text, n))
-		if len(text) > room {
-			text = text[:before]
-			break
+// Add puts an operation into the run, or if the row would be too large, into the next one. No operation is too large for
+// a row: one whose metadata would make it so is a run of its own, without that.
+func (r *Rows) Add(o *Finished) {
+	if r.operations == 0 {
+		r.text = r.scratch[:0]
+	}
+	before := len(r.text)
+	r.text = o.Append(appendSeparator(r.text, r.operations))
+	if len(r.text) > r.room {
+		r.text = r.text[:before]
+		if r.operations > 0 {
+			r.End()
+			r.Add(o)
+			return
 		}
-	}
-	if n == 0 {
-		run.Truncated = true
-		rows.Truncated++
-		bare := operations[0].Operation
+		r.run.Truncated = true
+		r.Truncated++
+		bare := o.Operation
 		bare.Metadata = nil
-		text = bare.Append(appendSeparator(text, 0))
-		n = 1
+		r.text = bare.Append(appendSeparator(r.text, 0))
 	}
-	last := operations[n-1]
-	run.end(last)
-	for i := n - 1; i >= 0 && last.Traceparent == ""; i-- {
-		last.Traceparent = operations[i].Traceparent
+	if r.operations == 0 {
+		truncated := r.run.Truncated
+		r.run = r.wallet.begin(o)
+		r.run.Truncated = truncated
 	}
-	payload := run.appendHead(make([]byte, 0, 400+len(text)))
-	rows.Keys = append(rows.Keys, wallet.ID.String())
-	rows.Payloads = append(rows.Payloads, run.appendTail(append(payload, text...), n))
-	rows.Headers = append(rows.Headers, s.headers(run, last))
-	return n
+	r.run.end(o)
+	r.operations++
+	r.last = o.AppliedAt
+	if o.Traceparent != "" {
+		r.trace = o.Traceparent
+	}
+	if r.run.Truncated {
+		r.End()
+	}
 }
 
-// headers are those of CloudEvents 1.0 in Kafka's binary mode.
-func (s Source) headers(run Run, last Finished) string {
-	text := make([]byte, 0, 512)
+// End ends the run, if there is one.
+func (r *Rows) End() {
+	if r.operations == 0 {
+		return
+	}
+	const head = 400 // bytes, about
+	payload := r.run.appendHead(make([]byte, 0, head+len(r.text)))
+	r.Keys = append(r.Keys, r.key)
+	r.Payloads = append(r.Payloads, r.run.appendTail(append(payload, r.text...), r.operations))
+	r.scratch = appendHeaders(r.text[:0], r.source, &r.run, r.last, r.trace)
+	r.Headers = append(r.Headers, string(r.scratch))
+	r.run, r.operations, r.trace = Run{}, 0, ""
+}
+
+// appendHeaders appends them as the JSON object that the outbox has.
+func appendHeaders(text []byte, source string, run *Run, at time.Time, trace string) []byte {
 	text = append(text, `{"ce_specversion":"1.0","ce_type":"`+RunType+`"`...)
-	text = appendString(append(text, `,"ce_source":`...), string(s))
+	text = appendString(append(text, `,"ce_source":`...), source)
 	text = appendID(append(text, `,"ce_id":"`...), run.WalletID)
 	text = strconv.AppendInt(append(text, ':'), run.Version, 10)
 	text = appendID(append(text, `","ce_subject":"`...), run.WalletID)
-	text = appendTime(append(text, `","ce_time":`...), last.AppliedAt)
+	text = appendTime(append(text, `","ce_time":`...), at)
 	text = append(text, `,"content-type":"application/json"`...)
-	if last.Traceparent != "" {
-		text = appendString(append(text, `,"traceparent":`...), last.Traceparent)
+	if trace != "" {
+		text = appendString(append(text, `,"traceparent":`...), trace)
 	}
-	return string(append(text, '}'))
+	return append(text, '}')
 }

@@ -65,19 +65,19 @@ type Finished struct {
 
 // Run returns the run of consecutive operations of the wallet, of which there is one at least.
 func (w Wallet) Run(operations ...Finished) Run {
-	run := w.begin(operations[0])
-	run.end(operations[len(operations)-1])
+	run := w.begin(&operations[0])
+	run.end(&operations[len(operations)-1])
 	for _, o := range operations {
 		run.Operations = append(run.Operations, o.Operation)
 	}
 	return run
 }
 
-func (w Wallet) begin(first Finished) Run {
+func (w Wallet) begin(first *Finished) Run {
 	return Run{WalletID: w.ID, Tenant: w.Tenant, Currency: w.Currency, FromSequence: first.Sequence}
 }
 
-func (r *Run) end(last Finished) {
+func (r *Run) end(last *Finished) {
 	r.Version, r.Balance, r.Held, r.Available, r.State = last.Sequence, last.BalanceAfter, last.HeldAfter, last.AvailableAfter, last.State
 }
 
@@ -212,8 +212,33 @@ func appendMetadata(text []byte, metadata json.RawMessage) []byte {
 	return all.Bytes()
 }
 
+// appendTime writes timeFormat, in a third of the time that the time package takes: an event has two for each operation.
 func appendTime(text []byte, t time.Time) []byte {
-	return append(t.UTC().AppendFormat(append(text, '"'), timeFormat), '"')
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return append(t.AppendFormat(append(text, '"'), timeFormat), '"')
+	}
+	hour, minute, second := t.Clock()
+	text = appendDigits(append(text, '"'), year, 4)
+	text = appendDigits(append(text, '-'), int(month), 2)
+	text = appendDigits(append(text, '-'), day, 2)
+	text = appendDigits(append(text, 'T'), hour, 2)
+	text = appendDigits(append(text, ':'), minute, 2)
+	text = appendDigits(append(text, ':'), second, 2)
+	text = appendDigits(append(text, '.'), t.Nanosecond()/1_000, 6)
+	return append(text, 'Z', '"')
+}
+
+// appendDigits appends so many digits of a number.
+func appendDigits(text []byte, number, digits int) []byte {
+	end := len(text) + digits
+	text = append(text, "000000"[:digits]...)
+	for i := end - 1; number > 0; i-- {
+		text[i] = byte('0' + number%10)
+		number /= 10
+	}
+	return text
 }
 
 // appendString escapes what JSON must have escaped, and nothing else: encoding/json also escapes <, > and &.

@@ -126,7 +126,7 @@ func anyMetadata(random *rand.Rand, keys, length int) json.RawMessage {
 func TestRows(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(2, 1))
-	sources := []Source{"legendary-wallet", Source(strings.Repeat("s", 256))}
+	sources := []string{"legendary-wallet", strings.Repeat("s", 256)}
 	runs, truncated := 0, 0
 	for range 300 {
 		source := sources[random.IntN(len(sources))]
@@ -147,8 +147,16 @@ func TestRows(t *testing.T) {
 				o.Metadata = json.RawMessage(`{"k":"` + strings.Repeat("v", random.IntN(9_000)) + `"}`)
 			}
 		}
-		var rows Rows
-		source.Append(&rows, aWallet, operations)
+		rows := NewRows(source)
+		rows.Begin(Wallet{ID: uuid.UUID{7}}) // another one before it
+		rows.Add(&Finished{Traceparent: "of another wallet"})
+		rows.End()
+		*rows = Rows{source: rows.source, scratch: rows.scratch}
+		rows.Begin(aWallet)
+		for i := range operations {
+			rows.Add(&operations[i])
+		}
+		rows.End()
 		if len(rows.Keys) != len(rows.Payloads) || len(rows.Keys) != len(rows.Headers) {
 			t.Fatalf("%d keys, %d payloads, %d headers", len(rows.Keys), len(rows.Payloads), len(rows.Headers))
 		}
@@ -193,7 +201,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-func checkHeaders(t *testing.T, text string, source Source, run []Finished) {
+func checkHeaders(t *testing.T, text string, source string, run []Finished) {
 	t.Helper()
 	var got map[string]string
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
@@ -201,7 +209,7 @@ func checkHeaders(t *testing.T, text string, source Source, run []Finished) {
 	}
 	last := run[len(run)-1]
 	want := map[string]string{
-		"ce_specversion": "1.0", "ce_type": "legendary-wallet.wallet.advanced.v1", "ce_source": string(source),
+		"ce_specversion": "1.0", "ce_type": "legendary-wallet.wallet.advanced.v1", "ce_source": source,
 		"ce_id": fmt.Sprintf("%s:%d", aWallet.ID, last.Sequence), "ce_subject": aWallet.ID.String(),
 		"ce_time": last.AppliedAt.Format("2006-01-02T15:04:05.000000Z"), "content-type": "application/json",
 	}
@@ -221,8 +229,26 @@ func BenchmarkRows(b *testing.B) {
 		operations[i] = finished(int64(1_000_000 + i))
 	}
 	for b.Loop() {
-		var rows Rows
-		Source("legendary-wallet").Append(&rows, aWallet, operations)
+		rows := NewRows("legendary-wallet")
+		rows.Begin(aWallet)
+		for i := range operations {
+			rows.Add(&operations[i])
+		}
+		rows.End()
 		b.ReportMetric(float64(len(rows.Keys)), "rows")
+	}
+}
+
+func TestTimesAreWrittenAsTheTimePackageWrites(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 1))
+	times := []time.Time{{}, noon, time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}
+	for range 10_000 {
+		times = append(times, time.Unix(random.Int64N(400_000_000_000)-62_000_000_000, random.Int64N(1e9)).In(time.FixedZone("", random.IntN(100_000)-50_000)))
+	}
+	for _, at := range times {
+		if got, want := string(appendTime(nil, at)), at.UTC().Format(`"`+timeFormat+`"`); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
 	}
 }
