@@ -60,12 +60,18 @@ func newBed(t testing.TB, partitions int) *bed {
 		TB: t, Database: database, conn: database.Conn(t), broker: broker, addr: broker.ListenAddrs()[0], topic: "wallet-events",
 		partitions: partitions, last: map[uuid.UUID]int64{}, keys: keys,
 	}
-	b.client, err = kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.client.Close)
+	b.connect()
 	return b
+}
+
+func (b *bed) connect() {
+	b.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.client = client
+	b.Cleanup(client.Close)
 }
 
 func (b *bed) exec(sql string, args ...any) {

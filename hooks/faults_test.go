@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/legendary-wallet/legendary-wallet/db/hook"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
+)
+
+// traffic produces until the test says so.
+func (b *bed) traffic(wallets int) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		random := rand.New(rand.NewPCG(1, 1))
+		for ctx.Err() == nil {
+			b.produce(1+random.IntN(3), random.IntN(wallets))
+			time.Sleep(2 * time.Millisecond)
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// Whenever hooks is killed, nothing is missed and nothing overtakes; a second's worth may come again.
+func TestKilledHooksLoseNothing(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 2), newReceiver(t)
+	id := b.endpoint(r)
+	p := b.startProcess()
+	p.admin.UntilWell(t)
+	b.awaitBegun(id)
+	stop := b.traffic(20)
+	for range 5 {
+		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
+		p.kill()
+		p = b.startProcess()
+	}
+	time.Sleep(time.Second)
+	stop()
+	testkit.Until(t, "all has arrived", r.has(b))
+	t.Logf("%d deliveries, %d of them had come before", r.taken, r.doubled)
+}
+
+// A process that was stopped, and goes on after another one has its endpoint, and after a replay, undoes nothing.
+func TestAStoppedProcessThatComesBackUndoesNothing(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 2), newReceiver(t)
+	began := time.Now()
+	id := b.endpoint(r)
+	p := b.startProcess()
+	p.admin.UntilWell(t)
+	b.awaitBegun(id)
+	for range 50 {
+		b.produce(1, 1, 2, 3)
+	}
+	testkit.Until(t, "all has arrived", r.has(b))
+	b.awaitSaved(id)
+	term := b.state(id, "term")
+	_ = p.Process.Signal(syscall.SIGSTOP)
+	b.start()
+	testkit.Until(t, "the other one has it", func() error {
+		return testkit.Unless(b.state(id, "term") != term, "the term is %s", term)
+	})
+	// Nothing more can be delivered, and the replay stays where it begins.
+	r.status(http.StatusServiceUnavailable)
+	b.awaitRequest(id, b.ask(id, hook.Replay, &began, nil))
+	testkit.Until(t, "the replay is saved", func() error {
+		var at int64
+		b.scan(&at, "SELECT sum(next_offset) FROM hook_cursors WHERE endpoint_id = $1", id)
+		return testkit.Unless(at == 0, "the cursors are at %d", at)
+	})
+	term = b.state(id, "term")
+	_ = p.Process.Signal(syscall.SIGCONT)
+	testkit.Until(t, "the stopped one has seen it", p.log.Has("postgres"))
+	time.Sleep(2 * time.Second)
+	var at int64
+	b.scan(&at, "SELECT sum(next_offset) FROM hook_cursors WHERE endpoint_id = $1", id)
+	if now := b.state(id, "term"); at != 0 || now != term {
+		t.Errorf("the cursors are at %d and the term is %s, after %s", at, now, term)
+	}
+	before := r.taken
+	r.answers(nil)
+	b.awaitSaved(id)
+	if r.taken == before {
+		t.Error("nothing was replayed")
+	}
+}
+
+// What the database refuses, whatever the process believes.
+func TestAWriteOfAnEarlierTermChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1)
+	r := newReceiver(t)
+	id := b.endpoint(r)
+	b.exec("INSERT INTO hook_states (endpoint_id, term) VALUES ($1, 5)", id)
+	b.exec("INSERT INTO hook_cursors (endpoint_id, partition, term, next_offset) VALUES ($1, 0, 5, 100)", id)
+	conn := b.Conn(t)
+	write := func(term, nextTerm, offset int64) []uuid.UUID {
+		t.Helper()
+		saved, err := saveSnapshots(t.Context(), conn, []snapshot{{
+			e: &endpoint{id: id}, term: term, nextTerm: nextTerm, stalled: "[]", skipped: "[]", missed: "[]",
+			begun: map[int32]cursor{0: {next: offset}, 1: {next: offset}}, moved: map[int32]cursor{0: {next: offset}, 1: {next: offset}},
+		}}, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return saved
+	}
+	cursors := func() (text string) {
+		b.scan(&text, "SELECT string_agg(partition || ':' || next_offset || '@' || term, ' ' ORDER BY partition) FROM hook_cursors WHERE endpoint_id = $1", id)
+		return text
+	}
+	if saved := write(4, 4, 200); saved != nil || cursors() != "0:100@5" {
+		t.Errorf("an earlier term: saved %v, cursors %s", saved, cursors())
+	}
+	if saved := write(6, 6, 200); saved != nil || cursors() != "0:100@5" {
+		t.Errorf("a term that nobody has: saved %v, cursors %s", saved, cursors())
+	}
+	if saved := write(5, 6, 50); !slices.Equal(saved, []uuid.UUID{id}) || cursors() != "0:50@6 1:50@6" {
+		t.Errorf("a replay: saved %v, cursors %s", saved, cursors())
+	}
+	if saved := write(5, 5, 300); saved != nil || cursors() != "0:50@6 1:50@6" {
+		t.Errorf("after the replay: saved %v, cursors %s", saved, cursors())
+	}
+}
+
+// Several processes share the endpoints, and when one dies the others take its.
+func TestProcessesShareEndpoints(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	var receivers []*receiver
+	var ids []uuid.UUID
+	for range 6 {
+		r := newReceiver(t)
+		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
+	}
+	has := func(n string) string { return fmt.Sprintf(`wallet_hooks_endpoints{state="delivering"}`) + n }
+	first := b.startProcess()
+	first.admin.UntilWell(t)
+	b.awaitBegun(ids...)
+	stop := b.traffic(20)
+	testkit.Until(t, "the first has all", first.admin.Counts(has(""), "6"))
+	second := b.start()
+	testkit.Until(t, "the first has half", first.admin.Counts(has(""), "3"))
+	testkit.Until(t, "the second has half", second.admin.Counts(has(""), "3"))
+	for i, r := range receivers {
+		if r.doubled > 0 {
+			t.Errorf("receiver %d: %d came twice although nobody died", i, r.doubled)
+		}
+	}
+	first.kill()
+	testkit.Until(t, "the second has all", second.admin.Counts(has(""), "6"))
+	stop()
+	for _, r := range receivers {
+		testkit.Until(t, "all has arrived", r.has(b))
+	}
+}
+
+func TestPostgresAndKafkaAway(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 2), newReceiver(t)
+	postgres := testkit.NewProxy(t, b.As(testdb.Hooks))
+	postgres.Open(t)
+	id := b.endpoint(r)
+	h := b.start("DATABASE_URL=" + postgres.URL)
+	b.awaitBegun(id)
+	stop := b.traffic(20)
+	for range 3 {
+		time.Sleep(700 * time.Millisecond)
+		postgres.Cut()
+		testkit.Until(t, "it says so", h.admin.Says("postgres"))
+		time.Sleep(300 * time.Millisecond)
+		postgres.Open(t)
+		h.admin.UntilWell(t)
+	}
+	var fails atomic.Bool
+	fails.Store(true)
+	b.broker.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.KeepControl()
+		return nil, fmt.Errorf("cut"), fails.Load()
+	})
+	time.Sleep(time.Second)
+	fails.Store(false)
+	stop()
+	testkit.Until(t, "all has arrived", r.has(b))
+	t.Logf("%d deliveries, %d of them had come before", r.taken, r.doubled)
+}
+
+// What retention has removed is passed over, and said.
+func TestWhatTheLogDoesNotHaveIsReported(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	h := b.start()
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	testkit.Until(t, "all has arrived", r.has(b))
+	b.awaitSaved(id)
+	h.stop()
+	for range 10 {
+		b.produce(1, 1)
+	}
+	remove := kmsg.NewPtrDeleteRecordsRequest()
+	remove.TimeoutMillis = 5_000
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = b.topic
+	partition := kmsg.NewDeleteRecordsRequestTopicPartition()
+	partition.Partition, partition.Offset = 0, 6
+	topic.Partitions = append(topic.Partitions, partition)
+	remove.Topics = append(remove.Topics, topic)
+	if _, err := remove.RequestWith(t.Context(), b.client); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.got[walletOf(0, 1)] = 6 // the client reads the statement
+	r.mu.Unlock()
+	b.start()
+	testkit.Until(t, "the rest has arrived", r.has(b))
+	testkit.Until(t, "it says what is missing", func() error {
+		got := b.state(id, "missed->0->>'partition' || ' ' || (missed->0->>'from') || ' ' || (missed->0->>'to')")
+		return testkit.Unless(got == "0 1 6", "%q", got)
+	})
+}
+
+// A cursor beyond the end of the log goes back to what was written since it last moved.
+func TestATopicThatWasMadeAnewIsReadFromItsBeginning(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	h := b.start()
+	b.awaitBegun(id)
+	for range 20 {
+		b.produce(1, 1)
+	}
+	testkit.Until(t, "all has arrived", r.has(b))
+	b.awaitSaved(id)
+	remove := kmsg.NewPtrDeleteTopicsRequest()
+	remove.TopicNames = []string{b.topic}
+	remove.Topics = append(remove.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &b.topic})
+	if _, err := remove.RequestWith(t.Context(), b.client); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Until(t, "it says that there is no topic", h.admin.Says("topic of events"))
+	create := kmsg.NewPtrCreateTopicsRequest()
+	anew := kmsg.NewCreateTopicsRequestTopic()
+	anew.Topic, anew.NumPartitions, anew.ReplicationFactor = b.topic, 1, 1
+	create.Topics = append(create.Topics, anew)
+	if _, err := create.RequestWith(t.Context(), b.client); err != nil {
+		t.Fatal(err)
+	}
+	b.connect() // the client of before knows the topic by its id
+	for range 5 {
+		b.produce(1, 1, 2)
+	}
+	testkit.Until(t, "all has arrived", r.has(b))
+	testkit.Until(t, "it says what is missing", func() error {
+		return testkit.Unless(b.state(id, "missed->0->>'to'") == "20", "%s", b.state(id, "missed"))
+	})
+	h.admin.UntilWell(t)
+}
+
+// An endpoint whose receiver was down for long is read from the log, by turns, and holds next to nothing in memory.
+func TestManyEndpointsFarBehindCatchUp(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 2)
+	var receivers []*receiver
+	var ids []uuid.UUID
+	for range 20 {
+		r := newReceiver(t)
+		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
+	}
+	h := b.start()
+	b.awaitBegun(ids...)
+	h.stop()
+	wallets := make([]int, 500)
+	for i := range wallets {
+		wallets[i] = i % 20
+	}
+	for range 24 { // 12,000 messages, more than the rings have
+		b.produce(1, wallets...)
+	}
+	b.start()
+	for _, r := range receivers {
+		testkit.Until(t, "all has arrived", r.has(b))
+		if r.doubled > 0 {
+			t.Errorf("%d came twice", r.doubled)
+		}
+	}
+}
