@@ -1,0 +1,63 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/legendary-wallet/legendary-wallet/db/mutation"
+)
+
+const hooksSQL = "../db/walletdb/hooks.sql.go"
+
+var mutations = []mutation.Mutation{
+	mutation.Of("a wallet has one delivery under way", "TestSimulation", "queue.go",
+		"!of.listed && !of.flying && !q.waiting[of]", "!of.listed && !q.waiting[of]",
+	),
+	mutation.Of("nothing overtakes a run that fails", "TestSimulation", "queue.go",
+		"of.repeat = len(d.messages)\n\tif len(d.messages) > 1 &&", "of.runs = append(of.runs[1:], of.runs[0])\n\tif len(d.messages) > 1 &&",
+	),
+	mutation.Of("only runs that join are merged", "TestMergedRunsAreOneRun", "queue.go",
+		"of.runs[n].from == of.runs[n-1].version+1 &&", "",
+	),
+	mutation.Of("a cursor is finished where its messages are", "TestSimulation", "queue.go",
+		"if !w.finished(m.offset) && m.walletID", "if w.read++; !w.finished(m.offset) && m.walletID",
+	),
+	mutation.Of("what is down is probed by one", "TestAReceiverThatCannotBeReachedIsProbedByOneDelivery", "queue.go",
+		"q.flying > 0 || now.Before(q.next)", "now.Before(q.next)",
+	),
+	mutation.Of("failures at once count once", "TestAReceiverThatCannotBeReachedIsProbedByOneDelivery", "queue.go",
+		"q.down() && d.started.Before(q.lastFailure)", "false",
+	),
+	mutation.Of("nothing beyond the window is sent", "TestARefusedRunStallsItsPartitionAtTheEndOfTheWindow", "queue.go",
+		"return w.within(w.read) && w.bytes", "return w.bytes",
+	),
+	mutation.Of("a finished offset stays finished when the cursor moves", "TestACursorIsASetOfFinishedOffsets", "cursor.go",
+		"moved[i] |= c.bits[i+words+1] << (64 - rest)", "",
+	),
+	mutation.Of("an earlier term writes no state", "TestAWriteOfAnEarlierTermChangesNothing", hooksSQL,
+		"WHERE s.endpoint_id = n.endpoint_id AND s.term = n.term\nRETURNING", "WHERE s.endpoint_id = n.endpoint_id\nRETURNING",
+	),
+	mutation.Of("an earlier term writes no cursor", "TestAWriteOfAnEarlierTermChangesNothing", hooksSQL,
+		"JOIN hook_states s ON s.endpoint_id = n.endpoint_id AND s.term = n.term\nWHERE c.endpoint_id", "JOIN hook_states s ON s.endpoint_id = n.endpoint_id\nWHERE c.endpoint_id",
+		"AND c.term <= n.term", "",
+	),
+	mutation.Of("what retention removed is said", "TestWhatTheLogDoesNotHaveIsReported", "endpoint.go",
+		"e.miss(partition, from, w.read)", "",
+	),
+	mutation.Of("a log that was made anew is read from its beginning", "TestATopicThatWasMadeAnewIsReadFromItsBeginning", "endpoint.go",
+		"if to >= before {", "if to = high; to >= before {",
+	),
+	mutation.Of("a disabled tenant's endpoint stops", "TestADisabledTenantsEndpointStops", "owner.go",
+		"e.suspend(row.TenantDisabled)", "e.suspend(false)",
+	),
+	mutation.Of("redirects are not followed", "TestReceiversThatMisbehave", "send.go",
+		"return http.ErrUseLastResponse", "return nil",
+	),
+	mutation.Of("the old secret signs too", "TestSettingsOfAnEndpointAreFollowed", "endpoint.go",
+		"to.secrets = append(slices.Clone(to.secrets), e.previous)", "to.secrets = []string{e.previous}",
+	),
+}
+
+func TestMutationsApply(t *testing.T) {
+	t.Parallel()
+	mutation.Apply(t, mutations)
+}
