@@ -171,8 +171,11 @@ func (f *foreign) nobodys() ids {
 
 func (f *foreign) send(r contractRequest, key string, ids ids, headers ...string) reply {
 	path, body := r.fill(ids)
+	if key == f.owner && strings.HasSuffix(r.path, "/events") {
+		r.method = http.MethodHead // the answer to GET would not end
+	}
 	answer := f.a.send(r.method, path, body, append(headers, "Authorization: Bearer "+key)...)
-	if key == f.owner && r.method != http.MethodGet {
+	if key == f.owner && r.method != http.MethodGet && r.method != http.MethodHead {
 		items, _ := answer.body["items"].([]any)
 		if f.accepted += len(items); answer.body["operationId"] != nil {
 			f.accepted++
