@@ -182,7 +182,7 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 			return err
 		}},
 		{"backlog", func() error {
-			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "wallet-operations", MaxRows: maxCounted})
+			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Events: "wallet-relay/events", Topic: "wallet-operations", MaxRows: maxCounted})
 			return err
 		}},
 		{"first row", func() error { _, err := q.FirstRow(ctx, low); return err }},

@@ -88,7 +88,11 @@ func newRelay(config config, lane lane, lookout *lookout, status *progress) *rel
 		},
 		openProducer: func() (producer, error) {
 			status.metrics.producers.Inc()
-			return newKafkaProducer(config.kafka, status.log, status.took)
+			p, err := newKafkaProducer(config.kafka, status.log, status.took)
+			if err != nil {
+				return nil, err
+			}
+			return p, nil
 		},
 		lookout:        lookout,
 		limits:         batchLimits,

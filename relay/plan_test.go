@@ -81,9 +81,7 @@ func TestPlansReadOnlyWhatTheyReturn(t *testing.T) {
 	if _, err := conn.Exec(ctx, "ALTER TABLE outbox SET (autovacuum_enabled = false)"); err != nil {
 		t.Fatal(err)
 	}
-	if err := walletdb.New(conn).CreatePosition(ctx, "wallet-relay"); err != nil {
-		t.Fatal(err)
-	}
+	createPositions(t, conn)
 	young := newPlanner(t, database)
 	young.checkAll(t, "empty table", "1:1:", snapshot(), 1, 20)
 
@@ -128,9 +126,7 @@ func TestPlansHoldWhenTransactionsAreLarge(t *testing.T) {
 	t.Parallel()
 	ctx, database := t.Context(), testdb.New(t)
 	conn := database.Conn(t)
-	if err := walletdb.New(conn).CreatePosition(ctx, "wallet-relay"); err != nil {
-		t.Fatal(err)
-	}
+	createPositions(t, conn)
 	for range 10 {
 		if _, err := conn.Exec(ctx, `INSERT INTO outbox (topic, key, payload)
 			SELECT 't', gen_random_uuid(), convert_to(repeat('x', 150), 'UTF8') FROM generate_series(1, 20000)`); err != nil {
@@ -149,6 +145,17 @@ func TestPlansHoldWhenTransactionsAreLarge(t *testing.T) {
 	}
 	xmax := strings.Split(cur, ":")[1]
 	newPlanner(t, database).checkAll(t, "large transactions", running+":"+xmax+":"+running, cur, 200_000, 100)
+}
+
+func createPositions(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	q := walletdb.New(conn)
+	if err := q.CreatePosition(t.Context(), "wallet-relay"); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.CreateEventsPosition(t.Context(), walletdb.CreateEventsPositionParams{Events: "wallet-relay/events", Relay: "wallet-relay"}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkAll explains every query that the relay runs again and again. extent is what measuring the
@@ -182,12 +189,8 @@ func (p *planner) checkAll(t testing.TB, name, prev, cur string, after int64, ex
 			_, err := q.RelayPage(ctx, walletdb.RelayPageParams{After: after, UpTo: upTo, Prev: prev, Cur: cur, MaxBytes: int64(batchLimits.bytes), Topic: "t", Others: true})
 			return err
 		}},
-		{name: "backlog", index: "outbox_xid", buffers: 1000, run: func() error {
-			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", MaxRows: maxCounted})
-			return err
-		}},
-		{name: "backlog of another lane", index: "outbox_xid", buffers: 1000, run: func() error {
-			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", Others: true, MaxRows: maxCounted})
+		{name: "backlog", index: "outbox_xid", buffers: 2000, run: func() error {
+			_, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Events: "wallet-relay/events", Topic: "t", MaxRows: maxCounted})
 			return err
 		}},
 		{name: "first row", index: "outbox_pkey", buffers: 10, run: func() error {

@@ -330,3 +330,46 @@ func TestAPausedRelayPublishesNothing(t *testing.T) {
 	}
 	checkOrder(t, consume(t, brokers(t), topic, 3, distinct(10)), map[string]int{"a": 10})
 }
+
+// A lane that is stopped for hours has more and more rows of the other one before it. It measures its window once, keeps
+// it over restarts, and goes on from there.
+func TestAStoppedLaneMeasuresItsWindowOnce(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	topic := newTopic(t, database, brokers(t), 3)
+	conn := database.Conn(t)
+	put(t, conn, "events", "a", 1, 3)
+	put(t, conn, topic, "a", 1, batchLimits.rows+1)
+	admin, setting := newAdmin(t)
+	stop := start(t, environ(database, brokers(t), "TOPIC="+topic, setting), t.Output())
+	testkit.Until(t, "the events stop", admin.Says(`topic "events" is not registered`))
+	window := func() (cur *string, after, last int64) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), "SELECT cur::text, after_id, last_id FROM relay_positions WHERE relay = 'wallet-relay/events'").Scan(&cur, &after, &last); err != nil {
+			t.Fatal(err)
+		}
+		return cur, after, last
+	}
+	testkit.Until(t, "the window is kept", func() error {
+		cur, after, last := window()
+		return testkit.Unless(cur != nil && after == 0 && last == int64(batchLimits.rows)+4, "it is %v, %d to %d", cur, after, last)
+	})
+	consume(t, brokers(t), topic, 3, distinct(batchLimits.rows+1))
+	stop()
+	measured, _, _ := window()
+	put(t, conn, "events", "a", 4, 3)
+	admin, setting = newAdmin(t)
+	start(t, environ(database, brokers(t), "TOPIC="+topic, setting), t.Output())
+	testkit.Until(t, "the events stop again", admin.Says(`topic "events" is not registered`))
+	if cur, _, _ := window(); cur == nil || *cur != *measured {
+		t.Errorf("the window is measured again")
+	}
+	late := newTopic(t, database, brokers(t), 3)
+	if _, err := conn.Exec(t.Context(), "UPDATE outbox SET topic = $1 WHERE topic = 'events'", late); err != nil {
+		t.Fatal(err)
+	}
+	if duplicates := checkOrder(t, consume(t, brokers(t), late, 3, distinct(6)), map[string]int{"a": 6}); duplicates > 0 {
+		t.Errorf("%d duplicates", duplicates)
+	}
+	admin.UntilWell(t)
+}

@@ -15,10 +15,15 @@ const (
 	minPause        = 2 * time.Millisecond
 	// A relay that has found nothing for idleAfter polls every idlePoll, unless an api wakes it. An api does
 	// so for the first operation in a while, which is shorter than idleAfter (relayRests in the api).
-	idleAfter  = time.Second
-	idlePoll   = 250 * time.Millisecond
-	minBackoff = 50 * time.Millisecond
-	maxBackoff = time.Second
+	idleAfter = time.Second
+	idlePoll  = 250 * time.Millisecond
+	// lookInterval is how often the relay of the events sees whether that of the operations still looks.
+	lookInterval = time.Second
+	minBackoff   = 50 * time.Millisecond
+	maxBackoff   = time.Second
+	// A producer costs as much as an idle relay, and a second one is not needed without events: that of the events is made
+	// for the first one, and closed after so long without any.
+	producerIdle = time.Minute
 	// drain is how long a batch under way may still take once the relay has to end.
 	drain = 2 * time.Second
 )
@@ -95,7 +100,8 @@ func (r *relay) lead(ctx context.Context) {
 type session struct {
 	*relay
 	outbox   outbox
-	producer producer
+	producer producer // nil: the lane is that of the events, and has had none for a while
+	used     time.Time
 	at       position // everything before it is acknowledged
 	saved    position
 	savedAt  time.Time
@@ -121,10 +127,12 @@ func (r *relay) session(ctx context.Context) error {
 	if s.partitions, err = outbox.topics(work); err != nil {
 		return err
 	}
-	if s.producer, err = r.openProducer(); err != nil {
-		return err
+	defer s.closeProducer()
+	if !r.lane.others {
+		if s.producer, err = r.openProducer(); err != nil {
+			return err
+		}
 	}
-	defer s.producer.close()
 	err = s.loop(ctx, work)
 	// What is acknowledged is saved whatever ended the session; if that fails, it is sent once more.
 	return errors.Join(err, s.save(work))
@@ -231,8 +239,18 @@ func (s *session) read(ctx context.Context) (page, error) {
 // follow waits until the relay of the operations has seen rows of another lane, or has not looked for a while: it has a
 // backlog, or is stalled.
 func (s *session) follow(ctx context.Context) {
-	for !s.lookout.wait(ctx, idlePoll) && s.lookout.sees(s.now()) && ctx.Err() == nil {
+	for d := idlePoll; !s.lookout.wait(ctx, d) && s.lookout.sees(s.now()) && ctx.Err() == nil; d = lookInterval {
 		s.status.stepped(0, false)
+		if s.now().Sub(s.used) > producerIdle {
+			s.closeProducer()
+		}
+	}
+}
+
+func (s *session) closeProducer() {
+	if s.producer != nil {
+		s.producer.close()
+		s.producer = nil
 	}
 }
 
@@ -268,11 +286,17 @@ func (s *session) batch(ctx context.Context, rows []row) (messages []message, ta
 // publish sends one batch. After an error the next batch has half the rows, after a success twice as
 // many. So a row that Kafka rejects for good is alone in the end, and known; and a broker that is too
 // slow for a batch is sent less.
-func (s *session) publish(ctx context.Context, messages []message) error {
+func (s *session) publish(ctx context.Context, messages []message) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.publishTimeout)
 	defer cancel()
+	if s.producer == nil {
+		if s.producer, err = s.openProducer(); err != nil {
+			return err
+		}
+	}
+	s.used = s.now()
 	span := s.tracer.batch(messages)
-	err := s.producer.publish(ctx, messages)
+	err = s.producer.publish(ctx, messages)
 	batchEnded(span, messages, err)
 	if err != nil {
 		s.status.unsent(err)

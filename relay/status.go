@@ -105,7 +105,7 @@ func newMetrics() metrics {
 	waitingRows := gauges("waiting_rows", "Outbox rows not published yet, among the first 10000 that the position is not past.")
 	oldestWaiting := gauges("oldest_waiting_seconds", "How long the oldest of the waiting rows has waited.")
 	publishedRows := counters("published_rows_total", "Outbox rows that Kafka has acknowledged, repeated ones included.")
-	producers := counters("producers_total", "Kafka producers made: one at the start and one after each error.")
+	producers := counters("producers_total", "Kafka producers made: one at the start and one after each error; of events, one after each minute without any.")
 	batchRows := histograms("publish_batch_rows", "Rows of a publish batch.", rows, position)
 	waveRows := histograms("wave_rows", "The old name of wallet_relay_publish_batch_rows, of operations.", rows).WithLabelValues()
 	seconds := histograms("phase_seconds", "Time of a publish batch's phases: read, produce, ack, save.",

@@ -20,22 +20,21 @@ const (
 	// A leader deletes at most maxChunks chunks each upkeepInterval: twice what is ever accepted.
 	chunkWidth = 2000 // ids
 	maxChunks  = 10
+	unsearched = -1 // a low mark of which nothing is known
 )
 
 // upkeep measures the backlog and deletes old rows, beside the publishing, until ctx ends: each for itself,
 // as the search for the first row to delete can take minutes when a relay starts.
 func upkeep(ctx context.Context, pool *pgxpool.Pool, config config, status *status) {
-	low := int64(0)
+	low := int64(unsearched)
 	var work sync.WaitGroup
 	work.Go(func() {
-		operations, events := lanes(config.relay, config.topic)
-		repeat(ctx, status.health, measuring, func() error {
-			return errors.Join(measureBacklog(ctx, pool, operations, status.operations), measureBacklog(ctx, pool, events, status.events))
-		})
+		repeat(ctx, status.health, measuring, func() error { return measureBacklog(ctx, pool, config, status) })
 	})
 	work.Go(func() {
 		repeat(ctx, status.health, deleting, func() (err error) {
 			if !status.isLeading() {
+				low = unsearched // another relay deletes
 				return nil
 			}
 			var deleted int64
@@ -56,15 +55,22 @@ func repeat(ctx context.Context, health *service.Health, failing service.Conditi
 	}
 }
 
-func measureBacklog(ctx context.Context, conn walletdb.DBTX, lane lane, status *progress) error {
-	backlog, err := walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{
-		Relay: lane.position, Topic: lane.topic, Others: lane.others, MaxRows: maxCounted,
+func measureBacklog(ctx context.Context, conn walletdb.DBTX, config config, status *status) error {
+	operations, events := lanes(config.relay, config.topic)
+	backlogs, err := walletdb.New(conn).RelayBacklog(ctx, walletdb.RelayBacklogParams{
+		Relay: operations.position, Events: events.position, Topic: config.topic, MaxRows: maxCounted,
 	})
 	if err != nil {
 		return err
 	}
-	status.metrics.waitingRows.Set(float64(backlog.WaitingRows))
-	status.metrics.oldestWaiting.Set(backlog.OldestSeconds)
+	for _, backlog := range backlogs {
+		of := status.operations.metrics
+		if backlog.Relay == events.position {
+			of = status.events.metrics
+		}
+		of.waitingRows.Set(float64(backlog.WaitingRows))
+		of.oldestWaiting.Set(backlog.OldestSeconds)
+	}
 	return nil
 }
 
@@ -72,13 +78,9 @@ func measureBacklog(ctx context.Context, conn walletdb.DBTX, lane lane, status *
 // kept. low is an id below which there are no rows; deleteOld returns the next one.
 func deleteOld(ctx context.Context, conn transactor, low int64, retention time.Duration) (_, deleted int64, err error) {
 	for range maxChunks {
-		var first int64
-		err := patiently(ctx, conn, func(q *walletdb.Queries) (err error) {
-			first, err = q.FirstRow(ctx, low)
-			return err
-		})
+		first, err := firstRow(ctx, conn, low)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return low, deleted, nil
+			return max(low, 0), deleted, nil
 		}
 		if err != nil {
 			return low, deleted, fmt.Errorf("find the first outbox row: %w", err)
@@ -93,4 +95,16 @@ func deleteOld(ctx context.Context, conn transactor, low int64, retention time.D
 		}
 	}
 	return low, deleted, nil
+}
+
+// firstRow looks behind low. The first search may have to read the dead tuples of all that was ever deleted.
+func firstRow(ctx context.Context, conn transactor, low int64) (first int64, err error) {
+	if low != unsearched {
+		return walletdb.New(conn).FirstRow(ctx, low)
+	}
+	err = patiently(ctx, conn, func(q *walletdb.Queries) (err error) {
+		first, err = q.FirstRow(ctx, low)
+		return err
+	})
+	return first, err
 }

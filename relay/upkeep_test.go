@@ -127,7 +127,7 @@ func TestTheSearchForTheFirstRowMayTakeItsTime(t *testing.T) {
 		_, err := owner.Exec(ctx, "COMMIT")
 		unlocked <- err
 	})
-	low, _, err := deleteOld(ctx, relay, 0, 24*time.Hour)
+	low, _, err := deleteOld(ctx, relay, unsearched, 24*time.Hour)
 	if unlockErr := <-unlocked; err != nil || unlockErr != nil || low != 0 {
 		t.Errorf("low mark %d, %v, %v", low, err, unlockErr)
 	}
@@ -141,23 +141,32 @@ func TestBacklogIsMeasured(t *testing.T) {
 	t.Parallel()
 	ctx, database := t.Context(), testdb.New(t)
 	owner := database.Conn(t)
-	q := walletdb.New(owner)
-	if err := q.CreatePosition(ctx, "wallet-relay"); err != nil {
-		t.Fatal(err)
-	}
+	createPositions(t, owner)
 	put(t, owner, "t", "a", 1, 7)
-	if _, err := owner.Exec(ctx, "UPDATE outbox SET created_at = now() - interval '1 minute' WHERE id = 3"); err != nil {
-		t.Fatal(err)
+	put(t, owner, "e", "a", 1, 2)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := owner.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
 	}
-	backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", MaxRows: maxCounted})
-	if err != nil || backlog.WaitingRows != 7 || backlog.OldestSeconds < 60 || backlog.OldestSeconds > 90 {
-		t.Errorf("%+v, %v", backlog, err)
+	expect := func(what string, rows map[string]int64, oldest map[string]float64) {
+		t.Helper()
+		backlogs, err := walletdb.New(owner).RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Events: "wallet-relay/events", Topic: "t", MaxRows: maxCounted})
+		if err != nil || len(backlogs) != 2 {
+			t.Fatalf("%s: %+v, %v", what, backlogs, err)
+		}
+		for _, b := range backlogs {
+			if b.WaitingRows != rows[b.Relay] || b.OldestSeconds < oldest[b.Relay] || b.OldestSeconds > oldest[b.Relay]+30 {
+				t.Errorf("%s: %+v", what, b)
+			}
+		}
 	}
-	if _, err := owner.Exec(ctx, "UPDATE relay_positions SET prev = pg_current_snapshot()"); err != nil {
-		t.Fatal(err)
-	}
-	backlog, err = q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: "wallet-relay", Topic: "t", MaxRows: maxCounted})
-	if err != nil || backlog.WaitingRows != 0 || backlog.OldestSeconds != 0 {
-		t.Errorf("all published: %+v, %v", backlog, err)
-	}
+	exec("UPDATE outbox SET created_at = now() - interval '1 minute' WHERE id = 3")
+	exec("UPDATE outbox SET created_at = now() - interval '1 hour' WHERE id = 8")
+	expect("nothing is published", map[string]int64{"wallet-relay": 7, "wallet-relay/events": 2}, map[string]float64{"wallet-relay": 60, "wallet-relay/events": 3600})
+	exec("UPDATE relay_positions SET cur = pg_current_snapshot(), after_id = 5, last_id = 9 WHERE relay = 'wallet-relay'")
+	expect("a part of a window is", map[string]int64{"wallet-relay": 2, "wallet-relay/events": 2}, map[string]float64{"wallet-relay/events": 3600})
+	exec("UPDATE relay_positions SET prev = pg_current_snapshot(), cur = NULL")
+	expect("all is", map[string]int64{}, map[string]float64{})
 }

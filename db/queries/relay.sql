@@ -90,17 +90,17 @@ SELECT * FROM outbox_topics;
 SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS NOT NULL)::boolean AS paused,
   ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
 
--- RelayBacklog counts the rows of a lane that are not published yet, among the first max_rows rows of all topics, and
--- returns how long the oldest of these has waited.
--- name: RelayBacklog :one
-SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
-FROM relay_positions p CROSS JOIN LATERAL (
+-- RelayBacklog counts, for both positions of a relay, the rows that are not published yet, among the first max_rows rows
+-- of all topics that the position is not past, and returns how long the oldest of these has waited.
+-- name: RelayBacklog :many
+SELECT p.relay, count(w.id) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
+FROM relay_positions p LEFT JOIN LATERAL (
   (SELECT id, xid, topic, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint)
   UNION ALL
   (SELECT o.id, o.xid, o.topic, o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
    CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
-) w WHERE p.relay = @relay AND (w.topic = @topic::text) <> @others::boolean
-  AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur));
+) w ON (w.topic = @topic::text) <> (p.relay = @events::text) AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur))
+WHERE p.relay IN (@relay::text, @events::text) GROUP BY p.relay;
 
 -- FirstRow returns the smallest id of the outbox greater than after. With the last deleted id as after, it
 -- reads no dead tuples, 2 µs each: give it a statement_timeout of its own for the first time.

@@ -122,41 +122,55 @@ func (q *Queries) LoadPosition(ctx context.Context, relay string) (LoadPositionR
 	return i, err
 }
 
-const relayBacklog = `-- name: RelayBacklog :one
-SELECT count(*) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
-FROM relay_positions p CROSS JOIN LATERAL (
+const relayBacklog = `-- name: RelayBacklog :many
+SELECT p.relay, count(w.id) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
+FROM relay_positions p LEFT JOIN LATERAL (
   (SELECT id, xid, topic, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT $1::bigint)
   UNION ALL
   (SELECT o.id, o.xid, o.topic, o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
    CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT $1::bigint) o LIMIT $1::bigint)
-) w WHERE p.relay = $2 AND (w.topic = $3::text) <> $4::boolean
-  AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur))
+) w ON (w.topic = $2::text) <> (p.relay = $3::text) AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur))
+WHERE p.relay IN ($4::text, $3::text) GROUP BY p.relay
 `
 
 type RelayBacklogParams struct {
 	MaxRows int64
-	Relay   string
 	Topic   string
-	Others  bool
+	Events  string
+	Relay   string
 }
 
 type RelayBacklogRow struct {
+	Relay         string
 	WaitingRows   int64
 	OldestSeconds float64
 }
 
-// RelayBacklog counts the rows of a lane that are not published yet, among the first max_rows rows of all topics, and
-// returns how long the oldest of these has waited.
-func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) (RelayBacklogRow, error) {
-	row := q.db.QueryRow(ctx, relayBacklog,
+// RelayBacklog counts, for both positions of a relay, the rows that are not published yet, among the first max_rows rows
+// of all topics that the position is not past, and returns how long the oldest of these has waited.
+func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) ([]RelayBacklogRow, error) {
+	rows, err := q.db.Query(ctx, relayBacklog,
 		arg.MaxRows,
-		arg.Relay,
 		arg.Topic,
-		arg.Others,
+		arg.Events,
+		arg.Relay,
 	)
-	var i RelayBacklogRow
-	err := row.Scan(&i.WaitingRows, &i.OldestSeconds)
-	return i, err
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RelayBacklogRow
+	for rows.Next() {
+		var i RelayBacklogRow
+		if err := rows.Scan(&i.Relay, &i.WaitingRows, &i.OldestSeconds); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const relayControls = `-- name: RelayControls :one
