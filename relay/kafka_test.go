@@ -316,6 +316,9 @@ func TestEventsThatKafkaDoesNotTakeDelayNothing(t *testing.T) {
 			if s, err := admin.State(); err != nil || !s.Ready || !s.Says(test.says) {
 				t.Errorf("the relay says %+v, %v", s, err)
 			}
+			if made, err := admin.Metric(`wallet_relay_producers_total{position="operations"}`); err != nil || made != "1" {
+				t.Errorf("the operations needed %s producers, %v", made, err)
+			}
 			over.Store(true)
 			if test.end != nil {
 				test.end(t, cluster, database)
