@@ -50,7 +50,7 @@ var commands = []command{
 	{"migrate", "[--wait TIME]", "bring the database's schema up to date; any number of them at once do it one after the other", nothing, "DATABASE_URL", migrate},
 	{"wallet", "ID [--json]", "a wallet, its last operations, and what the cache says of it", onPostgres | onRedisIfSet, "", showWallet},
 	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied, and of a transfer settled", onPostgres, "KAFKA_BROKERS RDKAFKA_* TOPIC NO_COLOR", showOperation},
-	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", onPostgres | onRedisIfSet, "TOPIC", verify},
+	{"verify", "[--wallet ID] [--json]", "audit the database, and the cache if REDIS_URL is set, while everything runs", onPostgres | onRedisIfSet, "TOPIC EVENTS_TOPIC", verify},
 	{"actions", "[--last N]", "list what operators did: who, when, what, why", onPostgres, "", listActions},
 	{"topic create", "NAME... --partitions N", "create topics at Kafka and register them for the outbox", onPostgres | onKafka, "", topicCreate},
 	{"relay pause", "--reason TEXT", "stop publishing", onPostgres, "RELAY_NAME ACTOR", relayPause},

@@ -230,7 +230,7 @@ func TestVerifyFindsEachTamperingWithMoney(t *testing.T) {
 				execute(t, conn, test.tamper)
 			}
 			expectFinding(t, test.finding, []string{"DATABASE_URL=" + database.URL})
-			expectSameInAllPages(t, conn, "SELECT id FROM (SELECT id FROM wallets UNION SELECT wallet_id FROM open_holds) w ORDER BY id", pages{1, 3}, pages{2, 29})
+			expectSameInAllPages(t, conn, "SELECT id FROM (SELECT id FROM wallets UNION SELECT wallet_id FROM open_holds) w ORDER BY id", pages{1, 3, 1_000}, pages{2, 29, 1_000})
 		})
 	}
 }
@@ -265,7 +265,7 @@ func TestVerifySaysWhereAllMoneyIs(t *testing.T) {
 		t.Errorf("%+v, %v:\n%s", got, err, &stdout)
 	}
 
-	v := &verifier{conn: conn, pages: pages{1, 100}, topic: "wallet-operations", overdue: time.Minute, total: &summary{}, flows: flows{}, report: func(f finding) { t.Error(f) }}
+	v := &verifier{conn: conn, pages: pages{1, 100, 1_000}, topic: "wallet-operations", overdue: time.Minute, total: &summary{}, flows: flows{}, report: func(f finding) { t.Error(f) }}
 	if _, err := v.page(t.Context(), uuid.Nil, uuid.Max); err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func expectSameInAllPages(t *testing.T, conn *pgx.Conn, wallets string, sizes ..
 		}
 		return rest
 	}
-	want := audited(t, conn, pages{1_000, 10_000}, (*verifier).all)
+	want := audited(t, conn, pages{1_000, 10_000, 1_000}, (*verifier).all)
 	rows, err := conn.Query(t.Context(), wallets)
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 // settings are what ctl reads from the environment, here and nowhere else. Empty: it is not set.
 type settings struct {
 	databaseURL, kafkaBrokers, redisURL string
-	topic, group, relay                 string
+	topic, eventsTopic, group, relay    string
 	actor, noColour                     string
 	rdkafka                             map[string]string // librdkafka's own, by its names: sasl.username
 }
@@ -23,9 +23,10 @@ func readSettings(env *service.Env) settings {
 		rdkafka:      service.Librdkafka(env),
 		redisURL: env.Secret("REDIS_URL", "redis://localhost:6379/0",
 			"The cache, in the forms that the services take. Without it ctl does not look at it."),
-		topic: service.Topic(env),
-		group: service.Group(env),
-		relay: service.RelayName(env),
+		topic:       service.Topic(env),
+		eventsTopic: service.EventsTopic(env),
+		group:       service.Group(env),
+		relay:       service.RelayName(env),
 		actor: env.Optional("ACTOR", "alice",
 			`Who is at work, for the list of what operators did (ctl actions): needed in a container, where every
 			user is the same. Otherwise it is the user's name and the host's.`),

@@ -33,6 +33,8 @@ func verify(c *call) (task, error) {
 	asJSON := c.flags.Bool("json", false, "print one JSON object a line: the findings, then a summary")
 	overdue := c.flags.Duration("overdue", time.Minute, "an operation that is pending for longer is a finding")
 	topic := c.flags.String("topic", "", "another topic of the operations' messages than TOPIC")
+	events := c.flags.String("events-topic", "", "another topic of events than EVENTS_TOPIC")
+	gaps := c.flags.Bool("event-gaps", false, "that events are missing is no finding: their topic was not registered for a while, or a worker of an older release ran")
 	if _, err := c.arguments(); err != nil {
 		return nil, err
 	}
@@ -44,7 +46,8 @@ func verify(c *call) (task, error) {
 		}
 	}
 	return func(ctx context.Context) error {
-		v := verifier{conn: c.conn, cache: c.cache, pages: pages{1_000, 10_000}, topic: cmp.Or(*topic, c.topic), overdue: *overdue, total: &summary{}}
+		v := verifier{conn: c.conn, cache: c.cache, pages: pages{1_000, 10_000, rememberedWallets}, overdue: *overdue, total: &summary{}}
+		v.topic, v.eventsTopic, v.eventGaps = cmp.Or(*topic, c.topic), cmp.Or(*events, c.eventsTopic), *gaps
 		printLine := func(v any) {
 			if *asJSON {
 				_ = json.NewEncoder(c.stdout).Encode(v)
@@ -87,6 +90,7 @@ func (v *verifier) verdict(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the outbox's topics: %w", err)
 	}
+	others = slices.DeleteFunc(others, func(topic string) bool { return topic == v.eventsTopic })
 	if len(others) > 0 && !slices.Contains(others, v.topic) {
 		return fmt.Errorf("no message was audited: the outbox has none of topic %s, but of %s; is TOPIC right?", v.topic, strings.Join(others, ", "))
 	}
@@ -97,18 +101,23 @@ func (v *verifier) verdict(ctx context.Context) error {
 type pages struct {
 	wallets int // of one snapshot
 	rows    int // of one query for operations or messages
+	// remembered is of how many wallets the last event is kept in memory.
+	remembered uint64
 }
 
 // verifier audits a live database, page by page in bounded memory. Each page of wallets is read in
 // one snapshot, so that running operations are no findings.
 type verifier struct {
-	conn    *pgx.Conn
-	cache   redis.UniversalClient // nil: not audited
-	pages   pages
-	topic   string
-	overdue time.Duration // how long an operation may be pending
-	report  func(finding)
-	total   *summary
+	conn  *pgx.Conn
+	cache redis.UniversalClient // nil: not audited
+	pages pages
+	topic string
+	// eventsTopic is empty if events are not audited, eventGaps is whether some may be missing.
+	eventsTopic string
+	eventGaps   bool
+	overdue     time.Duration // how long an operation may be pending
+	report      func(finding)
+	total       *summary
 
 	flows     flows                    // of all wallets; nil: of one
 	sequences walletdb.SumSequencesRow // of the wallets, each when it was audited
@@ -125,7 +134,10 @@ func (v *verifier) wallet(ctx context.Context, id uuid.UUID) error {
 	if _, err := v.page(ctx, id, id); err != nil {
 		return err
 	}
-	return v.outbox(ctx, id.String())
+	if err := v.outbox(ctx, id.String()); err != nil {
+		return err
+	}
+	return v.events(ctx, id.String())
 }
 
 // all audits every wallet and the outbox.
@@ -142,6 +154,9 @@ func (v *verifier) all(ctx context.Context) error {
 		from = following(end)
 	}
 	if err := v.outbox(ctx, ""); err != nil {
+		return err
+	}
+	if err := v.events(ctx, ""); err != nil {
 		return err
 	}
 	return v.conserve(ctx)
@@ -465,6 +480,7 @@ type summary struct {
 	Operations    int `json:"operations"`
 	OpenHolds     int `json:"openHolds"`
 	OutboxRows    int `json:"outboxRows"`
+	EventRows     int `json:"eventRows"`
 	CachedWallets int `json:"cachedWallets"`
 	// TimesBack counts operations that were accepted or applied at an earlier time than the one before
 	// in their wallet. That is no finding: the clock may have been set back, and releases before 0.2 did not
@@ -482,8 +498,8 @@ func (s summary) String() string {
 	for _, f := range s.Money {
 		fmt.Fprintln(&text, f)
 	}
-	fmt.Fprintf(&text, "audited %d wallets, %d operations, %d open holds, %d outbox rows and %d cache entries in %.1f s: %d findings",
-		s.Wallets, s.Operations, s.OpenHolds, s.OutboxRows, s.CachedWallets, s.Seconds, s.Findings)
+	fmt.Fprintf(&text, "audited %d wallets, %d operations, %d open holds, %d outbox rows, %d events and %d cache entries in %.1f s: %d findings",
+		s.Wallets, s.Operations, s.OpenHolds, s.OutboxRows, s.EventRows, s.CachedWallets, s.Seconds, s.Findings)
 	if s.TimesBack > 0 {
 		fmt.Fprintf(&text, "; %d operations have an earlier time than the one before: the clock was set back, or they are of an old release", s.TimesBack)
 	}

@@ -81,3 +81,28 @@ SELECT wallet_id, seq, id, type, amount FROM operations WHERE id = ANY (@ids::uu
 -- OutboxTopics lists the topics that the outbox has rows of. It reads all of it.
 -- name: OutboxTopics :many
 SELECT DISTINCT topic FROM outbox ORDER BY topic;
+
+-- AuditEvents returns a topic's outbox rows in a range of ids with all that they say, those of one key if it is not empty.
+-- name: AuditEvents :many
+SELECT id, key, payload, headers, created_at FROM outbox
+WHERE id > sqlc.arg(after) AND id <= sqlc.arg(up_to) AND topic = @topic AND (sqlc.arg(only_key)::text = '' OR key = sqlc.arg(only_key)::text)
+ORDER BY id;
+
+-- AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
+-- and sequence. Operations that are pending are among them.
+-- name: AuditRuns :many
+SELECT r.run::bigint AS run, sqlc.embed(operation_states), w.currency, w.tenant
+FROM (SELECT unnest(@runs::bigint[]) AS run, unnest(@wallet_ids::uuid[]) AS wallet_id,
+             unnest(@from_seqs::bigint[]) AS from_seq, unnest(@versions::bigint[]) AS version) r
+JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
+JOIN wallets w ON w.id = r.wallet_id
+ORDER BY r.run, operation_states.seq;
+
+-- AuditUntold counts the outcomes of a wallet between two sequences whose outbox rows have to be kept: all of them, if the
+-- row before them is kept, which is no copy; else those that were written later than the outbox's first row, by more than
+-- the order of ids may stray from that of times.
+-- name: AuditUntold :one
+SELECT count(*) FROM outcomes
+WHERE wallet_id = @wallet_id AND seq > sqlc.arg(after_seq) AND seq < sqlc.arg(before_seq)
+  AND (NOT sqlc.arg(copied)::boolean AND EXISTS (SELECT FROM outbox b WHERE b.id = sqlc.arg(after_row))
+    OR applied_at > (SELECT o.created_at FROM outbox o ORDER BY o.id LIMIT 1) + interval '30 s');

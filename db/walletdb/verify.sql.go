@@ -51,6 +51,59 @@ func (q *Queries) AcceptedOperations(ctx context.Context, ids []uuid.UUID) ([]Ac
 	return items, nil
 }
 
+const auditEvents = `-- name: AuditEvents :many
+SELECT id, key, payload, headers, created_at FROM outbox
+WHERE id > $1 AND id <= $2 AND topic = $3 AND ($4::text = '' OR key = $4::text)
+ORDER BY id
+`
+
+type AuditEventsParams struct {
+	After   int64
+	UpTo    int64
+	Topic   string
+	OnlyKey string
+}
+
+type AuditEventsRow struct {
+	ID        int64
+	Key       string
+	Payload   []byte
+	Headers   string
+	CreatedAt time.Time
+}
+
+// AuditEvents returns a topic's outbox rows in a range of ids with all that they say, those of one key if it is not empty.
+func (q *Queries) AuditEvents(ctx context.Context, arg AuditEventsParams) ([]AuditEventsRow, error) {
+	rows, err := q.db.Query(ctx, auditEvents,
+		arg.After,
+		arg.UpTo,
+		arg.Topic,
+		arg.OnlyKey,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditEventsRow
+	for rows.Next() {
+		var i AuditEventsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Key,
+			&i.Payload,
+			&i.Headers,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditLinked = `-- name: AuditLinked :many
 SELECT o.id, o.wallet_id, o.seq, o.type::text AS type, o.subject_id, o.counterpart_id, o.expires_at,
        coalesce((SELECT c.status::text FROM outcomes c WHERE c.wallet_id = o.wallet_id AND c.seq = o.seq LIMIT 1), '')::text AS status,
@@ -358,6 +411,111 @@ func (q *Queries) AuditReversed(ctx context.Context, arg AuditReversedParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const auditRuns = `-- name: AuditRuns :many
+SELECT r.run::bigint AS run, operation_states.wallet_id, operation_states.seq, operation_states.id, operation_states.type, operation_states.amount, operation_states.reference, operation_states.created_at, operation_states.status, operation_states.failure_reason, operation_states.balance_after, operation_states.applied_at, operation_states.subject_id, operation_states.counterpart_id, operation_states.expires_at, operation_states.final, operation_states.metadata, operation_states.held_after, operation_states.state_after, operation_states.applied_amount, operation_states.subject_left, w.currency, w.tenant
+FROM (SELECT unnest($1::bigint[]) AS run, unnest($2::uuid[]) AS wallet_id,
+             unnest($3::bigint[]) AS from_seq, unnest($4::bigint[]) AS version) r
+JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
+JOIN wallets w ON w.id = r.wallet_id
+ORDER BY r.run, operation_states.seq
+`
+
+type AuditRunsParams struct {
+	Runs      []int64
+	WalletIds []uuid.UUID
+	FromSeqs  []int64
+	Versions  []int64
+}
+
+type AuditRunsRow struct {
+	Run            int64
+	OperationState OperationState
+	Currency       string
+	Tenant         string
+}
+
+// AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
+// and sequence. Operations that are pending are among them.
+func (q *Queries) AuditRuns(ctx context.Context, arg AuditRunsParams) ([]AuditRunsRow, error) {
+	rows, err := q.db.Query(ctx, auditRuns,
+		arg.Runs,
+		arg.WalletIds,
+		arg.FromSeqs,
+		arg.Versions,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditRunsRow
+	for rows.Next() {
+		var i AuditRunsRow
+		if err := rows.Scan(
+			&i.Run,
+			&i.OperationState.WalletID,
+			&i.OperationState.Seq,
+			&i.OperationState.ID,
+			&i.OperationState.Type,
+			&i.OperationState.Amount,
+			&i.OperationState.Reference,
+			&i.OperationState.CreatedAt,
+			&i.OperationState.Status,
+			&i.OperationState.FailureReason,
+			&i.OperationState.BalanceAfter,
+			&i.OperationState.AppliedAt,
+			&i.OperationState.SubjectID,
+			&i.OperationState.CounterpartID,
+			&i.OperationState.ExpiresAt,
+			&i.OperationState.Final,
+			&i.OperationState.Metadata,
+			&i.OperationState.HeldAfter,
+			&i.OperationState.StateAfter,
+			&i.OperationState.AppliedAmount,
+			&i.OperationState.SubjectLeft,
+			&i.Currency,
+			&i.Tenant,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditUntold = `-- name: AuditUntold :one
+SELECT count(*) FROM outcomes
+WHERE wallet_id = $1 AND seq > $2 AND seq < $3
+  AND (NOT $4::boolean AND EXISTS (SELECT FROM outbox b WHERE b.id = $5)
+    OR applied_at > (SELECT o.created_at FROM outbox o ORDER BY o.id LIMIT 1) + interval '30 s')
+`
+
+type AuditUntoldParams struct {
+	WalletID  uuid.UUID
+	AfterSeq  int64
+	BeforeSeq int64
+	Copied    bool
+	AfterRow  int64
+}
+
+// AuditUntold counts the outcomes of a wallet between two sequences whose outbox rows have to be kept: all of them, if the
+// row before them is kept, which is no copy; else those that were written later than the outbox's first row, by more than
+// the order of ids may stray from that of times.
+func (q *Queries) AuditUntold(ctx context.Context, arg AuditUntoldParams) (int64, error) {
+	row := q.db.QueryRow(ctx, auditUntold,
+		arg.WalletID,
+		arg.AfterSeq,
+		arg.BeforeSeq,
+		arg.Copied,
+		arg.AfterRow,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const auditWallets = `-- name: AuditWallets :many
