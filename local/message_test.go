@@ -58,3 +58,56 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 		}
 	}
 }
+
+// What comes on both topics is what asyncapi.yaml says, with operations of every type, and nothing that it does not say.
+func TestBothTopicsAreWhatAsyncAPISays(t *testing.T) {
+	const enough = 500
+	a := readAsyncAPI(t)
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	l := s.MixedLoad(load.EveryType, s.OpenWallets(3))
+	s.Until("some hundred operations are applied", 30*time.Second, func() bool { return s.Outcomes() > enough })
+	s.Keep(l)
+
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.ConsumeTopics(s.Topic, s.EventsTopic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	totals := s.Totals()
+	accepted, told := int64(0), map[string]bool{}
+	types := map[string]int{}
+	s.Until("everything is read", 30*time.Second, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for record := range client.PollFetches(ctx).RecordsAll() {
+			value, err := jsonschema.UnmarshalJSON(bytes.NewReader(record.Value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			headers := map[string]any{}
+			for _, h := range record.Headers {
+				headers[h.Key] = string(h.Value)
+			}
+			if key := value.(map[string]any)["walletId"]; string(record.Key) != key {
+				t.Errorf("key %s of wallet %s", record.Key, key)
+			}
+			if record.Topic == s.Topic {
+				a.validate(t, "AcceptedHeaders", headers)
+				a.validate(t, "AcceptedOperation", value)
+				accepted++
+				continue
+			}
+			a.validate(t, "EventHeaders", headers)
+			a.validate(t, "Run", value)
+			for _, operation := range value.(map[string]any)["operations"].([]any) {
+				o := operation.(map[string]any)
+				told[o["operationId"].(string)] = true
+				types[o["operationType"].(string)]++
+			}
+		}
+		return accepted >= totals.Operations && int64(len(told)) >= totals.Outcomes
+	})
+	if len(types) < 8 {
+		t.Errorf("only operations of these types were told: %v", types)
+	}
+}

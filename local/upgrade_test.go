@@ -23,7 +23,7 @@ import (
 // one under load, and after that taken back one by one. The topic of events comes when those of today run, and stays.
 func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	s := &system{stacktest.NewWithoutEvents(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})}
-	s.OtherTimes = true
+	s.OtherTimes, s.EventGaps = true, true
 	today := s.Bin
 	last := lastRelease(t)
 	for _, p := range s.Services {

@@ -33,3 +33,12 @@ SELECT wallet_id, seq, id, type, amount, created_at, applied_at, subject_id, cou
 FROM operation_states
 WHERE (coalesce(cardinality(@wallets::uuid[]), 0) = 0 OR wallet_id = ANY (@wallets::uuid[]))
   AND wallet_id <> ALL (coalesce(@without::uuid[], '{}')) ORDER BY wallet_id, seq;
+
+-- FinishedOperations returns every finished operation of some wallets, or of all if they are none, but not those of some
+-- others, with what an event says of their wallet. It reads all of them at once: a demonstration's or a test's.
+-- name: FinishedOperations :many
+SELECT sqlc.embed(operation_states), w.currency, w.tenant
+FROM operation_states JOIN wallets w ON w.id = operation_states.wallet_id
+WHERE operation_states.applied_at IS NOT NULL
+  AND (coalesce(cardinality(@wallets::uuid[]), 0) = 0 OR operation_states.wallet_id = ANY (@wallets::uuid[]))
+  AND operation_states.wallet_id <> ALL (coalesce(@without::uuid[], '{}')) ORDER BY operation_states.wallet_id, operation_states.seq;

@@ -42,6 +42,70 @@ func (q *Queries) AppliedSequences(ctx context.Context, ids []uuid.UUID) ([]Appl
 	return items, nil
 }
 
+const finishedOperations = `-- name: FinishedOperations :many
+SELECT operation_states.wallet_id, operation_states.seq, operation_states.id, operation_states.type, operation_states.amount, operation_states.reference, operation_states.created_at, operation_states.status, operation_states.failure_reason, operation_states.balance_after, operation_states.applied_at, operation_states.subject_id, operation_states.counterpart_id, operation_states.expires_at, operation_states.final, operation_states.metadata, operation_states.held_after, operation_states.state_after, operation_states.applied_amount, operation_states.subject_left, w.currency, w.tenant
+FROM operation_states JOIN wallets w ON w.id = operation_states.wallet_id
+WHERE operation_states.applied_at IS NOT NULL
+  AND (coalesce(cardinality($1::uuid[]), 0) = 0 OR operation_states.wallet_id = ANY ($1::uuid[]))
+  AND operation_states.wallet_id <> ALL (coalesce($2::uuid[], '{}')) ORDER BY operation_states.wallet_id, operation_states.seq
+`
+
+type FinishedOperationsParams struct {
+	Wallets []uuid.UUID
+	Without []uuid.UUID
+}
+
+type FinishedOperationsRow struct {
+	OperationState OperationState
+	Currency       string
+	Tenant         string
+}
+
+// FinishedOperations returns every finished operation of some wallets, or of all if they are none, but not those of some
+// others, with what an event says of their wallet. It reads all of them at once: a demonstration's or a test's.
+func (q *Queries) FinishedOperations(ctx context.Context, arg FinishedOperationsParams) ([]FinishedOperationsRow, error) {
+	rows, err := q.db.Query(ctx, finishedOperations, arg.Wallets, arg.Without)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FinishedOperationsRow
+	for rows.Next() {
+		var i FinishedOperationsRow
+		if err := rows.Scan(
+			&i.OperationState.WalletID,
+			&i.OperationState.Seq,
+			&i.OperationState.ID,
+			&i.OperationState.Type,
+			&i.OperationState.Amount,
+			&i.OperationState.Reference,
+			&i.OperationState.CreatedAt,
+			&i.OperationState.Status,
+			&i.OperationState.FailureReason,
+			&i.OperationState.BalanceAfter,
+			&i.OperationState.AppliedAt,
+			&i.OperationState.SubjectID,
+			&i.OperationState.CounterpartID,
+			&i.OperationState.ExpiresAt,
+			&i.OperationState.Final,
+			&i.OperationState.Metadata,
+			&i.OperationState.HeldAfter,
+			&i.OperationState.StateAfter,
+			&i.OperationState.AppliedAmount,
+			&i.OperationState.SubjectLeft,
+			&i.Currency,
+			&i.Tenant,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const storedOperations = `-- name: StoredOperations :many
 SELECT wallet_id, seq, id, type, amount, created_at, applied_at, subject_id, counterpart_id, expires_at, final,
        status, coalesce(applied_amount, amount)::bigint AS came_to

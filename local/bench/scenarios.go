@@ -274,13 +274,15 @@ func (t *fixture) snapshotAfter(ctx context.Context, wait time.Duration) (snapsh
 	return t.snapshot(ctx)
 }
 
-func (t *fixture) log() check.TopicLog {
-	return check.TopicLog{Options: t.stack.KafkaOptions(), Topic: t.stack.Topic, Partitions: stack.TopicPartitions}
+func (t *fixture) log() check.TopicLog { return t.topicLog(t.stack.Topic) }
+
+func (t *fixture) topicLog(topic string) check.TopicLog {
+	return check.TopicLog{Options: t.stack.KafkaOptions(), Topic: topic, Partitions: stack.TopicPartitions}
 }
 
 // checkAll checks every invariant.
 func (t *fixture) checkAll(ctx context.Context, history []load.Operation) error {
-	checked := check.Subject{Log: t.log(), Audit: t.stack.Verify, Without: t.ballast}
+	checked := check.Subject{Log: t.log(), Events: t.topicLog(t.stack.EventsTopic), Audit: t.stack.Verify, Without: t.ballast}
 	promises, err := checked.Check(ctx, t.conn, history)
 	if err != nil {
 		return err

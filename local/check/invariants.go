@@ -42,8 +42,9 @@ func AwaitIdle(ctx context.Context, conn *pgx.Conn, within time.Duration) (walle
 
 // Subject is the system that is checked.
 type Subject struct {
-	Log   TopicLog
-	Audit func(context.Context, io.Writer) error // ctl verify
+	Log    TopicLog
+	Events TopicLog                               // of outcomes; without a topic: none are told
+	Audit  func(context.Context, io.Writer) error // ctl verify
 	// OtherTimes is for programs of the last release, whose times need not follow the sequence.
 	OtherTimes bool
 	// Without are wallets that were not the clients', and are not in the log.
@@ -61,9 +62,12 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	log, err := s.wholeLog(ctx, stored)
+	log, err := s.whole(ctx, s.Log, func() (Invariant, error) {
+		messages, err := readLog(ctx, s.Log, ParseMessage)
+		return Log(messages, stored), err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read topic %s: %w", s.Log.Topic, err)
+		return nil, err
 	}
 	invariants := []Invariant{
 		Totals(totals),
@@ -76,18 +80,30 @@ func (s Subject) Check(ctx context.Context, conn *pgx.Conn, history []load.Opera
 	if !s.OtherTimes {
 		invariants = append(invariants, Times(stored))
 	}
-	return invariants, nil
+	if s.Events.Topic == "" {
+		return invariants, nil
+	}
+	finished, err := walletdb.New(conn).FinishedOperations(ctx, walletdb.FinishedOperationsParams{Without: s.Without})
+	if err != nil {
+		return nil, fmt.Errorf("read outcomes: %w", err)
+	}
+	events, err := s.whole(ctx, s.Events, func() (Invariant, error) {
+		told, err := readLog(ctx, s.Events, ParseEvent)
+		return Events(told, finished), err
+	})
+	return append(invariants, events), err
 }
 
-// wholeLog gives the relay some time: what a worker has accepted it may have applied itself, before any message of it.
-func (s Subject) wholeLog(ctx context.Context, stored []walletdb.StoredOperationsRow) (Invariant, error) {
+// whole gives the relay some time: what a worker has accepted it may have applied itself, before any message of it, and
+// what it tells of outcomes comes after them.
+func (s Subject) whole(ctx context.Context, log TopicLog, look func() (Invariant, error)) (Invariant, error) {
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		messages, err := s.Log.read(ctx)
+		seen, err := look()
 		if err != nil {
-			return Invariant{}, err
+			return Invariant{}, fmt.Errorf("read topic %s: %w", log.Topic, err)
 		}
-		if log := Log(messages, stored); len(log.Broken) == 0 || time.Now().After(deadline) {
-			return log, nil
+		if len(seen.Broken) == 0 || time.Now().After(deadline) {
+			return seen, nil
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):

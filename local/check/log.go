@@ -3,8 +3,8 @@ package check
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -34,8 +34,9 @@ type TopicLog struct {
 	Partitions int
 }
 
-// read reads the topic from its beginning to its end, which must not grow meanwhile.
-func (l TopicLog) read(ctx context.Context) ([]Message, error) {
+// readLog reads the topic from its beginning to its end, which must not grow meanwhile. Within a partition the order is the
+// log's; across partitions it does not matter.
+func readLog[T any](ctx context.Context, l TopicLog, parse func(*kgo.Record) (T, error)) (log []T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	client, err := kgo.NewClient(append(slices.Clone(l.Options), kgo.ConsumeTopics(l.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
@@ -47,22 +48,24 @@ func (l TopicLog) read(ctx context.Context) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	var log []Message
-	for int64(len(log)) < left {
+	byPartition := map[int32][]T{}
+	for left > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			return nil, err
 		}
 		for record := range fetches.RecordsAll() {
-			m, err := ParseMessage(record)
+			m, err := parse(record)
 			if err != nil {
 				return nil, fmt.Errorf("partition %d, offset %d: %w", record.Partition, record.Offset, err)
 			}
-			log = append(log, m)
+			byPartition[record.Partition] = append(byPartition[record.Partition], m)
+			left--
 		}
 	}
-	// Within a partition the order is the log's; across partitions it does not matter.
-	sort.SliceStable(log, func(i, j int) bool { return log[i].Partition < log[j].Partition })
+	for _, partition := range slices.Sorted(maps.Keys(byPartition)) {
+		log = append(log, byPartition[partition]...)
+	}
 	return log, nil
 }
 

@@ -91,8 +91,9 @@ func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) e
 		return err
 	}
 	checked := check.Subject{
-		Log:   check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions},
-		Audit: s.Verify,
+		Log:    check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions},
+		Events: check.TopicLog{Options: s.KafkaOptions(), Topic: s.EventsTopic, Partitions: stack.TopicPartitions},
+		Audit:  s.Verify,
 	}
 	invariants, err := checked.Check(ctx, conn, slices.Concat(history, loaded, moved))
 	if err != nil {

@@ -93,8 +93,9 @@ type System struct {
 	T    *testing.T
 	Conn *pgx.Conn
 
-	// OtherTimes is for programs of the last release, whose times need not follow the sequence.
-	OtherTimes bool
+	// OtherTimes is for programs of the last release, whose times need not follow the sequence, EventGaps for what
+	// does not tell of every outcome.
+	OtherTimes, EventGaps bool
 }
 
 // New runs the given replicas on the shared backing services, with a database and topics of its own.
@@ -265,7 +266,12 @@ func (s *System) Keep(l *RunningLoad, told ...load.Operation) {
 
 func (s *System) KeepPromises(history []load.Operation) {
 	s.T.Helper()
-	checked := check.Subject{Log: check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions}, Audit: s.Verify, OtherTimes: s.OtherTimes}
+	checked := check.Subject{Audit: s.Verify, OtherTimes: s.OtherTimes}
+	checked.Log = check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions}
+	checked.Events = check.TopicLog{Options: s.KafkaOptions(), Topic: s.EventsTopic, Partitions: stack.TopicPartitions}
+	if s.EventGaps {
+		checked.Audit, checked.Events = s.VerifyWithGaps, check.TopicLog{}
+	}
 	promises, err := checked.Check(s.T.Context(), s.Conn, history)
 	if err != nil {
 		s.T.Fatal(err)
