@@ -251,11 +251,21 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 		return err
 	}
 	relays := []relayReport{}
+	backlogs := map[string]walletdb.RelayBacklogRow{}
 	for _, s := range states {
-		backlog, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, Topic: r.topic, Others: s.Events, MaxRows: countedRows})
+		if s.Events {
+			continue
+		}
+		found, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, Events: db.EventsPosition(s.Relay), Topic: r.topic, MaxRows: countedRows})
 		if err != nil {
 			return err
 		}
+		for _, backlog := range found {
+			backlogs[backlog.Relay] = backlog
+		}
+	}
+	for _, s := range states {
+		backlog := backlogs[s.Relay]
 		position := s.Prev
 		if s.Cur != nil {
 			position = fmt.Sprintf("%s → %s, row %d of %d", s.Prev, *s.Cur, s.AfterID, s.LastID)
