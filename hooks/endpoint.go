@@ -532,6 +532,13 @@ func (e *endpoint) release() {
 	e.releasing = true
 }
 
+// settled reports whether nothing is under way, and all is saved.
+func (e *endpoint) settled() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.queue.flying == 0 && !e.testing && e.changes == e.savedChanges
+}
+
 // idle reports whether nothing is under way.
 func (e *endpoint) idle() bool {
 	e.mu.Lock()

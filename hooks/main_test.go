@@ -252,7 +252,7 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	b.awaitBegun(id)
 	b.produce(1, 1)
 	testkit.Until(t, "all has arrived", first.has(b))
-	second.got[walletOf(0, 1)] = 1
+	second.got[walletOf(0, 1)], second.also = 1, first.secret
 	b.exec("UPDATE hook_endpoints SET url = $2, secret = $3, previous_secret = secret, previous_until = now() + interval '1 day', updated_at = now() WHERE id = $1", id, second.URL, b.keys.Seal(id, second.secret))
 	time.Sleep(2 * time.Second)
 	b.produce(1, 1)

@@ -400,7 +400,7 @@ func (o *owner) release(ctx context.Context, q *walletdb.Queries, share int) err
 			e.endpoint.release()
 			continue // saved in the next round
 		}
-		if !e.idle() {
+		if !e.settled() {
 			continue
 		}
 		o.drop(id)

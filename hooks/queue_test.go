@@ -130,7 +130,7 @@ func (s *simulation) run() {
 	wallets := 1 + s.random.IntN(12)
 	for step := 0; step < 1_500; step++ {
 		s.now = s.now.Add(time.Duration(s.random.IntN(2_000)) * time.Millisecond)
-		switch s.random.IntN(24) {
+		switch s.random.IntN(25) {
 		case 0, 1, 2, 3, 4, 5, 6, 7:
 			for range s.random.IntN(20) {
 				partition := s.random.IntN(len(s.log.partitions))
@@ -161,6 +161,10 @@ func (s *simulation) run() {
 				}
 				s.q.replay(to)
 				s.save()
+			}
+		case 14:
+			if s.random.IntN(20) == 0 {
+				s.q.forgive()
 			}
 		case 13:
 			if at := s.q.wait(s.now); !at.IsZero() && s.random.IntN(3) == 0 {

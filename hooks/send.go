@@ -39,7 +39,7 @@ func newSender(policy egress.Policy) *sender {
 		MaxResponseHeaderBytes: maxHeaders,
 		MaxIdleConns:           1000,
 		MaxIdleConnsPerHost:    maxFlying,
-		IdleConnTimeout:        90 * time.Second,
+		IdleConnTimeout:        30 * time.Second,
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
 	})
@@ -76,6 +76,7 @@ func (s *sender) attempt(ctx context.Context, to target, id string, payload []by
 		return result{verdict: unreachable, err: "the URL cannot be called"}
 	}
 	header := request.Header
+	header["Idempotency-Key"] = nil // is not sent: a kept connection that proves to be closed is replaced by a new one
 	header.Set("Content-Type", "application/json")
 	header.Set("User-Agent", "legendary-wallet/"+service.Version())
 	header.Set(standardwebhooks.HeaderWebhookID, id)
