@@ -27,7 +27,7 @@ const root = "../.."
 var pinned = regexp.MustCompile(`^[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9.]+)?$`)
 
 // images are the programs that the Dockerfile builds, by the compose services that run them.
-var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "topic": "ctl", "ctl": "ctl", "migrate": "ctl"}
+var images = map[string]string{"api": "api", "relay": "relay", "worker": "worker", "hooks": "hooks", "topic": "ctl", "ctl": "ctl", "migrate": "ctl"}
 
 // load reads compose.yaml as `docker compose` does where nothing but env is set.
 func load(t *testing.T, env ...string) *types.Project {
@@ -139,7 +139,7 @@ func TestComposeObservesTheServicesThatItRuns(t *testing.T) {
 			t.Errorf("%s is scraped at %+v, not at its admin port", job.Name, job.DNS)
 		}
 	}
-	if !slices.Equal(jobs, []string{"api", "relay", "worker"}) {
+	if !slices.Equal(jobs, []string{"api", "relay", "worker", "hooks"}) {
 		t.Errorf("jobs %q", jobs)
 	}
 	var grafana struct {
@@ -169,6 +169,7 @@ func TestComposeStartsInOrder(t *testing.T) {
 		"api":     {"logins": done, "topic": done, "redis": healthy},
 		"relay":   {"logins": done, "topic": done},
 		"worker":  {"logins": done, "topic": done, "redis": healthy},
+		"hooks":   {"logins": done, "topic": done},
 	} {
 		for needed, condition := range want {
 			if got := services[name].DependsOn[needed].Condition; got != condition {
@@ -208,7 +209,7 @@ func TestComposeLoginsGetTheirRoleAndPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	database := testdb.New(t)
-	logins := []string{"api", "relay", "worker"}
+	logins := []string{"api", "relay", "worker", "hooks"}
 	t.Cleanup(func() {
 		for _, login := range logins {
 			execute(t, database.URL, nil, "DROP ROLE "+login)
