@@ -50,7 +50,7 @@ func TestEveryAlertSaysWhatToDoWithCommandsThatExist(t *testing.T) {
 	command := exec.Command(filepath.Join(stacktest.Binaries(t), "ctl"))
 	command.Stderr = &usage
 	_ = command.Run() // it exits with 2, and lists its commands
-	mentioned := regexp.MustCompile(`\bctl ((?:topic|relay|cache|keys) [a-z]+|[a-z]+)`)
+	mentioned := regexp.MustCompile(`\bctl ((?:topic|relay|cache|keys|hooks) [a-z]+|[a-z]+)`)
 	rules := alertRules(t)
 	for _, alert := range rules {
 		if severity := alert.Labels["severity"]; severity != "critical" && severity != "warning" {
@@ -88,6 +88,7 @@ func TestMetricsInAQueryAreFound(t *testing.T) {
 func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 	s, own := newObservedSystem(t)
 	w := s.watch()
+	began := time.Now()
 	s.warmUp()
 	s.checkNames(w)
 	s.Until("no alert fires", 70*time.Second, func() bool { return len(w.allFiring()) == 0 })
@@ -100,6 +101,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 			"applying":   func(s *system) { <-resumed; s.applyingFaults(f) },
 			"accepting":  func(s *system) { s.acceptingFaults(f) },
 			"processes":  func(s *system) { s.processFaults(f) },
+			"telling":    func(s *system) { <-resumed; s.tellingFaults(f, began) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -139,7 +141,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 // newObservedSystem has servers of its own, because they are taken away, and an api-2 with little room.
 func newObservedSystem(t *testing.T) (*system, *servers.Backing) {
 	t.Helper()
-	s, own := newOwnSystemNotStarted(t, stack.Config{APIs: 2, Relays: 2, Workers: 1}, "SWEEP_AFTER=3s")
+	s, own := newOwnSystemNotStarted(t, stack.Config{APIs: 2, Relays: 2, Workers: 1, Hooks: 1}, "SWEEP_AFTER=3s", "HOOKS_RETRIES=2s")
 	small := s.Process("api-2")
 	small.Env = append(small.Env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
 	s.Begin()
