@@ -20,7 +20,7 @@ var below = map[string][]string{
 	"receiver":       {},
 	"check":          {"load"},
 	"machine":        {"proc"},
-	"demo":           {"stack", "load", "check", "servers", "proc"},
+	"demo":           {"stack", "load", "check", "receiver", "servers", "proc"},
 	"bench":          {"bench/report", "bench/pipeline", "stack", "load", "check", "machine", "servers", "proc"},
 	"bench/report":   {},
 	"bench/pipeline": {"check"},

@@ -125,7 +125,7 @@ func listenForWebhooks(state *proc.State, out io.Writer) (*receiver.Receiver, er
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	r, err := receiver.ListenAt(cmp.Or(string(last), "127.0.0.1:0"), out)
+	r, err := receiver.Listen(cmp.Or(string(last), "127.0.0.1:0"), receiver.Print(out))
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,6 @@ func TestWhatMakeRunPrintsShowsAWebhook(t *testing.T) {
 		t.Errorf("the api answers\n%s", answers)
 	}
 	s.Until("a webhook of the second deposit is printed", 10*time.Second, func() bool {
-		return printed.Count("DEPOSIT 500 COMPLETED;") > 0
+		return printed.Count("DEPOSIT 500 PROCESSED;") > 0
 	})
 }

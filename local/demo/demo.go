@@ -56,15 +56,15 @@ func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 		return err
 	}
 	defer s.Stop()
-	err = show(ctx, s, began, out)
+	err = show(ctx, s, c.Hooks > 0 && c.EventsTopic != "", began, out)
 	if ctx.Err() != nil {
 		return proc.ErrInterrupted
 	}
 	return err
 }
 
-// show sends operations to a stack that was begun to be started at a time, and checks it.
-func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) error {
+// show sends operations to a stack that was begun to be started at a time, and checks it, its webhooks too.
+func show(ctx context.Context, s *stack.Stack, webhooks bool, began time.Time, out io.Writer) error {
 	wallets, err := load.OpenWallets(s.APIURLs[0], s.APIKey, 1)
 	if err != nil {
 		return err
@@ -75,6 +75,13 @@ func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) e
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	var told *told
+	if webhooks {
+		if told, err = tell(s, wallets[0]); err != nil {
+			return err
+		}
+		defer told.Close()
+	}
 	first := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: time.Second, Patience: time.Minute}
 	history := first.Send(ctx)
 	if _, err := check.AwaitIdle(ctx, conn, 30*time.Second); err != nil {
@@ -89,6 +96,11 @@ func show(ctx context.Context, s *stack.Stack, began time.Time, out io.Writer) e
 	moved, err := sendMoney(ctx, s, wallets[0], out)
 	if err != nil {
 		return err
+	}
+	if told != nil {
+		if err := told.show(ctx, conn, out); err != nil {
+			return err
+		}
 	}
 	checked := check.Subject{
 		Log:    check.TopicLog{Options: s.KafkaOptions(), Topic: s.Topic, Partitions: stack.TopicPartitions},

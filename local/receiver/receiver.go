@@ -1,4 +1,4 @@
-// Package receiver is a program to which webhooks are sent, as small as one can be: it prints what it gets.
+// Package receiver is what webhooks are sent to, as small as it can be.
 package receiver
 
 import (
@@ -20,14 +20,19 @@ type Receiver struct {
 	server *http.Server
 }
 
-// Listen prints a line to out for each wallet that it hears of, until Close. It answers 200 when the line is written:
-// what it has not acknowledged comes again.
-func Listen(out io.Writer) (*Receiver, error) {
-	return ListenAt("127.0.0.1:0", out)
+// Take is told of each webhook. What it returns an error for comes again.
+type Take func(id, kind string, run event.Run) error
+
+// Print writes a line to out for each webhook.
+func Print(out io.Writer) Take {
+	return func(id, kind string, run event.Run) error {
+		_, err := io.WriteString(out, line(kind, run, id))
+		return err
+	}
 }
 
-// ListenAt is Listen on an address, or on another one if that is taken.
-func ListenAt(addr string, out io.Writer) (*Receiver, error) {
+// Listen has webhooks taken until Close. It listens on the address, or on another one if that is taken.
+func Listen(addr string, take Take) (*Receiver, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
@@ -40,7 +45,7 @@ func ListenAt(addr string, out io.Writer) (*Receiver, error) {
 		server: &http.Server{
 			ReadTimeout: 10 * time.Second,
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-				if err := receive(out, http.MaxBytesReader(w, request.Body, 1<<20), request.Header); err != nil {
+				if err := receive(take, http.MaxBytesReader(w, request.Body, 1<<20), request.Header); err != nil {
 					http.Error(w, err.Error(), http.StatusBadRequest)
 				}
 			}),
@@ -53,7 +58,7 @@ func ListenAt(addr string, out io.Writer) (*Receiver, error) {
 func (r *Receiver) Close() { _ = r.server.Close() }
 
 // receive reads one webhook. Its signature is for those who know the secret: docs/events.md.
-func receive(out io.Writer, body io.Reader, header http.Header) error {
+func receive(take Take, body io.Reader, header http.Header) error {
 	var webhook struct {
 		Type string
 		Data event.Run
@@ -61,8 +66,7 @@ func receive(out io.Writer, body io.Reader, header http.Header) error {
 	if err := json.NewDecoder(body).Decode(&webhook); err != nil {
 		return err
 	}
-	_, err := io.WriteString(out, line(webhook.Type, webhook.Data, header.Get("webhook-id")))
-	return err
+	return take(header.Get("webhook-id"), webhook.Type, webhook.Data)
 }
 
 // line is what is printed of a webhook.

@@ -9,7 +9,7 @@ import (
 
 func TestAWebhookIsPrintedAndAcknowledged(t *testing.T) {
 	t.Parallel()
-	const operation = `{"operationType":"DEPOSIT","amount":1000,"status":"COMPLETED"}`
+	const operation = `{"operationType":"DEPOSIT","amount":1000,"status":"PROCESSED"}`
 	for name, c := range map[string]struct {
 		body    string
 		status  int
@@ -17,18 +17,18 @@ func TestAWebhookIsPrintedAndAcknowledged(t *testing.T) {
 	}{
 		"a run": {
 			`{"type":"legendary-wallet.wallet.advanced.v1","data":{"currency":"USD","balance":1000,"operations":[` + operation + `]}}`,
-			200, "  webhook 7: DEPOSIT 1000 COMPLETED; the wallet holds 1000 USD\n",
+			200, "  webhook 7: DEPOSIT 1000 PROCESSED; the wallet holds 1000 USD\n",
 		},
 		"a long run": {
 			`{"data":{"currency":"USD","balance":5000,"operations":[` + strings.Repeat(operation+",", 4) + operation + `]}}`,
-			200, "  webhook 7: DEPOSIT 1000 COMPLETED; DEPOSIT 1000 COMPLETED; DEPOSIT 1000 COMPLETED; and 2 more; the wallet holds 5000 USD\n",
+			200, "  webhook 7: DEPOSIT 1000 PROCESSED; DEPOSIT 1000 PROCESSED; DEPOSIT 1000 PROCESSED; and 2 more; the wallet holds 5000 USD\n",
 		},
 		"a test":     {`{"type":"legendary-wallet.webhook.test.v1","data":{}}`, 200, "  webhook 7: legendary-wallet.webhook.test.v1\n"},
 		"no webhook": {`deposit`, 400, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			r, err := Listen(&out)
+			r, err := Listen("127.0.0.1:0", Print(&out))
 			if err != nil {
 				t.Fatal(err)
 			}
