@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/service"
@@ -57,6 +59,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	owner := &owner{
 		database: c.database.ConnConfig, keys: c.keys, retries: c.retries, log: events, catchUp: catchUp, sender: newSender(c.policy),
 		tracer: newTracer(spans), health: health, metrics: metrics, logger: log,
+		base: time.Now(), owned: map[uuid.UUID]*ownedEndpoint{},
 	}
 	events.wake = owner.wake
 	delivering, stop := context.WithCancel(ctx)

@@ -73,7 +73,6 @@ type ownedEndpoint struct {
 
 // run has endpoints until ctx ends.
 func (o *owner) run(ctx context.Context) {
-	o.base, o.owned = time.Now(), map[uuid.UUID]*ownedEndpoint{}
 	for ; ctx.Err() == nil; service.Sleep(ctx, saveInterval) {
 		if err := o.session(ctx); ctx.Err() == nil {
 			o.health.Set(service.Postgres, err)
