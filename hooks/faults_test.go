@@ -171,7 +171,8 @@ func TestProcessesShareEndpoints(t *testing.T) {
 
 func TestPostgresAndKafkaAway(t *testing.T) {
 	t.Parallel()
-	b, r := newBed(t, 2), newReceiver(t)
+	b, broker := newBrokenBed(t, 2)
+	r := newReceiver(t)
 	postgres := testkit.NewProxy(t, b.As(testdb.Hooks))
 	postgres.Open(t)
 	id := b.endpoint(r)
@@ -188,8 +189,8 @@ func TestPostgresAndKafkaAway(t *testing.T) {
 	}
 	var fails atomic.Bool
 	fails.Store(true)
-	b.broker.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.broker.KeepControl()
+	broker.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
 		return nil, fmt.Errorf("cut"), fails.Load()
 	})
 	time.Sleep(time.Second)
@@ -247,20 +248,9 @@ func TestATopicThatWasMadeAnewIsReadFromItsBeginning(t *testing.T) {
 	}
 	testkit.Until(t, "all has arrived", r.has(b))
 	b.awaitSaved(id)
-	remove := kmsg.NewPtrDeleteTopicsRequest()
-	remove.TopicNames = []string{b.topic}
-	remove.Topics = append(remove.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &b.topic})
-	if _, err := remove.RequestWith(t.Context(), b.client); err != nil {
-		t.Fatal(err)
-	}
+	b.deleteTopic()
 	testkit.Until(t, "it says that there is no topic", h.admin.Says("topic of events"))
-	create := kmsg.NewPtrCreateTopicsRequest()
-	anew := kmsg.NewCreateTopicsRequestTopic()
-	anew.Topic, anew.NumPartitions, anew.ReplicationFactor = b.topic, 1, 1
-	create.Topics = append(create.Topics, anew)
-	if _, err := create.RequestWith(t.Context(), b.client); err != nil {
-		t.Fatal(err)
-	}
+	b.createTopic()
 	b.connect() // the client of before knows the topic by its id
 	for range 5 {
 		b.produce(1, 1, 2)

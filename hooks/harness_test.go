@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
@@ -35,7 +37,6 @@ type bed struct {
 	testdb.Database
 	conn       *pgx.Conn
 	mu         sync.Mutex // of conn
-	broker     *kfake.Cluster
 	addr       string
 	client     *kgo.Client
 	topic      string
@@ -44,24 +45,60 @@ type bed struct {
 	keys       hook.Keys
 }
 
+// newBed has a topic of the Kafka that TEST_KAFKA_BROKERS names.
 func newBed(t testing.TB, partitions int) *bed {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(int32(partitions), "wallet-events"))
+	brokers := os.Getenv("TEST_KAFKA_BROKERS")
+	if brokers == "" {
+		t.Fatal("TEST_KAFKA_BROKERS is not set: run `make test`, or set it to a Kafka broker's address")
+	}
+	return newBedAt(t, brokers, partitions)
+}
+
+// newBrokenBed has a Kafka of its own, which the test may do with as it likes.
+func newBrokenBed(t testing.TB, partitions int) (*bed, *kfake.Cluster) {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
+	return newBedAt(t, broker.ListenAddrs()[0], partitions), broker
+}
+
+func newBedAt(t testing.TB, brokers string, partitions int) *bed {
+	t.Helper()
 	database := testdb.New(t)
 	keys, err := hook.ParseKeys(testKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bed{
-		TB: t, Database: database, conn: database.Conn(t), broker: broker, addr: broker.ListenAddrs()[0], topic: "wallet-events",
+		TB: t, Database: database, conn: database.Conn(t), addr: brokers, topic: "hooks-test-" + uuid.NewString(),
 		partitions: partitions, last: map[uuid.UUID]int64{}, keys: keys,
 	}
 	b.connect()
+	b.createTopic()
+	t.Cleanup(b.deleteTopic)
 	return b
+}
+
+func (b *bed) createTopic() {
+	b.Helper()
+	create := kmsg.NewPtrCreateTopicsRequest()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = b.topic, int32(b.partitions), 1
+	create.Topics = append(create.Topics, topic)
+	if _, err := create.RequestWith(context.Background(), b.client); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bed) deleteTopic() {
+	remove := kmsg.NewPtrDeleteTopicsRequest()
+	remove.TopicNames = []string{b.topic}
+	remove.Topics = append(remove.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &b.topic})
+	_, _ = remove.RequestWith(context.Background(), b.client)
 }
 
 func (b *bed) connect() {
@@ -177,8 +214,21 @@ func (b *bed) awaitSaved(endpoint uuid.UUID) {
 	})
 }
 
+// end is where a partition ends.
 func (b *bed) end(partition int) int64 {
-	return b.broker.PartitionInfo(b.topic, int32(partition)).HighWatermark
+	b.Helper()
+	list := kmsg.NewPtrListOffsetsRequest()
+	topic := kmsg.NewListOffsetsRequestTopic()
+	topic.Topic = b.topic
+	of := kmsg.NewListOffsetsRequestTopicPartition()
+	of.Partition, of.Timestamp = int32(partition), -1
+	topic.Partitions = append(topic.Partitions, of)
+	list.Topics = append(list.Topics, topic)
+	response, err := list.RequestWith(context.Background(), b.client)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return response.Topics[0].Partitions[0].Offset
 }
 
 // running is hooks within the test.
@@ -216,7 +266,7 @@ func (b *bed) launch(settings ...string) *running {
 func (b *bed) environ(settings ...string) []string {
 	return append([]string{
 		"DATABASE_URL=" + b.As(testdb.Hooks), "KAFKA_BROKERS=" + b.addr, "ADMIN_ADDR=127.0.0.1:0", "HOOKS_KEY=" + testKey, "HOOKS_ALLOW=127.0.0.0/8",
-		"HOOKS_RETRIES=200ms",
+		"HOOKS_RETRIES=200ms", "EVENTS_TOPIC=" + b.topic,
 	}, settings...)
 }
 
