@@ -175,6 +175,10 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures
 	}
 	c := b.config
 	c.Topic = "bench-" + uuid.NewString()[:8]
+	c.EventsTopic, c.Hooks = c.Topic+"-events", 0 // without webhooks, so that events alone are compared with none
+	if sc.noEvents {
+		c.EventsTopic = ""
+	}
 	c.Env = append([]string{"KAFKA_GROUP=" + c.Topic}, sc.env...)
 	url, drop, err := b.newDatabase(ctx, strings.ReplaceAll(c.Topic, "-", "_"))
 	if err != nil {

@@ -39,6 +39,7 @@ type scenario struct {
 	hot           hotWallet
 	resendPercent int
 	readPercent   int
+	noEvents      bool     // the worker writes none
 	env           []string // of the services
 	stored        int      // operations of other wallets that are there before
 	rows          int      // operations to drain
@@ -83,6 +84,8 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 		scenario{name: "batch of 100", connections: 16, batch: 100, pipeline: true},
 		scenario{name: "batch of 1000", connections: 4, batch: 1000},
 		scenario{name: "10000 wallets, c=256", wallets: 10_000, connections: 256, pipeline: true},
+		scenario{name: "one wallet, c=256, no events", connections: 256, noEvents: true},
+		scenario{name: "10000 wallets, c=256, no events", wallets: 10_000, connections: 256, noEvents: true},
 		scenario{name: "10000 wallets, zipf, c=256", wallets: 10_000, connections: 256, zipf: true},
 		scenario{name: "transfers, 10000 wallets, c=256", wallets: 10_000, connections: 256, mix: load.Mix{Transfers: 100}, funded: true},
 		scenario{name: "256 wallets pay one, c=256", wallets: 256, connections: 256, mix: load.Mix{Transfers: 100}, funded: true, hot: payee},
