@@ -143,7 +143,7 @@ func (b books) commit(p plan, at time.Time) (accepted []operation, violation err
 	}
 	told := 0
 	for i := 0; p.events != nil && i < len(p.events.Keys); i++ {
-		n, err := b.hear(p.events.Keys[i], p.events.Payloads[i])
+		n, err := b.hear(p.events.Keys[i], p.events.Payload(i))
 		if told += n; err != nil {
 			violated("%w", err)
 		}

@@ -29,7 +29,7 @@ var mutations = []mutation.Mutation{
 		"if len(events.Keys) > 0 {", "if false {",
 	),
 	mutation.Of("events have the order of the sequences", "TestManyOperationsAreToldOfInRuns", applySQL,
-		"unnest($3::bytea[]), unnest($4::text[])\n`", "unnest($3::bytea[]), unnest($4::text[]) ORDER BY 3 DESC\n`",
+		"unnest($6::text[])\n`", "unnest($6::text[]) ORDER BY 3 DESC\n`",
 	),
 	mutation.Of("an event fits a row of the outbox", "TestNoOperationIsTooLargeToBeToldOf", "../db/event/rows.go",
 		"bare.Metadata = nil", "_ = bare.Metadata",

@@ -116,7 +116,7 @@ func newPlan(r reading) (plan, error) {
 		BalancesAfter:  make([]int64, 0, len(r.pending)),
 	}
 	if r.source != "" {
-		p.events = event.NewRows(r.source)
+		p.events = event.NewRows(r.source, len(r.pending))
 	}
 	pending := r.pending
 	for i := range r.wallets {

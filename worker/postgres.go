@@ -174,7 +174,10 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 	wallets, accept := into(done.following), acceptance(p.topic, done.following)
 	var events walletdb.InsertEventsParams
 	if done.events != nil {
-		events = walletdb.InsertEventsParams{Topic: p.events.topic, Keys: done.events.Keys, Payloads: done.events.Payloads, Headers: done.events.Headers}
+		events = walletdb.InsertEventsParams{
+			Topic: p.events.topic, Keys: done.events.Keys, Headers: done.events.Headers,
+			Payloads: done.events.Payloads, Starts: done.events.Starts, Lengths: done.events.Lengths,
+		}
 	}
 	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {

@@ -24,7 +24,9 @@ func RunID(walletID uuid.UUID, version int64) string {
 // Begin, Add for each of the wallet's operations, End; and so on with the next wallet.
 type Rows struct {
 	Keys      []string
-	Payloads  [][]byte
+	Payloads  []byte  // one after the other: an array of them would be copied several times on its way to Postgres
+	Starts    []int32 // where each begins, from 1 on
+	Lengths   []int32
 	Headers   []string
 	Truncated int // of them
 
@@ -42,13 +44,25 @@ type Rows struct {
 	trace      string // the last one's that has one
 }
 
-// NewRows makes none of a source, which is a URI reference.
-func NewRows(source string) *Rows { return &Rows{source: source} }
+// NewRows makes none of a source, which is a URI reference. They are going to tell of about so many operations.
+func NewRows(source string, operations int) *Rows {
+	const each = 400 // bytes
+	return &Rows{source: source, Payloads: make([]byte, 0, each*operations)}
+}
+
+// Payload is that of a row.
+func (r *Rows) Payload(row int) []byte {
+	start := r.Starts[row] - 1
+	return r.Payloads[start : start+r.Lengths[row]]
+}
 
 // Begin is followed by consecutive operations of the wallet, in order.
 func (r *Rows) Begin(wallet Wallet) {
+	another := r.room == 0 || wallet.Tenant != r.wallet.Tenant || wallet.Currency != r.wallet.Currency
 	r.wallet, r.key = wallet, wallet.ID.String()
-	r.room = MaxRow - r.around()
+	if another {
+		r.room = MaxRow - r.around()
+	}
 }
 
 // around is how many bytes a row has at most, its operations apart.
@@ -106,10 +120,12 @@ func (r *Rows) End() {
 	if r.operations == 0 {
 		return
 	}
-	const head = 400 // bytes, about
-	payload := r.run.appendHead(make([]byte, 0, head+len(r.text)))
+	start := len(r.Payloads)
+	r.Payloads = r.run.appendHead(r.Payloads)
+	r.Payloads = r.run.appendTail(append(r.Payloads, r.text...), r.operations)
 	r.Keys = append(r.Keys, r.key)
-	r.Payloads = append(r.Payloads, r.run.appendTail(append(payload, r.text...), r.operations))
+	r.Starts = append(r.Starts, int32(start+1))
+	r.Lengths = append(r.Lengths, int32(len(r.Payloads)-start))
 	r.scratch = appendHeaders(r.text[:0], r.source, &r.run, r.last, r.trace)
 	r.Headers = append(r.Headers, string(r.scratch))
 	r.run, r.operations, r.trace = Run{}, 0, ""

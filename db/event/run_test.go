@@ -147,21 +147,22 @@ func TestRows(t *testing.T) {
 				o.Metadata = json.RawMessage(`{"k":"` + strings.Repeat("v", random.IntN(9_000)) + `"}`)
 			}
 		}
-		rows := NewRows(source)
+		rows := NewRows(source, random.IntN(10))
 		rows.Begin(Wallet{ID: uuid.UUID{7}}) // another one before it
 		rows.Add(&Finished{Traceparent: "of another wallet"})
 		rows.End()
-		*rows = Rows{source: rows.source, scratch: rows.scratch}
+		rows.Keys, rows.Headers, rows.Starts, rows.Lengths = nil, nil, nil, nil
 		rows.Begin(aWallet)
 		for i := range operations {
 			rows.Add(&operations[i])
 		}
 		rows.End()
-		if len(rows.Keys) != len(rows.Payloads) || len(rows.Keys) != len(rows.Headers) {
-			t.Fatalf("%d keys, %d payloads, %d headers", len(rows.Keys), len(rows.Payloads), len(rows.Headers))
+		if len(rows.Keys) != len(rows.Starts) || len(rows.Keys) != len(rows.Lengths) || len(rows.Keys) != len(rows.Headers) {
+			t.Fatalf("%d keys, %d and %d payloads, %d headers", len(rows.Keys), len(rows.Starts), len(rows.Lengths), len(rows.Headers))
 		}
 		left := operations
-		for i, payload := range rows.Payloads {
+		for i := range rows.Keys {
+			payload := rows.Payload(i)
 			size := len(rows.Keys[i]) + len(payload) + len(rows.Headers[i])
 			if size > MaxRow {
 				t.Fatalf("a row has %d bytes", size)
@@ -229,7 +230,7 @@ func BenchmarkRows(b *testing.B) {
 		operations[i] = finished(int64(1_000_000 + i))
 	}
 	for b.Loop() {
-		rows := NewRows("legendary-wallet")
+		rows := NewRows("legendary-wallet", len(operations))
 		rows.Begin(aWallet)
 		for i := range operations {
 			rows.Add(&operations[i])

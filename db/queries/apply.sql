@@ -88,10 +88,12 @@ WHERE h.wallet_id = c.wallet_id AND h.seq = c.seq;
 
 -- InsertEvents tells of a transaction's outcomes, in the transaction itself: so no event is lost, and none tells of what
 -- has not happened. Ids are taken under the wallets' locks and in the order of the arrays, so that a wallet's events have
--- the order of its sequences. There is no ORDER BY as in InsertOutbox: rows of this size would be sorted on disk.
+-- the order of its sequences. There is no ORDER BY as in InsertOutbox: rows of this size would be sorted on disk. The
+-- payloads come one after the other, each with where it starts, from 1 on, and its length.
 -- name: InsertEvents :execrows
 INSERT INTO outbox (topic, key, payload, headers)
-SELECT @topic::text, unnest(@keys::text[]), unnest(@payloads::bytea[]), unnest(@headers::text[]);
+SELECT @topic::text, unnest(@keys::text[]), substring(@payloads::bytea FROM unnest(@starts::int[]) FOR unnest(@lengths::int[])),
+       unnest(@headers::text[]);
 
 -- TopicIsRegistered says whether the relay knows a topic. It stops at a row of any other.
 -- name: TopicIsRegistered :one

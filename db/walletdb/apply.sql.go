@@ -248,24 +248,30 @@ func (q *Queries) ExpiredHolds(ctx context.Context, arg ExpiredHoldsParams) ([]E
 
 const insertEvents = `-- name: InsertEvents :execrows
 INSERT INTO outbox (topic, key, payload, headers)
-SELECT $1::text, unnest($2::text[]), unnest($3::bytea[]), unnest($4::text[])
+SELECT $1::text, unnest($2::text[]), substring($3::bytea FROM unnest($4::int[]) FOR unnest($5::int[])),
+       unnest($6::text[])
 `
 
 type InsertEventsParams struct {
 	Topic    string
 	Keys     []string
-	Payloads [][]byte
+	Payloads []byte
+	Starts   []int32
+	Lengths  []int32
 	Headers  []string
 }
 
 // InsertEvents tells of a transaction's outcomes, in the transaction itself: so no event is lost, and none tells of what
 // has not happened. Ids are taken under the wallets' locks and in the order of the arrays, so that a wallet's events have
-// the order of its sequences. There is no ORDER BY as in InsertOutbox: rows of this size would be sorted on disk.
+// the order of its sequences. There is no ORDER BY as in InsertOutbox: rows of this size would be sorted on disk. The
+// payloads come one after the other, each with where it starts, from 1 on, and its length.
 func (q *Queries) InsertEvents(ctx context.Context, arg InsertEventsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, insertEvents,
 		arg.Topic,
 		arg.Keys,
 		arg.Payloads,
+		arg.Starts,
+		arg.Lengths,
 		arg.Headers,
 	)
 	if err != nil {
