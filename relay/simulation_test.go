@@ -151,6 +151,7 @@ type transaction struct {
 	topic   int
 	wallets []int
 	rows    []simRow
+	sent    []row // what the relay reads of them, once they are committed
 }
 
 type simRow struct {
@@ -468,6 +469,7 @@ func (w *world) commit(tx *transaction) {
 	for _, r := range tx.rows {
 		w.lastSeq[r.topic][r.wallet] = r.seq
 		w.rows[r.id] = r
+		tx.sent = append(tx.sent, row{ID: r.id, Topic: topicNames[r.topic], Key: strconv.Itoa(r.wallet), Size: r.size})
 	}
 	if len(tx.rows) > 0 {
 		w.committed = append(w.committed, tx)
@@ -596,7 +598,7 @@ func (o *simOutbox) save(_ context.Context, p position) error {
 
 // own returns those of the rows that are the lane's.
 func (o *simOutbox) own(rows []row) []row {
-	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool {
+	return slices.DeleteFunc(rows, func(r row) bool {
 		return !o.old && (r.Topic == o.relay.lane.topic) == o.relay.lane.others
 	})
 }
@@ -613,9 +615,10 @@ func (o *simOutbox) window(_ context.Context, prev string, limits limits) (f fou
 		if len(all) == 0 {
 			return
 		}
+		n := len(all)
 		f = found{rows: o.own(all), cur: cur}
-		f.foreign = len(f.rows) < len(all)
-		if f.tooMany = len(all) > limits.rows || bytesOf(f.rows) > limits.bytes; f.tooMany {
+		f.foreign = len(f.rows) < n
+		if f.tooMany = n > limits.rows || bytesOf(f.rows) > limits.bytes; f.tooMany {
 			o.world.counts.pages++
 			f.rows = nil
 		}
@@ -662,9 +665,7 @@ func (w *world) between(prev, cur string) (rows []row) {
 	from, _ := strconv.Atoi(prev)
 	to, _ := strconv.Atoi(cur)
 	for i := from; i < to; i++ {
-		for _, r := range w.committed[i].rows {
-			rows = append(rows, row{ID: r.id, Topic: topicNames[r.topic], Key: strconv.Itoa(r.wallet), Size: r.size})
-		}
+		rows = append(rows, w.committed[i].sent...)
 	}
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.ID, b.ID) })
 	return rows
