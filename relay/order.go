@@ -89,17 +89,20 @@ func pageOf(rows []row, prev, cur string) page {
 	return page{rows, position{prev, window{cur, rows[0].ID - 1, last}}, last}
 }
 
-// lastRead returns up to which id rows are all that were asked for, up to upTo or maxBytes.
+// lastRead returns up to which id rows are all that were asked for, up to upTo or maxBytes. Half as many bytes are taken
+// for all already, as Postgres may count those of a text otherwise, in another encoding: at worst a page is cut in two.
 func lastRead(rows []row, upTo int64, maxBytes int) int64 {
 	bytes := 0
 	for _, r := range rows {
-		bytes += int(r.Size)
+		bytes += size(r)
 	}
-	if bytes >= maxBytes {
+	if 2*bytes >= maxBytes {
 		return rows[len(rows)-1].ID
 	}
 	return upTo
 }
+
+func size(r row) int { return len(r.Key) + len(r.Payload) + len(r.Headers) }
 
 // past returns the position once the first taken rows of the page are published.
 func (p page) past(taken int) position {

@@ -161,7 +161,7 @@ func (p *postgres) window(ctx context.Context, prev string, limits limits) (foun
 	}
 	f := found{rows: make([]row, len(all)), cur: head.Cur, tooMany: head.TooMany, foreign: head.Found > int64(len(all))}
 	for i, r := range all {
-		f.rows[i] = row{ID: r.ID, Topic: r.Topic, Key: r.Key, Payload: r.Payload, Headers: r.Headers, Size: r.Size}
+		f.rows[i] = row{ID: r.ID, Topic: r.Topic, Key: r.Key, Payload: r.Payload, Headers: r.Headers}
 	}
 	return f, nil
 }

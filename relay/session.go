@@ -265,7 +265,7 @@ func (s *session) batch(ctx context.Context, rows []row) (messages []message, ta
 		if s.controls.parked[r.ID] {
 			continue
 		}
-		bytes += int(r.Size)
+		bytes += size(r)
 		partitions := s.partitions[r.Topic]
 		if taken == 0 && partitions == 0 {
 			if s.partitions, err = s.outbox.topics(ctx); err != nil {

@@ -159,7 +159,7 @@ type simRow struct {
 	topic  int
 	wallet int
 	seq    int
-	size   int32
+	size   int32 // that of the key included
 }
 
 type batch struct {
@@ -469,7 +469,7 @@ func (w *world) commit(tx *transaction) {
 	for _, r := range tx.rows {
 		w.lastSeq[r.topic][r.wallet] = r.seq
 		w.rows[r.id] = r
-		tx.sent = append(tx.sent, row{ID: r.id, Topic: topicNames[r.topic], Key: strconv.Itoa(r.wallet), Size: r.size})
+		tx.sent = append(tx.sent, row{ID: r.id, Topic: topicNames[r.topic], Key: strconv.Itoa(r.wallet), Payload: make([]byte, r.size-1)})
 	}
 	if len(tx.rows) > 0 {
 		w.committed = append(w.committed, tx)
@@ -628,7 +628,7 @@ func (o *simOutbox) window(_ context.Context, prev string, limits limits) (f fou
 
 func bytesOf(rows []row) (n int) {
 	for _, r := range rows {
-		n += int(r.Size)
+		n += size(r)
 	}
 	return n
 }

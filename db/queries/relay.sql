@@ -45,10 +45,10 @@ WITH w AS MATERIALIZED (
   SELECT count(*) AS found, (count(*) > sqlc.arg(max_rows)::bigint OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers))
     FILTER (WHERE (topic = @topic::text) <> @others::boolean), 0) > sqlc.arg(max_bytes)::bigint) AS too_many FROM w
 )
-SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, 0 AS size, found, too_many::boolean AS too_many,
+SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, found, too_many::boolean AS too_many,
        (SELECT pg_current_snapshot())::text AS cur, (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM n WHERE found > 0
 UNION ALL
-SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers), 0, false, '', false
+SELECT id, topic, key, payload, headers, 0, false, '', false
 FROM w WHERE (topic = @topic::text) <> @others::boolean AND NOT (SELECT too_many FROM n)
 ORDER BY id;
 
@@ -72,13 +72,13 @@ SELECT set_config('statement_timeout', @milliseconds, true);
 -- long as those before are not max_bytes yet: if all together are, there may be more. An empty page is normal. There
 -- is no LIMIT: with one, a table without statistics makes every page sort the rest of the window.
 -- name: RelayPage :many
-SELECT id, topic, key, payload, headers, size::integer AS size FROM (
-  SELECT id, topic, key, payload, headers, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before FROM (
-    SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers) AS size FROM outbox
-    WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint
-      AND (topic = @topic::text) <> @others::boolean
-      AND NOT pg_visible_in_snapshot(xid, @prev::pg_snapshot) AND pg_visible_in_snapshot(xid, @cur::pg_snapshot)) r) p
-WHERE before < sqlc.arg(max_bytes)::bigint
+SELECT id, topic, key, payload, headers FROM (
+  SELECT id, topic, key, payload, headers,
+    sum(octet_length(key) + octet_length(payload) + octet_length(headers)) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM outbox
+  WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint
+    AND (topic = @topic::text) <> @others::boolean
+    AND NOT pg_visible_in_snapshot(xid, @prev::pg_snapshot) AND pg_visible_in_snapshot(xid, @cur::pg_snapshot)) p
+WHERE before < sqlc.arg(max_bytes)::bigint OR before IS NULL
 ORDER BY id;
 
 -- Topics lists the registered topics.

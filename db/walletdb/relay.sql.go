@@ -222,13 +222,13 @@ func (q *Queries) RelayExtent(ctx context.Context, arg RelayExtentParams) (Relay
 }
 
 const relayPage = `-- name: RelayPage :many
-SELECT id, topic, key, payload, headers, size::integer AS size FROM (
-  SELECT id, topic, key, payload, headers, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before FROM (
-    SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers) AS size FROM outbox
-    WHERE id > $1::bigint AND id <= $2::bigint
-      AND (topic = $3::text) <> $4::boolean
-      AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot) AND pg_visible_in_snapshot(xid, $6::pg_snapshot)) r) p
-WHERE before < $7::bigint
+SELECT id, topic, key, payload, headers FROM (
+  SELECT id, topic, key, payload, headers,
+    sum(octet_length(key) + octet_length(payload) + octet_length(headers)) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM outbox
+  WHERE id > $1::bigint AND id <= $2::bigint
+    AND (topic = $3::text) <> $4::boolean
+    AND NOT pg_visible_in_snapshot(xid, $5::pg_snapshot) AND pg_visible_in_snapshot(xid, $6::pg_snapshot)) p
+WHERE before < $7::bigint OR before IS NULL
 ORDER BY id
 `
 
@@ -248,7 +248,6 @@ type RelayPageRow struct {
 	Key     string
 	Payload []byte
 	Headers string
-	Size    int32
 }
 
 // RelayPage returns the rows of a lane between two snapshots whose ids are in (after, up_to], on the primary key, as
@@ -277,7 +276,6 @@ func (q *Queries) RelayPage(ctx context.Context, arg RelayPageParams) ([]RelayPa
 			&i.Key,
 			&i.Payload,
 			&i.Headers,
-			&i.Size,
 		); err != nil {
 			return nil, err
 		}
@@ -299,10 +297,10 @@ WITH w AS MATERIALIZED (
   SELECT count(*) AS found, (count(*) > $2::bigint OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers))
     FILTER (WHERE (topic = $3::text) <> $4::boolean), 0) > $5::bigint) AS too_many FROM w
 )
-SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, 0 AS size, found, too_many::boolean AS too_many,
+SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, found, too_many::boolean AS too_many,
        (SELECT pg_current_snapshot())::text AS cur, (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM n WHERE found > 0
 UNION ALL
-SELECT id, topic, key, payload, headers, octet_length(key) + octet_length(payload) + octet_length(headers), 0, false, '', false
+SELECT id, topic, key, payload, headers, 0, false, '', false
 FROM w WHERE (topic = $3::text) <> $4::boolean AND NOT (SELECT too_many FROM n)
 ORDER BY id
 `
@@ -321,7 +319,6 @@ type RelayWindowRow struct {
 	Key         string
 	Payload     []byte
 	Headers     string
-	Size        int32
 	Found       int64
 	TooMany     bool
 	Cur         string
@@ -355,7 +352,6 @@ func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]Rel
 			&i.Key,
 			&i.Payload,
 			&i.Headers,
-			&i.Size,
 			&i.Found,
 			&i.TooMany,
 			&i.Cur,
