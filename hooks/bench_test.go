@@ -98,3 +98,45 @@ func BenchmarkHooks(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDown measures what endpoints cost whose receivers are down: 5 of them, while many times as much is written as
+// the rings hold. One comes back in the end.
+func BenchmarkDown(b *testing.B) {
+	if os.Getenv("BENCH_HOOKS") == "" {
+		b.Skip("BENCH_HOOKS is not set")
+	}
+	bed := newBed(b, 2)
+	var ids []uuid.UUID
+	var receivers []*receiver
+	for range 5 {
+		r := newReceiver(b)
+		r.status(http.StatusServiceUnavailable)
+		receivers, ids = append(receivers, r), append(ids, bed.endpoint(r))
+	}
+	p := bed.startProcess("HOOKS_RETRIES=1s,20s")
+	p.admin.UntilWell(b)
+	bed.awaitBegun(ids...)
+	wallets := make([]int, 1000)
+	for i := range wallets {
+		wallets[i] = i
+	}
+	rows := func() (n int) {
+		bed.scan(&n, "SELECT (SELECT count(*) FROM hook_states) + (SELECT count(*) FROM hook_cursors) + (SELECT count(*) FROM hook_requests)")
+		return n
+	}
+	for i := range 120 {
+		bed.produce(5, wallets...)
+		if i == 9 || i == 39 || i == 119 {
+			time.Sleep(15 * time.Second)
+			b.Logf("after %d messages: %d MB, %d rows", (i+1)*1000, processMemory(b, p.Process.Pid)/1_000_000, rows())
+		}
+	}
+	started := time.Now()
+	back := receivers[0]
+	back.answers(nil)
+	testkit.Within(b, 5*time.Minute, "all has arrived", back.has(bed))
+	if back.doubled > 0 {
+		b.Errorf("%d came twice", back.doubled)
+	}
+	b.Logf("back after %v, %d MB", time.Since(started), processMemory(b, p.Process.Pid)/1_000_000)
+}
