@@ -268,7 +268,7 @@ func TestManyEndpointsFarBehindCatchUp(t *testing.T) {
 	b := newBed(t, 2)
 	var receivers []*receiver
 	var ids []uuid.UUID
-	for range 20 {
+	for range 8 {
 		r := newReceiver(t)
 		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
 	}
@@ -284,7 +284,7 @@ func TestManyEndpointsFarBehindCatchUp(t *testing.T) {
 	}
 	b.start()
 	for _, r := range receivers {
-		testkit.Until(t, "all has arrived", r.has(b))
+		testkit.Within(t, 2*time.Minute, "all has arrived", r.has(b))
 		if r.doubled > 0 {
 			t.Errorf("%d came twice", r.doubled)
 		}

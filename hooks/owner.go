@@ -336,55 +336,6 @@ func (o *owner) show(stands []standing) {
 	o.health.Set(secrets, keyless)
 }
 
-// saveSnapshots returns the endpoints whose term was still the writer's.
-func saveSnapshots(ctx context.Context, conn *pgx.Conn, snapshots []snapshot, beginning time.Time) (saved []uuid.UUID, err error) {
-	var begun walletdb.BeginHookCursorsParams
-	var states walletdb.SaveHookStatesParams
-	var moved walletdb.SaveHookCursorsParams
-	for _, s := range snapshots {
-		states.EndpointIds = append(states.EndpointIds, s.e.id)
-		states.Terms = append(states.Terms, s.term)
-		states.NextTerms = append(states.NextTerms, s.nextTerm)
-		states.LastRequests = append(states.LastRequests, s.lastRequest)
-		states.Sinces = append(states.Sinces, s.since)
-		states.Failures = append(states.Failures, int32(s.failures))
-		states.DisabledAts = append(states.DisabledAts, s.disabledAt)
-		states.Reasons = append(states.Reasons, s.reason)
-		states.FailingSinces = append(states.FailingSinces, s.failingSince)
-		states.NextAttempts = append(states.NextAttempts, s.nextAttempt)
-		states.LastErrors = append(states.LastErrors, s.lastError)
-		states.LagMessages = append(states.LagMessages, s.lagMessages)
-		states.LagSeconds = append(states.LagSeconds, s.lagSeconds)
-		states.Attempts = append(states.Attempts, s.attempts)
-		states.Stalled = append(states.Stalled, s.stalled)
-		states.Skipped = append(states.Skipped, s.skipped)
-		states.Missed = append(states.Missed, s.missed)
-		states.LogsBegin = append(states.LogsBegin, beginning)
-		for partition, c := range s.begun {
-			begun.EndpointIds, begun.Partitions = append(begun.EndpointIds, s.e.id), append(begun.Partitions, partition)
-			begun.Terms, begun.NextOffsets = append(begun.Terms, s.term), append(begun.NextOffsets, c.next)
-		}
-		for partition, c := range s.moved {
-			moved.EndpointIds, moved.Partitions = append(moved.EndpointIds, s.e.id), append(moved.Partitions, partition)
-			moved.Terms, moved.NextOffsets = append(moved.Terms, s.nextTerm), append(moved.NextOffsets, c.next)
-			moved.Finished = append(moved.Finished, c.encode())
-		}
-	}
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		q := walletdb.New(tx)
-		if len(begun.EndpointIds) > 0 {
-			if err := q.BeginHookCursors(ctx, begun); err != nil {
-				return err
-			}
-		}
-		if saved, err = q.SaveHookStates(ctx, states); err != nil || len(moved.EndpointIds) == 0 {
-			return err
-		}
-		return q.SaveHookCursors(ctx, moved)
-	})
-	return saved, err
-}
-
 // release gives up what is above the share, each endpoint once nothing of it is under way and all is saved.
 func (o *owner) release(ctx context.Context, q *walletdb.Queries, share int) error {
 	owned := o.all()
