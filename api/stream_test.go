@@ -406,7 +406,7 @@ func TestAStreamRaisesTheCacheBeforeItTells(t *testing.T) {
 			worker.apply(t, walletID, false)
 			l.next(t, name, seq)
 			if r := a.send("GET", walletPath(walletID), ""); r.number(t, "version") != seq {
-				t.Errorf("%s %d was told, and then is read: %s", name, seq, r.text)
+				t.Fatalf("%s %d was told, and then is read: %s", name, seq, r.text)
 			}
 		}
 	}
