@@ -26,7 +26,7 @@ var mutations = []mutation.Mutation{
 		"(SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM (SELECT NULL::xid8 LIMIT 0) x (xid)",
 	),
 	mutation.Of("R1: a page that is cut ends with its last row", "TestSimulation", "order.go",
-		"if 2*bytes >= maxBytes {", "if false {",
+		"if bytes >= maxBytes {", "if false {",
 	),
 	mutation.Of("R1: a page is cut where the relay thinks so", "TestWindowsHoldWhatBecameVisible", relaySQL,
 		"AND 1 PRECEDING)", "AND CURRENT ROW)",

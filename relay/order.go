@@ -89,14 +89,14 @@ func pageOf(rows []row, prev, cur string) page {
 	return page{rows, position{prev, window{cur, rows[0].ID - 1, last}}, last}
 }
 
-// lastRead returns up to which id rows are all that were asked for, up to upTo or maxBytes. Half as many bytes are taken
-// for all already, as Postgres may count those of a text otherwise, in another encoding: at worst a page is cut in two.
+// lastRead returns up to which id rows are all that were asked for, up to upTo or maxBytes. Postgres counts as it does:
+// both have UTF-8.
 func lastRead(rows []row, upTo int64, maxBytes int) int64 {
 	bytes := 0
 	for _, r := range rows {
 		bytes += size(r)
 	}
-	if 2*bytes >= maxBytes {
+	if bytes >= maxBytes {
 		return rows[len(rows)-1].ID
 	}
 	return upTo
