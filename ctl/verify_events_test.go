@@ -25,14 +25,15 @@ func tell(t *testing.T, conn *pgx.Conn, id uuid.UUID, runs ...[2]int64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var operations []event.Finished
+		rows := event.NewRows("test", len(stored))
+		rows.Begin(event.Wallet{ID: id, Tenant: stored[0].Tenant, Currency: stored[0].Currency})
 		for _, s := range stored {
-			operations = append(operations, event.FinishedOf(s.OperationState))
+			operation := event.FinishedOf(s.OperationState)
+			rows.Add(&operation)
 		}
-		var rows event.Rows
-		event.Source("test").Append(&rows, event.Wallet{ID: id, Tenant: stored[0].Tenant, Currency: stored[0].Currency}, operations)
+		rows.End()
 		for i := range rows.Keys {
-			if _, err := conn.Exec(t.Context(), "INSERT INTO outbox (topic, key, payload, headers) VALUES ('wallet-events', $1, $2, $3)", rows.Keys[i], rows.Payloads[i], rows.Headers[i]); err != nil {
+			if _, err := conn.Exec(t.Context(), "INSERT INTO outbox (topic, key, payload, headers) VALUES ('wallet-events', $1, $2, $3)", rows.Keys[i], rows.Payload(i), rows.Headers[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
