@@ -70,6 +70,7 @@ func TestHoldsExpireWithinTwoSecondsWithoutKafka(t *testing.T) {
 	s.wantTold(late, "CAPTURE FAILED HOLD_EXPIRED 100 held 20 left 0")
 	s.wantOpenHolds(wallet, forEver.ID)
 	s.wantMessages()
+	s.wantEvents(true)
 	s.audit()
 	stop()
 	<-done

@@ -333,7 +333,7 @@ func (s *store) wantBalance(wallet uuid.UUID, balance, appliedSeq int64) {
 	}
 }
 
-// audit checks that every operation was applied once and in order, and that the balances add up.
+// audit checks that every operation was applied once and in order, that the balances add up, and that the events say so.
 func (s *store) audit() {
 	s.Helper()
 	for fact, sql := range map[string]string{
@@ -368,6 +368,7 @@ func (s *store) audit() {
 			s.Errorf("%s: %d violations", fact, violations)
 		}
 	}
+	s.wantEvents(false)
 }
 
 var discard = slog.New(slog.DiscardHandler)

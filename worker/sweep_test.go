@@ -73,6 +73,10 @@ func TestTheSweepFollowsTheOutboxAtADistance(t *testing.T) {
 	}
 	s.wantBalance(wallet, sweepPage+1, sweepPage+1)
 	s.wantBalance(poisoned, 0, 0)
+	events := s.wantEvents(false)
+	if first, last := events[0], events[len(events)-1]; first.FromSequence != 1 || last.Version != sweepPage+1 {
+		t.Errorf("events tell of sequences %d to %d", first.FromSequence, last.Version)
+	}
 }
 
 // A commit that waits for a standby keeps ids to itself, for however long. Later rows grow old meanwhile.
