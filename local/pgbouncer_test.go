@@ -103,7 +103,7 @@ func TestServicesRunBehindPgBouncerInSessionMode(t *testing.T) {
 	for service, login := range s.Login {
 		s.Login[service] = through(t, login, pooler)
 	}
-	s.Prepare(stack.Config{APIs: 2, Relays: 2, Workers: 2})
+	s.Prepare(stack.Config{APIs: 2, Relays: 2, Workers: 2, Hooks: 2})
 	s.Begin()
 	l := s.Load(s.OpenWallets(3))
 	s.UntilApplied(20 * time.Second)
@@ -135,7 +135,7 @@ func TestServicesRunBehindPgBouncerInSessionMode(t *testing.T) {
 func TestServicesRefusePgBouncerInTransactionMode(t *testing.T) {
 	s := sharedSystem(t)
 	pooler := startPgBouncer(t, "transaction", s.Login)
-	for i, service := range []string{"api", "relay", "worker"} {
+	for i, service := range []string{"api", "relay", "worker", "hooks"} {
 		s.Login[service] = through(t, s.Login[service], pooler)
 		p, err := s.Service(service, 20+i, "")
 		if err != nil {

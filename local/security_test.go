@@ -61,7 +61,7 @@ func secureSystem(t *testing.T, c stack.Config) *system {
 // Everything runs over TLS and with passwords, by settings alone; and no log has a password in it,
 // although each server was lost on the way.
 func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
-	s := secureSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	s := secureSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1})
 	l := s.Load(s.OpenWallets(10))
 	s.UntilApplied(20 * time.Second)
 
@@ -121,6 +121,8 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 		{"worker", "REDIS_URL=rediss://default:" + secret + "@" + redisURL + "/0"},
 		{"relay", "RDKAFKA_SASL_PASSWORD=" + secret},
 		{"worker", "RDKAFKA_SASL_PASSWORD=" + secret},
+		{"hooks", "DATABASE_URL=postgres://hooks:" + secret + "@" + database + "/none?sslmode=disable"},
+		{"hooks", "RDKAFKA_SASL_PASSWORD=" + secret},
 	} {
 		p, err := s.Service(test.service, 10+i, "")
 		if err != nil {

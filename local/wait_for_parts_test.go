@@ -71,7 +71,7 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	if err := s.CreateKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.MakeServices(stack.Config{APIs: 1, Relays: 1, Workers: 1}); err != nil {
+	if err := s.MakeServices(stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1}); err != nil {
 		t.Fatal(err)
 	}
 
