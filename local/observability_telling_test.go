@@ -54,9 +54,7 @@ func (s *system) register(url string) (id string) {
 func (s *system) tellingFaults(f *faultsToSee, began time.Time) {
 	r := newReceivers(s)
 	f.make("WalletWebhooksRefused", "WalletWebhookDisabled")
-	s.register(r.URL + "/refusing")
-	s.register(r.URL + "/gone")
-	slow := s.register(r.URL + "/slow")
+	refusing, gone, slow := s.register(r.URL+"/refusing"), s.register(r.URL+"/gone"), s.register(r.URL+"/slow")
 	s.Deposit(s.APIURLs[0], s.OpenWallets(1)[0])
 	f.heal("WalletWebhookDisabled")
 
@@ -86,4 +84,10 @@ func (s *system) tellingFaults(f *faultsToSee, began time.Time) {
 	s.fire(f, "WalletEventsMissing")
 	f.heal("WalletEventsMissing")
 	s.exec("INSERT INTO outbox_topics SELECT * FROM events_topic")
+
+	for _, id := range []string{refusing, gone, slow} { // their receivers end with this group
+		if status, body := s.send(http.MethodDelete, s.APIURLs[0]+"/api/v1/webhooks/"+id, http.NoBody); status != http.StatusNoContent {
+			s.T.Errorf("delete a webhook: %d %s", status, body)
+		}
+	}
 }
