@@ -230,11 +230,10 @@ func TestADisabledTenantsEndpointStops(t *testing.T) {
 	t.Parallel()
 	b, r := newBed(t, 1), newReceiver(t)
 	id := b.endpoint(r)
-	b.start()
+	h := b.start()
 	b.awaitBegun(id)
 	b.exec("UPDATE tenants SET disabled_at = now()")
-	// A request of a disabled tenant waits, so it shows when hooks has seen that.
-	time.Sleep(2500 * time.Millisecond)
+	testkit.Until(t, "hooks has seen it", h.admin.Counts(`wallet_hooks_endpoints{state="disabled"}`, "1"))
 	b.produce(1, 1)
 	time.Sleep(500 * time.Millisecond)
 	if n := len(r.seen()); n > 0 {

@@ -41,7 +41,7 @@ func newMetrics() *metrics {
 		runs:        prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_hooks_delivery_messages", Help: "Messages of the topic that a delivery had.", Buckets: prometheus.ExponentialBuckets(1, 2, 9)}),
 		seconds:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_hooks_attempt_seconds", Help: "Time that an attempt took.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)}),
 		behind:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "wallet_hooks_applied_to_delivered_seconds", Help: "Time from applying an operation to its delivery, of deliveries at their first attempt.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 16)}),
-		endpoints:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "wallet_hooks_endpoints", Help: "Endpoints of this process, by state: delivering, failing (none is reached), stalled (a run is refused) or disabled."}, []string{"state"}),
+		endpoints:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "wallet_hooks_endpoints", Help: "Endpoints of this process, by state: delivering, failing (none is reached), stalled (a run is refused) or disabled (its tenant, too)."}, []string{"state"}),
 		lagMessages: prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_hooks_lag_messages", Help: "Messages that the endpoint furthest behind has to come, of those that take deliveries."}),
 		lagSeconds:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_hooks_lag_seconds", Help: "How long the oldest message waits that is not delivered, of the endpoints that take deliveries."}),
 		flying:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_hooks_attempts_under_way", Help: "Attempts that have no answer yet."}),

@@ -109,7 +109,7 @@ func TestReceiversThatMisbehave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := testSender(t).send(t.Context(), target2(test.url), "id", []byte(`{}`))
+			r := testSender(t).send(t.Context(), testTarget(test.url), "id", []byte(`{}`))
 			if r.verdict != test.verdict || !strings.Contains(r.err, test.says) || r.took > test.within {
 				t.Errorf("%s after %v: %q; want %s: %q", verdicts[r.verdict], r.took, r.err, verdicts[test.verdict], test.says)
 			}
@@ -126,7 +126,7 @@ func TestReceiversThatMisbehave(t *testing.T) {
 	}
 }
 
-func target2(url string) target {
+func testTarget(url string) target {
 	return target{url: url, secrets: []string{"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}}
 }
 
@@ -136,7 +136,7 @@ func TestNoProxyIsUsed(t *testing.T) {
 	proxy := hostile(t, func(http.ResponseWriter, *http.Request) { proxied.Add(1) })
 	t.Setenv("HTTP_PROXY", proxy)
 	t.Setenv("HTTPS_PROXY", proxy)
-	r := testSender(t).send(t.Context(), target2("http://example.invalid/"), "id", []byte(`{}`))
+	r := testSender(t).send(t.Context(), testTarget("http://example.invalid/"), "id", []byte(`{}`))
 	if proxied.Load() > 0 || r.verdict != unreachable {
 		t.Errorf("%d requests went to the proxy: %+v", proxied.Load(), r)
 	}

@@ -35,7 +35,7 @@ func (e *endpoint) standing(now time.Time) standing {
 		s.lagSeconds = max(0, now.Sub(since).Seconds())
 	}
 	switch {
-	case e.queue.disabled != "":
+	case e.queue.disabled != "", e.suspended:
 		s.state = stateDisabled
 	case e.queue.down():
 		s.state = stateFailing
