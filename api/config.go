@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/service"
+	"github.com/legendary-wallet/legendary-wallet/service/egress"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
 
@@ -27,6 +28,7 @@ type config struct {
 	auth           bool // API keys are asked for
 	ratePerSecond  int  // requests of one key; 0: any number
 	streams        streamLimits
+	hooks          webhooks
 	origins        []string // of pages that may use the API; none: CORS is off
 	tracing        tracing.Settings
 }
@@ -42,6 +44,7 @@ func parseConfig(env *service.Env) config {
 			`Whether requests need an API key (ctl keys create): on or off. Off is for an API that only a gateway
 			can reach, which lets requests in itself.`) == "on",
 	}
+	c.hooks = webhooks{keys: service.HooksKey(env, false), egress: egress.Read(env)}
 	origins, err := parseOrigins(env.Optional("CORS_ORIGINS", "https://shop.example",
 		`The pages whose scripts may use the API: origins such as https://shop.example with commas between them,
 		or * for all. Unset, there is no CORS.`))

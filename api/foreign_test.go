@@ -30,9 +30,15 @@ func TestWhatAnotherTenantHasIsAsIfItDidNotExist(t *testing.T) {
 	f := newForeign(t)
 	for _, r := range contractRoutes(t) {
 		request := r.request()
-		own := f.send(request, f.owner, f.owners, usedKey(r.name))
-		if own.status >= 300 {
-			t.Errorf("%s: the contract makes a request that its owner cannot send: %d %s", r.name, own.status, own.text)
+		ownerSends := func() bool {
+			own := f.send(request, f.owner, f.owners, usedKey(r.name))
+			if own.status >= 300 {
+				t.Errorf("%s: the contract makes a request that its owner cannot send: %d %s", r.name, own.status, own.text)
+			}
+			return own.status < 300
+		}
+		deletes := request.method == http.MethodDelete // then the owner comes last, and finds what the stranger has not deleted
+		if !deletes && !ownerSends() {
 			continue
 		}
 		for _, optional := range r.optional() {
@@ -49,6 +55,9 @@ func TestWhatAnotherTenantHasIsAsIfItDidNotExist(t *testing.T) {
 					f.mustBeAlike(t, name, theirs, nobodys)
 				}
 			}
+		}
+		if deletes {
+			ownerSends()
 		}
 	}
 	if n := f.stored(t, f.owners["walletId"], f.owners["toWalletId"]); n != f.accepted {
@@ -124,7 +133,7 @@ func newForeign(t *testing.T) *foreign {
 	t.Helper()
 	database, cached := testdb.New(t), newCached(t)
 	f := &foreign{
-		a: startAPI(t, database.As(testdb.API), "AUTH=on", "REQUEST_TIMEOUT=30s", cached.setting()), database: database,
+		a: startAPI(t, database.As(testdb.API), "AUTH=on", "REQUEST_TIMEOUT=30s", hooksKey, cached.setting()), database: database,
 		owner: newTenantKey(t, database, "owner", "shop"), stranger: newTenantKey(t, database, "stranger", "shop"),
 	}
 	f.owners, f.strangers = f.populate(t, f.owner, "owners"), f.populate(t, f.stranger, "strangers")
@@ -154,7 +163,18 @@ func (f *foreign) populate(t *testing.T, key, reference string) ids {
 	made["holdId"] = post(wallet+"/holds", `{"amount":1}`, "operationId")
 	made["subjectId"] = made["holdId"]
 	made["after"] = made["walletId"]
+	made["id"] = post(webhooksPath, `{"url":"https://1.1.1.1/"}`, "id")
+	f.stall(t, made["id"])
 	return made
+}
+
+// stall lets a run stall a webhook, so that there is something to skip.
+func (f *foreign) stall(t *testing.T, webhook string) {
+	t.Helper()
+	const sql = `INSERT INTO hook_states (endpoint_id, term, stalled) VALUES ($1, 1, '[{"run":"x:1"}]')`
+	if _, err := f.database.Conn(t).Exec(t.Context(), sql, webhook); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // nobodys are next to the owner's: a list that goes on after one of them goes on with the same.
@@ -279,7 +299,8 @@ func contractRoutes(t *testing.T) (routes []contractRoute) {
 			routes = append(routes, contractRoute{strings.ToUpper(method) + " " + path, contract, route.(map[string]any)})
 		}
 	}
-	slices.SortFunc(routes, func(a, b contractRoute) int { return strings.Compare(a.name, b.name) })
+	last := func(r contractRoute) string { return strings.Replace(r.name, "DELETE", "~", 1) } // it takes from the others what they need
+	slices.SortFunc(routes, func(a, b contractRoute) int { return strings.Compare(last(a), last(b)) })
 	return routes
 }
 
@@ -370,6 +391,8 @@ func (r contractRoute) value(name string, node any, optional []string) any {
 			return "TRANSFER"
 		}
 		return values[0]
+	case name == "url":
+		return "https://1.1.1.1/"
 	case schema["type"] == "integer":
 		return 1
 	case schema["type"] == "boolean":

@@ -13,6 +13,9 @@ import (
 // would create a second wallet.
 var walletNamespace = uuid.MustParse("5f6c4e0b-2f39-4d5c-9e64-3a4b6d0f7c11")
 
+// webhookNamespace makes the id of a webhook another than that of a wallet with the same key. It never changes.
+var webhookNamespace = uuid.MustParse("1d0c9a53-7f0e-4a39-8f0b-6f3e2b9f5d7e")
+
 // keyed is the version of the UUIDs that are made from idempotency keys.
 const keyed = 5
 
@@ -44,6 +47,15 @@ func newWalletID(by caller, key oas.OptString) (uuid.UUID, error) {
 		name = string(by.tenant) + "\x00" + name
 	}
 	return uuid.NewSHA1(walletNamespace, []byte(name)), nil
+}
+
+// newWebhookID is newWalletID for a webhook.
+func newWebhookID(by caller, key oas.OptString) (uuid.UUID, error) {
+	id, err := newWalletID(by, key)
+	if err != nil || !key.Set {
+		return id, err
+	}
+	return uuid.NewSHA1(webhookNamespace, id[:]), nil
 }
 
 // plainKey takes the quotes and escapes off the key of a header that openapi.yaml's pattern has let

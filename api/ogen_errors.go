@@ -97,6 +97,9 @@ func fieldErrors(path string, err error) (found []oas.FieldError) {
 
 // ruleOf is the rule of a field at a path.
 func ruleOf(path, name string) string {
+	if strings.HasPrefix(name, "[") { // of an array
+		name = strings.TrimSuffix(path, ".")
+	}
 	if strings.HasPrefix(path, "operations[") && name == "operationType" {
 		return "must be DEPOSIT, WITHDRAW or TRANSFER"
 	}

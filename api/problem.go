@@ -34,6 +34,10 @@ const (
 	idempotencyKeyReused code = "idempotency-key-reused"
 	currencyMismatch     code = "currency-mismatch"
 	notReversible        code = "not-reversible"
+	webhookNotFound      code = "webhook-not-found"
+	urlRefused           code = "url-refused"
+	tooManyWebhooks      code = "too-many-webhooks"
+	notStalled           code = "not-stalled"
 	overloaded           code = "overloaded"
 	outcomeUnknown       code = "outcome-unknown"
 	internal             code = "internal"
@@ -60,6 +64,10 @@ var kinds = map[code]struct {
 	idempotencyKeyReused: {422, "Idempotency key reused", "This Idempotency-Key was used before with other content."},
 	currencyMismatch:     {422, "Currency mismatch", "The wallet in toWalletId has another currency."},
 	notReversible:        {422, "Not reversible", "Only a deposit, a withdrawal and a capture without toWalletId can be reversed."},
+	webhookNotFound:      {404, "Webhook not found", "There is no webhook with this id."},
+	urlRefused:           {422, "URL refused", "The URL may not be called."},
+	tooManyWebhooks:      {422, "Too many webhooks", "The tenant has as many webhooks as it may have."},
+	notStalled:           {409, "Not stalled", "There is no such run in the webhook's stalled."},
 	overloaded:           {503, "Overloaded", "Nothing was accepted. Try again later."},
 	outcomeUnknown:       {503, "Outcome unknown", "It may have been accepted or not. Send it again with the same Idempotency-Key, or look for it by its id."},
 	internal:             {500, "Internal error", "The error is on our side and was logged."},
@@ -72,6 +80,7 @@ type problem struct {
 	errors      []oas.FieldError
 	operationID oas.OptUUID
 	walletID    oas.OptUUID
+	webhookID   oas.OptUUID
 	challenge   string        // of WWW-Authenticate
 	retryAfter  time.Duration // if the status says to try again; 0: a second
 	// acceptEncoding is what the body may be encoded as, if that was the mistake (RFC 9110, 12.5.3).
@@ -105,6 +114,8 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		p.code = operationNotFound
 	case errors.Is(err, errHoldNotFound):
 		p.code = holdNotFound
+	case errors.Is(err, errWebhookNotFound):
+		p.code = webhookNotFound
 	case errors.Is(err, errNotYetApplied):
 		p.code = notYetApplied
 	case errors.Is(err, errKeyReused):
@@ -129,7 +140,7 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		Response: oas.Problem{
 			Type: "urn:legendary-wallet:error:" + string(p.code), Title: kind.title, Status: int32(kind.status),
 			Detail: oas.NewOptString(p.detail), Code: string(p.code), Errors: p.errors,
-			OperationID: p.operationID, WalletID: p.walletID,
+			OperationID: p.operationID, WalletID: p.walletID, WebhookID: p.webhookID,
 		},
 	}
 	if path := callOf(ctx).path; path != "" {

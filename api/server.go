@@ -40,6 +40,9 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 	if k.off {
 		router.Use(withoutKeys)
 	}
+	if w.hooks.keys.None() {
+		router.Use(withoutWebhooks)
+	}
 	// All other paths are ogen's. As a route they would cost every request a map of chi's.
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		if err := mistake(r); err != nil {
@@ -106,7 +109,7 @@ func prepare(next http.Handler) http.Handler {
 			r.Method = http.MethodGet // net/http leaves the body out
 		}
 		readableLines(r.Header)
-		if r.Method == http.MethodPost || r.Method == http.MethodPut {
+		if r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch {
 			r.Body = &strictBody{body: http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path)), coding: r.Header["Content-Encoding"]}
 		}
 		next.ServeHTTP(w, r)

@@ -149,8 +149,16 @@ func strictFields(d *jx.Decoder, path string) error {
 		}))
 	case jx.Array:
 		i := -1
+		isRight := forms[strings.TrimSuffix(path, ".")+"[]"]
 		return onlyProblem(d.Arr(func(d *jx.Decoder) error {
 			i++
+			if isRight != nil && d.Next() == jx.String {
+				text, err := d.Str()
+				if err == nil && !isRight(text) {
+					return invalid(strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"]", rules["walletId"])
+				}
+				return err
+			}
 			return strictFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].")
 		}))
 	default:
@@ -160,7 +168,7 @@ func strictFields(d *jx.Decoder, path string) error {
 
 // forms says whether the text of a field has the right form, as far as ogen does not.
 var forms = map[string]func(text string) bool{
-	"walletId": canonical, "toWalletId": canonical, "expiresAt": moment.MatchString,
+	"walletId": canonical, "toWalletId": canonical, "expiresAt": moment.MatchString, "since": moment.MatchString, "wallets[]": canonical,
 }
 
 func onlyProblem(err error) error {
@@ -200,6 +208,11 @@ func mistake(r *http.Request) error {
 			return invalid(name, rules[name])
 		}
 	}
+	if rest, ok := strings.CutPrefix(r.URL.Path, webhooksPath+"/"); ok {
+		if id, _, _ := strings.Cut(rest, "/"); !canonical(id) {
+			return invalid("id", rules["id"])
+		}
+	}
 	if r.URL.RawQuery == "" {
 		return nil
 	}
@@ -207,7 +220,7 @@ func mistake(r *http.Request) error {
 	if err != nil || !validText(query) {
 		return problem{code: invalidRequest, detail: "The query string is malformed, or not UTF-8."}
 	}
-	if after := query["after"]; r.URL.Path == "/api/v1/wallets" && len(after) > 0 && !canonical(after[0]) {
+	if after := query["after"]; (r.URL.Path == "/api/v1/wallets" || r.URL.Path == webhooksPath) && len(after) > 0 && !canonical(after[0]) {
 		return invalid("after", rules["after"])
 	}
 	if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, walletsPrefix) {
@@ -296,6 +309,14 @@ var rules = map[string]string{
 	"at":              timeRule + ", not in the future",
 	"from":            timeRule,
 	"to":              timeRule,
+	"id":              "must be a UUID of 36 characters",
+	"url":             "must be an absolute URL of up to 2048 visible ASCII characters that begins with https://",
+	"description":     "must be a string of 1 to 200 characters without control characters",
+	"wallets":         "must be an array of 1 to 100 UUIDs of 36 characters",
+	"types":           "must be an array of 1 to 100 types of operations, such as DEPOSIT",
+	"enabled":         "must be true or false",
+	"run":             "must be the run of one in stalled: walletId:version",
+	"since":           "must be a time by RFC 3339 with up to six decimals, not in the future",
 	"operations":      "must be an array of 1 to 1000 operations",
 	"idempotencyKey":  "must be 1 to 255 visible ASCII characters and spaces",
 	"Idempotency-Key": "must be 1 to 255 visible ASCII characters, or a quoted string of them and spaces",

@@ -47,7 +47,7 @@ const (
 var strangersKey, _ = apikey.New()
 
 // everyScope is every scope, the one that new keys do not get by themselves too.
-var everyScope = append(slices.Clone(apikey.Scopes), "wallets:control")
+var everyScope = append(slices.Clone(apikey.Scopes), "wallets:control", "hooks:write")
 
 // metadataOf is metadata of so many bytes.
 func metadataOf(bytes int) string {
@@ -308,7 +308,7 @@ func surfaces() []surface {
 // everyRoute is a right request of each route, which something else makes fail, and how it does.
 func everyRoute(name string, status int, code string, header ...string) []surface {
 	const item = `{"walletId":"W","operationType":"DEPOSIT","amount":1}`
-	return append(everyMoneyRoute(name, status, code, header...), []surface{
+	return append(append(everyMoneyRoute(name, status, code, header...), everyWebhookRoute(name, status, code, header...)...), []surface{
 		{name: name + ": create a wallet", method: "POST", path: walletsPath, body: `{}`, header: header, status: status, code: code},
 		{name: name + ": find wallets", method: "GET", path: walletsPath, header: header, status: status, code: code},
 		{name: name + ": read a wallet", method: "GET", path: walletsW, header: header, status: status, code: code},
@@ -355,7 +355,15 @@ func situations() []situation {
 		return func(t *testing.T, s *scene) { s.key = newKey(t, s.database, "another", scopes...) }
 	}
 	return []situation{
-		{name: "all is well", rows: slices.Concat(surfaces(), moneySurfaces(), everyRoute("without a key", 401, "unauthorized", "Authorization: "))},
+		{name: "all is well", rows: slices.Concat(surfaces(), moneySurfaces(), webhookSurfaces(), everyRoute("without a key", 401, "unauthorized", "Authorization: "))},
+		{name: "there is no HOOKS_KEY", settings: []string{"HOOKS_KEY="}, rows: withoutHooks()},
+		{
+			name: "the tenant has 200 webhooks",
+			begin: func(t *testing.T, s *scene) {
+				s.exec(t, "INSERT INTO hook_endpoints (id, tenant, client, url, secret) SELECT gen_random_uuid(), 'default', '', 'https://1.1.1.1/', '' FROM generate_series(1, 199)")
+			},
+			rows: []surface{{name: "one more webhook", method: "POST", path: webhooksPath, body: `{"url":"https://1.1.1.1/"}`, status: 422, code: "too-many-webhooks"}},
+		},
 		{
 			name: "the key is allowed nothing", begin: newKeyOf("nothing"),
 			rows: everyRoute("without scopes", 403, "forbidden"),
@@ -413,7 +421,7 @@ func situations() []situation {
 				s.proxy.Open(t)
 				s.proxy.cutInsert(true, true)
 			},
-			rows: append(everyMoneyRoute("it may be accepted", 503, "outcome-unknown"), []surface{
+			rows: append(append(everyMoneyRoute("it may be accepted", 503, "outcome-unknown"), everyWebhookWrite("it may be done", 503, "outcome-unknown")...), []surface{
 				{name: "a deposit that may be accepted", method: "POST", path: operationsPath, body: deposit, status: 503, code: "outcome-unknown"},
 				{name: "an item that may be accepted", method: "POST", path: batchPath, body: one, status: 200, code: "outcome-unknown"},
 				{name: "a wallet that may be created", method: "POST", path: walletsPath, body: `{"reference":"` + cutHere + `"}`, status: 503, code: "outcome-unknown"},
@@ -469,7 +477,7 @@ func TestEveryRequestIsAnsweredAsTheContractSays(t *testing.T) {
 func (s situation) play(t *testing.T, met func(route, code string)) {
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	a := startAPI(t, proxy.URL, append([]string{"AUTH=on"}, s.settings...)...)
+	a := startAPI(t, proxy.URL, append([]string{"AUTH=on", hooksKey}, s.settings...)...)
 	a.key = newKey(t, database, "client", everyScope...)
 	here := &scene{api: a, database: database, proxy: proxy}
 	testkit.Until(t, "a wallet is made", func() error { // a key's rate may be low
@@ -493,11 +501,12 @@ func (s situation) play(t *testing.T, met func(route, code string)) {
 	other, dollars := insertWallet(t, database), insertWallet(t, database)
 	here.exec(t, "UPDATE wallets SET currency = 'EUR' WHERE id IN ('"+here.walletID.String()+"', '"+other.String()+"')")
 	here.exec(t, "UPDATE wallets SET currency = 'USD' WHERE id = '"+dollars.String()+"'")
+	insertWebhook(t, database, webhookV, "default")
 	if s.begin != nil {
 		s.begin(t, here)
 	}
 	ids := strings.NewReplacer(`"W"`, `"`+here.walletID.String()+`"`, "/W", "/"+here.walletID.String(), "/O", "/"+fmt.Sprint(operation),
-		"/H", "/"+fmt.Sprint(hold), `"T"`, `"`+other.String()+`"`, "/T", "/"+other.String(), `"D"`, `"`+dollars.String()+`"`)
+		"/V", "/"+webhookV.String(), "/H", "/"+fmt.Sprint(hold), `"T"`, `"`+other.String()+`"`, "/T", "/"+other.String(), `"D"`, `"`+dollars.String()+`"`)
 	for _, test := range s.rows {
 		send := func() reply {
 			if s.each != nil {
@@ -542,6 +551,9 @@ func routeOf(test surface) string {
 	segments := strings.Split(path, "/")
 	if len(segments) > 4 && segments[3] == "wallets" {
 		segments[4] = "{walletId}"
+	}
+	if len(segments) > 4 && segments[3] == "webhooks" {
+		segments[4] = "{id}"
 	}
 	if len(segments) > 6 {
 		segments[6] = map[string]string{"operations": "{operationId}", "holds": "{holdId}"}[segments[5]]
@@ -609,7 +621,7 @@ func mustBeProblem(t *testing.T, test surface, r reply) {
 	if (r.header.Get("Retry-After") != "") != slices.Contains([]int{409, 429, 503}, test.status) {
 		t.Errorf("%s: Retry-After %q", test.name, r.header.Get("Retry-After"))
 	}
-	if unknown := r.body["operationId"] != nil || r.body["walletId"] != nil; unknown != (test.code == "outcome-unknown") {
+	if unknown := r.body["operationId"] != nil || r.body["walletId"] != nil || r.body["webhookId"] != nil; unknown != (test.code == "outcome-unknown") {
 		t.Errorf("%s: %s", test.name, r.text)
 	}
 	allow := r.header.Get("Allow")

@@ -16,7 +16,6 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
-	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -36,6 +35,7 @@ var errNotYetApplied = errors.New("wallet is not applied that far")
 type wallets struct {
 	pool     *pgxpool.Pool
 	cache    *cache
+	hooks    *webhooks
 	queue    *queue
 	commits  *db.Commits
 	waits    *waits
@@ -89,53 +89,26 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 	return &oas.WalletCreatedHeaders{Location: location, Response: walletBody(stored)}, nil
 }
 
-// insertWallet returns the wallet as it is stored, and whether this call has created it. It tries again
-// until it knows: after a COMMIT without an answer, the next attempt finds what that one has inserted.
-func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletcache.Entry, created bool, err error) {
-	for unknown := false; ; service.Sleep(ctx, retryPause) {
-		attempt := &creation{wanted: wanted, tenant: tenantOf(ctx)} // a new one: a COMMIT that was abandoned may still write to its own
-		sent, err := ws.commits.SendFrom(ctx, ws.pool, func(q *walletdb.Queries) error { return attempt.run(ctx, q) })
-		var refused *pgconn.PgError
-		switch {
-		case err == nil:
-			return walletcache.Entry{Wallet: attempt.stored.Wallet, Metadata: attempt.stored.Metadata}, attempt.inserted == 1 || unknown, nil
-		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
-			return walletcache.Entry{}, false, readError(err)
-		case !sent && !unknown:
-			return walletcache.Entry{}, false, errOverloaded // there was no connection
-		case ctx.Err() != nil:
-			return walletcache.Entry{}, false, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}
-		}
-		unknown = unknown || sent
-	}
-}
-
-// creation is the transaction that creates a wallet, unless there is one with its id, and reads it.
+// creation is a wallet that was created, unless there was one with its id.
 type creation struct {
-	wanted   walletdb.CreateWalletParams
-	tenant   tenant // that reads it
-	inserted int64  // wallets: 0 or 1
+	inserted int64 // wallets: 0 or 1
 	stored   walletdb.ReadWalletRow
 }
 
-// run always confirms: a wallet that was there before may be on this server's disk only.
-func (c *creation) run(ctx context.Context, q *walletdb.Queries) (err error) {
-	if err := q.Begin(ctx); err != nil {
+// insertWallet returns the wallet as it is stored, and whether this call has created it.
+func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletcache.Entry, created bool, err error) {
+	reader := tenantOf(ctx)
+	made, again, err := commitUntilKnown(ctx, ws, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}, func(q *walletdb.Queries, made *creation) (err error) {
+		if made.inserted, err = q.CreateWallet(ctx, wanted); err != nil {
+			return err
+		}
+		if err := q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: wanted.ID, Tenant: wanted.Tenant}); err != nil {
+			return err
+		}
+		made.stored, err = q.ReadWallet(ctx, walletdb.ReadWalletParams{ID: wanted.ID, Tenant: string(reader)})
 		return err
-	}
-	if c.inserted, err = q.CreateWallet(ctx, c.wanted); err != nil {
-		return err
-	}
-	if err := q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: c.wanted.ID, Tenant: c.wanted.Tenant}); err != nil {
-		return err
-	}
-	if c.stored, err = q.ReadWallet(ctx, walletdb.ReadWalletParams{ID: c.wanted.ID, Tenant: string(c.tenant)}); err != nil {
-		return err
-	}
-	if err := q.Confirm(ctx); err != nil {
-		return err
-	}
-	return q.Commit(ctx)
+	})
+	return walletcache.Entry{Wallet: made.stored.Wallet, Metadata: made.stored.Metadata}, made.inserted == 1 || again, err
 }
 
 // GetWallet reads the cache, else Postgres.

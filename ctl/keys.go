@@ -18,7 +18,7 @@ import (
 
 // keysCreate prints a new key. It is stored nowhere: who loses it makes another one.
 func keysCreate(c *call) (task, error) {
-	scopes := c.flags.String("scopes", strings.Join(apikey.UsualScopes, ","), "what the key may do, separated by commas; there is also wallets:control")
+	scopes := c.flags.String("scopes", strings.Join(apikey.UsualScopes, ","), "what the key may do, separated by commas; there are also wallets:control and hooks:write")
 	tenant := c.flags.String("tenant", "default", "whose wallets it sees and moves; one that is new is added")
 	all := c.flags.Bool("all-tenants", false, "it sees and moves everybody's wallets; those that it opens are the default tenant's")
 	args, err := c.arguments("CLIENT")

@@ -27,7 +27,7 @@ type CaptureHoldParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -280,7 +280,7 @@ type CreateHoldParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -479,7 +479,7 @@ type CreateOperationParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -626,7 +626,7 @@ type CreateOperationsParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
@@ -723,7 +723,7 @@ type CreateTransferParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -922,7 +922,7 @@ type CreateWalletParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
@@ -1019,7 +1019,7 @@ type CreateWalletOperationParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -1205,6 +1205,167 @@ func decodeCreateWalletOperationParams(args [1]string, argsEscaped bool, r *http
 		return params, &ogenerrors.DecodeParamError{
 			Name: "Prefer",
 			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// CreateWebhookParams is parameters of createWebhook operation.
+type CreateWebhookParams struct {
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+}
+
+func unpackCreateWebhookParams(packed middleware.Parameters) (params CreateWebhookParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "Idempotency-Key",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.IdempotencyKey = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeCreateWebhookParams(args [0]string, argsEscaped bool, r *http.Request) (params CreateWebhookParams, _ error) {
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode header: Idempotency-Key.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Idempotency-Key",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotIdempotencyKeyVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotIdempotencyKeyVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.IdempotencyKey.SetTo(paramsDotIdempotencyKeyVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.IdempotencyKey.Get(); ok {
+					if err := func() error {
+						if err := (validate.String{
+							MinLength:     0,
+							MinLengthSet:  false,
+							MaxLength:     0,
+							MaxLengthSet:  false,
+							Email:         false,
+							Hostname:      false,
+							Regex:         regexMap["^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"],
+							MinNumeric:    0,
+							MinNumericSet: false,
+							MaxNumeric:    0,
+							MaxNumericSet: false,
+						}).Validate(string(value)); err != nil {
+							return errors.Wrap(err, "string")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Idempotency-Key",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// DeleteWebhookParams is parameters of deleteWebhook operation.
+type DeleteWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackDeleteWebhookParams(packed middleware.Parameters) (params DeleteWebhookParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeDeleteWebhookParams(args [1]string, argsEscaped bool, r *http.Request) (params DeleteWebhookParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
 			Err:  err,
 		}
 	}
@@ -2082,6 +2243,72 @@ func decodeGetWalletParams(args [1]string, argsEscaped bool, r *http.Request) (p
 		return params, &ogenerrors.DecodeParamError{
 			Name: "at",
 			In:   "query",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// GetWebhookParams is parameters of getWebhook operation.
+type GetWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackGetWebhookParams(packed middleware.Parameters) (params GetWebhookParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeGetWebhookParams(args [1]string, argsEscaped bool, r *http.Request) (params GetWebhookParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
 			Err:  err,
 		}
 	}
@@ -3137,6 +3364,219 @@ func decodeListWalletsParams(args [0]string, argsEscaped bool, r *http.Request) 
 	return params, nil
 }
 
+// ListWebhookAttemptsParams is parameters of listWebhookAttempts operation.
+type ListWebhookAttemptsParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackListWebhookAttemptsParams(packed middleware.Parameters) (params ListWebhookAttemptsParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeListWebhookAttemptsParams(args [1]string, argsEscaped bool, r *http.Request) (params ListWebhookAttemptsParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// ListWebhooksParams is parameters of listWebhooks operation.
+type ListWebhooksParams struct {
+	// `next` of the page before.
+	After OptUUID `json:",omitempty,omitzero"`
+	// The most items of a page.
+	Limit OptInt32 `json:",omitempty,omitzero"`
+}
+
+func unpackListWebhooksParams(packed middleware.Parameters) (params ListWebhooksParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "after",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.After = v.(OptUUID)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "limit",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.Limit = v.(OptInt32)
+		}
+	}
+	return params
+}
+
+func decodeListWebhooksParams(args [0]string, argsEscaped bool, r *http.Request) (params ListWebhooksParams, _ error) {
+	q := uri.NewQueryDecoder(r.URL.Query())
+	// Decode query: after.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "after",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotAfterVal uuid.UUID
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToUUID(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotAfterVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.After.SetTo(paramsDotAfterVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "after",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Set default value for query: limit.
+	{
+		val := int32(50)
+		params.Limit.SetTo(val)
+	}
+	// Decode query: limit.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "limit",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotLimitVal int32
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToInt32(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotLimitVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Limit.SetTo(paramsDotLimitVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+			if err := func() error {
+				if value, ok := params.Limit.Get(); ok {
+					if err := func() error {
+						if err := (validate.Int{
+							MinSet:        true,
+							Min:           1,
+							MaxSet:        true,
+							Max:           500,
+							MinExclusive:  false,
+							MaxExclusive:  false,
+							MultipleOfSet: false,
+							MultipleOf:    0,
+							Pattern:       nil,
+						}).Validate(int64(value)); err != nil {
+							return errors.Wrap(err, "int")
+						}
+						return nil
+					}(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "limit",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // ReleaseHoldParams is parameters of releaseHold operation.
 type ReleaseHoldParams struct {
 	// The wallet's id.
@@ -3148,7 +3588,7 @@ type ReleaseHoldParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -3392,6 +3832,72 @@ func decodeReleaseHoldParams(args [2]string, argsEscaped bool, r *http.Request) 
 	return params, nil
 }
 
+// ReplayWebhookParams is parameters of replayWebhook operation.
+type ReplayWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackReplayWebhookParams(packed middleware.Parameters) (params ReplayWebhookParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeReplayWebhookParams(args [1]string, argsEscaped bool, r *http.Request) (params ReplayWebhookParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // ReverseOperationParams is parameters of reverseOperation operation.
 type ReverseOperationParams struct {
 	// The wallet's id.
@@ -3403,7 +3909,7 @@ type ReverseOperationParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -3647,6 +4153,72 @@ func decodeReverseOperationParams(args [2]string, argsEscaped bool, r *http.Requ
 	return params, nil
 }
 
+// RotateWebhookSecretParams is parameters of rotateWebhookSecret operation.
+type RotateWebhookSecretParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackRotateWebhookSecretParams(packed middleware.Parameters) (params RotateWebhookSecretParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeRotateWebhookSecretParams(args [1]string, argsEscaped bool, r *http.Request) (params RotateWebhookSecretParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // SetWalletStateParams is parameters of setWalletState operation.
 type SetWalletStateParams struct {
 	// The wallet's id.
@@ -3656,7 +4228,7 @@ type SetWalletStateParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -3842,6 +4414,204 @@ func decodeSetWalletStateParams(args [1]string, argsEscaped bool, r *http.Reques
 		return params, &ogenerrors.DecodeParamError{
 			Name: "Prefer",
 			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// SkipWebhookRunParams is parameters of skipWebhookRun operation.
+type SkipWebhookRunParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackSkipWebhookRunParams(packed middleware.Parameters) (params SkipWebhookRunParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeSkipWebhookRunParams(args [1]string, argsEscaped bool, r *http.Request) (params SkipWebhookRunParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// TestWebhookParams is parameters of testWebhook operation.
+type TestWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackTestWebhookParams(packed middleware.Parameters) (params TestWebhookParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeTestWebhookParams(args [1]string, argsEscaped bool, r *http.Request) (params TestWebhookParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
+// UpdateWebhookParams is parameters of updateWebhook operation.
+type UpdateWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+func unpackUpdateWebhookParams(packed middleware.Parameters) (params UpdateWebhookParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "id",
+			In:   "path",
+		}
+		params.ID = packed[key].(uuid.UUID)
+	}
+	return params
+}
+
+func decodeUpdateWebhookParams(args [1]string, argsEscaped bool, r *http.Request) (params UpdateWebhookParams, _ error) {
+	// Decode path: id.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "id",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.ID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "id",
+			In:   "path",
 			Err:  err,
 		}
 	}

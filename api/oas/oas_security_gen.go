@@ -15,7 +15,7 @@ import (
 type SecurityHandler interface {
 	// HandleBearerAuth handles bearerAuth security.
 	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write`,
-	// `operations:write` and `wallets:control`.
+	// `operations:write`, `wallets:control` and `hooks:write`.
 	HandleBearerAuth(ctx context.Context, operationName OperationName, t BearerAuth) (context.Context, error)
 }
 
@@ -57,6 +57,12 @@ var operationRolesBearerAuth = map[string][]string{
 	CreateWalletOperationOperation: []string{
 		"operations:write",
 	},
+	CreateWebhookOperation: []string{
+		"hooks:write",
+	},
+	DeleteWebhookOperation: []string{
+		"hooks:write",
+	},
 	FollowWalletOperation: []string{
 		"wallets:read",
 	},
@@ -69,6 +75,9 @@ var operationRolesBearerAuth = map[string][]string{
 	GetWalletOperation: []string{
 		"wallets:read",
 	},
+	GetWebhookOperation: []string{
+		"hooks:write",
+	},
 	ListHoldsOperation: []string{
 		"wallets:read",
 	},
@@ -78,14 +87,35 @@ var operationRolesBearerAuth = map[string][]string{
 	ListWalletsOperation: []string{
 		"wallets:read",
 	},
+	ListWebhookAttemptsOperation: []string{
+		"hooks:write",
+	},
+	ListWebhooksOperation: []string{
+		"hooks:write",
+	},
 	ReleaseHoldOperation: []string{
 		"operations:write",
+	},
+	ReplayWebhookOperation: []string{
+		"hooks:write",
 	},
 	ReverseOperationOperation: []string{
 		"operations:write",
 	},
+	RotateWebhookSecretOperation: []string{
+		"hooks:write",
+	},
 	SetWalletStateOperation: []string{
 		"wallets:control",
+	},
+	SkipWebhookRunOperation: []string{
+		"hooks:write",
+	},
+	TestWebhookOperation: []string{
+		"hooks:write",
+	},
+	UpdateWebhookOperation: []string{
+		"hooks:write",
 	},
 }
 

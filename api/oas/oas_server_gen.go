@@ -102,6 +102,33 @@ type Handler interface {
 	//
 	// POST /api/v1/wallets/{walletId}/operations
 	CreateWalletOperation(ctx context.Context, req *WalletOperationRequest, params CreateWalletOperationParams) (CreateWalletOperationRes, error)
+	// CreateWebhook implements createWebhook operation.
+	//
+	// From now on the outcomes of the tenant's wallets, or of those that the filters take, are posted to
+	// `url`, signed as Standard Webhooks 1.0.0 says. `secret` verifies the signatures: it is in this
+	// answer only. docs/events.md says what is posted and what the receiver has to do.
+	//
+	// The URL begins with https://, and its host is public: what is, or resolves to, an address that is
+	// not is refused (`url-refused`). A tenant has up to 200 webhooks.
+	//
+	// With an `Idempotency-Key` that was used before, the same webhook is answered with 200, without its
+	// secret: if the first answer was lost, rotate it.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
+	// `request-too-large`, `idempotency-key-reused`, `url-refused`, `too-many-webhooks`, `overloaded`,
+	// `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/webhooks
+	CreateWebhook(ctx context.Context, req *WebhookRequest, params CreateWebhookParams) (CreateWebhookRes, error)
+	// DeleteWebhook implements deleteWebhook operation.
+	//
+	// Its deliveries end within seconds.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// DELETE /api/v1/webhooks/{id}
+	DeleteWebhook(ctx context.Context, params DeleteWebhookParams) error
 	// GetHold implements getHold operation.
 	//
 	// The hold as it stands now, open or not.
@@ -139,6 +166,15 @@ type Handler interface {
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
+	// GetWebhook implements getWebhook operation.
+	//
+	// What is known of its deliveries is up to a second old.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/webhooks/{id}
+	GetWebhook(ctx context.Context, params GetWebhookParams) (*WebhookReadHeaders, error)
 	// ListHolds implements listHolds operation.
 	//
 	// A page of the open holds, in the order of their sequences.
@@ -171,6 +207,23 @@ type Handler interface {
 	//
 	// GET /api/v1/wallets
 	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
+	// ListWebhookAttempts implements listWebhookAttempts operation.
+	//
+	// The last 100 attempts, the newest first.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/webhooks/{id}/attempts
+	ListWebhookAttempts(ctx context.Context, params ListWebhookAttemptsParams) (*WebhookAttemptListHeaders, error)
+	// ListWebhooks implements listWebhooks operation.
+	//
+	// A page of the tenant's webhooks in the order of their ids.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/webhooks
+	ListWebhooks(ctx context.Context, params ListWebhooksParams) (*WebhookListHeaders, error)
 	// ReleaseHold implements releaseHold operation.
 	//
 	// A `RELEASE` of all that remains.
@@ -181,6 +234,16 @@ type Handler interface {
 	//
 	// POST /api/v1/wallets/{walletId}/holds/{holdId}/release
 	ReleaseHold(ctx context.Context, req *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error)
+	// ReplayWebhook implements replayWebhook operation.
+	//
+	// Deliveries go back to what was applied at `since` and go on from there: what was delivered already
+	// comes again. What the log no longer has does not; `logBegins` says how far back it goes.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/webhooks/{id}/replay
+	ReplayWebhook(ctx context.Context, req *ReplayRequest, params ReplayWebhookParams) (*WebhookTask, error)
 	// ReverseOperation implements reverseOperation operation.
 	//
 	// A `REVERSE` of `amount`, or of all that is left to reverse at its turn, of a `DEPOSIT`, a `WITHDRAW`
@@ -193,6 +256,16 @@ type Handler interface {
 	//
 	// POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
 	ReverseOperation(ctx context.Context, req *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
+	// RotateWebhookSecret implements rotateWebhookSecret operation.
+	//
+	// Answers a new secret, once. For 24 hours deliveries have a signature by each of the new one and the
+	// one before it, and no longer one by any older one.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/webhooks/{id}/rotate-secret
+	RotateWebhookSecret(ctx context.Context, params RotateWebhookSecretParams) (*WebhookReadHeaders, error)
 	// SetWalletState implements setWalletState operation.
 	//
 	// An operation in the wallet's sequence, `FREEZE`, `ACTIVATE` or `CLOSE`; `reason` is its reference.
@@ -206,6 +279,39 @@ type Handler interface {
 	//
 	// PUT /api/v1/wallets/{walletId}/state
 	SetWalletState(ctx context.Context, req *StateRequest, params SetWalletStateParams) (SetWalletStateRes, error)
+	// SkipWebhookRun implements skipWebhookRun operation.
+	//
+	// Gives up the delivery of one of the runs in `stalled`: of that which `run` names, or, without a
+	// body, of that which has been refused longest. It is listed in `skipped` from then on, and a replay
+	// delivers it again. 409 `not-stalled` if there is no such run.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
+	// `internal`.
+	//
+	// POST /api/v1/webhooks/{id}/skip
+	SkipWebhookRun(ctx context.Context, req OptSkipRequest, params SkipWebhookRunParams) (*WebhookTask, error)
+	// TestWebhook implements testWebhook operation.
+	//
+	// Posts a signed message of type `legendary-wallet.webhook.test.v1` once, with `messageId` as its
+	// `webhook-id`. The attempts say what came of it.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `overloaded`, `outcome-unknown`, `internal`.
+	//
+	// POST /api/v1/webhooks/{id}/test
+	TestWebhook(ctx context.Context, params TestWebhookParams) (*WebhookTask, error)
+	// UpdateWebhook implements updateWebhook operation.
+	//
+	// Changes what the body names. `null` takes a description or a filter away. A webhook that is disabled
+	// keeps its place, and goes on there once it is enabled again. A change counts within seconds.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
+	// `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`, `outcome-unknown`,
+	// `internal`.
+	//
+	// PATCH /api/v1/webhooks/{id}
+	UpdateWebhook(ctx context.Context, req *WebhookUpdate, params UpdateWebhookParams) (*WebhookReadHeaders, error)
 	// NewError creates *ProblemStatusCodeWithHeaders from error returned by handler.
 	//
 	// Used for common default response.

@@ -18,7 +18,7 @@ const (
 )
 
 // Scopes are what a key may be allowed to do.
-var Scopes = append(UsualScopes[:len(UsualScopes):len(UsualScopes)], "wallets:control")
+var Scopes = append(UsualScopes[:len(UsualScopes):len(UsualScopes)], "wallets:control", "hooks:write")
 
 // UsualScopes are those of a key for which nobody has asked for others.
 var UsualScopes = []string{"wallets:read", "wallets:write", "operations:write"}

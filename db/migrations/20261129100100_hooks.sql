@@ -80,6 +80,18 @@ CREATE TABLE hook_cursors (
   PRIMARY KEY (endpoint_id, partition)
 ) WITH (fillfactor = 50);
 
+-- What clients and operators may see of an endpoint: no secrets. enabled is what was asked for last, or what hooks
+-- has made of it.
+CREATE VIEW webhooks AS
+SELECT e.id, e.tenant, e.client, e.url, e.description, e.wallets, e.types, e.previous_until, e.created_at, e.updated_at,
+  coalesce((SELECT r.kind = 'ENABLE' FROM hook_requests r
+    WHERE r.endpoint_id = e.id AND r.kind IN ('ENABLE', 'DISABLE') AND r.id > coalesce(s.last_request, 0)
+    ORDER BY r.id DESC LIMIT 1), s.disabled_at IS NULL)::boolean AS enabled,
+  s.last_request, s.disabled_at, s.reason, s.failing_since, s.next_attempt, s.last_error, s.lag_messages, s.lag_seconds,
+  coalesce(s.stalled, '[]') AS stalled, coalesce(s.skipped, '[]') AS skipped, coalesce(s.missed, '[]') AS missed, s.log_begins
+FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id;
+
+GRANT SELECT ON webhooks TO wallet_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON hook_endpoints TO wallet_api;
 GRANT SELECT, INSERT ON hook_requests TO wallet_api;
 GRANT SELECT ON hook_states TO wallet_api;
@@ -90,6 +102,7 @@ GRANT SELECT, INSERT, UPDATE ON hook_states, hook_cursors TO wallet_hooks;
 -- migrate:down
 SET LOCAL lock_timeout = '3s';
 
+DROP VIEW webhooks;
 DROP TABLE hook_cursors, hook_states, hook_requests, hook_endpoints;
 REVOKE SELECT ON schema_migrations, tenants, outbox_topics FROM wallet_hooks;
 REVOKE USAGE ON SCHEMA public FROM wallet_hooks;

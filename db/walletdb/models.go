@@ -282,3 +282,29 @@ type WalletSequence struct {
 	LastAt   *time.Time
 	Tenant   string
 }
+
+type Webhook struct {
+	ID            uuid.UUID
+	Tenant        string
+	Client        string
+	Url           string
+	Description   *string
+	Wallets       []uuid.UUID
+	Types         []string
+	PreviousUntil *time.Time
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	Enabled       bool
+	LastRequest   *int64
+	DisabledAt    *time.Time
+	Reason        *string
+	FailingSince  *time.Time
+	NextAttempt   *time.Time
+	LastError     *string
+	LagMessages   *int64
+	LagSeconds    *float64
+	Stalled       []byte
+	Skipped       []byte
+	Missed        []byte
+	LogBegins     *time.Time
+}

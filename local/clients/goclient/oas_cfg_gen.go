@@ -11,9 +11,11 @@ import (
 
 var regexMap = map[string]ogenregex.Regexp{
 	"^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$": ogenregex.MustCompile("^([!#-~][!-~]{0,254}|\"([ !#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$"),
-	"^[ -~]{1,255}$":         ogenregex.MustCompile("^[ -~]{1,255}$"),
+	"^[ -~]{1,255}$": ogenregex.MustCompile("^[ -~]{1,255}$"),
+	"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[1-9][0-9]{0,18}$": ogenregex.MustCompile("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[1-9][0-9]{0,18}$"),
 	"^[A-Z]{3}$":             ogenregex.MustCompile("^[A-Z]{3}$"),
 	"^[^\\x00-\\x1f\\x7f]+$": ogenregex.MustCompile("^[^\\x00-\\x1f\\x7f]+$"),
+	"^https?://[!-~]+$":      ogenregex.MustCompile("^https?://[!-~]+$"),
 }
 
 type (

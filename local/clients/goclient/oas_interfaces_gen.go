@@ -25,6 +25,10 @@ type CreateWalletRes interface {
 	createWalletRes()
 }
 
+type CreateWebhookRes interface {
+	createWebhookRes()
+}
+
 type FollowWalletRes interface {
 	followWalletRes()
 }

@@ -17,7 +17,7 @@ type CaptureHoldParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -34,7 +34,7 @@ type CreateHoldParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -49,7 +49,7 @@ type CreateOperationParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -64,7 +64,7 @@ type CreateOperationsParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
@@ -77,7 +77,7 @@ type CreateTransferParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
@@ -92,7 +92,7 @@ type CreateWalletParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 }
 
@@ -105,12 +105,29 @@ type CreateWalletOperationParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// CreateWebhookParams is parameters of createWebhook operation.
+type CreateWebhookParams struct {
+	// Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, bare or
+	// as a quoted string (RFC 9651), in which spaces may stand too. Use a fresh UUID for each new intent,
+	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
+	//
+	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
+	IdempotencyKey OptString `json:",omitempty,omitzero"`
+}
+
+// DeleteWebhookParams is parameters of deleteWebhook operation.
+type DeleteWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
 }
 
 // FollowWalletParams is parameters of followWallet operation.
@@ -162,6 +179,12 @@ type GetWalletParams struct {
 	At OptMoment `json:",omitempty,omitzero"`
 }
 
+// GetWebhookParams is parameters of getWebhook operation.
+type GetWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
 // ListHoldsParams is parameters of listHolds operation.
 type ListHoldsParams struct {
 	// The wallet's id.
@@ -204,6 +227,20 @@ type ListWalletsParams struct {
 	Limit OptInt32 `json:",omitempty,omitzero"`
 }
 
+// ListWebhookAttemptsParams is parameters of listWebhookAttempts operation.
+type ListWebhookAttemptsParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+// ListWebhooksParams is parameters of listWebhooks operation.
+type ListWebhooksParams struct {
+	// `next` of the page before.
+	After OptUUID `json:",omitempty,omitzero"`
+	// The most items of a page.
+	Limit OptInt32 `json:",omitempty,omitzero"`
+}
+
 // ReleaseHoldParams is parameters of releaseHold operation.
 type ReleaseHoldParams struct {
 	// The wallet's id.
@@ -215,12 +252,18 @@ type ReleaseHoldParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// ReplayWebhookParams is parameters of replayWebhook operation.
+type ReplayWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
 }
 
 // ReverseOperationParams is parameters of reverseOperation operation.
@@ -234,12 +277,18 @@ type ReverseOperationParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// RotateWebhookSecretParams is parameters of rotateWebhookSecret operation.
+type RotateWebhookSecretParams struct {
+	// The webhook's id.
+	ID uuid.UUID
 }
 
 // SetWalletStateParams is parameters of setWalletState operation.
@@ -251,10 +300,28 @@ type SetWalletStateParams struct {
 	// such as 0b8f6a52-7f3e-4a57-9c59-3b1f0c7a9f10. The same key with other content is refused with 422.
 	//
 	// Keys of operations belong to the wallet: operationId is UUIDv5(walletId, key), so a client knows it
-	// before it sends. Keys of wallets belong to the client that the API key belongs to.
+	// before it sends. Keys of wallets and of webhooks belong to the client that the API key belongs to.
 	IdempotencyKey OptString `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
 	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+// SkipWebhookRunParams is parameters of skipWebhookRun operation.
+type SkipWebhookRunParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+// TestWebhookParams is parameters of testWebhook operation.
+type TestWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
+}
+
+// UpdateWebhookParams is parameters of updateWebhook operation.
+type UpdateWebhookParams struct {
+	// The webhook's id.
+	ID uuid.UUID
 }

@@ -678,6 +678,56 @@ func (s *Metadata) init() Metadata {
 	return m
 }
 
+// Ref: #/components/schemas/MissedRange
+type MissedRange struct {
+	Partition int32 `json:"partition"`
+	// The first offset that was missed.
+	From int64 `json:"from"`
+	// The offset at which it went on.
+	To int64 `json:"to"`
+	At Time  `json:"at"`
+}
+
+// GetPartition returns the value of Partition.
+func (s *MissedRange) GetPartition() int32 {
+	return s.Partition
+}
+
+// GetFrom returns the value of From.
+func (s *MissedRange) GetFrom() int64 {
+	return s.From
+}
+
+// GetTo returns the value of To.
+func (s *MissedRange) GetTo() int64 {
+	return s.To
+}
+
+// GetAt returns the value of At.
+func (s *MissedRange) GetAt() Time {
+	return s.At
+}
+
+// SetPartition sets the value of Partition.
+func (s *MissedRange) SetPartition(val int32) {
+	s.Partition = val
+}
+
+// SetFrom sets the value of From.
+func (s *MissedRange) SetFrom(val int64) {
+	s.From = val
+}
+
+// SetTo sets the value of To.
+func (s *MissedRange) SetTo(val int64) {
+	s.To = val
+}
+
+// SetAt sets the value of At.
+func (s *MissedRange) SetAt(val Time) {
+	s.At = val
+}
+
 type Moment time.Time
 
 // NewNilInt64 returns new NilInt64 with value set to v.
@@ -1613,6 +1663,52 @@ func (o OptCurrency) Or(d Currency) Currency {
 	return d
 }
 
+// NewOptFloat64 returns new OptFloat64 with value set to v.
+func NewOptFloat64(v float64) OptFloat64 {
+	return OptFloat64{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptFloat64 is optional float64.
+type OptFloat64 struct {
+	Value float64
+	Set   bool
+}
+
+// IsSet returns true if OptFloat64 was set.
+func (o OptFloat64) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptFloat64) Reset() {
+	var v float64
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptFloat64) SetTo(v float64) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptFloat64) Get() (v float64, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptFloat64) Or(d float64) float64 {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptInt32 returns new OptInt32 with value set to v.
 func NewOptInt32(v int32) OptInt32 {
 	return OptInt32{
@@ -1797,6 +1893,210 @@ func (o OptMoment) Or(d Moment) Moment {
 	return d
 }
 
+// NewOptNilString returns new OptNilString with value set to v.
+func NewOptNilString(v string) OptNilString {
+	return OptNilString{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptNilString is optional nullable string.
+type OptNilString struct {
+	Value string
+	Set   bool
+	Null  bool
+}
+
+// IsSet returns true if OptNilString was set.
+func (o OptNilString) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptNilString) Reset() {
+	var v string
+	o.Value = v
+	o.Set = false
+	o.Null = false
+}
+
+// SetTo sets value to v.
+func (o *OptNilString) SetTo(v string) {
+	o.Set = true
+	o.Null = false
+	o.Value = v
+}
+
+// IsNull returns true if value is Null.
+func (o OptNilString) IsNull() bool { return o.Null }
+
+// SetToNull sets value to null.
+func (o *OptNilString) SetToNull() {
+	o.Set = true
+	o.Null = true
+	var v string
+	o.Value = v
+}
+
+// IsEmpty returns true if the field was omitted from the payload (not Set and not Null).
+func (o OptNilString) IsEmpty() bool {
+	return !o.Set && !o.Null
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptNilString) Get() (v string, ok bool) {
+	if o.Null {
+		return v, false
+	}
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptNilString) Or(d string) string {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptNilTypeFilterArray returns new OptNilTypeFilterArray with value set to v.
+func NewOptNilTypeFilterArray(v []TypeFilter) OptNilTypeFilterArray {
+	return OptNilTypeFilterArray{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptNilTypeFilterArray is optional nullable []TypeFilter.
+type OptNilTypeFilterArray struct {
+	Value []TypeFilter
+	Set   bool
+	Null  bool
+}
+
+// IsSet returns true if OptNilTypeFilterArray was set.
+func (o OptNilTypeFilterArray) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptNilTypeFilterArray) Reset() {
+	var v []TypeFilter
+	o.Value = v
+	o.Set = false
+	o.Null = false
+}
+
+// SetTo sets value to v.
+func (o *OptNilTypeFilterArray) SetTo(v []TypeFilter) {
+	o.Set = true
+	o.Null = false
+	o.Value = v
+}
+
+// IsNull returns true if value is Null.
+func (o OptNilTypeFilterArray) IsNull() bool { return o.Null }
+
+// SetToNull sets value to null.
+func (o *OptNilTypeFilterArray) SetToNull() {
+	o.Set = true
+	o.Null = true
+	var v []TypeFilter
+	o.Value = v
+}
+
+// IsEmpty returns true if the field was omitted from the payload (not Set and not Null).
+func (o OptNilTypeFilterArray) IsEmpty() bool {
+	return !o.Set && !o.Null
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptNilTypeFilterArray) Get() (v []TypeFilter, ok bool) {
+	if o.Null {
+		return v, false
+	}
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptNilTypeFilterArray) Or(d []TypeFilter) []TypeFilter {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptNilUUIDArray returns new OptNilUUIDArray with value set to v.
+func NewOptNilUUIDArray(v []uuid.UUID) OptNilUUIDArray {
+	return OptNilUUIDArray{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptNilUUIDArray is optional nullable []uuid.UUID.
+type OptNilUUIDArray struct {
+	Value []uuid.UUID
+	Set   bool
+	Null  bool
+}
+
+// IsSet returns true if OptNilUUIDArray was set.
+func (o OptNilUUIDArray) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptNilUUIDArray) Reset() {
+	var v []uuid.UUID
+	o.Value = v
+	o.Set = false
+	o.Null = false
+}
+
+// SetTo sets value to v.
+func (o *OptNilUUIDArray) SetTo(v []uuid.UUID) {
+	o.Set = true
+	o.Null = false
+	o.Value = v
+}
+
+// IsNull returns true if value is Null.
+func (o OptNilUUIDArray) IsNull() bool { return o.Null }
+
+// SetToNull sets value to null.
+func (o *OptNilUUIDArray) SetToNull() {
+	o.Set = true
+	o.Null = true
+	var v []uuid.UUID
+	o.Value = v
+}
+
+// IsEmpty returns true if the field was omitted from the payload (not Set and not Null).
+func (o OptNilUUIDArray) IsEmpty() bool {
+	return !o.Set && !o.Null
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptNilUUIDArray) Get() (v []uuid.UUID, ok bool) {
+	if o.Null {
+		return v, false
+	}
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptNilUUIDArray) Or(d []uuid.UUID) []uuid.UUID {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptOrder returns new OptOrder with value set to v.
 func NewOptOrder(v Order) OptOrder {
 	return OptOrder{
@@ -1883,6 +2183,98 @@ func (o OptReference) Get() (v Reference, ok bool) {
 
 // Or returns value if set, or given parameter if does not.
 func (o OptReference) Or(d Reference) Reference {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptRunName returns new OptRunName with value set to v.
+func NewOptRunName(v RunName) OptRunName {
+	return OptRunName{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptRunName is optional RunName.
+type OptRunName struct {
+	Value RunName
+	Set   bool
+}
+
+// IsSet returns true if OptRunName was set.
+func (o OptRunName) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptRunName) Reset() {
+	var v RunName
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptRunName) SetTo(v RunName) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptRunName) Get() (v RunName, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptRunName) Or(d RunName) RunName {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptSkipRequest returns new OptSkipRequest with value set to v.
+func NewOptSkipRequest(v SkipRequest) OptSkipRequest {
+	return OptSkipRequest{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptSkipRequest is optional SkipRequest.
+type OptSkipRequest struct {
+	Value SkipRequest
+	Set   bool
+}
+
+// IsSet returns true if OptSkipRequest was set.
+func (o OptSkipRequest) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptSkipRequest) Reset() {
+	var v SkipRequest
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptSkipRequest) SetTo(v SkipRequest) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptSkipRequest) Get() (v SkipRequest, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptSkipRequest) Or(d SkipRequest) SkipRequest {
 	if v, ok := o.Get(); ok {
 		return v
 	}
@@ -2119,6 +2511,98 @@ func (o OptUUID) Or(d uuid.UUID) uuid.UUID {
 	return d
 }
 
+// NewOptWebhookDescription returns new OptWebhookDescription with value set to v.
+func NewOptWebhookDescription(v WebhookDescription) OptWebhookDescription {
+	return OptWebhookDescription{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptWebhookDescription is optional WebhookDescription.
+type OptWebhookDescription struct {
+	Value WebhookDescription
+	Set   bool
+}
+
+// IsSet returns true if OptWebhookDescription was set.
+func (o OptWebhookDescription) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptWebhookDescription) Reset() {
+	var v WebhookDescription
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptWebhookDescription) SetTo(v WebhookDescription) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptWebhookDescription) Get() (v WebhookDescription, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptWebhookDescription) Or(d WebhookDescription) WebhookDescription {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptWebhookURL returns new OptWebhookURL with value set to v.
+func NewOptWebhookURL(v WebhookURL) OptWebhookURL {
+	return OptWebhookURL{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptWebhookURL is optional WebhookURL.
+type OptWebhookURL struct {
+	Value WebhookURL
+	Set   bool
+}
+
+// IsSet returns true if OptWebhookURL was set.
+func (o OptWebhookURL) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptWebhookURL) Reset() {
+	var v WebhookURL
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptWebhookURL) SetTo(v WebhookURL) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptWebhookURL) Get() (v WebhookURL, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptWebhookURL) Or(d WebhookURL) WebhookURL {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // Ref: #/components/schemas/Order
 type Order string
 
@@ -2176,6 +2660,8 @@ type Problem struct {
 	OperationID OptUUID `json:"operationId"`
 	// With `outcome-unknown`, the id that the wallet has if it was created.
 	WalletID OptUUID `json:"walletId"`
+	// With `outcome-unknown`, the id of the webhook that may have been created or changed.
+	WebhookID OptUUID `json:"webhookId"`
 	// What is wrong with which field, parameter or header.
 	Errors []FieldError `json:"errors"`
 }
@@ -2218,6 +2704,11 @@ func (s *Problem) GetOperationID() OptUUID {
 // GetWalletID returns the value of WalletID.
 func (s *Problem) GetWalletID() OptUUID {
 	return s.WalletID
+}
+
+// GetWebhookID returns the value of WebhookID.
+func (s *Problem) GetWebhookID() OptUUID {
+	return s.WebhookID
 }
 
 // GetErrors returns the value of Errors.
@@ -2263,6 +2754,11 @@ func (s *Problem) SetOperationID(val OptUUID) {
 // SetWalletID sets the value of WalletID.
 func (s *Problem) SetWalletID(val OptUUID) {
 	s.WalletID = val
+}
+
+// SetWebhookID sets the value of WebhookID.
+func (s *Problem) SetWebhookID(val OptUUID) {
+	s.WebhookID = val
 }
 
 // SetErrors sets the value of Errors.
@@ -2357,6 +2853,22 @@ func (s *ReleaseRequest) SetReference(val OptReference) {
 	s.Reference = val
 }
 
+// Ref: #/components/schemas/ReplayRequest
+type ReplayRequest struct {
+	// A time that is over. What was applied at it or later is delivered again.
+	Since Moment `json:"since"`
+}
+
+// GetSince returns the value of Since.
+func (s *ReplayRequest) GetSince() Moment {
+	return s.Since
+}
+
+// SetSince sets the value of Since.
+func (s *ReplayRequest) SetSince(val Moment) {
+	s.Since = val
+}
+
 // Ref: #/components/schemas/ReverseRequest
 type ReverseRequest struct {
 	Amount    OptAmount    `json:"amount"`
@@ -2392,6 +2904,174 @@ func (s *ReverseRequest) SetReference(val OptReference) {
 // SetMetadata sets the value of Metadata.
 func (s *ReverseRequest) SetMetadata(val OptMetadata) {
 	s.Metadata = val
+}
+
+type RunName string
+
+// Ref: #/components/schemas/SkipRequest
+type SkipRequest struct {
+	Run OptRunName `json:"run"`
+}
+
+// GetRun returns the value of Run.
+func (s *SkipRequest) GetRun() OptRunName {
+	return s.Run
+}
+
+// SetRun sets the value of Run.
+func (s *SkipRequest) SetRun(val OptRunName) {
+	s.Run = val
+}
+
+// Ref: #/components/schemas/SkippedRun
+type SkippedRun struct {
+	Run          RunName   `json:"run"`
+	WalletID     uuid.UUID `json:"walletId"`
+	FromSequence int64     `json:"fromSequence"`
+	Version      int64     `json:"version"`
+	At           Time      `json:"at"`
+}
+
+// GetRun returns the value of Run.
+func (s *SkippedRun) GetRun() RunName {
+	return s.Run
+}
+
+// GetWalletID returns the value of WalletID.
+func (s *SkippedRun) GetWalletID() uuid.UUID {
+	return s.WalletID
+}
+
+// GetFromSequence returns the value of FromSequence.
+func (s *SkippedRun) GetFromSequence() int64 {
+	return s.FromSequence
+}
+
+// GetVersion returns the value of Version.
+func (s *SkippedRun) GetVersion() int64 {
+	return s.Version
+}
+
+// GetAt returns the value of At.
+func (s *SkippedRun) GetAt() Time {
+	return s.At
+}
+
+// SetRun sets the value of Run.
+func (s *SkippedRun) SetRun(val RunName) {
+	s.Run = val
+}
+
+// SetWalletID sets the value of WalletID.
+func (s *SkippedRun) SetWalletID(val uuid.UUID) {
+	s.WalletID = val
+}
+
+// SetFromSequence sets the value of FromSequence.
+func (s *SkippedRun) SetFromSequence(val int64) {
+	s.FromSequence = val
+}
+
+// SetVersion sets the value of Version.
+func (s *SkippedRun) SetVersion(val int64) {
+	s.Version = val
+}
+
+// SetAt sets the value of At.
+func (s *SkippedRun) SetAt(val Time) {
+	s.At = val
+}
+
+// Ref: #/components/schemas/StalledRun
+type StalledRun struct {
+	Run           RunName   `json:"run"`
+	WalletID      uuid.UUID `json:"walletId"`
+	FromSequence  int64     `json:"fromSequence"`
+	Version       int64     `json:"version"`
+	Since         Time      `json:"since"`
+	Attempts      int64     `json:"attempts"`
+	NextAttemptAt OptTime   `json:"nextAttemptAt"`
+	Error         string    `json:"error"`
+}
+
+// GetRun returns the value of Run.
+func (s *StalledRun) GetRun() RunName {
+	return s.Run
+}
+
+// GetWalletID returns the value of WalletID.
+func (s *StalledRun) GetWalletID() uuid.UUID {
+	return s.WalletID
+}
+
+// GetFromSequence returns the value of FromSequence.
+func (s *StalledRun) GetFromSequence() int64 {
+	return s.FromSequence
+}
+
+// GetVersion returns the value of Version.
+func (s *StalledRun) GetVersion() int64 {
+	return s.Version
+}
+
+// GetSince returns the value of Since.
+func (s *StalledRun) GetSince() Time {
+	return s.Since
+}
+
+// GetAttempts returns the value of Attempts.
+func (s *StalledRun) GetAttempts() int64 {
+	return s.Attempts
+}
+
+// GetNextAttemptAt returns the value of NextAttemptAt.
+func (s *StalledRun) GetNextAttemptAt() OptTime {
+	return s.NextAttemptAt
+}
+
+// GetError returns the value of Error.
+func (s *StalledRun) GetError() string {
+	return s.Error
+}
+
+// SetRun sets the value of Run.
+func (s *StalledRun) SetRun(val RunName) {
+	s.Run = val
+}
+
+// SetWalletID sets the value of WalletID.
+func (s *StalledRun) SetWalletID(val uuid.UUID) {
+	s.WalletID = val
+}
+
+// SetFromSequence sets the value of FromSequence.
+func (s *StalledRun) SetFromSequence(val int64) {
+	s.FromSequence = val
+}
+
+// SetVersion sets the value of Version.
+func (s *StalledRun) SetVersion(val int64) {
+	s.Version = val
+}
+
+// SetSince sets the value of Since.
+func (s *StalledRun) SetSince(val Time) {
+	s.Since = val
+}
+
+// SetAttempts sets the value of Attempts.
+func (s *StalledRun) SetAttempts(val int64) {
+	s.Attempts = val
+}
+
+// SetNextAttemptAt sets the value of NextAttemptAt.
+func (s *StalledRun) SetNextAttemptAt(val OptTime) {
+	s.NextAttemptAt = val
+}
+
+// SetError sets the value of Error.
+func (s *StalledRun) SetError(val string) {
+	s.Error = val
 }
 
 // Ref: #/components/schemas/StateRequest
@@ -3114,3 +3794,775 @@ func (s *WalletUnchanged) SetETag(val string) {
 }
 
 func (*WalletUnchanged) getWalletRes() {}
+
+// Ref: #/components/schemas/Webhook
+type Webhook struct {
+	ID          uuid.UUID             `json:"id"`
+	URL         WebhookURL            `json:"url"`
+	Description OptWebhookDescription `json:"description"`
+	// The wallets whose outcomes are delivered; absent for all of the tenant's.
+	Wallets []uuid.UUID `json:"wallets"`
+	// The types of operations of which a run has to have one; absent for all.
+	Types []OperationKind `json:"types"`
+	// The tenant whose outcomes are delivered.
+	Tenant string `json:"tenant"`
+	// What verifies the signatures, in the answer that makes it, and never again.
+	Secret OptString `json:"secret"`
+	// Until when the secret before this one signs too.
+	PreviousSecretUntil OptTime `json:"previousSecretUntil"`
+	// What was asked for last, or false if the system has disabled it since.
+	Enabled bool `json:"enabled"`
+	// `ACTIVE`, `FAILING` while deliveries fail and are tried again, or `DISABLED`. More may be added.
+	State          string    `json:"state"`
+	DisabledAt     OptTime   `json:"disabledAt"`
+	DisabledReason OptString `json:"disabledReason"`
+	FailingSince   OptTime   `json:"failingSince"`
+	NextAttemptAt  OptTime   `json:"nextAttemptAt"`
+	// Why the last attempt that failed did, in at most 200 characters.
+	LastError OptString `json:"lastError"`
+	// How many messages of the log it has not finished; absent before it has begun.
+	LagMessages OptInt64 `json:"lagMessages"`
+	// How old the first of these is, in seconds.
+	LagSeconds OptFloat64 `json:"lagSeconds"`
+	// The runs that the receiver refuses, those refused longest first. They are tried again.
+	Stalled []StalledRun `json:"stalled"`
+	// The last 100 runs that were given up by `skip`.
+	Skipped []SkippedRun `json:"skipped"`
+	// The last 100 ranges of messages that were not in the log any more when it came to them. Read the
+	// statements of your wallets.
+	Missed []MissedRange `json:"missed"`
+	// The time of the oldest message in the log. A replay reaches no further back.
+	LogBegins OptTime `json:"logBegins"`
+	// The last of `test`, `replay`, `skip`, disabling and enabling that was carried out.
+	LastRequestID OptInt64 `json:"lastRequestId"`
+	CreatedAt     Time     `json:"createdAt"`
+	UpdatedAt     Time     `json:"updatedAt"`
+}
+
+// GetID returns the value of ID.
+func (s *Webhook) GetID() uuid.UUID {
+	return s.ID
+}
+
+// GetURL returns the value of URL.
+func (s *Webhook) GetURL() WebhookURL {
+	return s.URL
+}
+
+// GetDescription returns the value of Description.
+func (s *Webhook) GetDescription() OptWebhookDescription {
+	return s.Description
+}
+
+// GetWallets returns the value of Wallets.
+func (s *Webhook) GetWallets() []uuid.UUID {
+	return s.Wallets
+}
+
+// GetTypes returns the value of Types.
+func (s *Webhook) GetTypes() []OperationKind {
+	return s.Types
+}
+
+// GetTenant returns the value of Tenant.
+func (s *Webhook) GetTenant() string {
+	return s.Tenant
+}
+
+// GetSecret returns the value of Secret.
+func (s *Webhook) GetSecret() OptString {
+	return s.Secret
+}
+
+// GetPreviousSecretUntil returns the value of PreviousSecretUntil.
+func (s *Webhook) GetPreviousSecretUntil() OptTime {
+	return s.PreviousSecretUntil
+}
+
+// GetEnabled returns the value of Enabled.
+func (s *Webhook) GetEnabled() bool {
+	return s.Enabled
+}
+
+// GetState returns the value of State.
+func (s *Webhook) GetState() string {
+	return s.State
+}
+
+// GetDisabledAt returns the value of DisabledAt.
+func (s *Webhook) GetDisabledAt() OptTime {
+	return s.DisabledAt
+}
+
+// GetDisabledReason returns the value of DisabledReason.
+func (s *Webhook) GetDisabledReason() OptString {
+	return s.DisabledReason
+}
+
+// GetFailingSince returns the value of FailingSince.
+func (s *Webhook) GetFailingSince() OptTime {
+	return s.FailingSince
+}
+
+// GetNextAttemptAt returns the value of NextAttemptAt.
+func (s *Webhook) GetNextAttemptAt() OptTime {
+	return s.NextAttemptAt
+}
+
+// GetLastError returns the value of LastError.
+func (s *Webhook) GetLastError() OptString {
+	return s.LastError
+}
+
+// GetLagMessages returns the value of LagMessages.
+func (s *Webhook) GetLagMessages() OptInt64 {
+	return s.LagMessages
+}
+
+// GetLagSeconds returns the value of LagSeconds.
+func (s *Webhook) GetLagSeconds() OptFloat64 {
+	return s.LagSeconds
+}
+
+// GetStalled returns the value of Stalled.
+func (s *Webhook) GetStalled() []StalledRun {
+	return s.Stalled
+}
+
+// GetSkipped returns the value of Skipped.
+func (s *Webhook) GetSkipped() []SkippedRun {
+	return s.Skipped
+}
+
+// GetMissed returns the value of Missed.
+func (s *Webhook) GetMissed() []MissedRange {
+	return s.Missed
+}
+
+// GetLogBegins returns the value of LogBegins.
+func (s *Webhook) GetLogBegins() OptTime {
+	return s.LogBegins
+}
+
+// GetLastRequestID returns the value of LastRequestID.
+func (s *Webhook) GetLastRequestID() OptInt64 {
+	return s.LastRequestID
+}
+
+// GetCreatedAt returns the value of CreatedAt.
+func (s *Webhook) GetCreatedAt() Time {
+	return s.CreatedAt
+}
+
+// GetUpdatedAt returns the value of UpdatedAt.
+func (s *Webhook) GetUpdatedAt() Time {
+	return s.UpdatedAt
+}
+
+// SetID sets the value of ID.
+func (s *Webhook) SetID(val uuid.UUID) {
+	s.ID = val
+}
+
+// SetURL sets the value of URL.
+func (s *Webhook) SetURL(val WebhookURL) {
+	s.URL = val
+}
+
+// SetDescription sets the value of Description.
+func (s *Webhook) SetDescription(val OptWebhookDescription) {
+	s.Description = val
+}
+
+// SetWallets sets the value of Wallets.
+func (s *Webhook) SetWallets(val []uuid.UUID) {
+	s.Wallets = val
+}
+
+// SetTypes sets the value of Types.
+func (s *Webhook) SetTypes(val []OperationKind) {
+	s.Types = val
+}
+
+// SetTenant sets the value of Tenant.
+func (s *Webhook) SetTenant(val string) {
+	s.Tenant = val
+}
+
+// SetSecret sets the value of Secret.
+func (s *Webhook) SetSecret(val OptString) {
+	s.Secret = val
+}
+
+// SetPreviousSecretUntil sets the value of PreviousSecretUntil.
+func (s *Webhook) SetPreviousSecretUntil(val OptTime) {
+	s.PreviousSecretUntil = val
+}
+
+// SetEnabled sets the value of Enabled.
+func (s *Webhook) SetEnabled(val bool) {
+	s.Enabled = val
+}
+
+// SetState sets the value of State.
+func (s *Webhook) SetState(val string) {
+	s.State = val
+}
+
+// SetDisabledAt sets the value of DisabledAt.
+func (s *Webhook) SetDisabledAt(val OptTime) {
+	s.DisabledAt = val
+}
+
+// SetDisabledReason sets the value of DisabledReason.
+func (s *Webhook) SetDisabledReason(val OptString) {
+	s.DisabledReason = val
+}
+
+// SetFailingSince sets the value of FailingSince.
+func (s *Webhook) SetFailingSince(val OptTime) {
+	s.FailingSince = val
+}
+
+// SetNextAttemptAt sets the value of NextAttemptAt.
+func (s *Webhook) SetNextAttemptAt(val OptTime) {
+	s.NextAttemptAt = val
+}
+
+// SetLastError sets the value of LastError.
+func (s *Webhook) SetLastError(val OptString) {
+	s.LastError = val
+}
+
+// SetLagMessages sets the value of LagMessages.
+func (s *Webhook) SetLagMessages(val OptInt64) {
+	s.LagMessages = val
+}
+
+// SetLagSeconds sets the value of LagSeconds.
+func (s *Webhook) SetLagSeconds(val OptFloat64) {
+	s.LagSeconds = val
+}
+
+// SetStalled sets the value of Stalled.
+func (s *Webhook) SetStalled(val []StalledRun) {
+	s.Stalled = val
+}
+
+// SetSkipped sets the value of Skipped.
+func (s *Webhook) SetSkipped(val []SkippedRun) {
+	s.Skipped = val
+}
+
+// SetMissed sets the value of Missed.
+func (s *Webhook) SetMissed(val []MissedRange) {
+	s.Missed = val
+}
+
+// SetLogBegins sets the value of LogBegins.
+func (s *Webhook) SetLogBegins(val OptTime) {
+	s.LogBegins = val
+}
+
+// SetLastRequestID sets the value of LastRequestID.
+func (s *Webhook) SetLastRequestID(val OptInt64) {
+	s.LastRequestID = val
+}
+
+// SetCreatedAt sets the value of CreatedAt.
+func (s *Webhook) SetCreatedAt(val Time) {
+	s.CreatedAt = val
+}
+
+// SetUpdatedAt sets the value of UpdatedAt.
+func (s *Webhook) SetUpdatedAt(val Time) {
+	s.UpdatedAt = val
+}
+
+// Ref: #/components/schemas/WebhookAttempt
+type WebhookAttempt struct {
+	At Time `json:"at"`
+	// The `webhook-id` of the message, the same in all of its attempts.
+	MessageID    string   `json:"messageId"`
+	Type         string   `json:"type"`
+	WalletID     OptUUID  `json:"walletId"`
+	FromSequence OptInt64 `json:"fromSequence"`
+	Version      OptInt64 `json:"version"`
+	// 1 for the first attempt of this message, and so on.
+	Attempt int64 `json:"attempt"`
+	// The status of the receiver's answer; absent if there was none.
+	Status       OptInt32 `json:"status"`
+	Milliseconds int64    `json:"milliseconds"`
+	// Why it failed, in at most 200 characters; absent if it did not.
+	Error OptString `json:"error"`
+}
+
+// GetAt returns the value of At.
+func (s *WebhookAttempt) GetAt() Time {
+	return s.At
+}
+
+// GetMessageID returns the value of MessageID.
+func (s *WebhookAttempt) GetMessageID() string {
+	return s.MessageID
+}
+
+// GetType returns the value of Type.
+func (s *WebhookAttempt) GetType() string {
+	return s.Type
+}
+
+// GetWalletID returns the value of WalletID.
+func (s *WebhookAttempt) GetWalletID() OptUUID {
+	return s.WalletID
+}
+
+// GetFromSequence returns the value of FromSequence.
+func (s *WebhookAttempt) GetFromSequence() OptInt64 {
+	return s.FromSequence
+}
+
+// GetVersion returns the value of Version.
+func (s *WebhookAttempt) GetVersion() OptInt64 {
+	return s.Version
+}
+
+// GetAttempt returns the value of Attempt.
+func (s *WebhookAttempt) GetAttempt() int64 {
+	return s.Attempt
+}
+
+// GetStatus returns the value of Status.
+func (s *WebhookAttempt) GetStatus() OptInt32 {
+	return s.Status
+}
+
+// GetMilliseconds returns the value of Milliseconds.
+func (s *WebhookAttempt) GetMilliseconds() int64 {
+	return s.Milliseconds
+}
+
+// GetError returns the value of Error.
+func (s *WebhookAttempt) GetError() OptString {
+	return s.Error
+}
+
+// SetAt sets the value of At.
+func (s *WebhookAttempt) SetAt(val Time) {
+	s.At = val
+}
+
+// SetMessageID sets the value of MessageID.
+func (s *WebhookAttempt) SetMessageID(val string) {
+	s.MessageID = val
+}
+
+// SetType sets the value of Type.
+func (s *WebhookAttempt) SetType(val string) {
+	s.Type = val
+}
+
+// SetWalletID sets the value of WalletID.
+func (s *WebhookAttempt) SetWalletID(val OptUUID) {
+	s.WalletID = val
+}
+
+// SetFromSequence sets the value of FromSequence.
+func (s *WebhookAttempt) SetFromSequence(val OptInt64) {
+	s.FromSequence = val
+}
+
+// SetVersion sets the value of Version.
+func (s *WebhookAttempt) SetVersion(val OptInt64) {
+	s.Version = val
+}
+
+// SetAttempt sets the value of Attempt.
+func (s *WebhookAttempt) SetAttempt(val int64) {
+	s.Attempt = val
+}
+
+// SetStatus sets the value of Status.
+func (s *WebhookAttempt) SetStatus(val OptInt32) {
+	s.Status = val
+}
+
+// SetMilliseconds sets the value of Milliseconds.
+func (s *WebhookAttempt) SetMilliseconds(val int64) {
+	s.Milliseconds = val
+}
+
+// SetError sets the value of Error.
+func (s *WebhookAttempt) SetError(val OptString) {
+	s.Error = val
+}
+
+// WebhookAttemptListHeaders wraps WebhookAttempts with response headers.
+type WebhookAttemptListHeaders struct {
+	CacheControl string
+	Response     WebhookAttempts
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *WebhookAttemptListHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *WebhookAttemptListHeaders) GetResponse() WebhookAttempts {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *WebhookAttemptListHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *WebhookAttemptListHeaders) SetResponse(val WebhookAttempts) {
+	s.Response = val
+}
+
+// Ref: #/components/schemas/WebhookAttempts
+type WebhookAttempts struct {
+	Items []WebhookAttempt `json:"items"`
+}
+
+// GetItems returns the value of Items.
+func (s *WebhookAttempts) GetItems() []WebhookAttempt {
+	return s.Items
+}
+
+// SetItems sets the value of Items.
+func (s *WebhookAttempts) SetItems(val []WebhookAttempt) {
+	s.Items = val
+}
+
+// WebhookCreatedHeaders wraps Webhook with response headers.
+type WebhookCreatedHeaders struct {
+	Location string
+	Response Webhook
+}
+
+// GetLocation returns the value of Location.
+func (s *WebhookCreatedHeaders) GetLocation() string {
+	return s.Location
+}
+
+// GetResponse returns the value of Response.
+func (s *WebhookCreatedHeaders) GetResponse() Webhook {
+	return s.Response
+}
+
+// SetLocation sets the value of Location.
+func (s *WebhookCreatedHeaders) SetLocation(val string) {
+	s.Location = val
+}
+
+// SetResponse sets the value of Response.
+func (s *WebhookCreatedHeaders) SetResponse(val Webhook) {
+	s.Response = val
+}
+
+func (*WebhookCreatedHeaders) createWebhookRes() {}
+
+// Ref: #/components/responses/WebhookDeleted
+type WebhookDeleted struct{}
+
+type WebhookDescription string
+
+// WebhookListHeaders wraps WebhookPage with response headers.
+type WebhookListHeaders struct {
+	CacheControl string
+	Response     WebhookPage
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *WebhookListHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *WebhookListHeaders) GetResponse() WebhookPage {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *WebhookListHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *WebhookListHeaders) SetResponse(val WebhookPage) {
+	s.Response = val
+}
+
+// Ref: #/components/schemas/WebhookPage
+type WebhookPage struct {
+	Items []Webhook `json:"items"`
+	// `after` for the next page; null on the last one.
+	Next NilUUID `json:"next"`
+}
+
+// GetItems returns the value of Items.
+func (s *WebhookPage) GetItems() []Webhook {
+	return s.Items
+}
+
+// GetNext returns the value of Next.
+func (s *WebhookPage) GetNext() NilUUID {
+	return s.Next
+}
+
+// SetItems sets the value of Items.
+func (s *WebhookPage) SetItems(val []Webhook) {
+	s.Items = val
+}
+
+// SetNext sets the value of Next.
+func (s *WebhookPage) SetNext(val NilUUID) {
+	s.Next = val
+}
+
+// WebhookReadHeaders wraps Webhook with response headers.
+type WebhookReadHeaders struct {
+	CacheControl string
+	Response     Webhook
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *WebhookReadHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *WebhookReadHeaders) GetResponse() Webhook {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *WebhookReadHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *WebhookReadHeaders) SetResponse(val Webhook) {
+	s.Response = val
+}
+
+// WebhookReplayedHeaders wraps Webhook with response headers.
+type WebhookReplayedHeaders struct {
+	IdempotencyReplayed OptBool
+	Location            string
+	Response            Webhook
+}
+
+// GetIdempotencyReplayed returns the value of IdempotencyReplayed.
+func (s *WebhookReplayedHeaders) GetIdempotencyReplayed() OptBool {
+	return s.IdempotencyReplayed
+}
+
+// GetLocation returns the value of Location.
+func (s *WebhookReplayedHeaders) GetLocation() string {
+	return s.Location
+}
+
+// GetResponse returns the value of Response.
+func (s *WebhookReplayedHeaders) GetResponse() Webhook {
+	return s.Response
+}
+
+// SetIdempotencyReplayed sets the value of IdempotencyReplayed.
+func (s *WebhookReplayedHeaders) SetIdempotencyReplayed(val OptBool) {
+	s.IdempotencyReplayed = val
+}
+
+// SetLocation sets the value of Location.
+func (s *WebhookReplayedHeaders) SetLocation(val string) {
+	s.Location = val
+}
+
+// SetResponse sets the value of Response.
+func (s *WebhookReplayedHeaders) SetResponse(val Webhook) {
+	s.Response = val
+}
+
+func (*WebhookReplayedHeaders) createWebhookRes() {}
+
+// Ref: #/components/schemas/WebhookRequest
+type WebhookRequest struct {
+	URL         WebhookURL            `json:"url"`
+	Description OptWebhookDescription `json:"description"`
+	// Only outcomes of these wallets.
+	Wallets []uuid.UUID `json:"wallets"`
+	// Only runs with an operation of one of these types. Such a run is delivered whole.
+	Types []TypeFilter `json:"types"`
+}
+
+// GetURL returns the value of URL.
+func (s *WebhookRequest) GetURL() WebhookURL {
+	return s.URL
+}
+
+// GetDescription returns the value of Description.
+func (s *WebhookRequest) GetDescription() OptWebhookDescription {
+	return s.Description
+}
+
+// GetWallets returns the value of Wallets.
+func (s *WebhookRequest) GetWallets() []uuid.UUID {
+	return s.Wallets
+}
+
+// GetTypes returns the value of Types.
+func (s *WebhookRequest) GetTypes() []TypeFilter {
+	return s.Types
+}
+
+// SetURL sets the value of URL.
+func (s *WebhookRequest) SetURL(val WebhookURL) {
+	s.URL = val
+}
+
+// SetDescription sets the value of Description.
+func (s *WebhookRequest) SetDescription(val OptWebhookDescription) {
+	s.Description = val
+}
+
+// SetWallets sets the value of Wallets.
+func (s *WebhookRequest) SetWallets(val []uuid.UUID) {
+	s.Wallets = val
+}
+
+// SetTypes sets the value of Types.
+func (s *WebhookRequest) SetTypes(val []TypeFilter) {
+	s.Types = val
+}
+
+// Ref: #/components/schemas/WebhookTask
+type WebhookTask struct {
+	// It is done once the webhook's `lastRequestId` is this or greater.
+	RequestID int64 `json:"requestId"`
+	// Of a test, the `webhook-id` of its delivery.
+	MessageID OptString `json:"messageId"`
+	// Of a skip, the run that is given up.
+	Run OptRunName `json:"run"`
+	// Of a replay, what was asked for.
+	Since OptTime `json:"since"`
+	// Of a replay, the time of the oldest message in the log, if that is known.
+	LogBegins OptTime `json:"logBegins"`
+}
+
+// GetRequestID returns the value of RequestID.
+func (s *WebhookTask) GetRequestID() int64 {
+	return s.RequestID
+}
+
+// GetMessageID returns the value of MessageID.
+func (s *WebhookTask) GetMessageID() OptString {
+	return s.MessageID
+}
+
+// GetRun returns the value of Run.
+func (s *WebhookTask) GetRun() OptRunName {
+	return s.Run
+}
+
+// GetSince returns the value of Since.
+func (s *WebhookTask) GetSince() OptTime {
+	return s.Since
+}
+
+// GetLogBegins returns the value of LogBegins.
+func (s *WebhookTask) GetLogBegins() OptTime {
+	return s.LogBegins
+}
+
+// SetRequestID sets the value of RequestID.
+func (s *WebhookTask) SetRequestID(val int64) {
+	s.RequestID = val
+}
+
+// SetMessageID sets the value of MessageID.
+func (s *WebhookTask) SetMessageID(val OptString) {
+	s.MessageID = val
+}
+
+// SetRun sets the value of Run.
+func (s *WebhookTask) SetRun(val OptRunName) {
+	s.Run = val
+}
+
+// SetSince sets the value of Since.
+func (s *WebhookTask) SetSince(val OptTime) {
+	s.Since = val
+}
+
+// SetLogBegins sets the value of LogBegins.
+func (s *WebhookTask) SetLogBegins(val OptTime) {
+	s.LogBegins = val
+}
+
+type WebhookURL string
+
+// Ref: #/components/schemas/WebhookUpdate
+type WebhookUpdate struct {
+	URL OptWebhookURL `json:"url"`
+	// Your own words for it, 1 to 200 characters without control characters; null for none.
+	Description OptNilString `json:"description"`
+	// Only outcomes of these wallets; null for all.
+	Wallets OptNilUUIDArray `json:"wallets"`
+	// Only runs with an operation of one of these types; null for all.
+	Types   OptNilTypeFilterArray `json:"types"`
+	Enabled OptBool               `json:"enabled"`
+}
+
+// GetURL returns the value of URL.
+func (s *WebhookUpdate) GetURL() OptWebhookURL {
+	return s.URL
+}
+
+// GetDescription returns the value of Description.
+func (s *WebhookUpdate) GetDescription() OptNilString {
+	return s.Description
+}
+
+// GetWallets returns the value of Wallets.
+func (s *WebhookUpdate) GetWallets() OptNilUUIDArray {
+	return s.Wallets
+}
+
+// GetTypes returns the value of Types.
+func (s *WebhookUpdate) GetTypes() OptNilTypeFilterArray {
+	return s.Types
+}
+
+// GetEnabled returns the value of Enabled.
+func (s *WebhookUpdate) GetEnabled() OptBool {
+	return s.Enabled
+}
+
+// SetURL sets the value of URL.
+func (s *WebhookUpdate) SetURL(val OptWebhookURL) {
+	s.URL = val
+}
+
+// SetDescription sets the value of Description.
+func (s *WebhookUpdate) SetDescription(val OptNilString) {
+	s.Description = val
+}
+
+// SetWallets sets the value of Wallets.
+func (s *WebhookUpdate) SetWallets(val OptNilUUIDArray) {
+	s.Wallets = val
+}
+
+// SetTypes sets the value of Types.
+func (s *WebhookUpdate) SetTypes(val OptNilTypeFilterArray) {
+	s.Types = val
+}
+
+// SetEnabled sets the value of Enabled.
+func (s *WebhookUpdate) SetEnabled(val OptBool) {
+	s.Enabled = val
+}

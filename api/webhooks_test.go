@@ -1,0 +1,296 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/legendary-wallet/legendary-wallet/db/hook"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+)
+
+func testKeys(t *testing.T) hook.Keys {
+	t.Helper()
+	keys, err := hook.ParseKeys(strings.TrimPrefix(hooksKey, "HOOKS_KEY="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// storedSecrets are a webhook's, as whoever has HOOKS_KEY reads them.
+func storedSecrets(t *testing.T, conn *pgx.Conn, id uuid.UUID) (secret, previous string) {
+	t.Helper()
+	var sealed string
+	var before *string
+	if err := conn.QueryRow(t.Context(), "SELECT secret, previous_secret FROM hook_endpoints WHERE id = $1", id).Scan(&sealed, &before); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := testKeys(t).Open(id, sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before != nil {
+		if previous, err = testKeys(t).Open(id, *before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return secret, previous
+}
+
+func TestWebhooksAreKeptAndTheirSecretsAreNot(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on", "LOG_LEVEL=debug", hooksKey, "HOOKS_ALLOW=10.0.0.0/8")
+	a.key = newTenantKey(t, database, "acme", "shop")
+	globex := "Authorization: Bearer " + newTenantKey(t, database, "globex", "shop")
+	conn := database.Conn(t)
+
+	const body = `{"url":"http://10.0.0.1/hook","description":"receipts","wallets":["` + absent + `","` + absent + `"],"types":["DEPOSIT","HOLD","DEPOSIT"]}`
+	created := a.send("POST", webhooksPath, body, "Idempotency-Key: k")
+	secret, _ := created.body["secret"].(string)
+	id, err := uuid.Parse(fmt.Sprint(created.body["id"]))
+	if created.status != http.StatusCreated || err != nil || !strings.HasPrefix(secret, "whsec_") || created.header.Get("Location") != webhooksPath+"/"+id.String() {
+		t.Fatalf("created: %d %s %v", created.status, created.text, created.header)
+	}
+	want := map[string]any{
+		"id": id.String(), "url": "http://10.0.0.1/hook", "description": "receipts", "wallets": []any{absent}, "types": []any{"DEPOSIT", "HOLD"}, "tenant": "acme", "secret": secret,
+		"enabled": true, "state": "ACTIVE", "stalled": []any{}, "skipped": []any{}, "missed": []any{}, "createdAt": created.body["createdAt"], "updatedAt": created.body["createdAt"],
+	}
+	if diff := cmp.Diff(want, created.body); diff != "" {
+		t.Errorf("created (-want +got):\n%s", diff)
+	}
+	if stored, _ := storedSecrets(t, conn, id); stored != secret {
+		t.Error("another secret is stored than the one that was shown")
+	}
+	path := webhooksPath + "/" + id.String()
+	read := a.send("GET", path, "")
+	delete(want, "secret")
+	if diff := cmp.Diff(want, read.body); diff != "" || read.header.Get("Cache-Control") != cacheControl {
+		t.Errorf("read (-want +got):\n%s%v", diff, read.header)
+	}
+	again := a.send("POST", webhooksPath, body, "Idempotency-Key: k")
+	if diff := cmp.Diff(want, again.body); again.status != http.StatusOK || diff != "" || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("created again: %d %v (-want +got):\n%s", again.status, again.header, diff)
+	}
+	if theirs := a.send("POST", webhooksPath, `{"url":"https://1.1.1.1/"}`, "Idempotency-Key: k", globex); theirs.status != http.StatusCreated || theirs.body["tenant"] != "globex" {
+		t.Errorf("the same key of another tenant's client: %d %s", theirs.status, theirs.text)
+	}
+
+	rotated := a.send("POST", path+"/rotate-secret", "")
+	second, _ := rotated.body["secret"].(string)
+	if now, before := storedSecrets(t, conn, id); rotated.status != http.StatusOK || second == secret || now != second || before != secret {
+		t.Errorf("rotated: %d %s", rotated.status, rotated.text)
+	}
+	until, err := time.Parse(time.RFC3339, fmt.Sprint(rotated.body["previousSecretUntil"]))
+	if left := time.Until(until); err != nil || left < 23*time.Hour || left > 25*time.Hour {
+		t.Errorf("the secret before signs until %v", rotated.body["previousSecretUntil"])
+	}
+
+	other := a.send("POST", webhooksPath, `{"url":"https://1.1.1.1/"}`)
+	first := a.send("GET", webhooksPath+"?limit=1", "")
+	rest := a.send("GET", webhooksPath+"?after="+fmt.Sprint(first.body["next"]), "")
+	listed := map[any]bool{}
+	for _, page := range []reply{first, rest} {
+		items, _ := page.body["items"].([]any)
+		for _, item := range items {
+			listed[item.(map[string]any)["id"]] = true
+		}
+	}
+	if len(listed) != 2 || !listed[id.String()] || !listed[other.body["id"]] || rest.body["next"] != nil {
+		t.Errorf("the tenant's webhooks: %s %s", first.text, rest.text)
+	}
+
+	third, _ := other.body["secret"].(string)
+	var rows string
+	if err := conn.QueryRow(t.Context(), "SELECT string_agg(e::text, ' ') || coalesce(string_agg(r::text, ' '), '') FROM hook_endpoints e LEFT JOIN hook_requests r ON true").Scan(&rows); err != nil {
+		t.Fatal(err)
+	}
+	for name, secret := range map[string]string{"the first secret": secret, "the second": second, "the third": third, "HOOKS_KEY": strings.TrimPrefix(hooksKey, "HOOKS_KEY=test:")} {
+		secret = strings.TrimPrefix(secret, "whsec_")
+		for where, text := range map[string]string{"the log": strings.Join(a.log.Lines(""), "\n"), "the database": rows, "an answer": read.text + again.text + first.text + rest.text} {
+			if len(secret) < 40 || strings.Contains(text, secret) {
+				t.Errorf("%s is in %s", name, where)
+			}
+		}
+	}
+	if len(a.log.Lines("")) == 0 || !strings.Contains(rows, id.String()) {
+		t.Error("nothing was looked through")
+	}
+}
+
+func TestWhatHooksIsAskedAndWhatItSays(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on", hooksKey)
+	a.key = newTenantKey(t, database, "acme", "shop")
+	conn := database.Conn(t)
+	id := uuid.MustParse(fmt.Sprint(a.send("POST", webhooksPath, `{"url":"https://1.1.1.1/"}`).body["id"]))
+	path := webhooksPath + "/" + id.String()
+	enable := func(enabled bool) {
+		t.Helper()
+		if r := a.send("PATCH", path, fmt.Sprintf(`{"enabled":%v}`, enabled)); r.status != http.StatusOK || r.body["enabled"] != enabled {
+			t.Errorf("enabled %v: %d %s", enabled, r.status, r.text)
+		}
+	}
+	enable(true) // it is
+	enable(false)
+	enable(false) // that is asked for already
+	enable(true)
+	tested := a.send("POST", path+"/test", "")
+	since := "2026-11-24T09:15:00.500000Z"
+	replayed := a.send("POST", path+"/replay", `{"since":"2026-11-24T10:15:00.5+01:00"}`)
+	number := tested.number(t, "requestId")
+	if tested.status != http.StatusAccepted || tested.body["messageId"] != hook.TestID(id, number) {
+		t.Errorf("tested: %d %s", tested.status, tested.text)
+	}
+	if replayed.status != http.StatusAccepted || replayed.body["since"] != since || replayed.body["logBegins"] != nil {
+		t.Errorf("replayed: %d %s", replayed.status, replayed.text)
+	}
+	if stalls := a.send("POST", path+"/skip", ""); stalls.status != http.StatusConflict {
+		t.Errorf("skipped what does not stall: %d %s", stalls.status, stalls.text)
+	}
+
+	wallet, moment := uuid.New(), time.Date(2026, 11, 24, 9, 15, 0, 123456000, time.UTC)
+	run := func(version int64) hook.Run {
+		return hook.Run{Run: fmt.Sprintf("%s:%d", wallet, version), WalletID: wallet, FromSequence: version - 1, Version: version}
+	}
+	asJSON := func(value any) string {
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	_, err := conn.Exec(t.Context(), `INSERT INTO hook_states (endpoint_id, term, last_request, failing_since, next_attempt, last_error, lag_messages, lag_seconds, log_begins, attempts, stalled, skipped, missed)
+		VALUES ($1, 1, $2, $3, $3, 'refused', 3, 1.5, $3, $4, $5, $6, $7)`, id, number, moment,
+		asJSON([]hook.Attempt{
+			{At: moment, WebhookID: hook.TestID(id, number), Type: hook.TypeTest, Number: 1, Status: 204, Milliseconds: 12},
+			{At: moment, WebhookID: run(7).Run, Type: hook.TypeRun, WalletID: &wallet, FromSequence: 6, Version: 7, Number: 2, Error: "refused"},
+		}),
+		asJSON([]hook.Stalled{{Run: run(7), Since: moment, Attempts: 2, NextAttempt: &moment, Error: "refused"}, {Run: run(9), Since: moment, Attempts: 1, Error: "500"}}),
+		asJSON([]hook.Skipped{{Run: run(5), At: moment}}),
+		asJSON([]hook.Missed{{Partition: 3, From: 10, To: 20, At: moment}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "2026-11-24T09:15:00.123456Z"
+	runBody := func(version int, more map[string]any) map[string]any {
+		more["run"], more["walletId"], more["fromSequence"], more["version"] = fmt.Sprintf("%s:%d", wallet, version), wallet.String(), json.Number(fmt.Sprint(version-1)), json.Number(fmt.Sprint(version))
+		return more
+	}
+	read := a.send("GET", path, "")
+	want := map[string]any{
+		"id": id.String(), "url": "https://1.1.1.1/", "tenant": "acme", "enabled": true, "state": "FAILING", "createdAt": read.body["createdAt"], "updatedAt": read.body["updatedAt"],
+		"failingSince": at, "nextAttemptAt": at, "lastError": "refused", "lagMessages": json.Number("3"), "lagSeconds": json.Number("1.5"), "logBegins": at, "lastRequestId": json.Number(fmt.Sprint(number)),
+		"stalled": []any{
+			runBody(7, map[string]any{"since": at, "attempts": json.Number("2"), "nextAttemptAt": at, "error": "refused"}),
+			runBody(9, map[string]any{"since": at, "attempts": json.Number("1"), "error": "500"}),
+		},
+		"skipped": []any{runBody(5, map[string]any{"at": at})},
+		"missed":  []any{map[string]any{"partition": json.Number("3"), "from": json.Number("10"), "to": json.Number("20"), "at": at}},
+	}
+	if diff := cmp.Diff(want, read.body); diff != "" {
+		t.Errorf("how it fares (-want +got):\n%s", diff)
+	}
+	attempts := a.send("GET", path+"/attempts", "")
+	refused := runBody(7, map[string]any{"at": at, "messageId": run(7).Run, "type": hook.TypeRun, "attempt": json.Number("2"), "milliseconds": json.Number("0"), "error": "refused"})
+	delete(refused, "run")
+	wantAttempts := map[string]any{"items": []any{
+		refused,
+		map[string]any{"at": at, "messageId": hook.TestID(id, number), "type": hook.TypeTest, "attempt": json.Number("1"), "status": json.Number("204"), "milliseconds": json.Number("12")},
+	}}
+	if diff := cmp.Diff(wantAttempts, attempts.body); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s", diff)
+	}
+	for body, version := range map[string]int64{"": 7, `{"run":"` + run(9).Run + `"}`: 9} {
+		if r := a.send("POST", path+"/skip", body); r.status != http.StatusAccepted || r.body["run"] != run(version).Run {
+			t.Errorf("skip %s: %d %s", body, r.status, r.text)
+		}
+	}
+	if r := a.send("POST", path+"/replay", `{"since":"`+since+`"}`); r.body["logBegins"] != at {
+		t.Errorf("a replay does not say how far back the log goes: %s", r.text)
+	}
+
+	// hooks disables it by itself, after everything that was asked.
+	if _, err := conn.Exec(t.Context(), "UPDATE hook_states SET disabled_at = $2, reason = 'gone', last_request = 1000000, stalled = 'null', skipped = 'null', missed = 'null', attempts = 'null'", moment); err != nil {
+		t.Fatal(err)
+	}
+	if r := a.send("GET", path, ""); r.body["enabled"] != false || r.body["state"] != "DISABLED" || r.body["disabledAt"] != at || r.body["disabledReason"] != "gone" {
+		t.Errorf("disabled: %s", r.text)
+	}
+	if r := a.send("GET", path+"/attempts", ""); r.text != `{"items":[]}` {
+		t.Errorf("no attempts: %s", r.text)
+	}
+	if r := a.send("POST", path+"/skip", ""); r.status != http.StatusConflict {
+		t.Errorf("skipped nothing: %d %s", r.status, r.text)
+	}
+	rows, err := conn.Query(t.Context(), "SELECT kind || ' ' || coalesce(to_char(since AT TIME ZONE 'UTC', 'HH24:MI:SS.MS'), split_part(run, ':', 2), '') || ' ' || actor FROM hook_requests ORDER BY id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(asked) != 7 {
+		t.Fatalf("asked: %q, %v", asked, err)
+	}
+	if asked[4] > asked[5] { // the two skips, in any order
+		asked[4], asked[5] = asked[5], asked[4]
+	}
+	if diff := cmp.Diff([]string{
+		"DISABLE  client shop", "ENABLE  client shop", "TEST  client shop", "REPLAY 09:15:00.500 client shop", "SKIP 7 client shop", "SKIP 9 client shop", "REPLAY 09:15:00.500 client shop",
+	}, asked); diff != "" {
+		t.Errorf("asked of hooks (-want +got):\n%s", diff)
+	}
+	if r := a.send("DELETE", path, ""); r.status != http.StatusNoContent || r.text != "" {
+		t.Errorf("deleted: %d %s", r.status, r.text)
+	}
+	var left int
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM hook_endpoints FULL JOIN hook_states ON true FULL JOIN hook_requests ON true").Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d rows are left of what was deleted: %v", left, err)
+	}
+}
+
+// The api finds out by itself whether it was done.
+func TestAWebhookIsWrittenOnceThoughTheAnswerToCommitWasLost(t *testing.T) {
+	t.Parallel()
+	for name, committed := range map[string]bool{"the answer": true, "the request": false} {
+		t.Run(name+" is lost", func(t *testing.T) {
+			t.Parallel()
+			database := testdb.New(t)
+			proxy := newProxy(t, database.As(testdb.API))
+			a := startAPI(t, proxy.URL, hooksKey)
+			conn := database.Conn(t)
+			proxy.cutInsert(committed, false)
+			created := a.send("POST", webhooksPath, `{"url":"https://1.1.1.1/","description":"`+cutHere+`"}`, "Idempotency-Key: k")
+			id, err := uuid.Parse(fmt.Sprint(created.body["id"]))
+			if err != nil || created.status != http.StatusCreated {
+				t.Fatalf("created: %d %s", created.status, created.text)
+			}
+			if stored, _ := storedSecrets(t, conn, id); stored != created.body["secret"] {
+				t.Errorf("another secret is stored than the one that was shown: %s", created.text)
+			}
+
+			insertWebhook(t, database, webhookV, "default")
+			before := hook.NewSecret()
+			if _, err := conn.Exec(t.Context(), "UPDATE hook_endpoints SET secret = $2 WHERE id = $1", webhookV, testKeys(t).Seal(webhookV, before)); err != nil {
+				t.Fatal(err)
+			}
+			proxy.cutInsert(committed, false)
+			rotated := a.send("POST", webhooksPath+"/"+webhookV.String()+"/rotate-secret", "")
+			if now, previous := storedSecrets(t, conn, webhookV); rotated.status != http.StatusOK || now != rotated.body["secret"] || previous != before {
+				t.Errorf("rotated: %d, the secret shown is stored: %v, the secret before signs too: %v", rotated.status, now == rotated.body["secret"], previous == before)
+			}
+			proxy.cutInsert(committed, false)
+			if deleted := a.send("DELETE", webhooksPath+"/"+webhookV.String(), ""); deleted.status != http.StatusNoContent {
+				t.Errorf("deleted: %d %s", deleted.status, deleted.text)
+			}
+		})
+	}
+}

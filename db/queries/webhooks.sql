@@ -1,0 +1,74 @@
+-- LockWebhooks lets one transaction at a time create webhooks of a tenant, so that CreateWebhook counts right.
+-- name: LockWebhooks :exec
+SELECT pg_advisory_xact_lock(hashtextextended('webhooks of ' || sqlc.arg(tenant)::text, 0));
+
+-- CreateWebhook needs LockWebhooks. It changes nothing if there is one with the id, or if the tenant has as many
+-- as it may have.
+-- name: CreateWebhook :exec
+INSERT INTO hook_endpoints (id, tenant, client, url, description, wallets, types, secret)
+SELECT @id, @tenant, @client, @url, sqlc.narg(description), sqlc.narg(wallets)::uuid[], sqlc.narg(types)::text[], @secret
+WHERE (SELECT count(*) FROM hook_endpoints WHERE tenant = @tenant) < sqlc.arg(most)::bigint
+ON CONFLICT (id) DO NOTHING;
+
+-- HasSecret reports whether a webhook has this encrypted secret, which no other request has made.
+-- name: HasSecret :one
+SELECT EXISTS (SELECT FROM hook_endpoints WHERE id = @id AND secret = @secret);
+
+-- ReadWebhook returns pgx.ErrNoRows if the tenant has no such webhook.
+-- name: ReadWebhook :one
+SELECT * FROM webhooks WHERE id = @id AND @tenant::text IN (tenant, '*');
+
+-- ListWebhooks returns a page in the order of ids.
+-- name: ListWebhooks :many
+SELECT * FROM webhooks WHERE @tenant::text IN (tenant, '*') AND id > @after ORDER BY id LIMIT @max_rows;
+
+-- UpdateWebhook changes what is named: the url if it is not null, the others if their flag is set.
+-- name: UpdateWebhook :exec
+UPDATE hook_endpoints SET
+  url = coalesce(sqlc.narg(url), url),
+  description = CASE WHEN @set_description::boolean THEN sqlc.narg(description) ELSE description END,
+  wallets = CASE WHEN @set_wallets::boolean THEN sqlc.narg(wallets)::uuid[] ELSE wallets END,
+  types = CASE WHEN @set_types::boolean THEN sqlc.narg(types)::text[] ELSE types END,
+  updated_at = now()
+WHERE id = @id AND @tenant::text IN (tenant, '*');
+
+-- RequestEnabled asks hooks to enable or disable a webhook, unless that is so or is asked for already.
+-- name: RequestEnabled :exec
+INSERT INTO hook_requests (endpoint_id, kind, actor)
+SELECT e.id, CASE WHEN @enabled::boolean THEN 'ENABLE' ELSE 'DISABLE' END, @actor
+FROM hook_endpoints e JOIN webhooks w ON w.id = e.id
+WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') AND w.enabled IS DISTINCT FROM @enabled::boolean
+FOR KEY SHARE OF e;
+
+-- RotateSecret gives a webhook a new secret, and lets the present one sign for another 24 hours. Done twice with
+-- the same new secret, it does nothing the second time.
+-- name: RotateSecret :exec
+UPDATE hook_endpoints SET previous_secret = secret, previous_until = now() + interval '24 hours', secret = @secret, updated_at = now()
+WHERE id = @id AND @tenant::text IN (tenant, '*') AND secret IS DISTINCT FROM @secret;
+
+-- DeleteWebhook reports whether the tenant had the webhook. Everything that belongs to it goes with it.
+-- name: DeleteWebhook :execrows
+DELETE FROM hook_endpoints WHERE id = @id AND @tenant::text IN (tenant, '*');
+
+-- RequestOfWebhook asks hooks to do something once. It returns pgx.ErrNoRows if the tenant has no such webhook.
+-- name: RequestOfWebhook :one
+INSERT INTO hook_requests (endpoint_id, kind, since, run, actor)
+SELECT e.id, @kind, sqlc.narg(since)::timestamptz, sqlc.narg(run), @actor
+FROM hook_endpoints e WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') FOR KEY SHARE
+RETURNING hook_requests.id;
+
+-- RequestSkip asks hooks to give up a run that stalls the webhook: the one that is named, or that which stalls it
+-- longest. It returns pgx.ErrNoRows if there is no such run.
+-- name: RequestSkip :one
+INSERT INTO hook_requests (endpoint_id, kind, run, actor)
+SELECT e.id, 'SKIP', stalled.run ->> 'run', @actor
+FROM hook_endpoints e JOIN hook_states s ON s.endpoint_id = e.id, jsonb_array_elements(CASE jsonb_typeof(s.stalled) WHEN 'array' THEN s.stalled ELSE '[]' END) WITH ORDINALITY AS stalled (run, n)
+WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') AND coalesce(sqlc.narg(run)::text, stalled.run ->> 'run') = stalled.run ->> 'run'
+ORDER BY stalled.n LIMIT 1 FOR KEY SHARE OF e
+RETURNING hook_requests.id, hook_requests.run;
+
+-- WebhookAttempts returns pgx.ErrNoRows if the tenant has no such webhook.
+-- name: WebhookAttempts :one
+SELECT coalesce(s.attempts, '[]')::jsonb AS attempts
+FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id
+WHERE e.id = @id AND @tenant::text IN (e.tenant, '*');
