@@ -157,7 +157,7 @@ func sendTo(url, method, path, body string, headers ...string) reply {
 		name, value, _ := strings.Cut(header, ": ")
 		request.Header.Add(name, value)
 	}
-	if (method == http.MethodPost || method == http.MethodPut) && request.Header["Content-Type"] == nil {
+	if (method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch) && request.Header["Content-Type"] == nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
 	response, err := client.Do(request)

@@ -68,6 +68,9 @@ var commands = []command{
 	{"tenants list", "", "list the tenants", onPostgres, "", tenantsList},
 	{"tenants disable", "NAME --reason TEXT", "refuse a tenant's keys", onPostgres, "ACTOR", tenantsDisable},
 	{"tenants enable", "NAME --reason TEXT", "let a tenant's keys in again", onPostgres, "ACTOR", tenantsEnable},
+	{"hooks list", "[--tenant NAME]", "list the webhooks and how they fare", onPostgres, "", hooksList},
+	{"hooks disable", "ID --reason TEXT", "stop delivering to a webhook", onPostgres, "ACTOR", hooksDisable},
+	{"hooks enable", "ID --reason TEXT", "go on delivering to a webhook", onPostgres, "ACTOR", hooksEnable},
 }
 
 // A call is one run of a command.

@@ -29,7 +29,7 @@ func TestStatusSaysWhatItCanWhileATableIsLocked(t *testing.T) {
 	for table, needs := range map[string]string{ // a table, and a section that needs it
 		"wallets": "wallets", "wallet_sequences": "pending", "operations": "operations", "outcomes": "applied", "outbox": "outbox",
 		"outbox_topics": "topic", "relay_positions": "relays", "relay_controls": "relays", "schema_migrations": "migrations",
-		"open_holds": "holds", "tenants": "tenants",
+		"open_holds": "holds", "tenants": "tenants", "hook_states": "webhooks",
 	} {
 		t.Run(table, func(t *testing.T) {
 			execute(t, conn, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
@@ -46,7 +46,7 @@ func TestStatusSaysWhatItCanWhileATableIsLocked(t *testing.T) {
 			if why := r.why(needs); why != isLocked {
 				t.Errorf("%s: %q; unknown: %v", needs, why, r.Unknown)
 			}
-			known := map[string]bool{"wallets": r.Wallets != nil, "operations": r.Accepted != nil, "applied": r.AppliedPerSecond != nil, "outbox": r.Outbox != nil, "pending": r.Pending != nil, "relays": r.Relays != nil, "topic": r.Partitions != nil, "transit": r.InTransit != nil, "holds": r.LateHolds != nil, "tenants": r.DisabledTenants != nil}
+			known := map[string]bool{"wallets": r.Wallets != nil, "operations": r.Accepted != nil, "applied": r.AppliedPerSecond != nil, "outbox": r.Outbox != nil, "pending": r.Pending != nil, "relays": r.Relays != nil, "topic": r.Partitions != nil, "transit": r.InTransit != nil, "holds": r.LateHolds != nil, "tenants": r.DisabledTenants != nil, "webhooks": r.Webhooks != nil}
 			for section, isKnown := range known {
 				if isKnown == (r.why(section) != "") {
 					t.Errorf("%s is known: %v, and said to be unknown: %q", section, isKnown, r.why(section))

@@ -131,6 +131,9 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 	if len(r.DisabledTenants) > 0 {
 		line("", "disabled", "tenants %s", paint(yellow, strings.Join(r.DisabledTenants, ", ")))
 	}
+	if w := known(r.Webhooks); w.Webhooks > 0 || r.why("webhooks") != "" {
+		line("webhooks", "webhooks", "%s", w.line(paint))
+	}
 	outbox := known(r.Outbox)
 	line("outbox", "outbox", "rows %s to %s, the oldest %s old", count(outbox.FirstID), count(outbox.LastID), seconds(outbox.Kept))
 	if r.Relays == nil {
@@ -242,4 +245,19 @@ func count(n int64) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
+}
+
+func (w webhooksReport) line(paint paint) string {
+	text := count(w.Webhooks)
+	if w.Failing > 0 {
+		text += ", " + paint(yellow, count(w.Failing)+" failing")
+	}
+	if w.Disabled > 0 {
+		ids := make([]string, len(w.DisabledIDs))
+		for i, id := range w.DisabledIDs {
+			ids[i] = id.String()
+		}
+		text += ", " + paint(yellow, count(w.Disabled)+" disabled: "+strings.Join(ids, ", "))
+	}
+	return text + ", up to " + seconds(w.Lag) + " behind"
 }

@@ -234,6 +234,15 @@ func (r *statusReport) addTenants(ctx context.Context, q *walletdb.Queries) erro
 	return err
 }
 
+// addWebhooks counts those that fail and those that are disabled: their clients see it too, and can mend it.
+func (r *statusReport) addWebhooks(ctx context.Context, q *walletdb.Queries) error {
+	n, err := q.CountWebhooks(ctx)
+	if err == nil {
+		r.Webhooks = &webhooksReport{Webhooks: n.Webhooks, Failing: n.Failing, Disabled: n.Disabled, DisabledIDs: n.DisabledIds, Lag: n.LagSeconds}
+	}
+	return err
+}
+
 // wallets counts what is shown at most.
 func wallets(n int) string {
 	switch {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -94,6 +95,7 @@ type statusReport struct {
 	InTransit       []transitReport `json:"inTransit"` // by currency, at least
 	LateHolds       *lateReport     `json:"lateHolds"`
 	DisabledTenants []string        `json:"disabledTenants"` // up to 10 of them
+	Webhooks        *webhooksReport `json:"webhooks"`
 
 	topic  string
 	upTo   []int64  // where the outbox rows end that say which wallets to look at
@@ -144,6 +146,15 @@ type transitReport struct {
 type lateReport struct {
 	Holds  int64   `json:"holds"` // counted up to 10,000
 	Oldest float64 `json:"oldestSeconds"`
+}
+
+// webhooksReport is about where clients are told of outcomes.
+type webhooksReport struct {
+	Webhooks    int64       `json:"webhooks"`
+	Failing     int64       `json:"failing"` // deliveries are refused, and tried again
+	Disabled    int64       `json:"disabled"`
+	DisabledIDs []uuid.UUID `json:"disabledIds"` // the last 10
+	Lag         float64     `json:"lagSeconds"`  // of that which is furthest behind
 }
 
 // status prints how everything is. Rates are those of the last second.
@@ -252,6 +263,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 		{"transit", r.addInTransit},
 		{"holds", r.addLateHolds},
 		{"tenants", r.addTenants},
+		{"webhooks", r.addWebhooks},
 		{"relays", r.addRelays},
 		{"topic", r.addTopic},
 		{"writes", func(ctx context.Context, q *walletdb.Queries) error { return r.addWrites(ctx, conn, q) }},

@@ -72,3 +72,13 @@ RETURNING hook_requests.id, hook_requests.run;
 SELECT coalesce(s.attempts, '[]')::jsonb AS attempts
 FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id
 WHERE e.id = @id AND @tenant::text IN (e.tenant, '*');
+
+-- CountWebhooks says how all webhooks fare, and names up to 10 of those that are disabled, by a client or because
+-- nobody answered for days.
+-- name: CountWebhooks :one
+SELECT count(*) AS webhooks,
+  count(*) FILTER (WHERE s.disabled_at IS NULL AND s.failing_since IS NOT NULL) AS failing,
+  count(s.disabled_at) AS disabled,
+  coalesce(max(s.lag_seconds) FILTER (WHERE s.disabled_at IS NULL), 0)::float8 AS lag_seconds,
+  ARRAY(SELECT d.endpoint_id FROM hook_states d WHERE d.disabled_at IS NOT NULL ORDER BY d.disabled_at DESC LIMIT 10)::uuid[] AS disabled_ids
+FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id;

@@ -12,6 +12,38 @@ import (
 	"github.com/google/uuid"
 )
 
+const countWebhooks = `-- name: CountWebhooks :one
+SELECT count(*) AS webhooks,
+  count(*) FILTER (WHERE s.disabled_at IS NULL AND s.failing_since IS NOT NULL) AS failing,
+  count(s.disabled_at) AS disabled,
+  coalesce(max(s.lag_seconds) FILTER (WHERE s.disabled_at IS NULL), 0)::float8 AS lag_seconds,
+  ARRAY(SELECT d.endpoint_id FROM hook_states d WHERE d.disabled_at IS NOT NULL ORDER BY d.disabled_at DESC LIMIT 10)::uuid[] AS disabled_ids
+FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id
+`
+
+type CountWebhooksRow struct {
+	Webhooks    int64
+	Failing     int64
+	Disabled    int64
+	LagSeconds  float64
+	DisabledIds []uuid.UUID
+}
+
+// CountWebhooks says how all webhooks fare, and names up to 10 of those that are disabled, by a client or because
+// nobody answered for days.
+func (q *Queries) CountWebhooks(ctx context.Context) (CountWebhooksRow, error) {
+	row := q.db.QueryRow(ctx, countWebhooks)
+	var i CountWebhooksRow
+	err := row.Scan(
+		&i.Webhooks,
+		&i.Failing,
+		&i.Disabled,
+		&i.LagSeconds,
+		&i.DisabledIds,
+	)
+	return i, err
+}
+
 const createWebhook = `-- name: CreateWebhook :exec
 INSERT INTO hook_endpoints (id, tenant, client, url, description, wallets, types, secret)
 SELECT $1, $2, $3, $4, $5, $6::uuid[], $7::text[], $8
