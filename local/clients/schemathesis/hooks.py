@@ -3,7 +3,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 # Fields of which the contract demands something that OpenAPI 3.0 can only say in words: the size of metadata and
 # its keys, how far a time may be ahead or behind, what goes with what, another wallet than that in the path.
-IN_WORDS = {"at", "from", "to", "expiresAt", "metadata", "toWalletId"}
+IN_WORDS = {"at", "from", "to", "expiresAt", "metadata", "toWalletId", "since"}
 
 
 @schemathesis.hook
