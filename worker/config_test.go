@@ -31,6 +31,12 @@ func TestSettings(t *testing.T) {
 	if c.batchInterval != 0 || c.batchSize != 2000 || c.sweepAfter != 30*time.Second || c.topic != "wallet-operations" || c.adminAddr != "127.0.0.1:9082" {
 		t.Errorf("defaults: %+v", c)
 	}
+	if c.eventsTopic != "wallet-events" || c.eventsSource != "legendary-wallet" {
+		t.Errorf("events go to %q as %q", c.eventsTopic, c.eventsSource)
+	}
+	if none, err := configOf(append(required, "EVENTS_TOPIC= ")); none.eventsTopic != "" || err != nil {
+		t.Errorf("EVENTS_TOPIC is empty, and events go to %q, %v", none.eventsTopic, err)
+	}
 	for property, want := range map[string]any{
 		"sasl.username": "worker", "group.id": "wallet-worker", "bootstrap.servers": "kafka:9092",
 		"enable.auto.offset.store": false, // the worker's promises rest on it
@@ -52,6 +58,10 @@ func TestEveryWrongSettingIsNamedAtOnce(t *testing.T) {
 		"beyond a limit":  {append(required, "BATCH_SIZE=5001"), []string{"BATCH_SIZE"}},
 		"Kafka's own":     {append(required, "RDKAFKA_NO_SUCH_THING=1"), []string{"RDKAFKA_", "no.such.thing"}},
 		"the worker's":    {append(required, "RDKAFKA_GROUP_ID=mine", "RDKAFKA_ENABLE_AUTO_OFFSET_STORE=true"), []string{"RDKAFKA_GROUP_ID", "RDKAFKA_ENABLE_AUTO_OFFSET_STORE"}},
+		"one topic":       {append(required, "EVENTS_TOPIC=wallet-operations"), []string{"EVENTS_TOPIC: is TOPIC"}},
+		"a source":        {append(required, "EVENTS_SOURCE=a b"), []string{"EVENTS_SOURCE"}},
+		"a long source":   {append(required, "EVENTS_SOURCE="+strings.Repeat("s", maxSource+1)), []string{"EVENTS_SOURCE"}},
+		"no URI":          {append(required, "EVENTS_SOURCE=%zz"), []string{"EVENTS_SOURCE"}},
 		"several at once": {[]string{"RDKAFKA_NO_SUCH_THING=1"}, []string{"DATABASE_URL", "no.such.thing"}},
 	} {
 		var log bytes.Buffer
