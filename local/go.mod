@@ -13,6 +13,7 @@ require (
 	github.com/ogen-go/ogen v1.24.0
 	github.com/rs/zerolog v1.35.1
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.1
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 	go.opentelemetry.io/proto/otlp v1.11.1
 	golang.org/x/term v0.48.0
 	google.golang.org/protobuf v1.36.12

@@ -18,6 +18,7 @@ var below = map[string][]string{
 	"stack":          {"servers", "proc"},
 	"load":           {},
 	"receiver":       {},
+	"webhooks":       {"load"},
 	"check":          {"load"},
 	"machine":        {"proc"},
 	"demo":           {"stack", "load", "check", "receiver", "servers", "proc"},
@@ -26,7 +27,7 @@ var below = map[string][]string{
 	"bench/pipeline": {"check"},
 	"faults":         {"faults/system", "faults/kinds", "stack", "load", "check", "machine", "proc"},
 	"faults/kinds":   {"faults/system", "stack", "load", "servers", "proc"},
-	"faults/system":  {"stack", "load", "check", "servers", "proc"},
+	"faults/system":  {"stack", "load", "check", "webhooks", "servers", "proc"},
 	"stacktest":      {"stack", "load", "check", "servers", "proc"},
 }
 

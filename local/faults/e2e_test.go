@@ -18,7 +18,7 @@ import (
 // The faults of the shared Postgres, Redis and Kafka are left to `make faults`.
 func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	const seed = 1
-	s := stacktest.New(t, stack.Config{APIs: 2, Relays: 2, Workers: 2})
+	s := stacktest.New(t, stack.Config{APIs: 2, Relays: 2, Workers: 2, Hooks: 2})
 	f := &system.System{Stack: s.Stack, Group: s.Topic, Random: rand.New(rand.NewPCG(seed, 0))}
 	if err := f.Connect(t.Context()); err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	t.Cleanup(f.Disconnect)
 	var chosen []system.Fault
 	for _, k := range kinds.All(f) {
-		if slices.Contains([]string{"kill -9 of an api", "kill -9 of the leading relay", "kill -9 of a worker", "kill -9 at relay-mid-wave", "kill -9 at worker-after-credit-commit", "kill -9 at worker-before-return-commit"}, k.Name) {
+		if slices.Contains([]string{"kill -9 of an api", "kill -9 of the leading relay", "kill -9 of a worker", "kill -9 at relay-mid-wave", "kill -9 at worker-after-credit-commit", "kill -9 at worker-before-return-commit", "kill -9 of a hooks", "the receiver of webhooks away for 4 s"}, k.Name) {
 			chosen = append(chosen, k)
 		}
 	}

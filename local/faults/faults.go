@@ -24,7 +24,7 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	if c.DatabaseURL != "" || c.RedisURL != "" || c.KafkaBrokers != "" {
 		return errors.New("faults kills the servers it works with, and so starts its own: unset DATABASE_URL, REDIS_URL and KAFKA_BROKERS")
 	}
-	c.APIs, c.Relays, c.Workers = max(2, c.APIs), max(2, c.Relays), max(2, c.Workers)
+	c.APIs, c.Relays, c.Workers, c.Hooks = max(2, c.APIs), max(2, c.Relays), max(2, c.Workers), max(2, c.Hooks)
 	root, err := stack.Workspace()
 	if err != nil {
 		return err

@@ -27,8 +27,11 @@ func TestARoundTakesOneSlowFaultOrSomeQuickOnes(t *testing.T) {
 		"slow after quick":          {[]system.Fault{quick, quick, slow}, 2},
 		"what loses the log, alone": {[]system.Fault{quick, {Within: system.OfService, LosesLog: true}}, 1},
 	} {
-		if hand := deal(c.deck); len(hand) != c.want {
+		if hand := deal(c.deck, false); len(hand) != c.want {
 			t.Errorf("%s: %d faults", name, len(hand))
+		}
+		if hand := deal(c.deck, true); len(hand) != 1 {
+			t.Errorf("%s, each alone: %d faults", name, len(hand))
 		}
 	}
 }

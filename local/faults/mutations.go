@@ -46,8 +46,8 @@ const (
 var faultMutations = []mutation{
 	{"none: the campaign finds nothing", "relay", "relay/partition.go", nil, "apache", anyFault + `|^a stale writer|^a wallet's row|^a partition added`},
 	{
-		"R1: rows are published in id order", "relay", "db/walletdb/relay.sql.go",
-		[]string{"AS synchronous FROM w ORDER BY id", "AS synchronous FROM w ORDER BY id DESC"},
+		"R1: rows are published in id order", "relay", "relay/postgres.go",
+		[]string{"f.rows[i] = row{ID: r.ID,", "f.rows[len(all)-1-i] = row{ID: r.ID,"},
 		"apache", anyFault,
 	},
 	{
@@ -60,7 +60,7 @@ var faultMutations = []mutation{
 	},
 	{
 		"R1: a large window is published by its own snapshot", "relay", "relay/session.go",
-		[]string{"len(rows) <= s.limits.rows {", "true {"},
+		[]string{"!found.tooMany {", "true {"},
 		"apache", largeBacklog,
 	},
 	{

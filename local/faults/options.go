@@ -18,6 +18,7 @@ type options struct {
 	only      *regexp.Regexp
 	report    string
 	drill     bool
+	alone     bool
 	mutations bool
 }
 
@@ -33,6 +34,7 @@ func parseOptions(args []string) (o options, err error) {
 	only := flags.String("only", "", "throw only the faults, or remove only the rules, whose names match this `regexp`")
 	flags.StringVar(&o.report, "report", "", "keep the report in this `folder`")
 	flags.BoolVar(&o.drill, "drill", false, "take each process away three times, to measure how long it is missed")
+	flags.BoolVar(&o.alone, "alone", false, "throw each fault in a round of its own, so that what receivers of webhooks got is due to it")
 	flags.BoolVar(&o.mutations, "mutations", false, "see that the campaign finds what is wrong with programs that have lost one of their rules")
 	if err = flags.Parse(args); err != nil {
 		return o, err
@@ -49,6 +51,9 @@ func (o options) rest() string {
 	var rest []string
 	if o.times > 0 {
 		rest = append(rest, fmt.Sprintf("-times %d", o.times))
+	}
+	if o.alone {
+		rest = append(rest, "-alone")
 	}
 	if text := o.only.String(); text != "" {
 		rest = append(rest, fmt.Sprintf("-only %q", text))

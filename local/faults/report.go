@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -50,9 +51,29 @@ type record struct {
 	Takeover    float64 `json:"takeoverSeconds,omitempty"`
 	Violations  int     `json:"violations"`
 	NotPossible string  `json:"notPossible,omitempty"`
+	// Webhooks is what their receiver got in the rounds of this fault.
+	Webhooks webhooks `json:"webhooks,omitzero"`
 }
 
-func (r *record) add(t thrown, violations int) {
+// webhooks are operations, but for OutOfOrder, which are runs.
+type webhooks struct {
+	Rounds     int `json:"rounds"`
+	Operations int `json:"operations"`
+	Missed     int `json:"missed"`
+	Doubled    int `json:"doubled"`
+	OutOfOrder int `json:"outOfOrder"`
+}
+
+func (w *webhooks) add(r check.Receipt) {
+	if r.Operations == 0 {
+		return // nobody was told
+	}
+	w.Rounds++
+	w.Operations, w.Missed, w.Doubled, w.OutOfOrder = w.Operations+r.Operations, w.Missed+r.Missed, w.Doubled+r.Doubled, w.OutOfOrder+r.OutOfOrder
+}
+
+func (r *record) add(t thrown, violations int, receipt check.Receipt) {
+	r.Webhooks.add(receipt)
 	r.Thrown++
 	r.Recoveries = append(r.Recoveries, t.recovery.Seconds())
 	r.LongestWait, r.WorstAccept = max(r.LongestWait, t.worst.Seconds()), max(r.WorstAccept, t.accept.Seconds())
@@ -98,6 +119,7 @@ func (r *report) print(out io.Writer) {
 		}
 		fmt.Fprintf(out, "  %-56s %6d %12.1f %6.1f %12.1f %12.1f %9s %10d\n", k.Name, k.Thrown, k.p50(), k.longest(), k.LongestWait, k.WorstAccept, k.takeover(), k.Violations)
 	}
+	fmt.Fprint(out, r.webhooks())
 	for service, most := range r.Footprints {
 		fmt.Fprintf(out, "  most after a round, %-8s %4.0f MiB, %4d goroutines\n", service, most.ResidentMiB, most.Goroutines)
 	}
@@ -161,8 +183,9 @@ func (r *report) markdown() string {
 		}
 		fmt.Fprintf(&b, "| %s | %d | %.1f | %.1f | %.1f | %.1f | %s | %d |\n", k.Name, k.Thrown, k.p50(), k.longest(), k.LongestWait, k.WorstAccept, k.takeover(), k.Violations)
 	}
+	b.WriteString(r.webhooks())
 	b.WriteString("\n| service | most memory after a round, MiB | most goroutines |\n|---|---:|---:|\n")
-	for _, service := range []string{"api", "relay", "worker"} {
+	for _, service := range []string{"api", "relay", "worker", "hooks"} {
 		most := r.Footprints[service]
 		fmt.Fprintf(&b, "| %s | %.0f | %d |\n", service, most.ResidentMiB, most.Goroutines)
 	}
@@ -173,4 +196,19 @@ func (r *report) markdown() string {
 		}
 	}
 	return b.String()
+}
+
+// webhooks says what their receiver got, if somebody was told.
+func (r *report) webhooks() string {
+	var b strings.Builder
+	for _, k := range r.Kinds {
+		if w := k.Webhooks; w.Rounds > 0 {
+			fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d |\n", k.Name, w.Rounds, w.Operations, w.Missed, w.Doubled, w.OutOfOrder)
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\nWhat a receiver of webhooks got in the rounds with a fault, of the operations that were finished. Out of order are runs of a wallet that came before those ahead of them.\n\n" +
+		"| fault | rounds | operations | missed | doubled | out of order |\n|---|---:|---:|---:|---:|---:|\n" + b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -16,6 +17,7 @@ type round struct {
 	loaded               time.Duration
 	accepted, unanswered int64
 	violations           []string
+	receipt              check.Receipt // of the receiver of webhooks
 }
 
 // thrown is what came of one fault.
@@ -56,7 +58,8 @@ func throwRound(ctx context.Context, s *system.System, kinds []system.Fault) (r 
 	if ctx.Err() != nil {
 		return r, proc.ErrInterrupted
 	}
-	broken, err := s.CheckRound(ctx, kinds, append(told, s.Told...))
+	broken, receipt, err := s.CheckRound(ctx, kinds, append(told, s.Told...))
+	r.receipt = receipt
 	r.violations = append(s.Watch.Stop(), broken...)
 	return r, err
 }

@@ -21,7 +21,7 @@ import (
 
 // kafkaFaults are about Apache Kafka and the group of the workers.
 func kafkaFaults(f *system.System) []system.Fault {
-	empty := system.Fault{Name: "Kafka's log removed, an empty broker in its place", Throw: func(ctx context.Context) error { return emptyBroker(ctx, f) }, Within: system.OfSweep, LosesLog: true}
+	empty := system.Fault{Name: "Kafka's log removed, an empty broker in its place", Throw: func(ctx context.Context) error { return emptyBroker(ctx, f) }, Within: system.OfSweep, LosesLog: true, LosesEvents: true}
 	if f.Stack.Backing.Brokers == servers.ClusterBrokers {
 		empty.NotPossible = "what one broker loses, two others have"
 	}
@@ -59,6 +59,11 @@ func emptyBroker(ctx context.Context, f *system.System) error {
 	}
 	if err := f.Stack.CreateTopic(context.WithoutCancel(ctx)); err != nil {
 		return err
+	}
+	if f.Events != nil {
+		if err := f.Events.Reopen(); err != nil {
+			return err
+		}
 	}
 	return f.Log.Reopen()
 }

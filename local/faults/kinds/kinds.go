@@ -20,10 +20,10 @@ import (
 // All are the kinds that a system can be asked for. Those that are not possible here say why.
 func All(f *system.System) []system.Fault {
 	if f.Kfake != nil {
-		return brokerFaults(f)
+		return slices.Concat(brokerFaults(f), hooksFaults(f))
 	}
 	return slices.Concat(
-		processFaults(f), dataFaults(f), redisFaults(f), failpoints(f),
+		processFaults(f), hooksFaults(f), dataFaults(f), redisFaults(f), failpoints(f),
 		networkFaults(f), kafkaFaults(f), clusterFaults(f), standbyFaults(f),
 	)
 }

@@ -18,18 +18,23 @@ import (
 
 // CheckRound holds what the clients were told, the tables, the log and the cache against each other,
 // for the round's wallets.
-func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Operation) (broken []string, err error) {
+func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Operation) (broken []string, receipt check.Receipt, err error) {
 	broken = f.awaitIdle(ctx)
 	invariants, err := f.checkTables(ctx, kinds, told)
 	if err != nil {
-		return nil, err
+		return nil, receipt, err
 	}
+	outcomes, receipt, err := f.checkOutcomes(ctx, kinds)
+	if err != nil {
+		return nil, receipt, err
+	}
+	invariants = append(invariants, outcomes...)
 	for _, i := range invariants {
 		broken = append(broken, i.Broken...)
 	}
 	chains, err := f.BrokenChains(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("follow the balances: %w", err)
+		return nil, receipt, fmt.Errorf("follow the balances: %w", err)
 	}
 	// The worker writes to Redis after its commit, and a process notices within a moment that what it
 	// missed is back.
@@ -43,7 +48,7 @@ func (f *System) CheckRound(ctx context.Context, kinds []Fault, told []load.Oper
 		broken = append(broken, "the watch has not once seen a cached wallet, or the committed offsets")
 	}
 	f.Log.forget()
-	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), nil
+	return slices.Concat(broken, chains, entries, complaints, f.checkFootprints(ctx)), receipt, nil
 }
 
 // awaitIdle waits until nothing is pending and every process is ready, and returns what is not.
@@ -90,6 +95,36 @@ func (f *System) checkTables(ctx context.Context, kinds []Fault, told []load.Ope
 		invariants = append(invariants, check.Times(stored))
 	}
 	return invariants, nil
+}
+
+// checkOutcomes holds what was told of outcomes against them: by events, and by webhooks, which may be tried again.
+func (f *System) checkOutcomes(ctx context.Context, kinds []Fault) (invariants []check.Invariant, receipt check.Receipt, err error) {
+	lost := slices.ContainsFunc(kinds, func(k Fault) bool { return k.LosesEvents })
+	if f.Events == nil {
+		return nil, receipt, nil
+	}
+	finished, err := walletdb.New(f.Pool).FinishedOperations(ctx, walletdb.FinishedOperationsParams{Wallets: f.Wallets})
+	if err != nil {
+		return nil, receipt, fmt.Errorf("read outcomes: %w", err)
+	}
+	var events, webhooks check.Invariant
+	proc.Await(ctx, min(15*time.Second, f.Patience), func() bool {
+		events = check.Events(f.Events.Of(f.Wallets), finished)
+		return lost || len(events.Broken) == 0
+	})
+	f.Events.forget()
+	if f.Receiver == nil {
+		return []check.Invariant{events}, receipt, nil
+	}
+	proc.Await(ctx, min(OfWebhooks, f.Patience), func() bool {
+		webhooks, receipt = check.Webhooks(f.Receiver.Got(f.Wallets), finished)
+		return lost || receipt.Missed == 0
+	})
+	webhooks.Broken = append(webhooks.Broken, f.Receiver.Forget()...)
+	if lost {
+		return nil, check.Receipt{}, nil
+	}
+	return []check.Invariant{events, webhooks}, receipt, nil
 }
 
 // unwell is what processes still report in their /readyz.

@@ -155,14 +155,14 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 
 func TestWhatIsBelowTheOffsetsIsKnownByWallet(t *testing.T) {
 	wallet, other := uuid.New(), uuid.New()
-	r := &logReader{log: []check.Message{
+	r := &logReader[check.Message]{log: []check.Message{
 		{Message: event.Message{WalletID: wallet, Sequence: 1}, Partition: 0, Offset: 10},
 		{Message: event.Message{WalletID: wallet, Sequence: 2}, Partition: 0, Offset: 11},
 		{Message: event.Message{WalletID: wallet, Sequence: 1}, Partition: 0, Offset: 12},
 		{Message: event.Message{WalletID: wallet, Sequence: 3}, Partition: 0, Offset: 13},
 		{Message: event.Message{WalletID: other, Sequence: 7}, Partition: 1, Offset: 10},
 	}}
-	passed := r.passed(map[int32]int64{0: 13, 1: 10})
+	passed := passed(r, map[int32]int64{0: 13, 1: 10})
 	if passed[wallet] != 2 || passed[other] != 0 {
 		t.Errorf("%v", passed)
 	}

@@ -27,6 +27,8 @@ var doors = []Door{
 	{"worker", "postgres"},
 	{"worker", "redis"},
 	{"worker", "kafka"},
+	{"hooks", "postgres"},
+	{"hooks", "kafka"},
 }
 
 // planKafkaDoors gives each service its own listener of each broker, which sends its clients to the
@@ -37,7 +39,7 @@ func (f *System) planKafkaDoors() error {
 	}
 	f.Stack.Backing.KafkaListeners = make([][]servers.Listener, f.Stack.Backing.Brokers)
 	for i := range f.Stack.Backing.KafkaListeners {
-		for _, service := range []string{"relay", "worker"} {
+		for _, service := range []string{"relay", "worker", "hooks"} {
 			behind, err := freeport.Find()
 			if err != nil {
 				return err

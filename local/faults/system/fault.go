@@ -18,6 +18,8 @@ type Fault struct {
 	Within time.Duration
 	// LosesLog is a fault after which Kafka's log is not complete.
 	LosesLog bool
+	// LosesEvents is a fault after which the topic of outcomes is not complete, either.
+	LosesEvents bool
 	// MovesClock is a fault after which an operation may have an earlier time than the one before. Each backend
 	// sees the step within a second, and until all have, the clocks of two apis differ.
 	MovesClock bool
@@ -50,3 +52,6 @@ const (
 // OfCluster is what recovery may take of a cluster that has lost brokers. The controller misses one after
 // broker.session.timeout.ms (9 s): only then others lead in its place, and only then may it come back itself.
 const OfCluster = 10*time.Second + OfServer
+
+// OfWebhooks is what deliveries may take: of those that have failed twice the next one comes after 30 s, more or less.
+const OfWebhooks = time.Minute

@@ -13,23 +13,31 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 )
 
-// logReader collects Kafka's log as it grows.
-type logReader struct {
+// logReader collects the log of a topic as it grows.
+type logReader[T any] struct {
 	brokers []string
 	topic   string
+	parse   func(*kgo.Record) (T, error)
+	wallet  func(T) uuid.UUID
 
 	mu     sync.Mutex
 	client *kgo.Client
-	log    []check.Message
+	log    []T
 }
 
-func followLog(brokers []string, topic string) (*logReader, error) {
-	r := &logReader{brokers: brokers, topic: topic}
+// followLog follows the topic of operations, followEvents that of outcomes.
+func followLog(brokers []string, topic string) (*logReader[check.Message], error) {
+	r := &logReader[check.Message]{brokers: brokers, topic: topic, parse: check.ParseMessage, wallet: func(m check.Message) uuid.UUID { return m.WalletID }}
+	return r, r.Reopen()
+}
+
+func followEvents(brokers []string, topic string) (*logReader[check.Event], error) {
+	r := &logReader[check.Event]{brokers: brokers, topic: topic, parse: check.ParseEvent, wallet: func(e check.Event) uuid.UUID { return e.WalletID }}
 	return r, r.Reopen()
 }
 
 // Reopen begins again, on a topic that was made anew: a client holds on to the one that it knew.
-func (r *logReader) Reopen() error {
+func (r *logReader[T]) Reopen() error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumeTopics(r.topic), kgo.DefaultProduceTopic(r.topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(2*time.Second),
 		// Later requests about offsets know a topic by its id alone.
@@ -48,15 +56,15 @@ func (r *logReader) Reopen() error {
 }
 
 // Kafka is for requests to the broker too.
-func (r *logReader) Kafka() *kgo.Client {
+func (r *logReader[T]) Kafka() *kgo.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.client
 }
 
 // follow goes on until the client is closed. It passes over errors, which are the faults', and over
-// what is not an operation: a record that it misses is missed by the check.
-func (r *logReader) follow(client *kgo.Client) {
+// what is something else: a record that it misses is missed by the check.
+func (r *logReader[T]) follow(client *kgo.Client) {
 	for {
 		fetches := client.PollFetches(context.Background())
 		if fetches.IsClientClosed() {
@@ -64,7 +72,7 @@ func (r *logReader) follow(client *kgo.Client) {
 		}
 		r.mu.Lock()
 		for record := range fetches.RecordsAll() {
-			if m, err := check.ParseMessage(record); err == nil {
+			if m, err := r.parse(record); err == nil {
 				r.log = append(r.log, m)
 			}
 		}
@@ -73,21 +81,21 @@ func (r *logReader) follow(client *kgo.Client) {
 }
 
 // Of returns the messages of some wallets, in the order of their partitions.
-func (r *logReader) Of(wallets []uuid.UUID) (log []check.Message) {
+func (r *logReader[T]) Of(wallets []uuid.UUID) (log []T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.log {
-		if slices.Contains(wallets, m.WalletID) {
+		if slices.Contains(wallets, r.wallet(m)) {
 			log = append(log, m)
 		}
 	}
 	return log
 }
 
-func (r *logReader) forget() {
+func (r *logReader[T]) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.log = nil
 }
 
-func (r *logReader) close() { r.Kafka().Close() }
+func (r *logReader[T]) close() { r.Kafka().Close() }

@@ -22,9 +22,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
+	"github.com/legendary-wallet/legendary-wallet/local/webhooks"
 )
 
 const (
@@ -40,6 +42,8 @@ const (
 	steadyFor   = WorksWithin + 500*time.Millisecond // a fault shows only after WorksWithin
 	// drainRate is what a backlog is allowed to take, in operations a second.
 	drainRate = 10_000
+	// receiverTakes is what a receiver of webhooks works on each: long enough for two deliveries of one wallet to meet.
+	receiverTakes = 2 * time.Millisecond
 	// AbandonAfter is when a system that has not recovered is left alone.
 	AbandonAfter = 90 * time.Second
 )
@@ -52,12 +56,16 @@ type System struct {
 	Random *rand.Rand
 	Pool   *pgxpool.Pool
 	Cache  *redis.Client
-	Log    *logReader
-	Doors  map[Door]way
-	Kfake  *kfake.Cluster // instead of Apache Kafka
-	Disk   *smallDisk
-	Away   time.Duration // of standbys, for long
-	Clock  string        // the file that moves Postgres's clock, if it can be moved
+	Log    *logReader[check.Message]
+	// Events are what the topic of outcomes tells, Receiver is told by webhooks; nil: nothing is.
+	Events   *logReader[check.Event]
+	Receiver *webhooks.Receiver
+	Webhook  uuid.UUID // the receiver's
+	Doors    map[Door]way
+	Kfake    *kfake.Cluster // instead of Apache Kafka
+	Disk     *smallDisk
+	Away     time.Duration // of standbys, for long
+	Clock    string        // the file that moves Postgres's clock, if it can be moved
 
 	Footprints map[string]Footprint // the most after any round, by service
 	Patience   time.Duration        // with a system that does not recover
@@ -135,8 +143,30 @@ func (f *System) Connect(ctx context.Context) (err error) {
 	if f.Log, err = followLog(strings.Split(f.Stack.Backing.KafkaBrokers, ","), f.Stack.Topic); err != nil {
 		return err
 	}
-	f.Pool, err = pgxpool.New(ctx, f.Stack.Backing.DatabaseURL)
+	if f.Stack.EventsTopic != "" {
+		if f.Events, err = followEvents(strings.Split(f.Stack.Backing.KafkaBrokers, ","), f.Stack.EventsTopic); err != nil {
+			return err
+		}
+	}
+	if f.Pool, err = pgxpool.New(ctx, f.Stack.Backing.DatabaseURL); err != nil {
+		return err
+	}
+	if len(f.Stack.Replicas("hooks")) == 0 {
+		return nil
+	}
+	if f.Receiver, err = webhooks.Start(); err != nil {
+		return err
+	}
+	f.Receiver.Takes = receiverTakes
+	api := f.API()
+	defer api.Close()
+	f.Webhook, err = f.Receiver.Subscribe(&api)
 	return err
+}
+
+// API is a client of the first api.
+func (f *System) API() load.Client {
+	return load.Client{Addr: strings.TrimPrefix(f.Stack.APIURLs[0], "http://"), APIKey: f.Stack.APIKey, Timeout: 5 * time.Second}
 }
 
 // Disconnect closes that.
@@ -146,6 +176,12 @@ func (f *System) Disconnect() {
 	}
 	if f.Log != nil {
 		f.Log.close()
+	}
+	if f.Events != nil {
+		f.Events.close()
+	}
+	if f.Receiver != nil {
+		f.Receiver.Close()
 	}
 	if f.Cache != nil {
 		_ = f.Cache.Close()
@@ -217,7 +253,7 @@ func (f *System) UnderLoad(ctx context.Context, do func()) []load.Operation {
 
 // awaitCached returns when the apis cache what they read, which they do not for 5 s after some faults.
 func (f *System) awaitCached(ctx context.Context) (err error) {
-	c := load.Client{Addr: strings.TrimPrefix(f.Stack.APIURLs[0], "http://"), APIKey: f.Stack.APIKey, Timeout: 5 * time.Second}
+	c := f.API()
 	defer c.Close()
 	found := false
 	if !proc.Await(ctx, 20*time.Second, func() bool {

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -227,7 +228,7 @@ func (w *Watch) lookAtOffsets(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	passed := w.campaign.Log.passed(committed)
+	passed := passed(w.campaign.Log, committed)
 	rows, err := w.campaign.Pool.Query(ctx, "SELECT w.id, s.last_seq, w.applied_seq FROM wallets w JOIN wallet_sequences s ON s.wallet_id = w.id WHERE w.id = ANY ($1)", w.wallets)
 	if err != nil {
 		return
@@ -274,7 +275,7 @@ func (f *System) committedOffsets(ctx context.Context) (map[int32]int64, error) 
 }
 
 // passed returns each wallet's highest sequence below the offsets.
-func (r *logReader) passed(offsets map[int32]int64) map[uuid.UUID]int64 {
+func passed(r *logReader[check.Message], offsets map[int32]int64) map[uuid.UUID]int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	highest := map[uuid.UUID]int64{}
