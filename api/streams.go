@@ -209,22 +209,16 @@ func (s *streams) run(ctx context.Context, f *feed) {
 // read gives a feed's streams what is new, and returns how long it is enough. What fails is tried again when
 // the next poll finds that the wallet has a newer version.
 func (s *streams) read(ctx context.Context, f *feed) (pause time.Duration) {
-	select {
-	case s.feedReads <- struct{}{}:
-		defer func() { <-s.feedReads }()
-	case <-ctx.Done():
-		return 0
-	}
 	s.mu.Lock()
 	after, full := f.seq, f.full > 0
 	s.mu.Unlock()
 	if !full {
-		if wallet, err := s.readWallet(f.wallet.ID); err == nil {
+		if wallet, err := s.readWallet(ctx, f.wallet.ID); err == nil {
 			s.publish(f, nil, stateOfWallet(f.wallet, wallet))
 		}
 		return balancePause
 	}
-	states, err := s.readOperations(f.wallet.ID, after)
+	states, err := s.readOperations(ctx, s.feedReads, f.wallet.ID, after)
 	if err != nil || len(states) == 0 {
 		return feedPause
 	}
@@ -292,48 +286,59 @@ func (s *streams) latest(walletID uuid.UUID) balance {
 
 // missed reads a page of the operations after a sequence that are applied, for one stream; nil if there are none.
 func (s *streams) missed(ctx context.Context, wallet event.Wallet, after int64) (*chunk, error) {
-	select {
-	case s.missedReads <- struct{}{}:
-		defer func() { <-s.missedReads }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	states, err := s.readOperations(wallet.ID, after)
+	states, err := s.readOperations(ctx, s.missedReads, wallet.ID, after)
 	if err != nil || len(states) == 0 {
 		return nil, err
 	}
 	return newChunk(wallet, states), nil
 }
 
-// readOperations reads a page of operations that are applied. When it returns them, nobody finds the
-// wallet at an older version in the cache.
-func (s *streams) readOperations(walletID uuid.UUID, after int64) ([]walletdb.OperationState, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), pollTimeout)
-	defer cancel()
-	q := walletdb.New(s.db)
-	outcomes, err := q.OutcomesBetween(ctx, walletdb.OutcomesBetweenParams{WalletID: walletID, After: after, Before: after + streamPage + 1})
-	if err != nil || len(outcomes) == 0 {
+// readOperations reads a page of operations that are applied, when it is its turn. When it returns them,
+// nobody finds the wallet at an older version in the cache.
+func (s *streams) readOperations(ctx context.Context, turn chan struct{}, walletID uuid.UUID, after int64) (states []walletdb.OperationState, err error) {
+	err = inTurn(ctx, turn, func(ctx context.Context) error {
+		q := walletdb.New(s.db)
+		outcomes, err := q.OutcomesBetween(ctx, walletdb.OutcomesBetweenParams{WalletID: walletID, After: after, Before: after + streamPage + 1})
+		if err != nil || len(outcomes) == 0 {
+			return err
+		}
+		operations, err := q.OperationsBetween(ctx, walletdb.OperationsBetweenParams{WalletID: walletID, After: after, Before: after + int64(len(outcomes)) + 1})
+		states = withOutcomes(operations, outcomes)
+		return err
+	})
+	if err != nil || len(states) == 0 {
 		return nil, err
 	}
-	operations, err := q.OperationsBetween(ctx, walletdb.OperationsBetweenParams{WalletID: walletID, After: after, Before: after + int64(len(outcomes)) + 1})
-	if err != nil {
-		return nil, err
-	}
-	states := withOutcomes(operations, outcomes)
 	s.cache.raise(ctx, states...)
 	return states, ctx.Err()
 }
 
 // readWallet is readOperations for a balance.
-func (s *streams) readWallet(id uuid.UUID) (walletdb.Wallet, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), pollTimeout)
-	defer cancel()
-	wallet, err := walletdb.New(s.db).GetWallet(ctx, id)
+func (s *streams) readWallet(ctx context.Context, id uuid.UUID) (wallet walletdb.Wallet, err error) {
+	err = inTurn(ctx, s.feedReads, func(ctx context.Context) error {
+		wallet, err = walletdb.New(s.db).GetWallet(ctx, id)
+		return err
+	})
 	if err != nil {
 		return wallet, err
 	}
 	s.cache.raiseWallets(ctx, wallet)
 	return wallet, ctx.Err()
+}
+
+// inTurn reads Postgres as soon as others have read it. A stream that ends meanwhile does not interrupt the
+// read, which would cost the connection. Redis is not waited for in turn: it may be lost, and then each
+// wallet takes time.
+func inTurn(ctx context.Context, turn chan struct{}, read func(context.Context) error) error {
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
+	defer cancel()
+	return read(ctx)
 }
 
 // newChunk encodes operations, of which there is one at least.
