@@ -81,6 +81,10 @@ func leader(c config, status *status, tracer *tracer) (lead func(context.Context
 
 // newRelay wires the relay of a lane to Postgres and Kafka.
 func newRelay(config config, lane lane, lookout *lookout, status *progress) *relay {
+	interval := config.pollInterval
+	if lane.others {
+		interval *= eventsInterval
+	}
 	return &relay{
 		lane: lane,
 		openOutbox: func(ctx context.Context) (outbox, error) {
@@ -96,7 +100,7 @@ func newRelay(config config, lane lane, lookout *lookout, status *progress) *rel
 		},
 		lookout:        lookout,
 		limits:         batchLimits,
-		interval:       config.pollInterval,
+		interval:       interval,
 		publishTimeout: config.publishTimeout,
 		now:            time.Now,
 		sleep:          func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },

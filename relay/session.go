@@ -17,6 +17,9 @@ const (
 	// so for the first operation in a while, which is shorter than idleAfter (relayRests in the api).
 	idleAfter = time.Second
 	idlePoll  = 250 * time.Millisecond
+	// eventsInterval is how many times further apart than those of the operations the publish batches of events are: a
+	// batch costs the same for few rows as for many, and no money waits for an event.
+	eventsInterval = 5
 	// lookInterval is how often the relay of the events sees whether that of the operations still looks.
 	lookInterval = time.Second
 	minBackoff   = 50 * time.Millisecond
