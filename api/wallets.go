@@ -35,7 +35,7 @@ var errNotYetApplied = errors.New("wallet is not applied that far")
 type wallets struct {
 	pool     *pgxpool.Pool
 	cache    *cache
-	hooks    *webhooks
+	hooks    webhooks
 	queue    *queue
 	commits  *db.Commits
 	waits    *waits
