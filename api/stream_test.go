@@ -456,7 +456,7 @@ func TestStreamsEndWithTheProcess(t *testing.T) {
 	began := time.Now()
 	a.signal(t, syscall.SIGTERM)
 	for _, l := range streams {
-		if err := l.ends(t); err != io.EOF {
+		if err := l.ends(t); !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ends with %v", err)
 		}
 	}
@@ -574,7 +574,7 @@ func TestAStreamEndsWithItsTime(t *testing.T) {
 	t.Parallel()
 	p := newInProcess(t, func(p *inProcess) { p.streams.lifetime = 500 * time.Millisecond })
 	for _, query := range []string{"", "?balances=true"} {
-		if err := p.listen(t, insertWallet(t, p.database), query).ends(t); err != io.EOF {
+		if err := p.listen(t, insertWallet(t, p.database), query).ends(t); !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ends with %v", err)
 		}
 	}
@@ -603,7 +603,7 @@ func TestAStreamEndsWithItsKey(t *testing.T) {
 			if _, err := p.conn.Exec(t.Context(), end); err != nil {
 				t.Fatal(err)
 			}
-			if err := l.ends(t); err != io.EOF {
+			if err := l.ends(t); !errors.Is(err, io.EOF) {
 				t.Errorf("the stream ends with %v", err)
 			}
 		})

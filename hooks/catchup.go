@@ -122,7 +122,7 @@ func (c *catchUp) readFrom(client *kafka.Consumer, partition int32, from int64) 
 	if err := client.Assign([]kafka.TopicPartition{{Topic: &c.topic, Partition: partition, Offset: kafka.Offset(from)}}); err != nil {
 		return found, err
 	}
-	defer client.Unassign()
+	defer func() { _ = client.Unassign() }()
 	bytes := 0
 	for deadline := time.Now().Add(turnTimeout); time.Now().Before(deadline); {
 		switch event := client.Poll(pollTimeoutMs).(type) {
@@ -203,7 +203,7 @@ func (c *catchUp) first(client *kafka.Consumer, partition int32, offset int64) (
 	if err := client.Assign([]kafka.TopicPartition{{Topic: &c.topic, Partition: partition, Offset: kafka.Offset(offset)}}); err != nil {
 		return time.Time{}, err
 	}
-	defer client.Unassign()
+	defer func() { _ = client.Unassign() }()
 	for deadline := time.Now().Add(turnTimeout); time.Now().Before(deadline); {
 		if m, ok := client.Poll(pollTimeoutMs).(*kafka.Message); ok && m.TopicPartition.Partition == partition {
 			return m.Timestamp, nil

@@ -147,7 +147,7 @@ func TestProcessesShareEndpoints(t *testing.T) {
 		r := newReceiver(t)
 		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
 	}
-	has := func(n string) string { return fmt.Sprintf(`wallet_hooks_endpoints{state="delivering"}`) + n }
+	has := func(n string) string { return `wallet_hooks_endpoints{state="delivering"}` + n }
 	first := b.startProcess()
 	first.admin.UntilWell(t)
 	b.awaitBegun(ids...)

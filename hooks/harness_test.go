@@ -446,14 +446,6 @@ func (r *receiver) seen() []received {
 	return slices.Clone(r.attempts)
 }
 
-// hasAttempts returns a condition: so many have come.
-func (r *receiver) hasAttempts(n int) func() error {
-	return func() error {
-		got := len(r.seen())
-		return testkit.Unless(got >= n, "%d attempts of %d", got, n)
-	}
-}
-
 // silentListener takes connections, reads nothing and says nothing.
 func silentListener(t testing.TB) string {
 	t.Helper()

@@ -123,7 +123,7 @@ func TestKeysThatAreWrongAreRefusedWithoutBeingShown(t *testing.T) {
 
 func TestKeysAreNotPrinted(t *testing.T) {
 	keys := parse(t, "a:"+oldKey+",b:"+newKey)
-	asJSON, err := json.Marshal(keys)
+	asJSON, err := json.Marshal(map[string]Keys{"keys": keys})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestKeysAreNotPrinted(t *testing.T) {
 			t.Errorf("%s prints %s", verb, text)
 		}
 	}
-	if string(asJSON) != "{}" {
+	if string(asJSON) != `{"keys":{}}` {
 		t.Errorf("JSON: %s", asJSON)
 	}
 }

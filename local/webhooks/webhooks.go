@@ -2,6 +2,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,7 +96,7 @@ func (r *Receiver) Subscribe(api *load.Client) (uuid.UUID, error) {
 		Secret string
 	}
 	if err := json.Unmarshal(answer.Body, &webhook); err != nil || answer.Status != http.StatusCreated || webhook.Secret == "" {
-		return uuid.Nil, fmt.Errorf("ask for a webhook: %d, %v", answer.Status, err) // its body may have the secret
+		return uuid.Nil, fmt.Errorf("ask for a webhook: %d, %w", answer.Status, cmp.Or(err, errors.New("no new webhook"))) // its body may have the secret
 	}
 	verify, err := standardwebhooks.NewWebhook(webhook.Secret)
 	r.mu.Lock()
