@@ -220,7 +220,7 @@ func TestWhatHooksIsAskedAndWhatItSays(t *testing.T) {
 	}
 
 	// hooks disables it by itself, after everything that was asked.
-	if _, err := conn.Exec(t.Context(), "UPDATE hook_states SET disabled_at = $2, reason = 'gone', last_request = 1000000, stalled = 'null', skipped = 'null', missed = 'null', attempts = 'null'", moment); err != nil {
+	if _, err := conn.Exec(t.Context(), "UPDATE hook_states SET disabled_at = $1, reason = 'gone', last_request = 1000000, stalled = 'null', skipped = 'null', missed = 'null', attempts = 'null'", moment); err != nil {
 		t.Fatal(err)
 	}
 	if r := a.send("GET", path, ""); r.body["enabled"] != false || r.body["state"] != "DISABLED" || r.body["disabledAt"] != at || r.body["disabledReason"] != "gone" {
