@@ -23,19 +23,11 @@ func testSender(t *testing.T) *sender {
 	return newSender(policy)
 }
 
-// hostile is a server that answers as it likes, and ends with the test.
+// hostile is a server that answers as it likes. With the test its connections end, and with them handle has to.
 func hostile(t *testing.T, handle http.HandlerFunc) string {
 	t.Helper()
-	over := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ended := make(chan struct{})
-		go func() { defer close(ended); handle(w, r) }()
-		select {
-		case <-ended:
-		case <-over:
-		}
-	}))
-	t.Cleanup(func() { close(over); server.CloseClientConnections(); server.Close() })
+	server := httptest.NewServer(handle)
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
 	return server.URL
 }
 
@@ -68,7 +60,7 @@ func TestReceiversThatMisbehave(t *testing.T) {
 		"a body that never ends": {hostile(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(200)
 			_ = http.NewResponseController(w).Flush()
-			select {}
+			<-r.Context().Done()
 		}), delivered, "", 5 * time.Second},
 		"no answer": {silentListener(t), unreachable, "there was no answer in time", sendTimeout + 5*time.Second},
 		"10 MB of headers": {hostile(t, func(w http.ResponseWriter, _ *http.Request) {
