@@ -491,7 +491,7 @@ func (q *Queries) ListActions(ctx context.Context, maxRows int32) ([]OperatorAct
 
 const lockHolders = `-- name: LockHolders :many
 WITH core AS (
-  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,open_holds,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,tenants,operator_actions,schema_migrations}'::text[]) t(name)
+  SELECT c.oid, c.relname FROM unnest('{wallets,wallet_sequences,operations,outcomes,open_holds,outbox,outbox_topics,relay_positions,relay_controls,parked_rows,api_keys,tenants,hook_endpoints,hook_requests,hook_states,hook_cursors,operator_actions,schema_migrations}'::text[]) t(name)
   JOIN pg_catalog.pg_class c ON c.oid = to_regclass(t.name)),
 held AS MATERIALIZED (
   SELECT l.pid, array_agg(DISTINCT upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '([a-z])([A-Z])', '\1 \2', 'g')) || ' on ' || core.relname)::text[] AS tables
