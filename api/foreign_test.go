@@ -258,6 +258,7 @@ func unlike(text string) string {
 		`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`: "ID",
 		`\d{4}-\d\d-\d\dT[0-9:.]+Z`:                 "TIME",
 		`"sequence":\d+`:                            "SEQUENCE",
+		`whsec_[0-9A-Za-z+/]+=`:                     "SECRET",
 	} {
 		text = regexp.MustCompile(pattern).ReplaceAllString(text, word)
 	}

@@ -116,7 +116,7 @@ var mutations = []mutation.Mutation{
 		"ReadWebhook(ctx, walletdb.ReadWebhookParams{ID: id, Tenant: string(tenantOf(ctx))})", `ReadWebhook(ctx, walletdb.ReadWebhookParams{ID: id, Tenant: "*"})`,
 	),
 	mutation.Of("tenants: a foreign webhook is not changed", "TestWhatAnotherTenantHasIsAsIfItDidNotExist", "webhooks.go",
-		"\t\tID: params.ID, Tenant: string(tenantOf(ctx)),\n", "\t\tID: params.ID, Tenant: \"*\",\n",
+		"UpdateWebhookParams{\n\t\tID: params.ID, Tenant: string(tenantOf(ctx)),\n", "UpdateWebhookParams{\n\t\tID: params.ID, Tenant: \"*\",\n",
 	),
 	mutation.Of("tenants: a foreign webhook is not deleted", "TestWhatAnotherTenantHasIsAsIfItDidNotExist", "webhooks.go",
 		"DeleteWebhookParams{ID: params.ID, Tenant: string(tenantOf(ctx))}", `DeleteWebhookParams{ID: params.ID, Tenant: "*"}`,
