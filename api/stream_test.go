@@ -28,6 +28,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
@@ -688,6 +689,34 @@ func TestStreamsMissNothingAndTellNothingTwice(t *testing.T) {
 		time.Sleep(rand.N(15 * time.Millisecond)) // operations come now and then
 	}
 	following.Wait()
+}
+
+// What is applied between a stream's last look at Postgres and its joining the others was given to them already.
+func TestAStreamReadsWhatOthersWereGivenBeforeItJoined(t *testing.T) {
+	t.Parallel()
+	p := newInProcess(t, nil)
+	walletID := insertWallet(t, p.database)
+	p.operate(t, walletID, 3, true)
+	of := func(w http.ResponseWriter, r *http.Request, sent int64) *stream {
+		return &stream{
+			streams: p.streams, ctx: r.Context(), answer: w, control: http.NewResponseController(w), wake: make(chan struct{}, 1),
+			wallet: event.Wallet{ID: walletID}, sent: sent,
+		}
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		other := of(w, r, 3)
+		p.streams.join(other)
+		defer p.streams.leave(other)
+		_ = of(w, r, 1).follow()
+	}))
+	defer server.Close()
+	l, err := listenTo(t.Context(), server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	l.next(t, "operation", 2)
+	l.next(t, "operation", 3)
 }
 
 func TestAChunkBeginsWhereAStreamIs(t *testing.T) {
