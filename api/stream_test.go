@@ -704,6 +704,7 @@ func TestAStreamReadsWhatOthersWereGivenBeforeItJoined(t *testing.T) {
 		}
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush() // the client waits for the headers
 		other := of(w, r, 3)
 		p.streams.join(other)
 		defer p.streams.leave(other)
