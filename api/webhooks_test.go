@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,9 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 func testKeys(t *testing.T) hook.Keys {
@@ -258,6 +262,69 @@ func TestWhatHooksIsAskedAndWhatItSays(t *testing.T) {
 }
 
 // The api finds out by itself whether it was done.
+// hooks goes on from the last request that it has seen: one that commits with a lower id would never be done.
+func TestRequestsOfAWebhookCommitInTheOrderOfTheirIDs(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	conn := database.Conn(t)
+	id, other := uuid.New(), uuid.New()
+	for _, webhook := range []uuid.UUID{id, other} {
+		if _, err := conn.Exec(t.Context(), "INSERT INTO hook_endpoints (id, tenant, client, url, secret) VALUES ($1, 'default', 'shop', 'https://1.1.1.1/', 's')", webhook); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), `INSERT INTO hook_states (endpoint_id, term, stalled) VALUES ($1, 1, '[{"run": "r"}]')`, webhook); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connect := func() *pgx.Conn {
+		c, err := pgx.Connect(t.Context(), database.As(testdb.API))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close(context.Background()) })
+		if _, err := c.Exec(t.Context(), "SET lock_timeout = '200ms'"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first, second := connect(), connect()
+	ask := map[string]func(q *walletdb.Queries, webhook uuid.UUID) error{
+		"a test": func(q *walletdb.Queries, webhook uuid.UUID) error {
+			_, err := q.RequestOfWebhook(t.Context(), walletdb.RequestOfWebhookParams{ID: webhook, Tenant: "default", Kind: hook.Test, Actor: "shop"})
+			return err
+		},
+		"to disable": func(q *walletdb.Queries, webhook uuid.UUID) error {
+			return q.RequestEnabled(t.Context(), walletdb.RequestEnabledParams{ID: webhook, Tenant: "default", Actor: "shop"})
+		},
+		"to skip": func(q *walletdb.Queries, webhook uuid.UUID) error {
+			_, err := q.RequestSkip(t.Context(), walletdb.RequestSkipParams{ID: webhook, Tenant: "default", Actor: "shop"})
+			return err
+		},
+	}
+	for before, earlier := range ask {
+		for after, later := range ask {
+			tx, err := first.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := earlier(walletdb.New(tx), id); err != nil {
+				t.Fatal(before, err)
+			}
+			var refused *pgconn.PgError
+			if err := later(walletdb.New(second), id); !errors.As(err, &refused) || refused.Code != "55P03" {
+				t.Errorf("%s does not wait for %s: %v", after, before, err)
+			}
+			if err := tx.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	next, err := walletdb.New(second).RequestOfWebhook(t.Context(), walletdb.RequestOfWebhookParams{ID: other, Tenant: "default", Kind: hook.Test, Actor: "shop"})
+	if err != nil || next != 10 {
+		t.Errorf("after 9 requests, and 9 that waited in vain and so took no id, the next is %d: %v", next, err)
+	}
+}
+
 func TestAWebhookIsWrittenOnceThoughTheAnswerToCommitWasLost(t *testing.T) {
 	t.Parallel()
 	for name, committed := range map[string]bool{"the answer": true, "the request": false} {

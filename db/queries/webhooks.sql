@@ -33,12 +33,15 @@ UPDATE hook_endpoints SET
 WHERE id = @id AND @tenant::text IN (tenant, '*');
 
 -- RequestEnabled asks hooks to enable or disable a webhook, unless that is so or is asked for already.
+--
+-- As the other two that ask, it locks the webhook before its request gets an id: hooks goes on from the last id that it
+-- has seen, so requests of a webhook have to commit in the order of their ids.
 -- name: RequestEnabled :exec
 INSERT INTO hook_requests (endpoint_id, kind, actor)
 SELECT e.id, CASE WHEN @enabled::boolean THEN 'ENABLE' ELSE 'DISABLE' END, @actor
 FROM hook_endpoints e JOIN webhooks w ON w.id = e.id
 WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') AND w.enabled IS DISTINCT FROM @enabled::boolean
-FOR KEY SHARE OF e;
+FOR NO KEY UPDATE OF e;
 
 -- RotateSecret gives a webhook a new secret, and lets the present one sign for another 24 hours. Done twice with
 -- the same new secret, it does nothing the second time.
@@ -54,7 +57,7 @@ DELETE FROM hook_endpoints WHERE id = @id AND @tenant::text IN (tenant, '*');
 -- name: RequestOfWebhook :one
 INSERT INTO hook_requests (endpoint_id, kind, since, run, actor)
 SELECT e.id, @kind, sqlc.narg(since)::timestamptz, sqlc.narg(run), @actor
-FROM hook_endpoints e WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') FOR KEY SHARE
+FROM hook_endpoints e WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') FOR NO KEY UPDATE
 RETURNING hook_requests.id;
 
 -- RequestSkip asks hooks to give up a run that stalls the webhook: the one that is named, or that which stalls it
@@ -64,7 +67,7 @@ INSERT INTO hook_requests (endpoint_id, kind, run, actor)
 SELECT e.id, 'SKIP', stalled.run ->> 'run', @actor
 FROM hook_endpoints e JOIN hook_states s ON s.endpoint_id = e.id, jsonb_array_elements(CASE jsonb_typeof(s.stalled) WHEN 'array' THEN s.stalled ELSE '[]' END) WITH ORDINALITY AS stalled (run, n)
 WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') AND coalesce(sqlc.narg(run)::text, stalled.run ->> 'run') = stalled.run ->> 'run'
-ORDER BY stalled.n LIMIT 1 FOR KEY SHARE OF e
+ORDER BY stalled.n LIMIT 1 FOR NO KEY UPDATE OF e
 RETURNING hook_requests.id, hook_requests.run;
 
 -- WebhookAttempts returns pgx.ErrNoRows if the tenant has no such webhook.

@@ -226,7 +226,7 @@ INSERT INTO hook_requests (endpoint_id, kind, actor)
 SELECT e.id, CASE WHEN $1::boolean THEN 'ENABLE' ELSE 'DISABLE' END, $2
 FROM hook_endpoints e JOIN webhooks w ON w.id = e.id
 WHERE e.id = $3 AND $4::text IN (e.tenant, '*') AND w.enabled IS DISTINCT FROM $1::boolean
-FOR KEY SHARE OF e
+FOR NO KEY UPDATE OF e
 `
 
 type RequestEnabledParams struct {
@@ -237,6 +237,9 @@ type RequestEnabledParams struct {
 }
 
 // RequestEnabled asks hooks to enable or disable a webhook, unless that is so or is asked for already.
+//
+// As the other two that ask, it locks the webhook before its request gets an id: hooks goes on from the last id that it
+// has seen, so requests of a webhook have to commit in the order of their ids.
 func (q *Queries) RequestEnabled(ctx context.Context, arg RequestEnabledParams) error {
 	_, err := q.db.Exec(ctx, requestEnabled,
 		arg.Enabled,
@@ -250,7 +253,7 @@ func (q *Queries) RequestEnabled(ctx context.Context, arg RequestEnabledParams) 
 const requestOfWebhook = `-- name: RequestOfWebhook :one
 INSERT INTO hook_requests (endpoint_id, kind, since, run, actor)
 SELECT e.id, $1, $2::timestamptz, $3, $4
-FROM hook_endpoints e WHERE e.id = $5 AND $6::text IN (e.tenant, '*') FOR KEY SHARE
+FROM hook_endpoints e WHERE e.id = $5 AND $6::text IN (e.tenant, '*') FOR NO KEY UPDATE
 RETURNING hook_requests.id
 `
 
@@ -283,7 +286,7 @@ INSERT INTO hook_requests (endpoint_id, kind, run, actor)
 SELECT e.id, 'SKIP', stalled.run ->> 'run', $1
 FROM hook_endpoints e JOIN hook_states s ON s.endpoint_id = e.id, jsonb_array_elements(CASE jsonb_typeof(s.stalled) WHEN 'array' THEN s.stalled ELSE '[]' END) WITH ORDINALITY AS stalled (run, n)
 WHERE e.id = $2 AND $3::text IN (e.tenant, '*') AND coalesce($4::text, stalled.run ->> 'run') = stalled.run ->> 'run'
-ORDER BY stalled.n LIMIT 1 FOR KEY SHARE OF e
+ORDER BY stalled.n LIMIT 1 FOR NO KEY UPDATE OF e
 RETURNING hook_requests.id, hook_requests.run
 `
 
