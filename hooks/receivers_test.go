@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -147,7 +148,7 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]time.Duration{
-		"": 0, "soon": 0, "-5": 0, "0": time.Second, "120": 2 * time.Minute, "Sun, 29 Nov 2026 08:10:00 GMT": 10 * time.Minute, "Sun, 29 Nov 2026 07:00:00 GMT": time.Second,
+		"": 0, "soon": 0, "-5": 0, "0": time.Second, "120": 2 * time.Minute, "9223372036854775807": math.MaxInt32 * time.Second, "Sun, 29 Nov 2026 08:10:00 GMT": 10 * time.Minute, "Sun, 29 Nov 2026 07:00:00 GMT": time.Second,
 	} {
 		if got := judge(503, http.Header{"Retry-After": {text}}, now).retryAfter; got != want {
 			t.Errorf("Retry-After: %s is %v, want %v", text, got, want)

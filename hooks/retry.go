@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -79,7 +80,7 @@ func judge(status int, header http.Header, now time.Time) result {
 
 // retryAfter reads seconds or a date; 0 if it is neither.
 func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31); err == nil {
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
 		return max(time.Duration(seconds)*time.Second, retryAfterLeast)
 	}
 	if at, err := http.ParseTime(text); err == nil {
