@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
@@ -268,6 +269,26 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	}
 	b.exec("DELETE FROM hook_endpoints WHERE id = $1", id)
 	testkit.Until(t, "it is gone", h.admin.Counts(`wallet_hooks_endpoints{state="delivering"}`, "0"))
+}
+
+// An idempotency key that is used again after DELETE makes an endpoint of the same id, before hooks has looked.
+func TestAnEndpointThatIsDeletedAndMadeAnewLeavesNoLock(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	b.start()
+	b.awaitBegun(id)
+	b.exec("WITH d AS (DELETE FROM hook_endpoints WHERE id = $1 RETURNING id) SELECT count(*) FROM d", id)
+	b.exec("INSERT INTO hook_endpoints (id, tenant, client, url, secret) VALUES ($1, 'default', 'test', $2, $3)", id, r.URL, b.keys.Seal(id, r.secret))
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	testkit.Until(t, "all has arrived", r.has(b))
+	b.exec("DELETE FROM hook_endpoints WHERE id = $1", id)
+	testkit.Until(t, "its lock is given back", func() error {
+		var locks int
+		b.scan(&locks, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = $1::integer::oid AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, int32(db.HookLock))
+		return testkit.Unless(locks == 0, "%d are held", locks)
+	})
 }
 
 // A key that is missing is ours to mend: nothing is sent, and no receiver is blamed.

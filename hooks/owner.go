@@ -307,7 +307,10 @@ func (o *owner) save(ctx context.Context, conn *pgx.Conn) error {
 			s.saved(now)
 		} else if o.drop(s.e.id) {
 			o.metrics.lost.Inc()
-			o.logger.Warn("another process has an endpoint that this one had", "endpoint", s.e.id)
+			o.logger.Warn("an endpoint that this process had is another's, or was deleted and made anew", "endpoint", s.e.id)
+			if err := o.unlock(ctx, walletdb.New(conn), s.e.id); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
