@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -97,6 +98,24 @@ func TestAStoppedProcessThatComesBackUndoesNothing(t *testing.T) {
 	if r.taken == before {
 		t.Error("nothing was replayed")
 	}
+}
+
+// A process that is stopped between a question to Postgres and its answer finds the answer when it goes on, long after
+// another one has taken its endpoints.
+func TestAnAnswerThatIsReadLateProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &owner{base: time.Now()}
+		asked := time.Now()
+		o.hear(asked)
+		if !o.held() {
+			t.Error("an answer just now is not enough")
+		}
+		time.Sleep(heldFor)
+		o.hear(asked)
+		if o.held() {
+			t.Errorf("an answer to a question of %v ago is enough", heldFor)
+		}
+	})
 }
 
 // What the database refuses, whatever the process believes.

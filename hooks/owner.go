@@ -55,7 +55,7 @@ type owner struct {
 	metrics  *metrics
 	logger   *slog.Logger
 
-	heard     atomic.Int64 // when Postgres last answered, monotonic
+	heard     atomic.Int64 // when Postgres was asked what it answered last, monotonic
 	base      time.Time
 	beginning atomic.Pointer[time.Time] // of the log
 	lookedAt  time.Time
@@ -84,7 +84,9 @@ func (o *owner) held() bool {
 	return time.Since(o.base)-time.Duration(o.heard.Load()) < heldFor
 }
 
-func (o *owner) hear() { o.heard.Store(int64(time.Since(o.base))) }
+// hear notes that Postgres has answered what was asked then. When the answer was read says nothing: a process that
+// was stopped meanwhile finds it ready, and its session over.
+func (o *owner) hear(asked time.Time) { o.heard.Store(int64(asked.Sub(o.base))) }
 
 // wake has all endpoints look for messages.
 func (o *owner) wake() {
@@ -124,10 +126,11 @@ func (o *owner) session(ctx context.Context) error {
 func (o *owner) join(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	asked := time.Now()
 	if _, err := walletdb.New(conn).JoinHookProcesses(ctx, int32(db.HooksLock)); err != nil {
 		return fmt.Errorf("join the processes that share the endpoints: %w", err)
 	}
-	o.hear()
+	o.hear(asked)
 	return nil
 }
 
@@ -137,10 +140,11 @@ func (o *owner) round(ctx context.Context, conn *pgx.Conn) error {
 	query := func(what string, fn func(ctx context.Context) error) error {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
+		asked := time.Now()
 		if err := fn(ctx); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		o.hear()
+		o.hear(asked)
 		return nil
 	}
 	var all []walletdb.HookEndpointsRow
