@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -129,12 +130,18 @@ func (e *endpoint) configure(row walletdb.HookEndpoint, o *owner) {
 		e.queue.forgive() // another receiver
 	}
 	e.revision = row.UpdatedAt
-	e.filter.tenant, e.filter.wallets, e.filter.types = row.Tenant, nil, row.Types
+	e.filter.tenant = row.Tenant
+	var wallets map[uuid.UUID]bool
 	if row.Wallets != nil {
-		e.filter.wallets = map[uuid.UUID]bool{}
+		wallets = map[uuid.UUID]bool{}
 		for _, id := range row.Wallets {
-			e.filter.wallets[id] = true
+			wallets[id] = true
 		}
+	}
+	if !maps.Equal(e.filter.wallets, wallets) || !slices.Equal(e.filter.types, row.Types) {
+		e.filter.wallets, e.filter.types = wallets, row.Types
+		// What is in memory is read again: a run that is not asked for any more must not hold up its partition.
+		e.whenQuiet(e.queue.unload)
 	}
 	e.target = target{url: row.Url}
 	secret, err := o.keys.Open(row.ID, row.Secret)
@@ -146,6 +153,15 @@ func (e *endpoint) configure(row walletdb.HookEndpoint, o *owner) {
 		}
 	}
 	e.changed()
+}
+
+// whenQuiet has something done once nothing is under way, after what else waits for that. Until then nothing begins.
+func (e *endpoint) whenQuiet(do func()) {
+	if before := e.quiet; before != nil {
+		e.quiet = func() { before(); do() }
+		return
+	}
+	e.quiet = do
 }
 
 // changed has the endpoint's goroutine look again, and its state saved.

@@ -271,6 +271,31 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	testkit.Until(t, "it is gone", h.admin.Counts(`wallet_hooks_endpoints{state="delivering"}`, "0"))
 }
 
+// A run that stalls its wallet and is not asked for any more is given up, and so are those that wait in memory.
+func TestAFilterCountsForWhatWaits(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	b.start()
+	b.awaitBegun(id)
+	r.answers(func(_ http.ResponseWriter, _ *http.Request, m received) int {
+		if m.walletID == walletOf(0, 2) {
+			return http.StatusBadRequest
+		}
+		return 200
+	})
+	b.produce(1, 2, 7)
+	b.produce(1, 2)
+	testkit.Until(t, "it says what stalls", func() error {
+		return testkit.Unless(b.state(id, "jsonb_array_length(stalled)") == "1", "%s", b.state(id, "stalled"))
+	})
+	b.exec("UPDATE hook_endpoints SET wallets = ARRAY[$2::uuid], updated_at = now() WHERE id = $1", id, walletOf(0, 7))
+	b.awaitSaved(id)
+	testkit.Until(t, "nothing stalls", func() error {
+		return testkit.Unless(b.state(id, "stalled") == "[]", "%s", b.state(id, "stalled"))
+	})
+}
+
 // An idempotency key that is used again after DELETE makes an endpoint of the same id, before hooks has looked.
 func TestAnEndpointThatIsDeletedAndMadeAnewLeavesNoLock(t *testing.T) {
 	t.Parallel()

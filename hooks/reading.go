@@ -131,7 +131,7 @@ func (e *endpoint) turnBack(partition int32, high int64) {
 		at = saved.at
 	}
 	e.look(time.Now(), []int32{partition}, at.Add(-lookBack), func(offsets map[int32]int64) {
-		e.quiet = func() {
+		e.whenQuiet(func() {
 			before := e.queue.windows[partition].next
 			to := offsets[partition]
 			if to >= before {
@@ -140,7 +140,7 @@ func (e *endpoint) turnBack(partition int32, high int64) {
 			e.queue.unload()
 			e.queue.begin(partition, cursor{next: to})
 			e.miss(partition, min(high, before), before)
-		}
+		})
 	})
 }
 

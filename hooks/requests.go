@@ -79,7 +79,7 @@ func (e *endpoint) replay(since time.Time, request int64, now time.Time) {
 		return // until the endpoint has begun
 	}
 	e.look(now, partitions, since.Add(-lookBack), func(offsets map[int32]int64) {
-		e.quiet = func() {
+		e.whenQuiet(func() {
 			e.queue.replay(offsets)
 			if since.Before(e.filter.since) {
 				e.filter.since = since
@@ -87,7 +87,7 @@ func (e *endpoint) replay(since time.Time, request int64, now time.Time) {
 			e.nextTerm = e.term + 1
 			e.doneWith(request)
 			e.logger.Info("an endpoint is replayed", "endpoint", e.id, "since", since)
-		}
+		})
 	})
 }
 
