@@ -56,7 +56,8 @@ type stream struct {
 	allowed  func() error // whether the key still is
 	wallet   event.Wallet
 	balances bool
-	sent     int64 // the client has everything up to this version
+	sent     int64 // the client has everything up to this version, or says so
+	reached  int64 // the wallet has this version at least: a client may say that it has what does not exist yet
 
 	lifetime, beat <-chan time.Time
 
@@ -83,6 +84,7 @@ func (ws *wallets) FollowWallet(ctx context.Context, params oas.FollowWalletPara
 		wallet:  event.Wallet{ID: wallet.ID, Tenant: wallet.Tenant, Currency: wallet.Currency}, balances: params.Balances.Value,
 	}
 	began := stateOfWallet(s.wallet, wallet.Wallet)
+	s.reached = began.version
 	switch {
 	case params.LastEventID.Set:
 		s.sent = params.LastEventID.Value
@@ -228,7 +230,7 @@ func (s *stream) send(c *chunk) error {
 		return err
 	}
 	s.streams.metrics.events.WithLabelValues("operation").Add(float64(operations))
-	s.sent = c.last()
+	s.sent, s.reached = c.last(), c.last()
 	return nil
 }
 

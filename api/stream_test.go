@@ -647,6 +647,32 @@ func TestAStreamWhoseClientDoesNotReadEnds(t *testing.T) {
 	reader.next(t, "operation", 2001)
 }
 
+// What a client says it has may not exist: after a restore, or by mistake. It waits for what follows that, and
+// those who follow the same wallet are told of everything meanwhile.
+func TestAStreamBeyondTheEndSilencesNoOther(t *testing.T) {
+	t.Parallel()
+	p := newInProcess(t, nil)
+	walletID := insertWallet(t, p.database)
+	p.operate(t, walletID, 2, true)
+	ahead := p.listen(t, walletID, "", "Last-Event-ID: 5")
+	p.listen(t, walletID, "", fmt.Sprintf("Last-Event-ID: %d", int64(1)<<53-1))
+	testkit.Until(t, "both follow", func() error {
+		p.streams.mu.Lock()
+		defer p.streams.mu.Unlock()
+		f := p.streams.feeds[walletID]
+		return testkit.Unless(f != nil && f.full == 2, "they do not")
+	})
+	operations, balances := p.listen(t, walletID, "?after=2"), p.listen(t, walletID, "?balances=true")
+	balances.next(t, "balance", 2)
+	for seq := int64(3); seq <= 7; seq++ {
+		p.operate(t, walletID, 1, true)
+		operations.next(t, "operation", seq)
+		balances.next(t, "balance", seq)
+	}
+	ahead.next(t, "operation", 6)
+	ahead.next(t, "operation", 7)
+}
+
 // Clients come, leave, read slowly and come back while a wallet is applied, with and without
 // announcements, and queues are full again and again: each is told every sequence once, and in order.
 func TestStreamsMissNothingAndTellNothingTwice(t *testing.T) {
@@ -700,7 +726,7 @@ func TestAStreamReadsWhatOthersWereGivenBeforeItJoined(t *testing.T) {
 	of := func(w http.ResponseWriter, r *http.Request, sent int64) *stream {
 		return &stream{
 			streams: p.streams, ctx: r.Context(), answer: w, control: http.NewResponseController(w), wake: make(chan struct{}, 1),
-			wallet: event.Wallet{ID: walletID}, sent: sent,
+			wallet: event.Wallet{ID: walletID}, sent: sent, reached: sent,
 		}
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

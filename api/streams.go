@@ -144,7 +144,7 @@ func (s *streams) join(st *stream) (upTo int64) {
 	}
 	if !st.balances {
 		if f.full == 0 {
-			f.seq = st.sent
+			f.seq = min(st.sent, st.reached) // else one client that is beyond the wallet's end would silence all others
 		}
 		f.full++
 	}
