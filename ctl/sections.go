@@ -291,7 +291,7 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its rows of relay_positions")
 		case s.Events && backlog.OldestSeconds > slow.Seconds():
 			r.problem(fmt.Sprintf("the position %s does not move, and an event has waited for %s: consumers of outcomes and webhooks hear nothing; operations are published all the same. No outbox row is deleted meanwhile", s.Relay, seconds(backlog.OldestSeconds)),
-				"the relay's log says why: a topic that is missing or may not be written (ctl topic create, an ACL), or a row that Kafka refuses (ctl relay park)")
+				"/readyz of the leading relay says why: a topic that is missing or may not be written (ctl topic create, an ACL), or a row that Kafka refuses (ctl relay park)")
 		case backlog.OldestSeconds > slow.Seconds():
 			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
 		}
@@ -310,7 +310,7 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 	return nil
 }
 
-// addTopic reads how many partitions the topic must have.
+// addTopic reads how many partitions the topic must have, and whether outcomes have one.
 func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error {
 	partitions, err := q.TopicPartitions(ctx, r.topic)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -319,6 +319,16 @@ func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error 
 	r.Partitions = &partitions
 	if partitions == 0 {
 		r.problem(fmt.Sprintf("topic %s is not registered: the relay does not publish to it", r.topic), "ctl topic create, if TOPIC is right")
+	}
+	if r.events == "" {
+		return nil
+	}
+	switch _, err := q.TopicPartitions(ctx, r.events); {
+	case errors.Is(err, pgx.ErrNoRows):
+		r.problem(fmt.Sprintf("topic %s is not registered: consumers of outcomes and webhooks miss what is applied meanwhile", r.events),
+			fmt.Sprintf("ctl topic create %s --partitions N, with the number of %s; or EVENTS_TOPIC= for workers and ctl, if there are to be no events", r.events, r.topic))
+	case err != nil:
+		return err
 	}
 	return nil
 }

@@ -98,6 +98,7 @@ type statusReport struct {
 	Webhooks        *webhooksReport `json:"webhooks"`
 
 	topic  string
+	events string   // the topic of events; empty: there are to be none
 	upTo   []int64  // where the outbox rows end that say which wallets to look at
 	writes bool     // whether to try what a full disk refuses
 	later  []string // consequences
@@ -205,7 +206,7 @@ func status(c *call) (task, error) {
 // look asks everything once: Postgres, section by section, and Kafka and Redis meanwhile. Its error is a
 // mistake in the settings.
 func (c *call) look(ctx context.Context, writes bool) (*statusReport, error) {
-	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic, writes: writes}
+	r := &statusReport{At: time.Now(), Problems: []string{}, Unknown: []unknown{}, topic: c.topic, events: c.eventsTopic, writes: writes}
 	var others sync.WaitGroup
 	if c.kafkaBrokers != "" {
 		others.Go(func() { r.Kafka = c.groupState(ctx, c.group, c.topic) })

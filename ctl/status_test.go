@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,20 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	}
 	for _, problem := range []string{"no relay has ever published", "no api is connected", "no worker is connected", "kafka has no topic"} {
 		s.expect("status --interval 100ms", "", 1, problem)
+	}
+	// An upgraded system has no topic of events yet, and one that wants none is well without it.
+	missing := func(s shell) bool {
+		return slices.ContainsFunc(answer[statusReport](s, "status --json --interval 100ms").Problems, func(problem string) bool {
+			return strings.Contains(problem, "topic wallet-events is not registered")
+		})
+	}
+	execute(t, conn, "DELETE FROM outbox_topics WHERE topic = 'wallet-events'")
+	if !missing(s) || missing(shell{t, append(slices.Clone(s.environ), "EVENTS_TOPIC=")}) {
+		t.Error("status does not say that events have no topic, or says so where there are to be none")
+	}
+	execute(t, conn, "INSERT INTO outbox_topics VALUES ('wallet-events', 8)")
+	if missing(s) {
+		t.Error("status says that events have no topic, and they have")
 	}
 	// A relay that has published all but the last row, and leads.
 	execute(t, conn, `INSERT INTO relay_positions (relay, prev, system_identifier, database_oid)
