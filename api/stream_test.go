@@ -673,6 +673,29 @@ func TestAStreamBeyondTheEndSilencesNoOther(t *testing.T) {
 	ahead.next(t, "operation", 7)
 }
 
+// A stream of operations that has caught up by itself leaves its feed nothing to read. One of balances that has read the
+// wallet before the last of them is told of it all the same, and polls find nothing new.
+func TestAFeedWithNothingToTellKnowsTheBalance(t *testing.T) {
+	t.Parallel()
+	p := newInProcess(t, nil)
+	walletID := insertWallet(t, p.database)
+	p.operate(t, walletID, 2, true)
+	p.listen(t, walletID, "?after=0").next(t, "operation", 1)
+	late := &stream{streams: p.streams, wallet: event.Wallet{ID: walletID}, balances: true, sent: 1, wake: make(chan struct{}, 1)}
+	testkit.Until(t, "the operations are followed", func() error {
+		p.streams.mu.Lock()
+		defer p.streams.mu.Unlock()
+		f := p.streams.feeds[walletID]
+		return testkit.Unless(f != nil && f.full == 1, "they are not")
+	})
+	p.streams.join(late)
+	defer p.streams.leave(late)
+	testkit.Until(t, "the balance is known", func() error {
+		version := p.streams.latest(walletID).version
+		return testkit.Unless(version == 2, "the latest is that of %d", version)
+	})
+}
+
 // Clients come, leave, read slowly and come back while a wallet is applied, with and without
 // announcements, and queues are full again and again: each is told every sequence once, and in order.
 func TestStreamsMissNothingAndTellNothingTwice(t *testing.T) {

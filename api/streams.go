@@ -210,25 +210,33 @@ func (s *streams) run(ctx context.Context, f *feed) {
 // the next poll finds that the wallet has a newer version.
 func (s *streams) read(ctx context.Context, f *feed) (pause time.Duration) {
 	s.mu.Lock()
-	after, full := f.seq, f.full > 0
+	after, full, known := f.seq, f.full > 0, f.balance.version
 	s.mu.Unlock()
-	if !full {
-		if wallet, err := s.readWallet(ctx, f.wallet.ID); err == nil {
-			s.publish(f, nil, stateOfWallet(f.wallet, wallet))
+	pause = balancePause
+	if full {
+		pause = feedPause
+		states, err := s.readOperations(ctx, s.feedReads, f.wallet.ID, after)
+		if err != nil {
+			return pause
 		}
-		return balancePause
+		if len(states) > 0 {
+			s.publish(f, newChunk(f.wallet, states), stateOfWallet(f.wallet, walletAfter(states[len(states)-1])))
+			if len(states) == streamPage {
+				signal(f.wake)
+				return 0
+			}
+			return pause
+		}
+		if known >= after {
+			return pause
+		}
+		// Streams have read the last operations by themselves, so that nobody knows the balance after them: streams of
+		// balances would wait for the next operation, and each poll would find that there is something to read.
 	}
-	states, err := s.readOperations(ctx, s.feedReads, f.wallet.ID, after)
-	if err != nil || len(states) == 0 {
-		return feedPause
+	if wallet, err := s.readWallet(ctx, f.wallet.ID); err == nil {
+		s.publish(f, nil, stateOfWallet(f.wallet, wallet))
 	}
-	last := walletAfter(states[len(states)-1])
-	s.publish(f, newChunk(f.wallet, states), stateOfWallet(f.wallet, last))
-	if len(states) == streamPage {
-		signal(f.wake)
-		return 0
-	}
-	return feedPause
+	return pause
 }
 
 // publish gives the streams of a feed what was read: perhaps operations, and the balance after them.
