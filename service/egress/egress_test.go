@@ -256,7 +256,7 @@ func TestURLs(t *testing.T) {
 	} {
 		p := policy(t, row.allow)
 		p.Lookup = names
-		if err := p.URL(t.Context(), row.url); err != row.want {
+		if err := p.URL(t.Context(), row.url); !errors.Is(err, row.want) {
 			t.Errorf("%s, with %q let in: %v, want %v", row.url, row.allow, err, row.want)
 		}
 	}
@@ -310,7 +310,7 @@ func TestATransportDialsWhatThePolicyAllows(t *testing.T) {
 		switch {
 		case row.want == nil && (err != nil || calls.Load() != before+1):
 			t.Errorf("%s, with %q let in: %v", row.url, row.allow, err)
-		case row.want != nil && (!errors.As(err, &refused) || refused != row.want || calls.Load() != before):
+		case row.want != nil && (!errors.As(err, &refused) || !errors.Is(refused, row.want) || calls.Load() != before):
 			t.Errorf("%s, with %q let in: %v, %d calls", row.url, row.allow, err, calls.Load()-before)
 		}
 	}
@@ -331,7 +331,7 @@ func TestControlKnowsHTTPFromHTTPS(t *testing.T) {
 		{"127.0.0.1:80", p.judgePlain, notPublic},
 		{"[fe80::1%eth0]:443", p.Judge, metadata},
 	} {
-		if err := control(row.address, row.judge); err != row.want {
+		if err := control(row.address, row.judge); !errors.Is(err, row.want) {
 			t.Errorf("%s: %v, want %v", row.address, err, row.want)
 		}
 	}
