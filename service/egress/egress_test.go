@@ -338,7 +338,7 @@ func TestControlKnowsHTTPFromHTTPS(t *testing.T) {
 	if err := p.Control("tcp", "1.1.1.1:443", nil); err != nil {
 		t.Error(err)
 	}
-	if err := p.Control("tcp", "127.0.0.1:443", nil); err != notPublic {
+	if err := p.Control("tcp", "127.0.0.1:443", nil); !errors.Is(err, notPublic) {
 		t.Error(err)
 	}
 	if err := p.Control("unix", "/run/docker.sock", nil); err == nil {
