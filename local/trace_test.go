@@ -49,10 +49,15 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 		"          postgres transaction (wallet-worker), links: transaction",
 		"          redis write (wallet-worker), links: transaction",
 	}
+	// The event that tells of several operations is published in the trace of the last one.
+	const event = "        publish (wallet-relay), links: wave"
 	for _, client := range clients {
 		var tree []string
-		s.Until("the trace is complete", 30*time.Second, func() bool { tree = spans.tree(client); return len(tree) >= len(want) })
-		if !slices.Equal(withoutTimes(tree), want) {
+		s.Until("the trace is complete", 30*time.Second, func() bool {
+			tree = slices.DeleteFunc(withoutTimes(spans.tree(client)), func(line string) bool { return line == event })
+			return len(tree) >= len(want)
+		})
+		if !slices.Equal(tree, want) {
 			t.Errorf("trace %s:\n%s", client, strings.Join(tree, "\n"))
 		}
 	}
@@ -61,7 +66,7 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 	for batch, linked := range map[string]string{"flush": "accept", "wave": "publish", "transaction": "apply"} {
 		var links int
 		s.Until("each "+batch+" is told", 10*time.Second, func() bool { links = spans.linksOf(batch, linked, clients); return links >= many })
-		if links != many {
+		if links != many && batch != "wave" || links > 2*many { // waves publish events too
 			t.Errorf("%d links lead from a %s to %d operations", links, batch, many)
 		}
 	}
