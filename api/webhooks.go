@@ -278,7 +278,7 @@ func (ws *wallets) ReplayWebhook(ctx context.Context, body *oas.ReplayRequest, p
 	return &oas.WebhookTask{RequestID: asked.id, Since: optTime(&since), LogBegins: optTime(asked.webhook.LogBegins)}, nil
 }
 
-// SkipWebhookRun asks hooks to give up a run that the receiver refuses. Which those are, hooks has saved.
+// SkipWebhookRun asks hooks to pass over a run that the receiver refuses. Which those are, hooks has saved.
 func (ws *wallets) SkipWebhookRun(ctx context.Context, body oas.OptSkipRequest, params oas.SkipWebhookRunParams) (*oas.WebhookTask, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()

@@ -34,8 +34,8 @@ type endpoint struct {
 	tracer  *tracer
 	metrics *metrics
 	logger  *slog.Logger
-	// held reports whether this process is sure to have the endpoint still: if not, it begins no attempt.
-	held func() bool
+	// leased reports whether this process is sure to have the endpoint still: if not, it begins no attempt.
+	leased func() bool
 
 	woken   chan struct{}
 	sending sync.WaitGroup
@@ -77,7 +77,7 @@ type endpoint struct {
 // newEndpoint takes over an endpoint where its last owner left it.
 func (o *owner) newEndpoint(row walletdb.HookEndpoint, state walletdb.HookState, cursors []walletdb.HookCursorsRow) *endpoint {
 	e := &endpoint{
-		id: row.ID, log: o.log, catchUp: o.catchUp, sender: o.sender, tracer: o.tracer, metrics: o.metrics, logger: o.logger, held: o.held,
+		id: row.ID, log: o.log, catchUp: o.catchUp, sender: o.sender, tracer: o.tracer, metrics: o.metrics, logger: o.logger, leased: o.leased,
 		woken: make(chan struct{}, 1), catching: map[int32]bool{}, notYet: map[int32]time.Time{},
 		created: row.CreatedAt, term: state.Term, nextTerm: state.Term, lastRequest: state.LastRequest, savedCursors: map[int32]savedCursor{},
 	}
@@ -205,7 +205,7 @@ func (e *endpoint) step(ctx context.Context, now time.Time) time.Time {
 	if e.suspended || e.releasing {
 		return time.Time{}
 	}
-	if !e.held() {
+	if !e.leased() {
 		return soon
 	}
 	if e.queue.flying == 0 && e.quiet != nil {

@@ -107,13 +107,13 @@ func TestAnAnswerThatIsReadLateProvesNothing(t *testing.T) {
 		o := &owner{base: time.Now()}
 		asked := time.Now()
 		o.hear(asked)
-		if !o.held() {
+		if !o.leased() {
 			t.Error("an answer just now is not enough")
 		}
-		time.Sleep(heldFor)
+		time.Sleep(lease)
 		o.hear(asked)
-		if o.held() {
-			t.Errorf("an answer to a question of %v ago is enough", heldFor)
+		if o.leased() {
+			t.Errorf("an answer to a question of %v ago is enough", lease)
 		}
 	})
 }

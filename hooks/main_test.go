@@ -271,7 +271,7 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	testkit.Until(t, "it is gone", h.admin.Counts(`wallet_hooks_endpoints{state="delivering"}`, "0"))
 }
 
-// A run that stalls its wallet and is not asked for any more is given up, and so are those that wait in memory.
+// A run that stalls its wallet and is not asked for any more is abandoned, and so are those that wait in memory.
 func TestAFilterCountsForWhatWaits(t *testing.T) {
 	t.Parallel()
 	b, r := newBed(t, 1), newReceiver(t)

@@ -24,9 +24,9 @@ const (
 	// saveInterval is how often cursors are saved: after a crash as much comes again.
 	saveInterval = time.Second
 	// After sessionTimeout without a query Postgres ends the session, and its locks with it; a process that has not
-	// been heard of for heldFor begins no attempt.
+	// been heard of for lease begins no attempt.
 	sessionTimeout = "5s"
-	heldFor        = 4 * time.Second
+	lease          = 4 * time.Second
 	queryTimeout   = 3 * time.Second
 	// takeAtOnce bounds the endpoints that are taken in one round, so that the session is not silent for long.
 	takeAtOnce = 50
@@ -42,7 +42,7 @@ const (
 // If the session is lost, so are the endpoints: what is under way is cut off, and another process, or this one with a
 // new session, begins where the cursors were saved. A process that is stopped and goes on later cannot write: its
 // session is over, and its term too. It could send: before each attempt it looks whether Postgres has answered
-// within heldFor.
+// within lease.
 type owner struct {
 	database *pgx.ConnConfig
 	keys     hook.Keys
@@ -80,8 +80,8 @@ func (o *owner) run(ctx context.Context) {
 	}
 }
 
-func (o *owner) held() bool {
-	return time.Since(o.base)-time.Duration(o.heard.Load()) < heldFor
+func (o *owner) leased() bool {
+	return time.Since(o.base)-time.Duration(o.heard.Load()) < lease
 }
 
 // hear notes that Postgres has answered what was asked then. When the answer was read says nothing: a process that

@@ -353,8 +353,11 @@ func (w *window) tidy() {
 	}
 }
 
+// byRequest is the reason of an endpoint that somebody has disabled.
+const byRequest = "it was disabled by request"
+
 func (q *queue) disable(reason string) {
-	q.disabled = cmp.Or(reason, "it was disabled by request")
+	q.disabled = cmp.Or(reason, byRequest)
 }
 
 // enable begins anew with an endpoint that was disabled, or that failed.
@@ -430,7 +433,7 @@ func (q *queue) setbacks() []setback {
 	return all
 }
 
-// skip gives up a failed delivery, and returns its runs. While it is under way it has to be asked for again.
+// skip abandons a failed delivery, and returns its runs. While it is under way it has to be asked for again.
 func (q *queue) skip(id string) (skipped []hook.Run, later bool) {
 	for _, of := range q.wallets {
 		s, failed := of.setback(q.waiting[of])

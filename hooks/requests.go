@@ -18,7 +18,7 @@ func (e *endpoint) serve(ctx context.Context, now time.Time) {
 			e.queue.enable()
 			e.disabledAt = time.Time{}
 		case hook.Disable:
-			e.queue.disable("it was disabled by request")
+			e.queue.disable(byRequest)
 			if e.disabledAt.IsZero() {
 				e.disabledAt = now
 			}

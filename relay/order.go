@@ -20,7 +20,6 @@ import (
 //	    that was not acknowledged.
 //	R3  A position is saved only after Kafka has acknowledged everything before it.
 //	R4  A key's partition follows from the registered partition count, which never changes.
-
 //
 // Each lane keeps them for itself. Nothing orders the messages of two topics.
 

@@ -60,7 +60,7 @@ SELECT e.id, @kind, sqlc.narg(since)::timestamptz, sqlc.narg(run), @actor
 FROM hook_endpoints e WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') FOR NO KEY UPDATE
 RETURNING hook_requests.id;
 
--- RequestSkip asks hooks to give up a run that stalls the webhook: the one that is named, or that which stalls it
+-- RequestSkip asks hooks to pass over a run that stalls the webhook: the one that is named, or that which stalls it
 -- longest. It returns pgx.ErrNoRows if there is no such run.
 -- name: RequestSkip :one
 INSERT INTO hook_requests (endpoint_id, kind, run, actor)

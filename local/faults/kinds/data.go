@@ -171,7 +171,7 @@ func StealLeadersLock(ctx context.Context, pool *pgxpool.Pool, databaseURL strin
 	}
 	taken := make(chan error, 1)
 	go func() {
-		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext(relay)) FROM relay_positions WHERE relay NOT LIKE '%/events'", db.RelayLock)
+		_, err := thief.Exec(ctx, "SELECT pg_advisory_lock($1, hashtext(relay)) FROM relay_positions WHERE relay NOT LIKE $2", db.RelayLock, "%"+db.EventsPosition(""))
 		taken <- err
 	}()
 	// Who waits for a lock has it before one who tries.
