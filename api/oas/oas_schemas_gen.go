@@ -3826,7 +3826,7 @@ type Webhook struct {
 	LagSeconds OptFloat64 `json:"lagSeconds"`
 	// The runs that the receiver refuses, those refused longest first. They are tried again.
 	Stalled []StalledRun `json:"stalled"`
-	// The last 100 runs that were given up by `skip`.
+	// The last 100 runs that were skipped.
 	Skipped []SkippedRun `json:"skipped"`
 	// The last 100 ranges of messages that were not in the log any more when it came to them. Read the
 	// statements of your wallets.
@@ -4445,7 +4445,7 @@ type WebhookTask struct {
 	RequestID int64 `json:"requestId"`
 	// Of a test, the `webhook-id` of its delivery.
 	MessageID OptString `json:"messageId"`
-	// Of a skip, the run that is given up.
+	// Of a skip, the run.
 	Run OptRunName `json:"run"`
 	// Of a replay, what was asked for.
 	Since OptTime `json:"since"`

@@ -302,7 +302,7 @@ type RequestSkipRow struct {
 	Run *string
 }
 
-// RequestSkip asks hooks to give up a run that stalls the webhook: the one that is named, or that which stalls it
+// RequestSkip asks hooks to pass over a run that stalls the webhook: the one that is named, or that which stalls it
 // longest. It returns pgx.ErrNoRows if there is no such run.
 func (q *Queries) RequestSkip(ctx context.Context, arg RequestSkipParams) (RequestSkipRow, error) {
 	row := q.db.QueryRow(ctx, requestSkip,
