@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -177,7 +178,7 @@ func TestWhatHooksIsAskedAndWhatItSays(t *testing.T) {
 		VALUES ($1, 1, $2, $3, $3, 'refused', 3, 1.5, $3, $4, $5, $6, $7)`, id, number, moment,
 		asJSON([]hook.Attempt{
 			{At: moment, WebhookID: hook.TestID(id, number), Type: hook.TypeTest, Number: 1, Status: 204, Milliseconds: 12},
-			{At: moment, WebhookID: run(7).Run, Type: hook.TypeRun, WalletID: &wallet, FromSequence: 6, Version: 7, Number: 2, Error: "refused"},
+			{At: moment, WebhookID: run(7).Run, Type: event.RunType, WalletID: &wallet, FromSequence: 6, Version: 7, Number: 2, Error: "refused"},
 		}),
 		asJSON([]hook.Stalled{{Run: run(7), Since: moment, Attempts: 2, NextAttempt: &moment, Error: "refused"}, {Run: run(9), Since: moment, Attempts: 1, Error: "500"}}),
 		asJSON([]hook.Skipped{{Run: run(5), At: moment}}),
@@ -205,7 +206,7 @@ func TestWhatHooksIsAskedAndWhatItSays(t *testing.T) {
 		t.Errorf("how it fares (-want +got):\n%s", diff)
 	}
 	attempts := a.send("GET", path+"/attempts", "")
-	refused := runBody(7, map[string]any{"at": at, "messageId": run(7).Run, "type": hook.TypeRun, "attempt": json.Number("2"), "milliseconds": json.Number("0"), "error": "refused"})
+	refused := runBody(7, map[string]any{"at": at, "messageId": run(7).Run, "type": event.RunType, "attempt": json.Number("2"), "milliseconds": json.Number("0"), "error": "refused"})
 	delete(refused, "run")
 	wantAttempts := map[string]any{"items": []any{
 		refused,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -264,7 +265,7 @@ func (e *endpoint) deliver(ctx context.Context, d *delivery, to target) {
 	e.queue.done(d, r, now)
 	first, last := d.messages[0], d.messages[len(d.messages)-1]
 	e.note(hook.Attempt{
-		At: d.started.UTC(), WebhookID: d.id(), Type: hook.TypeRun, WalletID: &first.walletID, FromSequence: first.from, Version: last.version, Number: d.number,
+		At: d.started.UTC(), WebhookID: d.id(), Type: event.RunType, WalletID: &first.walletID, FromSequence: first.from, Version: last.version, Number: d.number,
 	}, r)
 	if r.verdict == delivered {
 		e.metrics.runs.Observe(float64(len(d.messages)))

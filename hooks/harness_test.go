@@ -359,7 +359,7 @@ func (r *receiver) handle(w http.ResponseWriter, request *http.Request) {
 	}
 	run := message.Data
 	m := received{request.Header.Get("webhook-id"), time.Now(), message.Type, run.WalletID, run.FromSequence, run.Version, string(payload)}
-	if m.kind == hook.TypeRun {
+	if m.kind == event.RunType {
 		r.check(m, run)
 	}
 	r.begin(m)
@@ -391,7 +391,7 @@ func (r *receiver) begin(m received) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attempts = append(r.attempts, m)
-	if m.kind != hook.TypeRun {
+	if m.kind != event.RunType {
 		return
 	}
 	if r.under[m.walletID]++; r.under[m.walletID] > 1 {
@@ -402,7 +402,7 @@ func (r *receiver) begin(m received) {
 func (r *receiver) finish(m received, run event.Run, status int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m.kind != hook.TypeRun {
+	if m.kind != event.RunType {
 		return
 	}
 	r.under[m.walletID]--

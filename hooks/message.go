@@ -81,7 +81,7 @@ func body(messages []*message) []byte {
 	if len(messages) > 1 {
 		data = merge(messages)
 	}
-	return envelope(hook.TypeRun, last.at, data)
+	return envelope(event.RunType, last.at, data)
 }
 
 func merge(messages []*message) []byte {

@@ -16,11 +16,8 @@ const (
 	Disable = "DISABLE"
 )
 
-// The types of deliveries.
-const (
-	TypeRun  = "legendary-wallet.wallet.advanced.v1"
-	TypeTest = "legendary-wallet.webhook.test.v1"
-)
+// TypeTest is the type of the delivery that a TEST request leads to. All others have event.RunType.
+const TypeTest = "legendary-wallet.webhook.test.v1"
 
 // TestID is the webhook-id of the delivery that a TEST request leads to.
 func TestID(endpointID uuid.UUID, request int64) string {
