@@ -103,17 +103,17 @@ LOCAL = go build -o bin/local ./local && bin/local
 # comes again at the end. A skipped test is a failure: nothing is left out silently.
 define run-tests
 	@mkdir -p bin; set -o pipefail; $(LOCAL) parts -- $(GOTESTSUM) --format testname --jsonfile bin/$(1).json -- \
-	  -race -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
+	  -race -parallel 8 -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
 	@if grep '"Action":"skip".*"Test":' bin/$(1).json; then echo 'a test was skipped' >&2; exit 1; fi
 endef
 
-# The race detector makes the simulations ten times as slow: most of their schedules run without it. make e2e kills
-# each service 20 times.
+# Most tests wait: eight of a package's run at once. The race detector makes the simulations ten times as slow: most
+# of their schedules run without it. make e2e plays 20,000, and kills each service 20 times.
 .PHONY: test e2e mutations
-test: export SCHEDULES = 500
+test: export SCHEDULES = 200
 test: export KILLS = 5
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
-	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
+	SCHEDULES=5000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=5000 # 100000 after a change of the rules
 	$(call run-tests,test)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
@@ -124,6 +124,7 @@ e2e: export SCHEDULES = 500
 e2e: export KAFKA = apache
 e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu) or says how
 	@local/needs.sh
+	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
 	$(call run-tests,e2e,-tags e2e)
 
 mutations: export KAFKA = apache

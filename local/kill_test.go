@@ -24,8 +24,10 @@ import (
 const killsOfEach = 20
 
 func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
+	t.Parallel()
 	for name, wallets := range map[string]int{"one wallet": 1, "many wallets": 300} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 			l := s.Load(s.OpenWallets(wallets))
 			seed := rand.Uint64()
@@ -52,6 +54,7 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 // What one wallet gives another one is received by the same commit that took it, and given back by the one that
 // refused it: so a worker that dies between any two steps of a transfer neither loses nor doubles money.
 func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(21)
 	mix := load.EveryType
@@ -91,6 +94,7 @@ func (s *system) close(wallet uuid.UUID) []load.Operation {
 }
 
 func TestRelayRestartsAloneUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(1)
 	l := s.Load(wallets)
@@ -133,6 +137,7 @@ func longestSilence(history []load.Operation) time.Duration {
 }
 
 func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 2, Workers: 1})
 	l := s.Load(s.OpenWallets(5))
 	s.UntilApplied(20 * time.Second)
@@ -150,6 +155,7 @@ func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
 }
 
 func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(2)
 	stuck, other := wallets[0], wallets[1]

@@ -30,6 +30,7 @@ type moneyStep struct {
 
 // A stack does what the contract says of holds, reversals, transfers and states, one request after the other.
 func TestMoneyMovesAsTheContractSays(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(2)
 	ids := map[string]string{"W": wallets[0].String(), "T": wallets[1].String()}

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAServiceRunsTheProgramThatReplacesIts(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 2, Workers: 1})
 	other := filepath.Join(t.TempDir(), "another-relay")
 	if err := os.Symlink(filepath.Join(s.Bin, "relay"), other); err != nil {
@@ -39,6 +40,7 @@ func TestAServiceRunsTheProgramThatReplacesIts(t *testing.T) {
 }
 
 func TestTheDescriptionNamesEachProcessAndWhereEachAPIIs(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1})
 	text, err := os.ReadFile(filepath.Join(s.State.Dir, "stack.json"))
 	if err != nil {
