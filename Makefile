@@ -103,11 +103,11 @@ LOCAL = go build -o bin/local ./local && bin/local
 # comes again at the end. A skipped test is a failure: nothing is left out silently.
 define run-tests
 	@mkdir -p bin; set -o pipefail; $(LOCAL) parts -- $(GOTESTSUM) --format testname --jsonfile bin/$(1).json -- \
-	  -race -parallel 8 -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
+	  -race -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
 	@if grep '"Action":"skip".*"Test":' bin/$(1).json; then echo 'a test was skipped' >&2; exit 1; fi
 endef
 
-# Most tests wait: eight of a package's run at once. The race detector makes the simulations ten times as slow: most
+# Most tests wait, so eight of a package run at once. The race detector makes the simulations ten times as slow: most
 # of their schedules run without it. make e2e plays 20,000, and kills each service 20 times.
 .PHONY: test e2e mutations
 test: export SCHEDULES = 200
@@ -115,7 +115,7 @@ test: export KILLS = 5
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	SCHEDULES=5000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=5000 # 100000 after a change of the rules
-	$(call run-tests,test)
+	$(call run-tests,test,-parallel 8)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
 	@echo 'clients (Node, Python, Java), PgBouncer, schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
