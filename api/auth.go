@@ -59,11 +59,15 @@ type credentials struct {
 
 type credentialsKey struct{}
 
+// scopesKey is what the context of a request for its own key has the key's scopes under.
+type scopesKey struct{}
+
 // HandleBearerAuth answers 401, 403 or 429, or lets the request in. The scopes that it needs are
 // openapi.yaml's.
 func (k *keys) HandleBearerAuth(ctx context.Context, operation oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
 	if k.off {
-		return context.WithValue(ctx, callerKey{}, caller{tenant: allTenants}), nil
+		ctx = context.WithValue(ctx, callerKey{}, caller{tenant: allTenants})
+		return context.WithValue(ctx, scopesKey{}, apikey.Scopes), nil
 	}
 	found, hash, err := k.admit(ctx, bearer)
 	if err != nil {
@@ -72,8 +76,11 @@ func (k *keys) HandleBearerAuth(ctx context.Context, operation oas.OperationName
 	if wait := k.take(hash, time.Now()); wait > 0 {
 		return nil, problem{code: rateLimited, retryAfter: wait}
 	}
-	if operation == oas.FollowWalletOperation {
+	switch operation {
+	case oas.FollowWalletOperation:
 		ctx = context.WithValue(ctx, credentialsKey{}, credentials{bearer, hash})
+	case oas.GetKeyOperation:
+		ctx = context.WithValue(ctx, scopesKey{}, found.scopes)
 	}
 	return context.WithValue(ctx, callerKey{}, found.caller), nil
 }
@@ -148,6 +155,17 @@ func (k *keys) ask(ctx context.Context, hash [sha256.Size]byte, token string) (k
 		known.tenant = allTenants
 	}
 	return *known, nil
+}
+
+// GetKey says what the request's key may do.
+func (ws *wallets) GetKey(ctx context.Context) (*oas.KeyReadHeaders, error) {
+	by := callerOf(ctx)
+	scopes, _ := ctx.Value(scopesKey{}).([]string)
+	key := oas.Key{Client: by.client, AllTenants: by.tenant == allTenants, Scopes: append([]string{}, scopes...)}
+	if !key.AllTenants {
+		key.Tenant.SetTo(string(by.tenant))
+	}
+	return &oas.KeyReadHeaders{CacheControl: cacheControl, Response: key}, nil
 }
 
 // take takes one request from the key's rate. If there is none it returns after how long to ask again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -58,6 +59,8 @@ func TestAKeyMayDoWhatItsScopesSay(t *testing.T) {
 		{method: "GET", path: wallet, scope: "wallets:read"},
 		{method: "GET", path: wallet + "/operations", scope: "wallets:read"},
 		{method: "GET", path: operation, scope: "wallets:read"},
+		{method: "GET", path: "/api/v1/operations/" + operation[strings.LastIndex(operation, "/")+1:], scope: "wallets:read"},
+		{method: "GET", path: statusPath, scope: "status:read"},
 		{method: "POST", path: operationsPath, body: depositBody(walletID, 1), scope: "operations:write"},
 		{method: "POST", path: batchPath, body: `{"operations":[` + depositBody(walletID, 1) + `]}`, scope: "operations:write"},
 	} {
@@ -71,6 +74,26 @@ func TestAKeyMayDoWhatItsScopesSay(t *testing.T) {
 				t.Errorf("%s %s with %s: %d %s %v", test.method, test.path, scope, r.status, r.text, r.header)
 			}
 		}
+	}
+}
+
+func TestAKeySaysWhatItMayDo(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), "AUTH=on")
+	for _, test := range []struct{ key, want string }{
+		{newKey(t, database, "shop", "wallets:read", "later:scope"), `{"client":"shop","allTenants":true,"scopes":["wallets:read","later:scope"]}`},
+		{newKey(t, database, "nothing", []string{}...), `{"client":"nothing","allTenants":true,"scopes":[]}`},
+		{newTenantKey(t, database, "acme", "shop"), `{"client":"shop","tenant":"acme","allTenants":false,"scopes":["` + strings.Join(apikey.Scopes, `","`) + `"]}`},
+	} {
+		r := a.send("GET", keyPath, "", "Authorization: Bearer "+test.key)
+		if r.text != test.want || r.header.Get("Cache-Control") != cacheControl {
+			t.Errorf("%d %s %v, want %s", r.status, r.text, r.header, test.want)
+		}
+	}
+	open := startAPI(t, database.As(testdb.API), "AUTH=off")
+	if r := open.send("GET", keyPath, ""); r.text != `{"client":"","allTenants":true,"scopes":["`+strings.Join(apikey.Scopes, `","`)+`"]}` {
+		t.Errorf("without keys: %d %s", r.status, r.text)
 	}
 }
 

@@ -30,6 +30,10 @@ func TestWhatAnotherTenantHasIsAsIfItDidNotExist(t *testing.T) {
 	f := newForeign(t)
 	for _, r := range contractRoutes(t) {
 		request := r.request()
+		if r.name == "GET "+statusPath { // of everybody's: no key of one tenant may
+			f.mustBeForbidden(t, request)
+			continue
+		}
 		ownerSends := func() bool {
 			own := f.send(request, f.owner, f.owners, usedKey(r.name))
 			if own.status >= 300 {
@@ -79,6 +83,15 @@ func TestWhatAnotherTenantHasTakesNoOtherTime(t *testing.T) {
 		return testkit.Unless(f.a.log.Count("wallet is locked") > 0, "it does not")
 	})
 	f.mustTakeAlike(t, "waited for")
+}
+
+func (f *foreign) mustBeForbidden(t *testing.T, request contractRequest) {
+	t.Helper()
+	for _, key := range []string{f.owner, f.stranger} {
+		if r := f.send(request, key, f.owners); r.status != http.StatusForbidden || r.body["code"] != "forbidden" {
+			t.Errorf("%s %s: %d %s", request.method, request.path, r.status, r.text)
+		}
+	}
 }
 
 func (f *foreign) mustTakeAlike(t *testing.T, state string) {

@@ -188,11 +188,64 @@ func (ws *wallets) GetOperation(ctx context.Context, params oas.GetOperationPara
 	if err != nil {
 		return nil, err
 	}
-	operation, settlement, applied, err := ws.finish(ctx, operation, params.Prefer)
+	return ws.operationRead(ctx, operation, params.Prefer, params.Timeline.Value)
+}
+
+// FindOperation is GetOperation without the wallet.
+func (ws *wallets) FindOperation(ctx context.Context, params oas.FindOperationParams) (*oas.OperationReadHeaders, error) {
+	operation, err := ws.findOperation(ctx, params.OperationID)
+	if err != nil {
+		return nil, err
+	}
+	return ws.operationRead(ctx, operation, params.Prefer, params.Timeline.Value)
+}
+
+func (ws *wallets) findOperation(ctx context.Context, id uuid.UUID) (walletdb.OperationState, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	operation, err := walletdb.New(ws.pool).ReadOperation(ctx, walletdb.ReadOperationParams{ID: id, Tenant: string(tenantOf(ctx))})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return operation, problem{code: operationNotFound, detail: "There is no operation with this id."}
+	}
+	if err != nil {
+		return operation, readError(err)
+	}
+	return operation, nil
+}
+
+// operationRead is the answer with an operation: as it stands now, or once it is finished.
+func (ws *wallets) operationRead(ctx context.Context, operation walletdb.OperationState, prefer oas.OptString, withTimeline bool) (*oas.OperationReadHeaders, error) {
+	operation, settlement, applied, err := ws.finish(ctx, operation, prefer)
 	if err != nil {
 		return nil, readError(err)
 	}
-	return &oas.OperationReadHeaders{CacheControl: cacheControl, PreferenceApplied: applied, Response: operationBody(operation, settlement)}, nil
+	body := operationBody(operation, settlement)
+	if withTimeline {
+		timeline, err := ws.timeline(ctx, operation)
+		if err != nil {
+			return nil, readError(err)
+		}
+		body.Timeline.SetTo(timeline)
+	}
+	return &oas.OperationReadHeaders{CacheControl: cacheControl, PreferenceApplied: applied, Response: body}, nil
+}
+
+// timeline says how far an operation is.
+func (ws *wallets) timeline(ctx context.Context, operation walletdb.OperationState) (oas.Timeline, error) {
+	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
+	defer cancel()
+	timeline := oas.Timeline{AcceptedAt: oas.Time(operation.CreatedAt.UTC()), AppliedAt: optTime(operation.AppliedAt)}
+	found, err := walletdb.New(ws.pool).Publication(ctx, walletdb.PublicationParams{WalletID: operation.WalletID, Seq: operation.Seq, Topic: ws.topic})
+	if err != nil {
+		return timeline, err
+	}
+	ws.cache.raiseWallets(ctx, found.Wallet) // pendingBefore says how far the wallet is
+	timeline.PendingBefore = max(0, operation.Seq-found.Wallet.AppliedSeq-1)
+	if found.Known {
+		timeline.Published.SetTo(found.Published && !found.Parked)
+		timeline.Parked.SetTo(found.Parked)
+	}
+	return timeline, nil
 }
 
 func (ws *wallets) readOperation(ctx context.Context, walletID, id uuid.UUID) (walletdb.OperationState, error) {

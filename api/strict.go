@@ -208,6 +208,9 @@ func mistake(r *http.Request) error {
 			return invalid(name, rules[name])
 		}
 	}
+	if id, ok := strings.CutPrefix(r.URL.Path, "/api/v1/operations/"); ok && !canonical(id) {
+		return invalid("operationId", rules["operationId"])
+	}
 	if rest, ok := strings.CutPrefix(r.URL.Path, webhooksPath+"/"); ok {
 		if id, _, _ := strings.Cut(rest, "/"); !canonical(id) {
 			return invalid("id", rules["id"])
@@ -307,6 +310,7 @@ var rules = map[string]string{
 	"type":            "must be a type of operations, such as DEPOSIT",
 	"status":          "must be PENDING, PROCESSED or FAILED",
 	"at":              timeRule + ", not in the future",
+	"timeline":        "must be true or false",
 	"from":            timeRule,
 	"to":              timeRule,
 	"id":              "must be a UUID of 36 characters",

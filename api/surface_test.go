@@ -40,6 +40,9 @@ const (
 	eventsW        = "/api/v1/wallets/W/events"
 	holdsW         = "/api/v1/wallets/W/holds"
 	operationO     = "/api/v1/wallets/W/operations/O"
+	findO          = "/api/v1/operations/O"
+	keyPath        = "/api/v1/key"
+	statusPath     = "/api/v1/status"
 	absent         = "00000000-0000-4000-8000-00000000000a"
 	capitals       = "00000000-0000-4000-8000-00000000000A"
 )
@@ -47,7 +50,7 @@ const (
 var strangersKey, _ = apikey.New()
 
 // everyScope is every scope, the one that new keys do not get by themselves too.
-var everyScope = append(slices.Clone(apikey.Scopes), "wallets:control", "hooks:write")
+var everyScope = append(slices.Clone(apikey.Scopes), "wallets:control", "hooks:write", "status:read")
 
 // metadataOf is metadata of so many bytes.
 func metadataOf(bytes int) string {
@@ -100,6 +103,28 @@ func surfaces() []surface {
 		{name: "content type with a charset", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Content-Type: application/json; charset=utf-8"}, status: 202},
 		{name: "read an operation", method: "GET", path: operationO, status: 200},
 		{name: "read an operation's head", method: "HEAD", path: operationO, status: 200},
+		{name: "read an operation with its timeline", method: "GET", path: operationO + "?timeline=true", status: 200},
+		{name: "a timeline or not", method: "GET", path: operationO + "?timeline=maybe", status: 400, code: "invalid-request", field: "timeline"},
+		{name: "find an operation", method: "GET", path: findO, status: 200},
+		{name: "find an operation's head", method: "HEAD", path: findO, status: 200},
+		{name: "find an operation with its timeline", method: "GET", path: findO + "?timeline=true", status: 200},
+		{name: "find no operation", method: "GET", path: "/api/v1/operations/" + absent + "?timeline=true", status: 404, code: "operation-not-found"},
+		{name: "find an operation in capital letters", method: "GET", path: "/api/v1/operations/" + capitals, status: 404, code: "operation-not-found"},
+		{name: "find an operation by a word", method: "GET", path: "/api/v1/operations/x", status: 400, code: "invalid-request", field: "operationId"},
+		{name: "find an operation in braces", method: "GET", path: "/api/v1/operations/%7B" + absent + "%7D", status: 400, code: "invalid-request", field: "operationId"},
+		{name: "find an operation without hyphens", method: "GET", path: "/api/v1/operations/" + strings.ReplaceAll(absent, "-", ""), status: 400, code: "invalid-request", field: "operationId"},
+		{name: "find an operation with two timelines", method: "GET", path: findO + "?timeline=true&timeline=true", status: 400, code: "invalid-request", field: "timeline"},
+		{name: "change an operation", method: "PUT", path: findO, body: "{}", status: 405, code: "method-not-allowed"},
+		{name: "a path below an operation", method: "GET", path: "/api/v1/operations/" + absent + "/x", status: 404, code: "not-found"},
+		{name: "all operations", method: "GET", path: "/api/v1/operations", status: 404, code: "not-found"},
+		{name: "the key", method: "GET", path: keyPath, status: 200},
+		{name: "the key's head", method: "HEAD", path: keyPath, status: 200},
+		{name: "the key with a malformed query", method: "GET", path: keyPath + "?a=%zz", status: 400, code: "invalid-request"},
+		{name: "another key", method: "POST", path: keyPath, body: "{}", status: 405, code: "method-not-allowed"},
+		{name: "the status", method: "GET", path: statusPath, status: 200},
+		{name: "the status's head", method: "HEAD", path: statusPath, status: 200},
+		{name: "the status with a malformed query", method: "GET", path: statusPath + "?a=%zz", status: 400, code: "invalid-request"},
+		{name: "change the status", method: "POST", path: statusPath, body: "{}", status: 405, code: "method-not-allowed"},
 		{name: "find wallets", method: "GET", path: walletsPath + "?reference=x&limit=500&after=" + absent, status: 200},
 		{name: "list wallets", method: "GET", path: walletsPath, status: 200},
 		{name: "read a statement", method: "GET", path: statementW, status: 200},
@@ -317,10 +342,17 @@ func everyRoute(name string, status int, code string, header ...string) []surfac
 		{name: name + ": read a statement", method: "GET", path: statementW, header: header, status: status, code: code},
 		{name: name + ": follow a wallet", method: "GET", path: eventsW, header: header, status: status, code: code},
 		{name: name + ": read an operation", method: "GET", path: operationO, header: header, status: status, code: code},
+		{name: name + ": find an operation", method: "GET", path: findO + "?timeline=true", header: header, status: status, code: code},
+		{name: name + ": read the status", method: "GET", path: statusPath, header: header, status: status, code: code},
 		{name: name + ": list holds", method: "GET", path: holdsW, header: header, status: status, code: code},
 		{name: name + ": read a hold", method: "GET", path: holdsW + "/O", header: header, status: status, code: code},
 		{name: name + ", and the body is wrong too", method: "POST", path: operationsPath, body: "x", header: append(header, "Content-Type: x"), status: status, code: code},
 	}...)
+}
+
+// theKey is the route that needs no scope.
+func theKey(name string, status int, code string, header ...string) surface {
+	return surface{name: name + ": read the key", method: "GET", path: keyPath, header: header, status: status, code: code}
 }
 
 // situation is a state of the api and of what is around it, with requests and their answers in it.
@@ -355,7 +387,8 @@ func situations() []situation {
 		return func(t *testing.T, s *scene) { s.key = newKey(t, s.database, "another", scopes...) }
 	}
 	return []situation{
-		{name: "all is well", rows: slices.Concat(surfaces(), moneySurfaces(), webhookSurfaces(), everyRoute("without a key", 401, "unauthorized", "Authorization: "))},
+		{name: "all is well", rows: slices.Concat(surfaces(), moneySurfaces(), webhookSurfaces(), everyRoute("without a key", 401, "unauthorized", "Authorization: "),
+			[]surface{theKey("without a key", 401, "unauthorized", "Authorization: ")})},
 		{name: "there is no HOOKS_KEY", settings: []string{"HOOKS_KEY="}, rows: withoutHooks()},
 		{
 			name: "the tenant has 200 webhooks",
@@ -366,7 +399,12 @@ func situations() []situation {
 		},
 		{
 			name: "the key is allowed nothing", begin: newKeyOf("nothing"),
-			rows: everyRoute("without scopes", 403, "forbidden"),
+			rows: append(everyRoute("without scopes", 403, "forbidden"), theKey("without scopes", 200, "")),
+		},
+		{
+			name: "the key is one tenant's",
+			begin: func(t *testing.T, s *scene) { s.key = newTenantKey(t, s.database, "default", "client") },
+			rows:  []surface{{name: "one tenant reads the status of all", method: "GET", path: statusPath, status: 403, code: "forbidden"}},
 		},
 		{
 			name: "the key's rate is used up", settings: []string{"RATE_LIMIT=1"},
@@ -376,7 +414,7 @@ func situations() []situation {
 					return testkit.Unless(r.status == 429, "%d %s", r.status, r.text)
 				})
 			},
-			rows: everyRoute("too fast", 429, "rate-limited"),
+			rows: append(everyRoute("too fast", 429, "rate-limited"), theKey("too fast", 429, "rate-limited")),
 		},
 		{
 			name: "Postgres is away",
@@ -384,7 +422,7 @@ func situations() []situation {
 				newKeyOf(everyScope...)(t, s) // that the api does not know yet
 				s.proxy.Cut()
 			},
-			rows: append(everyRoute("without Postgres", 503, "overloaded"),
+			rows: append(everyRoute("without Postgres", 503, "overloaded"), theKey("without Postgres", 503, "overloaded"),
 				surface{name: "garbage for a key does not reach Postgres", method: "GET", path: walletsW, header: []string{"Authorization: Bearer x"}, status: 401, code: "unauthorized"}),
 		},
 		{
@@ -393,7 +431,7 @@ func situations() []situation {
 				newKeyOf(everyScope...)(t, s)
 				s.exec(t, "REVOKE SELECT ON api_keys FROM wallet_api")
 			},
-			rows: everyRoute("our mistake", 500, "internal"),
+			rows: append(everyRoute("our mistake", 500, "internal"), theKey("our mistake", 500, "internal")),
 		},
 		{
 			name: "Postgres refuses an operation",
@@ -551,6 +589,9 @@ func routeOf(test surface) string {
 	segments := strings.Split(path, "/")
 	if len(segments) > 4 && segments[3] == "wallets" {
 		segments[4] = "{walletId}"
+	}
+	if len(segments) > 4 && segments[3] == "operations" {
+		segments[4] = "{operationId}"
 	}
 	if len(segments) > 4 && segments[3] == "webhooks" {
 		segments[4] = "{id}"

@@ -43,6 +43,8 @@ type wallets struct {
 	keys     *keys
 	metrics  *metrics
 	tracer   *tracer
+	status   lastStatus
+	topic    string        // of operations
 	currency string        // of wallets whose request names none
 	timeout  time.Duration // of a request
 }

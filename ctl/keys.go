@@ -18,7 +18,7 @@ import (
 
 // keysCreate prints a new key. It is stored nowhere: who loses it makes another one.
 func keysCreate(c *call) (task, error) {
-	scopes := c.flags.String("scopes", strings.Join(apikey.UsualScopes, ","), "what the key may do, separated by commas; there are also wallets:control and hooks:write")
+	scopes := c.flags.String("scopes", strings.Join(apikey.UsualScopes, ","), "what the key may do, separated by commas; there are also wallets:control, hooks:write and, with --all-tenants, status:read")
 	tenant := c.flags.String("tenant", "default", "whose wallets it sees and moves; one that is new is added")
 	all := c.flags.Bool("all-tenants", false, "it sees and moves everybody's wallets; those that it opens are the default tenant's")
 	args, err := c.arguments("CLIENT")
@@ -39,6 +39,9 @@ func keysCreate(c *call) (task, error) {
 		if !slices.Contains(apikey.Scopes, scope) {
 			return nil, usageError(fmt.Sprintf("unknown scope %q: there are %s", scope, strings.Join(apikey.Scopes, ", ")))
 		}
+	}
+	if !*all && slices.Contains(allowed, apikey.StatusScope) {
+		return nil, usageError(apikey.StatusScope + " shows the whole system: it goes with --all-tenants only")
 	}
 	return func(ctx context.Context) error {
 		id, err := uuid.NewV7()

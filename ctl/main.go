@@ -46,7 +46,7 @@ const (
 )
 
 var commands = []command{
-	{"status", "[--json] [--watch]", "how everything is, on one screen, and what to do about it; exits 1 unless all is well", nothing, "DATABASE_URL KAFKA_BROKERS RDKAFKA_* REDIS_URL TOPIC EVENTS_TOPIC KAFKA_GROUP NO_COLOR", status},
+	{"status", "[--json] [--watch]", "how everything is, on one screen, and what to do about it; exits 1 unless all is well", nothing, "DATABASE_URL KAFKA_BROKERS RDKAFKA_* REDIS_URL TOPIC EVENTS_TOPIC KAFKA_GROUP NO_COLOR", showStatus},
 	{"migrate", "[--wait TIME]", "bring the database's schema up to date; any number of them at once do it one after the other", nothing, "DATABASE_URL", migrate},
 	{"wallet", "ID [--json]", "a wallet, its last operations, and what the cache says of it", onPostgres | onRedisIfSet, "", showWallet},
 	{"operation", "ID [--kafka] [--json]", "where an operation is: accepted, published, applied, and of a transfer settled", onPostgres, "KAFKA_BROKERS RDKAFKA_* TOPIC NO_COLOR", showOperation},

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/status"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -43,7 +44,7 @@ func TestStatusSaysWhatItCanWhileATableIsLocked(t *testing.T) {
 			if len(r.LockHolders) != 1 || r.LockHolders[0].Application != "console" {
 				t.Errorf("lock holders: %+v", r.LockHolders)
 			}
-			if why := r.why(needs); why != isLocked {
+			if why := r.why(needs); why != status.Locked {
 				t.Errorf("%s: %q; unknown: %v", needs, why, r.Unknown)
 			}
 			known := map[string]bool{"wallets": r.Wallets != nil, "operations": r.Accepted != nil, "applied": r.AppliedPerSecond != nil, "outbox": r.Outbox != nil, "pending": r.Pending != nil, "relays": r.Relays != nil, "topic": r.Partitions != nil, "transit": r.InTransit != nil, "holds": r.LateHolds != nil, "tenants": r.DisabledTenants != nil, "webhooks": r.Webhooks != nil}

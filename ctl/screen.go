@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/legendary-wallet/legendary-wallet/db/status"
 )
 
 // A screen is a terminal of so many columns; 0: it is none.
@@ -76,7 +78,7 @@ func (r *statusReport) print(out io.Writer, on screen, watch bool) error {
 		}
 		if why := r.why(l.section); why != "" && l.name == "" {
 			continue
-		} else if why == isLocked || why == isPending {
+		} else if why == status.Locked || why == isPending {
 			value = paint(yellow, "not known: "+why)
 		} else if why != "" {
 			value = paint(yellow, "not known, see above")
@@ -218,7 +220,7 @@ func waiting(paint paint, n int64, oldest float64) string {
 // age is the colour of a time that something waits.
 func age(s float64) string {
 	switch {
-	case s > standing.Seconds():
+	case s > status.Standing.Seconds():
 		return red
 	case s > slow.Seconds():
 		return yellow

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/status"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -70,108 +70,59 @@ func (r *statusReport) addProcesses(ctx context.Context, q *walletdb.Queries) er
 }
 
 func (r *statusReport) addWallets(ctx context.Context, q *walletdb.Queries) error {
-	counted, err := q.CountWallets(ctx, countedRows)
+	found, err := status.Wallets(ctx, q)
 	if err == nil {
-		r.Wallets, r.WalletsEstimated, err = estimate(ctx, q, "wallets", counted)
+		r.Wallets, r.WalletsEstimated = &found.N, found.Estimated
 	}
 	return err
 }
 
 func (r *statusReport) addOperations(ctx context.Context, q *walletdb.Queries) error {
-	counted, err := q.CountOperations(ctx, countedRows)
+	found, err := status.Operations(ctx, q)
 	if err == nil {
-		r.Accepted, r.AcceptedEstimated, err = estimate(ctx, q, "operations", counted)
+		r.Accepted, r.AcceptedEstimated = &found.N, found.Estimated
 	}
 	return err
 }
 
-// estimate returns about how many rows a table has, if they are too many to be counted.
-func estimate(ctx context.Context, q *walletdb.Queries, table string, counted int64) (rows *int64, estimated bool, err error) {
-	if counted < countedRows {
-		return &counted, false, nil
-	}
-	about, err := q.EstimateRows(ctx, table)
-	if err != nil {
-		return nil, false, err
-	}
-	about = max(about, counted)
-	return &about, true, nil
-}
-
 func (r *statusReport) addOutbox(ctx context.Context, q *walletdb.Queries) error {
-	edges, err := q.OutboxAge(ctx)
+	found, err := status.ReadOutbox(ctx, q, r.topic)
 	if err != nil {
 		return err
 	}
-	r.Outbox = &outboxReport{edges.FirstID, edges.LastID, edges.FirstSeconds}
-	if edges.LastSeconds < -1 {
-		r.problem(fmt.Sprintf("the newest outbox row is %s in the future: the database's clock was set back", seconds(-edges.LastSeconds)),
+	r.rows, r.AcceptedPerSecond = &found, &found.AcceptedLately
+	r.Outbox = &outboxReport{found.FirstID, found.LastID, found.FirstSeconds}
+	if found.LastSeconds < -1 {
+		r.problem(fmt.Sprintf("the newest outbox row is %s in the future: the database's clock was set back", seconds(-found.LastSeconds)),
 			"nothing is lost, and order does not depend on it; ages and rates here are wrong until the clock has caught up")
 	}
-	secondAgo, err := r.outboxAt(ctx, q, time.Second)
-	if err != nil {
-		return err
-	}
-	accepted := edges.LastID - secondAgo
-	r.AcceptedPerSecond = &accepted
 	return nil
 }
 
 func (r *statusReport) addApplied(ctx context.Context, q *walletdb.Queries) error {
-	applied, err := q.AppliedLately(ctx, appliedPages)
+	applied, err := status.AppliedLately(ctx, q)
 	if err == nil {
 		r.AppliedPerSecond = &applied
 	}
 	return err
 }
 
-// outboxAt returns the id of the newest outbox row that is older than an age, by binary search: nothing
-// but id is indexed.
-func (r *statusReport) outboxAt(ctx context.Context, q *walletdb.Queries, age time.Duration) (int64, error) {
-	if *r.Outbox == (outboxReport{}) {
-		return 0, nil
-	}
-	var err error
-	younger := sort.Search(int(r.Outbox.LastID-r.Outbox.FirstID)+1, func(n int) bool {
-		older, queryErr := q.OutboxOlderThan(ctx, walletdb.OutboxOlderThanParams{ID: r.Outbox.FirstID + int64(n), AgeMs: age.Milliseconds()})
-		err = errors.Join(err, queryErr)
-		return !older
-	})
-	if err != nil {
-		return 0, fmt.Errorf("search the outbox: %w", err)
-	}
-	return r.Outbox.FirstID + int64(younger) - 1, nil
-}
-
 // addPending looks at the wallets that the outbox tells of.
 func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) error {
-	if r.Outbox == nil {
+	if r.rows == nil {
 		return errors.New(r.why("outbox"))
 	}
-	r.upTo = []int64{r.Outbox.LastID}
-	for _, age := range seenAges {
-		id, err := r.outboxAt(ctx, q, age)
-		if err != nil {
-			return err
-		}
-		r.upTo = append(r.upTo, id)
-	}
-	behind, err := q.BehindWallets(ctx, walletdb.BehindWalletsParams{UpTo: r.upTo, Topic: r.topic, MaxRows: seenRows, MaxWallets: shownWallets})
+	found, err := status.Behind(ctx, q, *r.rows, r.topic)
 	if err != nil {
 		return err
 	}
-	r.Pending, r.OldestPending, r.Standing = new(int64), new(float64), []walletReport{}
+	r.behind, r.Pending, r.OldestPending, r.Standing = &found, &found.Operations, &found.OldestSeconds, []walletReport{}
 	halted, standingWallets, strange := 0, 0, ""
-	for _, w := range behind {
-		*r.Pending = w.Pending
-		*r.OldestPending = max(*r.OldestPending, w.AgeSeconds)
-		switch {
-		case w.Halted:
+	for _, w := range found.Standing {
+		if w.Halted {
 			halted++
-		case w.AgeSeconds > standing.Seconds():
+		} else {
 			standingWallets++
-		default:
-			continue
 		}
 		r.Standing = append(r.Standing, walletReport{w.ID.String(), w.AppliedSeq, w.LastSeq, w.AgeSeconds, w.NextType, w.Halted})
 		if w.NextType != "" && !slices.Contains(operationTypes, w.NextType) {
@@ -185,17 +136,17 @@ func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) erro
 		r.problem(fmt.Sprintf("operations of type %s wait, which this release does not know", strange), "start workers of the release whose api accepts them; wallets wait at such an operation, and go on by themselves")
 	}
 	if standingWallets > 0 {
-		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
+		r.consequence(fmt.Sprintf("%s not applied for more than %s", wallets(standingWallets), status.Standing), "ctl operation ID of one that is pending says where it is; the worker's log says why")
 	}
 	return nil
 }
 
 // addInTransit looks at the same wallets.
 func (r *statusReport) addInTransit(ctx context.Context, q *walletdb.Queries) error {
-	if r.upTo == nil {
+	if r.behind == nil {
 		return errors.New(r.why("pending"))
 	}
-	rows, err := q.InTransit(ctx, walletdb.InTransitParams{UpTo: r.upTo, Topic: r.topic, MaxRows: seenRows, MaxEach: pendingEach, MaxPending: countedRows})
+	rows, err := status.InTransit(ctx, q, *r.behind, r.topic)
 	if err != nil {
 		return err
 	}
@@ -213,7 +164,7 @@ func (r *statusReport) addInTransit(ctx context.Context, q *walletdb.Queries) er
 }
 
 func (r *statusReport) addLateHolds(ctx context.Context, q *walletdb.Queries) error {
-	late, err := q.LateHolds(ctx, walletdb.LateHoldsParams{LateMs: expiryLate.Milliseconds(), MaxRows: countedRows})
+	late, err := status.LateHolds(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -227,7 +178,7 @@ func (r *statusReport) addLateHolds(ctx context.Context, q *walletdb.Queries) er
 
 // addTenants lists what an operator has disabled: that is no problem.
 func (r *statusReport) addTenants(ctx context.Context, q *walletdb.Queries) error {
-	disabled, err := q.DisabledTenants(ctx, shownTenants)
+	disabled, err := q.DisabledTenants(ctx, status.ShownTenants)
 	if err == nil {
 		r.DisabledTenants = append([]string{}, disabled...)
 	}
@@ -248,40 +199,22 @@ func wallets(n int) string {
 	switch {
 	case n == 1:
 		return "1 wallet is"
-	case n >= shownWallets:
+	case n >= status.ShownWallets:
 		return fmt.Sprintf("%d wallets or more are", n)
 	}
 	return fmt.Sprintf("%d wallets are", n)
 }
 
 func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error {
-	states, err := q.RelayStates(ctx, int32(db.RelayLock))
+	found, err := status.Relays(ctx, q, r.topic)
 	if err != nil {
 		return err
 	}
-	relays := []relayReport{}
-	backlogs := map[string]walletdb.RelayBacklogRow{}
-	for _, s := range states {
-		if s.Events {
-			continue
-		}
-		found, err := q.RelayBacklog(ctx, walletdb.RelayBacklogParams{Relay: s.Relay, Events: db.EventsPosition(s.Relay), Topic: r.topic, MaxRows: countedRows})
-		if err != nil {
-			return err
-		}
-		for _, backlog := range found {
-			backlogs[backlog.Relay] = backlog
-		}
-	}
-	for _, s := range states {
-		backlog := backlogs[s.Relay]
-		position := s.Prev
-		if s.Cur != nil {
-			position = fmt.Sprintf("%s → %s, row %d of %d", s.Prev, *s.Cur, s.AfterID, s.LastID)
-		}
-		relays = append(relays, relayReport{
-			Relay: s.Relay, Leader: s.Leader, Position: position, Saved: s.SavedSecondsAgo,
-			Waiting: backlog.WaitingRows, OldestWaiting: backlog.OldestSeconds, Paused: s.PausedAt != nil, PauseReason: s.PauseReason,
+	r.Relays = []relayReport{}
+	for _, s := range found {
+		r.Relays = append(r.Relays, relayReport{
+			Relay: s.Relay, Leader: s.Leader, Position: s.Position(), Saved: s.SavedSecondsAgo,
+			Waiting: s.WaitingRows, OldestWaiting: s.OldestSeconds, Paused: s.PausedAt != nil, PauseReason: s.PauseReason,
 		})
 		switch {
 		case s.Events && (s.PausedAt != nil || s.Leader == ""): // as the relay's own position, which says so
@@ -289,15 +222,14 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 			r.problem(fmt.Sprintf("%s is paused since %s: %s", s.Relay, s.PausedAt.UTC().Format(time.RFC3339), s.PauseReason), "ctl relay resume --reason TEXT, when that is over")
 		case s.Leader == "":
 			r.problem(s.Relay+" has no leader", "start a relay; if the name is no longer used, delete its rows of relay_positions")
-		case s.Events && backlog.OldestSeconds > slow.Seconds():
-			r.problem(fmt.Sprintf("the position %s does not move, and an event has waited for %s: consumers of outcomes and webhooks hear nothing; operations are published all the same. No outbox row is deleted meanwhile", s.Relay, seconds(backlog.OldestSeconds)),
+		case s.Events && s.OldestSeconds > slow.Seconds():
+			r.problem(fmt.Sprintf("the position %s does not move, and an event has waited for %s: consumers of outcomes and webhooks hear nothing; operations are published all the same. No outbox row is deleted meanwhile", s.Relay, seconds(s.OldestSeconds)),
 				"/readyz of the leading relay says why: a topic that is missing or may not be written (ctl topic create, an ACL), or a row that Kafka refuses (ctl relay park)")
-		case backlog.OldestSeconds > slow.Seconds():
-			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(backlog.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
+		case s.OldestSeconds > slow.Seconds():
+			r.consequence(fmt.Sprintf("%s does not keep up: a row has waited for %s", s.Relay, seconds(s.OldestSeconds)), "if none of the others here is the cause, its log says what is: Kafka, or a row that Kafka refuses (ctl relay park)")
 		}
 	}
-	r.Relays = relays
-	if len(states) == 0 {
+	if len(found) == 0 {
 		r.problem("no relay has ever published", "start a relay")
 	}
 	fit, err := q.PositionsFit(ctx)
@@ -312,8 +244,8 @@ func (r *statusReport) addRelays(ctx context.Context, q *walletdb.Queries) error
 
 // addTopic reads how many partitions the topic must have, and whether outcomes have one.
 func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error {
-	partitions, err := q.TopicPartitions(ctx, r.topic)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	partitions, err := status.Partitions(ctx, q, r.topic)
+	if err != nil {
 		return err
 	}
 	r.Partitions = &partitions
@@ -323,12 +255,12 @@ func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error 
 	if r.events == "" {
 		return nil
 	}
-	switch _, err := q.TopicPartitions(ctx, r.events); {
-	case errors.Is(err, pgx.ErrNoRows):
-		r.problem(fmt.Sprintf("topic %s is not registered: consumers of outcomes and webhooks miss what is applied meanwhile", r.events),
-			fmt.Sprintf("ctl topic create %s --partitions N, with the number of %s; or EVENTS_TOPIC= for workers and ctl, if there are to be no events", r.events, r.topic))
+	switch registered, err := status.Partitions(ctx, q, r.events); {
 	case err != nil:
 		return err
+	case registered == 0:
+		r.problem(fmt.Sprintf("topic %s is not registered: consumers of outcomes and webhooks miss what is applied meanwhile", r.events),
+			fmt.Sprintf("ctl topic create %s --partitions N, with the number of %s; or EVENTS_TOPIC= for workers and ctl, if there are to be no events", r.events, r.topic))
 	}
 	return nil
 }

@@ -14,47 +14,27 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/db/status"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 const (
-	// From slow on something is slower than it should be, from standing on it stands still.
-	slow     = 2 * time.Second
-	standing = 30 * time.Second
+	// From slow on something is slower than it should be.
+	slow = 2 * time.Second
 	// heldLong is when a transaction has held its locks for too long: those of the services end before.
 	heldLong = 10 * time.Second
 	// blocksLong is when others have waited for a lock for too long.
 	blocksLong = time.Second
-	// Each section of the report gets so long, and so long for a lock: one table that is locked, or slow,
-	// leaves the others to be seen. patience is for a server that does not answer at all.
-	sectionTimeout = 3 * time.Second
-	lockTimeout    = 500 * time.Millisecond
-	patience       = sectionTimeout + time.Second
+	// patience is for a server that does not answer at all.
+	patience = status.SectionTimeout + time.Second
 	// writesEvery is how many looks of a watch there are to one that tries to write.
 	writesEvery = 30
 	// clockDiffers is how far the database's clock may be from that of this machine.
 	clockDiffers = 5 * time.Second
-	// countedRows is up to how many rows are counted: of waiting outbox rows twice as many when some are
-	// older than the position.
-	countedRows  = 10_000
-	shownWallets = 10
-	shownTenants = 10
-	// inTransitLong is how long money may be on its way from one wallet to another, and expiryLate how long a
-	// hold may stay open after its time: it should take a second or two.
+	// inTransitLong is how long money may be on its way from one wallet to another.
 	inTransitLong = time.Minute
-	expiryLate    = 10 * time.Second
-	// pendingEach is how many pending operations of a wallet are looked at for money in transit.
-	pendingEach = 100
-	// seenRows is how many of the newest outbox rows, and of those of each age of seenAges, tell which
-	// wallets to look at.
-	seenRows = 1_000
-	// appliedPages is where the outcomes of the last second are looked for: room for some 20,000.
-	appliedPages = 200
 )
-
-// seenAges are those at which every operation should have been applied.
-var seenAges = []time.Duration{standing, 5 * time.Minute, time.Hour}
 
 // partial says which wallets status looks at.
 const partial = "of the wallets that the newest outbox rows name, and some of 30s, 5m and 1h ago"
@@ -98,10 +78,11 @@ type statusReport struct {
 	Webhooks        *webhooksReport `json:"webhooks"`
 
 	topic  string
-	events string   // the topic of events; empty: there are to be none
-	upTo   []int64  // where the outbox rows end that say which wallets to look at
-	writes bool     // whether to try what a full disk refuses
-	later  []string // consequences
+	events string          // the topic of events; empty: there are to be none
+	rows   *status.Outbox  // nil: not known
+	behind *status.Pending // nil: not known
+	writes bool            // whether to try what a full disk refuses
+	later  []string        // consequences
 }
 
 type unknown struct {
@@ -158,8 +139,8 @@ type webhooksReport struct {
 	Lag         float64     `json:"lagSeconds"`  // of that which is furthest behind
 }
 
-// status prints how everything is. Rates are those of the last second.
-func status(c *call) (task, error) {
+// showStatus prints how everything is. Rates are those of the last second.
+func showStatus(c *call) (task, error) {
 	asJSON := c.flags.Bool("json", false, "print one JSON object; what could not be found out is null, and unknown says why; walletsEstimated and acceptedOperationsEstimated: Postgres estimates the number; pendingOperations, oldestPendingSeconds, standingWallets and inTransit: "+partial)
 	watch := c.flags.Bool("watch", false, "look again until interrupted")
 	interval := c.flags.Duration("interval", time.Second, "the time between two looks of a watch")
@@ -226,7 +207,7 @@ func (c *call) look(ctx context.Context, writes bool) (*statusReport, error) {
 // lookAtPostgres asks by one connection, which a section may lose: then the others are unknown.
 func (c *call) lookAtPostgres(ctx context.Context, r *statusReport) error {
 	conn, err := c.connect(ctx, map[string]string{
-		"statement_timeout": fmt.Sprint(sectionTimeout.Milliseconds()), "lock_timeout": fmt.Sprint(lockTimeout.Milliseconds()),
+		"statement_timeout": fmt.Sprint(status.SectionTimeout.Milliseconds()), "lock_timeout": fmt.Sprint(status.LockTimeout.Milliseconds()),
 	})
 	if usage := usageError(""); errors.As(err, &usage) {
 		return err
@@ -282,7 +263,7 @@ func (r *statusReport) lookAt(ctx context.Context, conn *pgx.Conn, lost error) {
 			r.problem("postgres does not answer any more: "+r.reason(err), connectAdvice(err))
 		}
 	}
-	if lost == nil && len(r.LockHolders) == 0 && slices.ContainsFunc(r.Unknown, func(u unknown) bool { return u.Error == isLocked }) {
+	if lost == nil && len(r.LockHolders) == 0 && slices.ContainsFunc(r.Unknown, func(u unknown) bool { return u.Error == status.Locked }) {
 		r.addYoungLockHolders(ctx, walletdb.New(conn))
 	}
 	r.judgeUnknown(lost)
@@ -294,22 +275,19 @@ func within(ctx context.Context, q *walletdb.Queries, look func(context.Context,
 	return look(ctx, q)
 }
 
-const (
-	isLocked  = "a table is locked"
-	isPending = "a migration is pending"
-)
+// isPending is why a section is not known before a migration is applied.
+const isPending = "a migration is pending"
 
 // reason says in words why a section is not known.
 func (r *statusReport) reason(err error) string {
+	if why := status.Reason(err); why != "" {
+		return why
+	}
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
 		return oneLine(err.Error())
 	}
 	switch refused.Code {
-	case "55P03":
-		return isLocked
-	case "57014":
-		return fmt.Sprintf("it took longer than %s", sectionTimeout)
 	case "42P01", "42703", "42883", "42704": // a table, a column, a function, a role
 		if len(r.Migrations) > 0 {
 			return isPending
@@ -336,9 +314,9 @@ func (r *statusReport) judgeUnknown(lost error) {
 			continue
 		}
 		do := "the server's log may say more"
-		if u.Error == isLocked && len(r.LockHolders) > 0 {
+		if u.Error == status.Locked && len(r.LockHolders) > 0 {
 			do = "they are known again when the lock is gone"
-		} else if u.Error == isLocked {
+		} else if u.Error == status.Locked {
 			do = "look again: who held it may be gone already"
 		}
 		r.consequence(fmt.Sprintf("not known, because %s: %s", u.Error, strings.Join(names, ", ")), do)

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/status"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -144,7 +145,7 @@ func TestStatusCostsTheSameWithAnyNumberOfWallets(t *testing.T) {
 		execute(t, conn, "UPDATE wallets SET applied_seq = 0 WHERE id IN (SELECT md5(n::text)::uuid FROM unnest(ARRAY[38400, 27800, 35200]) n)")
 		execute(t, conn, "UPDATE operations SET created_at = now() - interval '40 s' WHERE wallet_id = md5('38400')::uuid")
 		execute(t, conn, "UPDATE operations SET created_at = now() - interval '305 s' WHERE wallet_id = md5('27800')::uuid")
-		about := int64(countedRows)
+		about := int64(status.Counted)
 		if analyzed {
 			execute(t, conn, "ANALYZE")
 			about = 40_000

@@ -1372,6 +1372,183 @@ func decodeDeleteWebhookParams(args [1]string, argsEscaped bool, r *http.Request
 	return params, nil
 }
 
+// FindOperationParams is parameters of findOperation operation.
+type FindOperationParams struct {
+	// The operation's id.
+	OperationID uuid.UUID
+	// Whether the answer has `timeline`.
+	Timeline OptBool `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
+func unpackFindOperationParams(packed middleware.Parameters) (params FindOperationParams) {
+	{
+		key := middleware.ParameterKey{
+			Name: "operationId",
+			In:   "path",
+		}
+		params.OperationID = packed[key].(uuid.UUID)
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "timeline",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.Timeline = v.(OptBool)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
+			Name: "Prefer",
+			In:   "header",
+		}
+		if v, ok := packed[key]; ok {
+			params.Prefer = v.(OptString)
+		}
+	}
+	return params
+}
+
+func decodeFindOperationParams(args [1]string, argsEscaped bool, r *http.Request) (params FindOperationParams, _ error) {
+	q := uri.NewQueryDecoder(r.URL.Query())
+	h := uri.NewHeaderDecoder(r.Header)
+	// Decode path: operationId.
+	if err := func() error {
+		param := args[0]
+		if argsEscaped {
+			unescaped, err := url.PathUnescape(args[0])
+			if err != nil {
+				return errors.Wrap(err, "unescape path")
+			}
+			param = unescaped
+		}
+		if len(param) > 0 {
+			d := uri.NewPathDecoder(uri.PathDecoderConfig{
+				Param:   "operationId",
+				Value:   param,
+				Style:   uri.PathStyleSimple,
+				Explode: false,
+			})
+
+			if err := func() error {
+				val, err := d.DecodeValue()
+				if err != nil {
+					return err
+				}
+
+				c, err := conv.ToUUID(val)
+				if err != nil {
+					return err
+				}
+
+				params.OperationID = c
+				return nil
+			}(); err != nil {
+				return err
+			}
+		} else {
+			return validate.ErrFieldRequired
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "operationId",
+			In:   "path",
+			Err:  err,
+		}
+	}
+	// Set default value for query: timeline.
+	{
+		val := bool(false)
+		params.Timeline.SetTo(val)
+	}
+	// Decode query: timeline.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "timeline",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotTimelineVal bool
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToBool(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotTimelineVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Timeline.SetTo(paramsDotTimelineVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "timeline",
+			In:   "query",
+			Err:  err,
+		}
+	}
+	// Decode header: Prefer.
+	if err := func() error {
+		cfg := uri.HeaderParameterDecodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.HasParam(cfg); err == nil {
+			if err := h.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotPreferVal string
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToString(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotPreferVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Prefer.SetTo(paramsDotPreferVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "Prefer",
+			In:   "header",
+			Err:  err,
+		}
+	}
+	return params, nil
+}
+
 // FollowWalletParams is parameters of followWallet operation.
 type FollowWalletParams struct {
 	// The wallet's id.
@@ -1775,6 +1952,8 @@ type GetOperationParams struct {
 	WalletID uuid.UUID
 	// The operation's id.
 	OperationID uuid.UUID
+	// Whether the answer has `timeline`.
+	Timeline OptBool `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
@@ -1798,6 +1977,15 @@ func unpackGetOperationParams(packed middleware.Parameters) (params GetOperation
 	}
 	{
 		key := middleware.ParameterKey{
+			Name: "timeline",
+			In:   "query",
+		}
+		if v, ok := packed[key]; ok {
+			params.Timeline = v.(OptBool)
+		}
+	}
+	{
+		key := middleware.ParameterKey{
 			Name: "Prefer",
 			In:   "header",
 		}
@@ -1809,6 +1997,7 @@ func unpackGetOperationParams(packed middleware.Parameters) (params GetOperation
 }
 
 func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request) (params GetOperationParams, _ error) {
+	q := uri.NewQueryDecoder(r.URL.Query())
 	h := uri.NewHeaderDecoder(r.Header)
 	// Decode path: walletId.
 	if err := func() error {
@@ -1897,6 +2086,52 @@ func decodeGetOperationParams(args [2]string, argsEscaped bool, r *http.Request)
 		return params, &ogenerrors.DecodeParamError{
 			Name: "operationId",
 			In:   "path",
+			Err:  err,
+		}
+	}
+	// Set default value for query: timeline.
+	{
+		val := bool(false)
+		params.Timeline.SetTo(val)
+	}
+	// Decode query: timeline.
+	if err := func() error {
+		cfg := uri.QueryParameterDecodingConfig{
+			Name:    "timeline",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.HasParam(cfg); err == nil {
+			if err := q.DecodeParam(cfg, func(d uri.Decoder) error {
+				var paramsDotTimelineVal bool
+				if err := func() error {
+					val, err := d.DecodeValue()
+					if err != nil {
+						return err
+					}
+
+					c, err := conv.ToBool(val)
+					if err != nil {
+						return err
+					}
+
+					paramsDotTimelineVal = c
+					return nil
+				}(); err != nil {
+					return err
+				}
+				params.Timeline.SetTo(paramsDotTimelineVal)
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}(); err != nil {
+		return params, &ogenerrors.DecodeParamError{
+			Name: "timeline",
+			In:   "query",
 			Err:  err,
 		}
 	}

@@ -11,6 +11,15 @@ import (
 )
 
 var (
+	rn21AllowedHeaders = map[string]string{
+		"GET": "Authorization",
+	}
+	rn19AllowedHeaders = map[string]string{
+		"GET": "Authorization,Prefer",
+	}
+	rn24AllowedHeaders = map[string]string{
+		"GET": "Authorization",
+	}
 	rn7AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
@@ -24,7 +33,7 @@ var (
 	rn2AllowedHeaders = map[string]string{
 		"GET": "Authorization,If-None-Match,Prefer",
 	}
-	rn17AllowedHeaders = map[string]string{
+	rn20AllowedHeaders = map[string]string{
 		"GET": "Authorization,Last-Event-Id",
 	}
 	rn6AllowedHeaders = map[string]string{
@@ -37,20 +46,20 @@ var (
 	rn5AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
-	rn22AllowedHeaders = map[string]string{
+	rn27AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
 	rn12AllowedHeaders = map[string]string{
 		"GET":  "Authorization",
 		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
-	rn19AllowedHeaders = map[string]string{
+	rn23AllowedHeaders = map[string]string{
 		"GET": "Authorization,Prefer",
 	}
-	rn25AllowedHeaders = map[string]string{
+	rn30AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
-	rn28AllowedHeaders = map[string]string{
+	rn33AllowedHeaders = map[string]string{
 		"PUT": "Authorization,Content-Type,Idempotency-Key,Prefer",
 	}
 	rn10AllowedHeaders = map[string]string{
@@ -65,19 +74,19 @@ var (
 		"GET":    "Authorization",
 		"PATCH":  "Authorization,Content-Type",
 	}
-	rn20AllowedHeaders = map[string]string{
+	rn25AllowedHeaders = map[string]string{
 		"GET": "Authorization",
-	}
-	rn24AllowedHeaders = map[string]string{
-		"POST": "Authorization,Content-Type",
-	}
-	rn27AllowedHeaders = map[string]string{
-		"POST": "Authorization",
 	}
 	rn29AllowedHeaders = map[string]string{
 		"POST": "Authorization,Content-Type",
 	}
-	rn30AllowedHeaders = map[string]string{
+	rn32AllowedHeaders = map[string]string{
+		"POST": "Authorization",
+	}
+	rn34AllowedHeaders = map[string]string{
+		"POST": "Authorization,Content-Type",
+	}
+	rn35AllowedHeaders = map[string]string{
 		"POST": "Authorization",
 	}
 )
@@ -121,9 +130,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		switch elem[0] {
-		case '/': // Prefix: "/api/v1/w"
+		case '/': // Prefix: "/api/v1/"
 
-			if l := len("/api/v1/w"); len(elem) >= l && elem[0:l] == "/api/v1/w" {
+			if l := len("/api/v1/"); len(elem) >= l && elem[0:l] == "/api/v1/" {
 				elem = elem[l:]
 			} else {
 				break
@@ -133,47 +142,120 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				break
 			}
 			switch elem[0] {
-			case 'a': // Prefix: "allet"
+			case 'k': // Prefix: "key"
 
-				if l := len("allet"); len(elem) >= l && elem[0:l] == "allet" {
+				if l := len("key"); len(elem) >= l && elem[0:l] == "key" {
 					elem = elem[l:]
 				} else {
 					break
 				}
 
 				if len(elem) == 0 {
+					// Leaf node.
 					switch r.Method {
-					case "POST":
-						s.handleCreateOperationRequest([0]string{}, elemIsEscaped, w, r)
+					case "GET":
+						s.handleGetKeyRequest([0]string{}, elemIsEscaped, w, r)
 					default:
 						s.notAllowed(w, r, notAllowedParams{
-							allowedMethods: "POST",
-							allowedHeaders: rn7AllowedHeaders,
-							acceptPost:     "application/json",
+							allowedMethods: "GET",
+							allowedHeaders: rn21AllowedHeaders,
+							acceptPost:     "",
 							acceptPatch:    "",
 						})
 					}
 
 					return
 				}
-				switch elem[0] {
-				case '/': // Prefix: "/batch"
 
-					if l := len("/batch"); len(elem) >= l && elem[0:l] == "/batch" {
+			case 'o': // Prefix: "operations/"
+
+				if l := len("operations/"); len(elem) >= l && elem[0:l] == "operations/" {
+					elem = elem[l:]
+				} else {
+					break
+				}
+
+				// Param: "operationId"
+				// Leaf parameter, slashes are prohibited
+				idx := strings.IndexByte(elem, '/')
+				if idx >= 0 {
+					break
+				}
+				args[0] = elem
+				elem = ""
+
+				if len(elem) == 0 {
+					// Leaf node.
+					switch r.Method {
+					case "GET":
+						s.handleFindOperationRequest([1]string{
+							args[0],
+						}, elemIsEscaped, w, r)
+					default:
+						s.notAllowed(w, r, notAllowedParams{
+							allowedMethods: "GET",
+							allowedHeaders: rn19AllowedHeaders,
+							acceptPost:     "",
+							acceptPatch:    "",
+						})
+					}
+
+					return
+				}
+
+			case 's': // Prefix: "status"
+
+				if l := len("status"); len(elem) >= l && elem[0:l] == "status" {
+					elem = elem[l:]
+				} else {
+					break
+				}
+
+				if len(elem) == 0 {
+					// Leaf node.
+					switch r.Method {
+					case "GET":
+						s.handleGetStatusRequest([0]string{}, elemIsEscaped, w, r)
+					default:
+						s.notAllowed(w, r, notAllowedParams{
+							allowedMethods: "GET",
+							allowedHeaders: rn24AllowedHeaders,
+							acceptPost:     "",
+							acceptPatch:    "",
+						})
+					}
+
+					return
+				}
+
+			case 'w': // Prefix: "w"
+
+				if l := len("w"); len(elem) >= l && elem[0:l] == "w" {
+					elem = elem[l:]
+				} else {
+					break
+				}
+
+				if len(elem) == 0 {
+					break
+				}
+				switch elem[0] {
+				case 'a': // Prefix: "allet"
+
+					if l := len("allet"); len(elem) >= l && elem[0:l] == "allet" {
 						elem = elem[l:]
 					} else {
 						break
 					}
 
 					if len(elem) == 0 {
-						// Leaf node.
 						switch r.Method {
 						case "POST":
-							s.handleCreateOperationsRequest([0]string{}, elemIsEscaped, w, r)
+							s.handleCreateOperationRequest([0]string{}, elemIsEscaped, w, r)
 						default:
 							s.notAllowed(w, r, notAllowedParams{
 								allowedMethods: "POST",
-								allowedHeaders: rn8AllowedHeaders,
+								allowedHeaders: rn7AllowedHeaders,
 								acceptPost:     "application/json",
 								acceptPatch:    "",
 							})
@@ -181,10 +263,435 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 						return
 					}
+					switch elem[0] {
+					case '/': // Prefix: "/batch"
 
-				case 's': // Prefix: "s"
+						if l := len("/batch"); len(elem) >= l && elem[0:l] == "/batch" {
+							elem = elem[l:]
+						} else {
+							break
+						}
 
-					if l := len("s"); len(elem) >= l && elem[0:l] == "s" {
+						if len(elem) == 0 {
+							// Leaf node.
+							switch r.Method {
+							case "POST":
+								s.handleCreateOperationsRequest([0]string{}, elemIsEscaped, w, r)
+							default:
+								s.notAllowed(w, r, notAllowedParams{
+									allowedMethods: "POST",
+									allowedHeaders: rn8AllowedHeaders,
+									acceptPost:     "application/json",
+									acceptPatch:    "",
+								})
+							}
+
+							return
+						}
+
+					case 's': // Prefix: "s"
+
+						if l := len("s"); len(elem) >= l && elem[0:l] == "s" {
+							elem = elem[l:]
+						} else {
+							break
+						}
+
+						if len(elem) == 0 {
+							switch r.Method {
+							case "GET":
+								s.handleListWalletsRequest([0]string{}, elemIsEscaped, w, r)
+							case "POST":
+								s.handleCreateWalletRequest([0]string{}, elemIsEscaped, w, r)
+							default:
+								s.notAllowed(w, r, notAllowedParams{
+									allowedMethods: "GET,POST",
+									allowedHeaders: rn11AllowedHeaders,
+									acceptPost:     "application/json",
+									acceptPatch:    "",
+								})
+							}
+
+							return
+						}
+						switch elem[0] {
+						case '/': // Prefix: "/"
+
+							if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+								elem = elem[l:]
+							} else {
+								break
+							}
+
+							// Param: "walletId"
+							// Match until "/"
+							idx := strings.IndexByte(elem, '/')
+							if idx < 0 {
+								idx = len(elem)
+							}
+							args[0] = elem[:idx]
+							elem = elem[idx:]
+
+							if len(elem) == 0 {
+								switch r.Method {
+								case "GET":
+									s.handleGetWalletRequest([1]string{
+										args[0],
+									}, elemIsEscaped, w, r)
+								default:
+									s.notAllowed(w, r, notAllowedParams{
+										allowedMethods: "GET",
+										allowedHeaders: rn2AllowedHeaders,
+										acceptPost:     "",
+										acceptPatch:    "",
+									})
+								}
+
+								return
+							}
+							switch elem[0] {
+							case '/': // Prefix: "/"
+
+								if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								if len(elem) == 0 {
+									break
+								}
+								switch elem[0] {
+								case 'e': // Prefix: "events"
+
+									if l := len("events"); len(elem) >= l && elem[0:l] == "events" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch r.Method {
+										case "GET":
+											s.handleFollowWalletRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "GET",
+												allowedHeaders: rn20AllowedHeaders,
+												acceptPost:     "",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+
+								case 'h': // Prefix: "holds"
+
+									if l := len("holds"); len(elem) >= l && elem[0:l] == "holds" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										switch r.Method {
+										case "GET":
+											s.handleListHoldsRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										case "POST":
+											s.handleCreateHoldRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "GET,POST",
+												allowedHeaders: rn6AllowedHeaders,
+												acceptPost:     "application/json",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+									switch elem[0] {
+									case '/': // Prefix: "/"
+
+										if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										// Param: "holdId"
+										// Match until "/"
+										idx := strings.IndexByte(elem, '/')
+										if idx < 0 {
+											idx = len(elem)
+										}
+										args[1] = elem[:idx]
+										elem = elem[idx:]
+
+										if len(elem) == 0 {
+											switch r.Method {
+											case "GET":
+												s.handleGetHoldRequest([2]string{
+													args[0],
+													args[1],
+												}, elemIsEscaped, w, r)
+											default:
+												s.notAllowed(w, r, notAllowedParams{
+													allowedMethods: "GET",
+													allowedHeaders: rn4AllowedHeaders,
+													acceptPost:     "",
+													acceptPatch:    "",
+												})
+											}
+
+											return
+										}
+										switch elem[0] {
+										case '/': // Prefix: "/"
+
+											if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+												elem = elem[l:]
+											} else {
+												break
+											}
+
+											if len(elem) == 0 {
+												break
+											}
+											switch elem[0] {
+											case 'c': // Prefix: "capture"
+
+												if l := len("capture"); len(elem) >= l && elem[0:l] == "capture" {
+													elem = elem[l:]
+												} else {
+													break
+												}
+
+												if len(elem) == 0 {
+													// Leaf node.
+													switch r.Method {
+													case "POST":
+														s.handleCaptureHoldRequest([2]string{
+															args[0],
+															args[1],
+														}, elemIsEscaped, w, r)
+													default:
+														s.notAllowed(w, r, notAllowedParams{
+															allowedMethods: "POST",
+															allowedHeaders: rn5AllowedHeaders,
+															acceptPost:     "application/json",
+															acceptPatch:    "",
+														})
+													}
+
+													return
+												}
+
+											case 'r': // Prefix: "release"
+
+												if l := len("release"); len(elem) >= l && elem[0:l] == "release" {
+													elem = elem[l:]
+												} else {
+													break
+												}
+
+												if len(elem) == 0 {
+													// Leaf node.
+													switch r.Method {
+													case "POST":
+														s.handleReleaseHoldRequest([2]string{
+															args[0],
+															args[1],
+														}, elemIsEscaped, w, r)
+													default:
+														s.notAllowed(w, r, notAllowedParams{
+															allowedMethods: "POST",
+															allowedHeaders: rn27AllowedHeaders,
+															acceptPost:     "application/json",
+															acceptPatch:    "",
+														})
+													}
+
+													return
+												}
+
+											}
+
+										}
+
+									}
+
+								case 'o': // Prefix: "operations"
+
+									if l := len("operations"); len(elem) >= l && elem[0:l] == "operations" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										switch r.Method {
+										case "GET":
+											s.handleListOperationsRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										case "POST":
+											s.handleCreateWalletOperationRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "GET,POST",
+												allowedHeaders: rn12AllowedHeaders,
+												acceptPost:     "application/json",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+									switch elem[0] {
+									case '/': // Prefix: "/"
+
+										if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										// Param: "operationId"
+										// Match until "/"
+										idx := strings.IndexByte(elem, '/')
+										if idx < 0 {
+											idx = len(elem)
+										}
+										args[1] = elem[:idx]
+										elem = elem[idx:]
+
+										if len(elem) == 0 {
+											switch r.Method {
+											case "GET":
+												s.handleGetOperationRequest([2]string{
+													args[0],
+													args[1],
+												}, elemIsEscaped, w, r)
+											default:
+												s.notAllowed(w, r, notAllowedParams{
+													allowedMethods: "GET",
+													allowedHeaders: rn23AllowedHeaders,
+													acceptPost:     "",
+													acceptPatch:    "",
+												})
+											}
+
+											return
+										}
+										switch elem[0] {
+										case '/': // Prefix: "/reverse"
+
+											if l := len("/reverse"); len(elem) >= l && elem[0:l] == "/reverse" {
+												elem = elem[l:]
+											} else {
+												break
+											}
+
+											if len(elem) == 0 {
+												// Leaf node.
+												switch r.Method {
+												case "POST":
+													s.handleReverseOperationRequest([2]string{
+														args[0],
+														args[1],
+													}, elemIsEscaped, w, r)
+												default:
+													s.notAllowed(w, r, notAllowedParams{
+														allowedMethods: "POST",
+														allowedHeaders: rn30AllowedHeaders,
+														acceptPost:     "application/json",
+														acceptPatch:    "",
+													})
+												}
+
+												return
+											}
+
+										}
+
+									}
+
+								case 's': // Prefix: "state"
+
+									if l := len("state"); len(elem) >= l && elem[0:l] == "state" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch r.Method {
+										case "PUT":
+											s.handleSetWalletStateRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "PUT",
+												allowedHeaders: rn33AllowedHeaders,
+												acceptPost:     "",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+
+								case 't': // Prefix: "transfers"
+
+									if l := len("transfers"); len(elem) >= l && elem[0:l] == "transfers" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch r.Method {
+										case "POST":
+											s.handleCreateTransferRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "POST",
+												allowedHeaders: rn10AllowedHeaders,
+												acceptPost:     "application/json",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+
+								}
+
+							}
+
+						}
+
+					}
+
+				case 'e': // Prefix: "ebhooks"
+
+					if l := len("ebhooks"); len(elem) >= l && elem[0:l] == "ebhooks" {
 						elem = elem[l:]
 					} else {
 						break
@@ -193,13 +700,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 					if len(elem) == 0 {
 						switch r.Method {
 						case "GET":
-							s.handleListWalletsRequest([0]string{}, elemIsEscaped, w, r)
+							s.handleListWebhooksRequest([0]string{}, elemIsEscaped, w, r)
 						case "POST":
-							s.handleCreateWalletRequest([0]string{}, elemIsEscaped, w, r)
+							s.handleCreateWebhookRequest([0]string{}, elemIsEscaped, w, r)
 						default:
 							s.notAllowed(w, r, notAllowedParams{
 								allowedMethods: "GET,POST",
-								allowedHeaders: rn11AllowedHeaders,
+								allowedHeaders: rn14AllowedHeaders,
 								acceptPost:     "application/json",
 								acceptPatch:    "",
 							})
@@ -216,7 +723,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 							break
 						}
 
-						// Param: "walletId"
+						// Param: "id"
 						// Match until "/"
 						idx := strings.IndexByte(elem, '/')
 						if idx < 0 {
@@ -227,16 +734,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 						if len(elem) == 0 {
 							switch r.Method {
+							case "DELETE":
+								s.handleDeleteWebhookRequest([1]string{
+									args[0],
+								}, elemIsEscaped, w, r)
 							case "GET":
-								s.handleGetWalletRequest([1]string{
+								s.handleGetWebhookRequest([1]string{
+									args[0],
+								}, elemIsEscaped, w, r)
+							case "PATCH":
+								s.handleUpdateWebhookRequest([1]string{
 									args[0],
 								}, elemIsEscaped, w, r)
 							default:
 								s.notAllowed(w, r, notAllowedParams{
-									allowedMethods: "GET",
-									allowedHeaders: rn2AllowedHeaders,
+									allowedMethods: "DELETE,GET,PATCH",
+									allowedHeaders: rn16AllowedHeaders,
 									acceptPost:     "",
-									acceptPatch:    "",
+									acceptPatch:    "application/json",
 								})
 							}
 
@@ -255,9 +770,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 								break
 							}
 							switch elem[0] {
-							case 'e': // Prefix: "events"
+							case 'a': // Prefix: "attempts"
 
-								if l := len("events"); len(elem) >= l && elem[0:l] == "events" {
+								if l := len("attempts"); len(elem) >= l && elem[0:l] == "attempts" {
 									elem = elem[l:]
 								} else {
 									break
@@ -267,13 +782,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 									// Leaf node.
 									switch r.Method {
 									case "GET":
-										s.handleFollowWalletRequest([1]string{
+										s.handleListWebhookAttemptsRequest([1]string{
 											args[0],
 										}, elemIsEscaped, w, r)
 									default:
 										s.notAllowed(w, r, notAllowedParams{
 											allowedMethods: "GET",
-											allowedHeaders: rn17AllowedHeaders,
+											allowedHeaders: rn25AllowedHeaders,
 											acceptPost:     "",
 											acceptPatch:    "",
 										})
@@ -282,64 +797,64 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 									return
 								}
 
-							case 'h': // Prefix: "holds"
+							case 'r': // Prefix: "r"
 
-								if l := len("holds"); len(elem) >= l && elem[0:l] == "holds" {
+								if l := len("r"); len(elem) >= l && elem[0:l] == "r" {
 									elem = elem[l:]
 								} else {
 									break
 								}
 
 								if len(elem) == 0 {
-									switch r.Method {
-									case "GET":
-										s.handleListHoldsRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									case "POST":
-										s.handleCreateHoldRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									default:
-										s.notAllowed(w, r, notAllowedParams{
-											allowedMethods: "GET,POST",
-											allowedHeaders: rn6AllowedHeaders,
-											acceptPost:     "application/json",
-											acceptPatch:    "",
-										})
-									}
-
-									return
+									break
 								}
 								switch elem[0] {
-								case '/': // Prefix: "/"
+								case 'e': // Prefix: "eplay"
 
-									if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									if l := len("eplay"); len(elem) >= l && elem[0:l] == "eplay" {
 										elem = elem[l:]
 									} else {
 										break
 									}
 
-									// Param: "holdId"
-									// Match until "/"
-									idx := strings.IndexByte(elem, '/')
-									if idx < 0 {
-										idx = len(elem)
-									}
-									args[1] = elem[:idx]
-									elem = elem[idx:]
-
 									if len(elem) == 0 {
+										// Leaf node.
 										switch r.Method {
-										case "GET":
-											s.handleGetHoldRequest([2]string{
+										case "POST":
+											s.handleReplayWebhookRequest([1]string{
 												args[0],
-												args[1],
 											}, elemIsEscaped, w, r)
 										default:
 											s.notAllowed(w, r, notAllowedParams{
-												allowedMethods: "GET",
-												allowedHeaders: rn4AllowedHeaders,
+												allowedMethods: "POST",
+												allowedHeaders: rn29AllowedHeaders,
+												acceptPost:     "application/json",
+												acceptPatch:    "",
+											})
+										}
+
+										return
+									}
+
+								case 'o': // Prefix: "otate-secret"
+
+									if l := len("otate-secret"); len(elem) >= l && elem[0:l] == "otate-secret" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch r.Method {
+										case "POST":
+											s.handleRotateWebhookSecretRequest([1]string{
+												args[0],
+											}, elemIsEscaped, w, r)
+										default:
+											s.notAllowed(w, r, notAllowedParams{
+												allowedMethods: "POST",
+												allowedHeaders: rn32AllowedHeaders,
 												acceptPost:     "",
 												acceptPatch:    "",
 											})
@@ -347,182 +862,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 										return
 									}
-									switch elem[0] {
-									case '/': // Prefix: "/"
-
-										if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-											elem = elem[l:]
-										} else {
-											break
-										}
-
-										if len(elem) == 0 {
-											break
-										}
-										switch elem[0] {
-										case 'c': // Prefix: "capture"
-
-											if l := len("capture"); len(elem) >= l && elem[0:l] == "capture" {
-												elem = elem[l:]
-											} else {
-												break
-											}
-
-											if len(elem) == 0 {
-												// Leaf node.
-												switch r.Method {
-												case "POST":
-													s.handleCaptureHoldRequest([2]string{
-														args[0],
-														args[1],
-													}, elemIsEscaped, w, r)
-												default:
-													s.notAllowed(w, r, notAllowedParams{
-														allowedMethods: "POST",
-														allowedHeaders: rn5AllowedHeaders,
-														acceptPost:     "application/json",
-														acceptPatch:    "",
-													})
-												}
-
-												return
-											}
-
-										case 'r': // Prefix: "release"
-
-											if l := len("release"); len(elem) >= l && elem[0:l] == "release" {
-												elem = elem[l:]
-											} else {
-												break
-											}
-
-											if len(elem) == 0 {
-												// Leaf node.
-												switch r.Method {
-												case "POST":
-													s.handleReleaseHoldRequest([2]string{
-														args[0],
-														args[1],
-													}, elemIsEscaped, w, r)
-												default:
-													s.notAllowed(w, r, notAllowedParams{
-														allowedMethods: "POST",
-														allowedHeaders: rn22AllowedHeaders,
-														acceptPost:     "application/json",
-														acceptPatch:    "",
-													})
-												}
-
-												return
-											}
-
-										}
-
-									}
 
 								}
 
-							case 'o': // Prefix: "operations"
+							case 's': // Prefix: "skip"
 
-								if l := len("operations"); len(elem) >= l && elem[0:l] == "operations" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									switch r.Method {
-									case "GET":
-										s.handleListOperationsRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									case "POST":
-										s.handleCreateWalletOperationRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									default:
-										s.notAllowed(w, r, notAllowedParams{
-											allowedMethods: "GET,POST",
-											allowedHeaders: rn12AllowedHeaders,
-											acceptPost:     "application/json",
-											acceptPatch:    "",
-										})
-									}
-
-									return
-								}
-								switch elem[0] {
-								case '/': // Prefix: "/"
-
-									if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-										elem = elem[l:]
-									} else {
-										break
-									}
-
-									// Param: "operationId"
-									// Match until "/"
-									idx := strings.IndexByte(elem, '/')
-									if idx < 0 {
-										idx = len(elem)
-									}
-									args[1] = elem[:idx]
-									elem = elem[idx:]
-
-									if len(elem) == 0 {
-										switch r.Method {
-										case "GET":
-											s.handleGetOperationRequest([2]string{
-												args[0],
-												args[1],
-											}, elemIsEscaped, w, r)
-										default:
-											s.notAllowed(w, r, notAllowedParams{
-												allowedMethods: "GET",
-												allowedHeaders: rn19AllowedHeaders,
-												acceptPost:     "",
-												acceptPatch:    "",
-											})
-										}
-
-										return
-									}
-									switch elem[0] {
-									case '/': // Prefix: "/reverse"
-
-										if l := len("/reverse"); len(elem) >= l && elem[0:l] == "/reverse" {
-											elem = elem[l:]
-										} else {
-											break
-										}
-
-										if len(elem) == 0 {
-											// Leaf node.
-											switch r.Method {
-											case "POST":
-												s.handleReverseOperationRequest([2]string{
-													args[0],
-													args[1],
-												}, elemIsEscaped, w, r)
-											default:
-												s.notAllowed(w, r, notAllowedParams{
-													allowedMethods: "POST",
-													allowedHeaders: rn25AllowedHeaders,
-													acceptPost:     "application/json",
-													acceptPatch:    "",
-												})
-											}
-
-											return
-										}
-
-									}
-
-								}
-
-							case 's': // Prefix: "state"
-
-								if l := len("state"); len(elem) >= l && elem[0:l] == "state" {
+								if l := len("skip"); len(elem) >= l && elem[0:l] == "skip" {
 									elem = elem[l:]
 								} else {
 									break
@@ -531,14 +876,41 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 								if len(elem) == 0 {
 									// Leaf node.
 									switch r.Method {
-									case "PUT":
-										s.handleSetWalletStateRequest([1]string{
+									case "POST":
+										s.handleSkipWebhookRunRequest([1]string{
 											args[0],
 										}, elemIsEscaped, w, r)
 									default:
 										s.notAllowed(w, r, notAllowedParams{
-											allowedMethods: "PUT",
-											allowedHeaders: rn28AllowedHeaders,
+											allowedMethods: "POST",
+											allowedHeaders: rn34AllowedHeaders,
+											acceptPost:     "application/json",
+											acceptPatch:    "",
+										})
+									}
+
+									return
+								}
+
+							case 't': // Prefix: "test"
+
+								if l := len("test"); len(elem) >= l && elem[0:l] == "test" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								if len(elem) == 0 {
+									// Leaf node.
+									switch r.Method {
+									case "POST":
+										s.handleTestWebhookRequest([1]string{
+											args[0],
+										}, elemIsEscaped, w, r)
+									default:
+										s.notAllowed(w, r, notAllowedParams{
+											allowedMethods: "POST",
+											allowedHeaders: rn35AllowedHeaders,
 											acceptPost:     "",
 											acceptPatch:    "",
 										})
@@ -547,269 +919,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 									return
 								}
 
-							case 't': // Prefix: "transfers"
-
-								if l := len("transfers"); len(elem) >= l && elem[0:l] == "transfers" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									// Leaf node.
-									switch r.Method {
-									case "POST":
-										s.handleCreateTransferRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									default:
-										s.notAllowed(w, r, notAllowedParams{
-											allowedMethods: "POST",
-											allowedHeaders: rn10AllowedHeaders,
-											acceptPost:     "application/json",
-											acceptPatch:    "",
-										})
-									}
-
-									return
-								}
-
-							}
-
-						}
-
-					}
-
-				}
-
-			case 'e': // Prefix: "ebhooks"
-
-				if l := len("ebhooks"); len(elem) >= l && elem[0:l] == "ebhooks" {
-					elem = elem[l:]
-				} else {
-					break
-				}
-
-				if len(elem) == 0 {
-					switch r.Method {
-					case "GET":
-						s.handleListWebhooksRequest([0]string{}, elemIsEscaped, w, r)
-					case "POST":
-						s.handleCreateWebhookRequest([0]string{}, elemIsEscaped, w, r)
-					default:
-						s.notAllowed(w, r, notAllowedParams{
-							allowedMethods: "GET,POST",
-							allowedHeaders: rn14AllowedHeaders,
-							acceptPost:     "application/json",
-							acceptPatch:    "",
-						})
-					}
-
-					return
-				}
-				switch elem[0] {
-				case '/': // Prefix: "/"
-
-					if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-						elem = elem[l:]
-					} else {
-						break
-					}
-
-					// Param: "id"
-					// Match until "/"
-					idx := strings.IndexByte(elem, '/')
-					if idx < 0 {
-						idx = len(elem)
-					}
-					args[0] = elem[:idx]
-					elem = elem[idx:]
-
-					if len(elem) == 0 {
-						switch r.Method {
-						case "DELETE":
-							s.handleDeleteWebhookRequest([1]string{
-								args[0],
-							}, elemIsEscaped, w, r)
-						case "GET":
-							s.handleGetWebhookRequest([1]string{
-								args[0],
-							}, elemIsEscaped, w, r)
-						case "PATCH":
-							s.handleUpdateWebhookRequest([1]string{
-								args[0],
-							}, elemIsEscaped, w, r)
-						default:
-							s.notAllowed(w, r, notAllowedParams{
-								allowedMethods: "DELETE,GET,PATCH",
-								allowedHeaders: rn16AllowedHeaders,
-								acceptPost:     "",
-								acceptPatch:    "application/json",
-							})
-						}
-
-						return
-					}
-					switch elem[0] {
-					case '/': // Prefix: "/"
-
-						if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-							elem = elem[l:]
-						} else {
-							break
-						}
-
-						if len(elem) == 0 {
-							break
-						}
-						switch elem[0] {
-						case 'a': // Prefix: "attempts"
-
-							if l := len("attempts"); len(elem) >= l && elem[0:l] == "attempts" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								// Leaf node.
-								switch r.Method {
-								case "GET":
-									s.handleListWebhookAttemptsRequest([1]string{
-										args[0],
-									}, elemIsEscaped, w, r)
-								default:
-									s.notAllowed(w, r, notAllowedParams{
-										allowedMethods: "GET",
-										allowedHeaders: rn20AllowedHeaders,
-										acceptPost:     "",
-										acceptPatch:    "",
-									})
-								}
-
-								return
-							}
-
-						case 'r': // Prefix: "r"
-
-							if l := len("r"); len(elem) >= l && elem[0:l] == "r" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								break
-							}
-							switch elem[0] {
-							case 'e': // Prefix: "eplay"
-
-								if l := len("eplay"); len(elem) >= l && elem[0:l] == "eplay" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									// Leaf node.
-									switch r.Method {
-									case "POST":
-										s.handleReplayWebhookRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									default:
-										s.notAllowed(w, r, notAllowedParams{
-											allowedMethods: "POST",
-											allowedHeaders: rn24AllowedHeaders,
-											acceptPost:     "application/json",
-											acceptPatch:    "",
-										})
-									}
-
-									return
-								}
-
-							case 'o': // Prefix: "otate-secret"
-
-								if l := len("otate-secret"); len(elem) >= l && elem[0:l] == "otate-secret" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									// Leaf node.
-									switch r.Method {
-									case "POST":
-										s.handleRotateWebhookSecretRequest([1]string{
-											args[0],
-										}, elemIsEscaped, w, r)
-									default:
-										s.notAllowed(w, r, notAllowedParams{
-											allowedMethods: "POST",
-											allowedHeaders: rn27AllowedHeaders,
-											acceptPost:     "",
-											acceptPatch:    "",
-										})
-									}
-
-									return
-								}
-
-							}
-
-						case 's': // Prefix: "skip"
-
-							if l := len("skip"); len(elem) >= l && elem[0:l] == "skip" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								// Leaf node.
-								switch r.Method {
-								case "POST":
-									s.handleSkipWebhookRunRequest([1]string{
-										args[0],
-									}, elemIsEscaped, w, r)
-								default:
-									s.notAllowed(w, r, notAllowedParams{
-										allowedMethods: "POST",
-										allowedHeaders: rn29AllowedHeaders,
-										acceptPost:     "application/json",
-										acceptPatch:    "",
-									})
-								}
-
-								return
-							}
-
-						case 't': // Prefix: "test"
-
-							if l := len("test"); len(elem) >= l && elem[0:l] == "test" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								// Leaf node.
-								switch r.Method {
-								case "POST":
-									s.handleTestWebhookRequest([1]string{
-										args[0],
-									}, elemIsEscaped, w, r)
-								default:
-									s.notAllowed(w, r, notAllowedParams{
-										allowedMethods: "POST",
-										allowedHeaders: rn30AllowedHeaders,
-										acceptPost:     "",
-										acceptPatch:    "",
-									})
-								}
-
-								return
 							}
 
 						}
@@ -906,9 +1015,9 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 			break
 		}
 		switch elem[0] {
-		case '/': // Prefix: "/api/v1/w"
+		case '/': // Prefix: "/api/v1/"
 
-			if l := len("/api/v1/w"); len(elem) >= l && elem[0:l] == "/api/v1/w" {
+			if l := len("/api/v1/"); len(elem) >= l && elem[0:l] == "/api/v1/" {
 				elem = elem[l:]
 			} else {
 				break
@@ -918,22 +1027,23 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 				break
 			}
 			switch elem[0] {
-			case 'a': // Prefix: "allet"
+			case 'k': // Prefix: "key"
 
-				if l := len("allet"); len(elem) >= l && elem[0:l] == "allet" {
+				if l := len("key"); len(elem) >= l && elem[0:l] == "key" {
 					elem = elem[l:]
 				} else {
 					break
 				}
 
 				if len(elem) == 0 {
+					// Leaf node.
 					switch method {
-					case "POST":
-						r.name = CreateOperationOperation
-						r.summary = "Deposit to or withdraw from a wallet"
-						r.operationID = "createOperation"
+					case "GET":
+						r.name = GetKeyOperation
+						r.summary = "Read what the key may do"
+						r.operationID = "getKey"
 						r.operationGroup = ""
-						r.pathPattern = "/api/v1/wallet"
+						r.pathPattern = "/api/v1/key"
 						r.args = args
 						r.count = 0
 						return r, true
@@ -941,24 +1051,94 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 						return
 					}
 				}
-				switch elem[0] {
-				case '/': // Prefix: "/batch"
 
-					if l := len("/batch"); len(elem) >= l && elem[0:l] == "/batch" {
+			case 'o': // Prefix: "operations/"
+
+				if l := len("operations/"); len(elem) >= l && elem[0:l] == "operations/" {
+					elem = elem[l:]
+				} else {
+					break
+				}
+
+				// Param: "operationId"
+				// Leaf parameter, slashes are prohibited
+				idx := strings.IndexByte(elem, '/')
+				if idx >= 0 {
+					break
+				}
+				args[0] = elem
+				elem = ""
+
+				if len(elem) == 0 {
+					// Leaf node.
+					switch method {
+					case "GET":
+						r.name = FindOperationOperation
+						r.summary = "Find an operation by its id alone"
+						r.operationID = "findOperation"
+						r.operationGroup = ""
+						r.pathPattern = "/api/v1/operations/{operationId}"
+						r.args = args
+						r.count = 1
+						return r, true
+					default:
+						return
+					}
+				}
+
+			case 's': // Prefix: "status"
+
+				if l := len("status"); len(elem) >= l && elem[0:l] == "status" {
+					elem = elem[l:]
+				} else {
+					break
+				}
+
+				if len(elem) == 0 {
+					// Leaf node.
+					switch method {
+					case "GET":
+						r.name = GetStatusOperation
+						r.summary = "Read how the system is"
+						r.operationID = "getStatus"
+						r.operationGroup = ""
+						r.pathPattern = "/api/v1/status"
+						r.args = args
+						r.count = 0
+						return r, true
+					default:
+						return
+					}
+				}
+
+			case 'w': // Prefix: "w"
+
+				if l := len("w"); len(elem) >= l && elem[0:l] == "w" {
+					elem = elem[l:]
+				} else {
+					break
+				}
+
+				if len(elem) == 0 {
+					break
+				}
+				switch elem[0] {
+				case 'a': // Prefix: "allet"
+
+					if l := len("allet"); len(elem) >= l && elem[0:l] == "allet" {
 						elem = elem[l:]
 					} else {
 						break
 					}
 
 					if len(elem) == 0 {
-						// Leaf node.
 						switch method {
 						case "POST":
-							r.name = CreateOperationsOperation
-							r.summary = "Deposit, withdraw and transfer, up to a thousand times in one request"
-							r.operationID = "createOperations"
+							r.name = CreateOperationOperation
+							r.summary = "Deposit to or withdraw from a wallet"
+							r.operationID = "createOperation"
 							r.operationGroup = ""
-							r.pathPattern = "/api/v1/wallet/batch"
+							r.pathPattern = "/api/v1/wallet"
 							r.args = args
 							r.count = 0
 							return r, true
@@ -966,10 +1146,425 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 							return
 						}
 					}
+					switch elem[0] {
+					case '/': // Prefix: "/batch"
 
-				case 's': // Prefix: "s"
+						if l := len("/batch"); len(elem) >= l && elem[0:l] == "/batch" {
+							elem = elem[l:]
+						} else {
+							break
+						}
 
-					if l := len("s"); len(elem) >= l && elem[0:l] == "s" {
+						if len(elem) == 0 {
+							// Leaf node.
+							switch method {
+							case "POST":
+								r.name = CreateOperationsOperation
+								r.summary = "Deposit, withdraw and transfer, up to a thousand times in one request"
+								r.operationID = "createOperations"
+								r.operationGroup = ""
+								r.pathPattern = "/api/v1/wallet/batch"
+								r.args = args
+								r.count = 0
+								return r, true
+							default:
+								return
+							}
+						}
+
+					case 's': // Prefix: "s"
+
+						if l := len("s"); len(elem) >= l && elem[0:l] == "s" {
+							elem = elem[l:]
+						} else {
+							break
+						}
+
+						if len(elem) == 0 {
+							switch method {
+							case "GET":
+								r.name = ListWalletsOperation
+								r.summary = "Find wallets"
+								r.operationID = "listWallets"
+								r.operationGroup = ""
+								r.pathPattern = "/api/v1/wallets"
+								r.args = args
+								r.count = 0
+								return r, true
+							case "POST":
+								r.name = CreateWalletOperation
+								r.summary = "Create a wallet"
+								r.operationID = "createWallet"
+								r.operationGroup = ""
+								r.pathPattern = "/api/v1/wallets"
+								r.args = args
+								r.count = 0
+								return r, true
+							default:
+								return
+							}
+						}
+						switch elem[0] {
+						case '/': // Prefix: "/"
+
+							if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+								elem = elem[l:]
+							} else {
+								break
+							}
+
+							// Param: "walletId"
+							// Match until "/"
+							idx := strings.IndexByte(elem, '/')
+							if idx < 0 {
+								idx = len(elem)
+							}
+							args[0] = elem[:idx]
+							elem = elem[idx:]
+
+							if len(elem) == 0 {
+								switch method {
+								case "GET":
+									r.name = GetWalletOperation
+									r.summary = "Read a wallet and its balance"
+									r.operationID = "getWallet"
+									r.operationGroup = ""
+									r.pathPattern = "/api/v1/wallets/{walletId}"
+									r.args = args
+									r.count = 1
+									return r, true
+								default:
+									return
+								}
+							}
+							switch elem[0] {
+							case '/': // Prefix: "/"
+
+								if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									elem = elem[l:]
+								} else {
+									break
+								}
+
+								if len(elem) == 0 {
+									break
+								}
+								switch elem[0] {
+								case 'e': // Prefix: "events"
+
+									if l := len("events"); len(elem) >= l && elem[0:l] == "events" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch method {
+										case "GET":
+											r.name = FollowWalletOperation
+											r.summary = "Follow a wallet as it is applied"
+											r.operationID = "followWallet"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/events"
+											r.args = args
+											r.count = 1
+											return r, true
+										default:
+											return
+										}
+									}
+
+								case 'h': // Prefix: "holds"
+
+									if l := len("holds"); len(elem) >= l && elem[0:l] == "holds" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										switch method {
+										case "GET":
+											r.name = ListHoldsOperation
+											r.summary = "List a wallet's open holds"
+											r.operationID = "listHolds"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/holds"
+											r.args = args
+											r.count = 1
+											return r, true
+										case "POST":
+											r.name = CreateHoldOperation
+											r.summary = "Hold a part of the balance"
+											r.operationID = "createHold"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/holds"
+											r.args = args
+											r.count = 1
+											return r, true
+										default:
+											return
+										}
+									}
+									switch elem[0] {
+									case '/': // Prefix: "/"
+
+										if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										// Param: "holdId"
+										// Match until "/"
+										idx := strings.IndexByte(elem, '/')
+										if idx < 0 {
+											idx = len(elem)
+										}
+										args[1] = elem[:idx]
+										elem = elem[idx:]
+
+										if len(elem) == 0 {
+											switch method {
+											case "GET":
+												r.name = GetHoldOperation
+												r.summary = "Read a hold"
+												r.operationID = "getHold"
+												r.operationGroup = ""
+												r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}"
+												r.args = args
+												r.count = 2
+												return r, true
+											default:
+												return
+											}
+										}
+										switch elem[0] {
+										case '/': // Prefix: "/"
+
+											if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+												elem = elem[l:]
+											} else {
+												break
+											}
+
+											if len(elem) == 0 {
+												break
+											}
+											switch elem[0] {
+											case 'c': // Prefix: "capture"
+
+												if l := len("capture"); len(elem) >= l && elem[0:l] == "capture" {
+													elem = elem[l:]
+												} else {
+													break
+												}
+
+												if len(elem) == 0 {
+													// Leaf node.
+													switch method {
+													case "POST":
+														r.name = CaptureHoldOperation
+														r.summary = "Take money that a hold keeps"
+														r.operationID = "captureHold"
+														r.operationGroup = ""
+														r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}/capture"
+														r.args = args
+														r.count = 2
+														return r, true
+													default:
+														return
+													}
+												}
+
+											case 'r': // Prefix: "release"
+
+												if l := len("release"); len(elem) >= l && elem[0:l] == "release" {
+													elem = elem[l:]
+												} else {
+													break
+												}
+
+												if len(elem) == 0 {
+													// Leaf node.
+													switch method {
+													case "POST":
+														r.name = ReleaseHoldOperation
+														r.summary = "Release what a hold keeps"
+														r.operationID = "releaseHold"
+														r.operationGroup = ""
+														r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}/release"
+														r.args = args
+														r.count = 2
+														return r, true
+													default:
+														return
+													}
+												}
+
+											}
+
+										}
+
+									}
+
+								case 'o': // Prefix: "operations"
+
+									if l := len("operations"); len(elem) >= l && elem[0:l] == "operations" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										switch method {
+										case "GET":
+											r.name = ListOperationsOperation
+											r.summary = "Read a wallet's statement"
+											r.operationID = "listOperations"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/operations"
+											r.args = args
+											r.count = 1
+											return r, true
+										case "POST":
+											r.name = CreateWalletOperationOperation
+											r.summary = "Deposit to or withdraw from this wallet"
+											r.operationID = "createWalletOperation"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/operations"
+											r.args = args
+											r.count = 1
+											return r, true
+										default:
+											return
+										}
+									}
+									switch elem[0] {
+									case '/': // Prefix: "/"
+
+										if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+											elem = elem[l:]
+										} else {
+											break
+										}
+
+										// Param: "operationId"
+										// Match until "/"
+										idx := strings.IndexByte(elem, '/')
+										if idx < 0 {
+											idx = len(elem)
+										}
+										args[1] = elem[:idx]
+										elem = elem[idx:]
+
+										if len(elem) == 0 {
+											switch method {
+											case "GET":
+												r.name = GetOperationOperation
+												r.summary = "Read an operation"
+												r.operationID = "getOperation"
+												r.operationGroup = ""
+												r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}"
+												r.args = args
+												r.count = 2
+												return r, true
+											default:
+												return
+											}
+										}
+										switch elem[0] {
+										case '/': // Prefix: "/reverse"
+
+											if l := len("/reverse"); len(elem) >= l && elem[0:l] == "/reverse" {
+												elem = elem[l:]
+											} else {
+												break
+											}
+
+											if len(elem) == 0 {
+												// Leaf node.
+												switch method {
+												case "POST":
+													r.name = ReverseOperationOperation
+													r.summary = "Undo an operation, or a part of it"
+													r.operationID = "reverseOperation"
+													r.operationGroup = ""
+													r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}/reverse"
+													r.args = args
+													r.count = 2
+													return r, true
+												default:
+													return
+												}
+											}
+
+										}
+
+									}
+
+								case 's': // Prefix: "state"
+
+									if l := len("state"); len(elem) >= l && elem[0:l] == "state" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch method {
+										case "PUT":
+											r.name = SetWalletStateOperation
+											r.summary = "Freeze, activate or close a wallet"
+											r.operationID = "setWalletState"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/state"
+											r.args = args
+											r.count = 1
+											return r, true
+										default:
+											return
+										}
+									}
+
+								case 't': // Prefix: "transfers"
+
+									if l := len("transfers"); len(elem) >= l && elem[0:l] == "transfers" {
+										elem = elem[l:]
+									} else {
+										break
+									}
+
+									if len(elem) == 0 {
+										// Leaf node.
+										switch method {
+										case "POST":
+											r.name = CreateTransferOperation
+											r.summary = "Transfer to another wallet"
+											r.operationID = "createTransfer"
+											r.operationGroup = ""
+											r.pathPattern = "/api/v1/wallets/{walletId}/transfers"
+											r.args = args
+											r.count = 1
+											return r, true
+										default:
+											return
+										}
+									}
+
+								}
+
+							}
+
+						}
+
+					}
+
+				case 'e': // Prefix: "ebhooks"
+
+					if l := len("ebhooks"); len(elem) >= l && elem[0:l] == "ebhooks" {
 						elem = elem[l:]
 					} else {
 						break
@@ -978,20 +1573,20 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 					if len(elem) == 0 {
 						switch method {
 						case "GET":
-							r.name = ListWalletsOperation
-							r.summary = "Find wallets"
-							r.operationID = "listWallets"
+							r.name = ListWebhooksOperation
+							r.summary = "List webhooks"
+							r.operationID = "listWebhooks"
 							r.operationGroup = ""
-							r.pathPattern = "/api/v1/wallets"
+							r.pathPattern = "/api/v1/webhooks"
 							r.args = args
 							r.count = 0
 							return r, true
 						case "POST":
-							r.name = CreateWalletOperation
-							r.summary = "Create a wallet"
-							r.operationID = "createWallet"
+							r.name = CreateWebhookOperation
+							r.summary = "Be told of outcomes by HTTP"
+							r.operationID = "createWebhook"
 							r.operationGroup = ""
-							r.pathPattern = "/api/v1/wallets"
+							r.pathPattern = "/api/v1/webhooks"
 							r.args = args
 							r.count = 0
 							return r, true
@@ -1008,7 +1603,7 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 							break
 						}
 
-						// Param: "walletId"
+						// Param: "id"
 						// Match until "/"
 						idx := strings.IndexByte(elem, '/')
 						if idx < 0 {
@@ -1019,12 +1614,30 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 
 						if len(elem) == 0 {
 							switch method {
-							case "GET":
-								r.name = GetWalletOperation
-								r.summary = "Read a wallet and its balance"
-								r.operationID = "getWallet"
+							case "DELETE":
+								r.name = DeleteWebhookOperation
+								r.summary = "Delete a webhook"
+								r.operationID = "deleteWebhook"
 								r.operationGroup = ""
-								r.pathPattern = "/api/v1/wallets/{walletId}"
+								r.pathPattern = "/api/v1/webhooks/{id}"
+								r.args = args
+								r.count = 1
+								return r, true
+							case "GET":
+								r.name = GetWebhookOperation
+								r.summary = "Read a webhook and how it fares"
+								r.operationID = "getWebhook"
+								r.operationGroup = ""
+								r.pathPattern = "/api/v1/webhooks/{id}"
+								r.args = args
+								r.count = 1
+								return r, true
+							case "PATCH":
+								r.name = UpdateWebhookOperation
+								r.summary = "Change a webhook, disable or enable it"
+								r.operationID = "updateWebhook"
+								r.operationGroup = ""
+								r.pathPattern = "/api/v1/webhooks/{id}"
 								r.args = args
 								r.count = 1
 								return r, true
@@ -1045,9 +1658,9 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 								break
 							}
 							switch elem[0] {
-							case 'e': // Prefix: "events"
+							case 'a': // Prefix: "attempts"
 
-								if l := len("events"); len(elem) >= l && elem[0:l] == "events" {
+								if l := len("attempts"); len(elem) >= l && elem[0:l] == "attempts" {
 									elem = elem[l:]
 								} else {
 									break
@@ -1057,11 +1670,11 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 									// Leaf node.
 									switch method {
 									case "GET":
-										r.name = FollowWalletOperation
-										r.summary = "Follow a wallet as it is applied"
-										r.operationID = "followWallet"
+										r.name = ListWebhookAttemptsOperation
+										r.summary = "Read the last attempts to deliver"
+										r.operationID = "listWebhookAttempts"
 										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/events"
+										r.pathPattern = "/api/v1/webhooks/{id}/attempts"
 										r.args = args
 										r.count = 1
 										return r, true
@@ -1070,263 +1683,73 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 									}
 								}
 
-							case 'h': // Prefix: "holds"
+							case 'r': // Prefix: "r"
 
-								if l := len("holds"); len(elem) >= l && elem[0:l] == "holds" {
+								if l := len("r"); len(elem) >= l && elem[0:l] == "r" {
 									elem = elem[l:]
 								} else {
 									break
 								}
 
 								if len(elem) == 0 {
-									switch method {
-									case "GET":
-										r.name = ListHoldsOperation
-										r.summary = "List a wallet's open holds"
-										r.operationID = "listHolds"
-										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/holds"
-										r.args = args
-										r.count = 1
-										return r, true
-									case "POST":
-										r.name = CreateHoldOperation
-										r.summary = "Hold a part of the balance"
-										r.operationID = "createHold"
-										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/holds"
-										r.args = args
-										r.count = 1
-										return r, true
-									default:
-										return
-									}
+									break
 								}
 								switch elem[0] {
-								case '/': // Prefix: "/"
+								case 'e': // Prefix: "eplay"
 
-									if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									if l := len("eplay"); len(elem) >= l && elem[0:l] == "eplay" {
 										elem = elem[l:]
 									} else {
 										break
 									}
 
-									// Param: "holdId"
-									// Match until "/"
-									idx := strings.IndexByte(elem, '/')
-									if idx < 0 {
-										idx = len(elem)
-									}
-									args[1] = elem[:idx]
-									elem = elem[idx:]
-
 									if len(elem) == 0 {
+										// Leaf node.
 										switch method {
-										case "GET":
-											r.name = GetHoldOperation
-											r.summary = "Read a hold"
-											r.operationID = "getHold"
+										case "POST":
+											r.name = ReplayWebhookOperation
+											r.summary = "Deliver again what came since a time"
+											r.operationID = "replayWebhook"
 											r.operationGroup = ""
-											r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}"
+											r.pathPattern = "/api/v1/webhooks/{id}/replay"
 											r.args = args
-											r.count = 2
+											r.count = 1
 											return r, true
 										default:
 											return
 										}
 									}
-									switch elem[0] {
-									case '/': // Prefix: "/"
 
-										if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-											elem = elem[l:]
-										} else {
-											break
-										}
+								case 'o': // Prefix: "otate-secret"
 
-										if len(elem) == 0 {
-											break
-										}
-										switch elem[0] {
-										case 'c': // Prefix: "capture"
-
-											if l := len("capture"); len(elem) >= l && elem[0:l] == "capture" {
-												elem = elem[l:]
-											} else {
-												break
-											}
-
-											if len(elem) == 0 {
-												// Leaf node.
-												switch method {
-												case "POST":
-													r.name = CaptureHoldOperation
-													r.summary = "Take money that a hold keeps"
-													r.operationID = "captureHold"
-													r.operationGroup = ""
-													r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}/capture"
-													r.args = args
-													r.count = 2
-													return r, true
-												default:
-													return
-												}
-											}
-
-										case 'r': // Prefix: "release"
-
-											if l := len("release"); len(elem) >= l && elem[0:l] == "release" {
-												elem = elem[l:]
-											} else {
-												break
-											}
-
-											if len(elem) == 0 {
-												// Leaf node.
-												switch method {
-												case "POST":
-													r.name = ReleaseHoldOperation
-													r.summary = "Release what a hold keeps"
-													r.operationID = "releaseHold"
-													r.operationGroup = ""
-													r.pathPattern = "/api/v1/wallets/{walletId}/holds/{holdId}/release"
-													r.args = args
-													r.count = 2
-													return r, true
-												default:
-													return
-												}
-											}
-
-										}
-
-									}
-
-								}
-
-							case 'o': // Prefix: "operations"
-
-								if l := len("operations"); len(elem) >= l && elem[0:l] == "operations" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									switch method {
-									case "GET":
-										r.name = ListOperationsOperation
-										r.summary = "Read a wallet's statement"
-										r.operationID = "listOperations"
-										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/operations"
-										r.args = args
-										r.count = 1
-										return r, true
-									case "POST":
-										r.name = CreateWalletOperationOperation
-										r.summary = "Deposit to or withdraw from this wallet"
-										r.operationID = "createWalletOperation"
-										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/operations"
-										r.args = args
-										r.count = 1
-										return r, true
-									default:
-										return
-									}
-								}
-								switch elem[0] {
-								case '/': // Prefix: "/"
-
-									if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
+									if l := len("otate-secret"); len(elem) >= l && elem[0:l] == "otate-secret" {
 										elem = elem[l:]
 									} else {
 										break
 									}
 
-									// Param: "operationId"
-									// Match until "/"
-									idx := strings.IndexByte(elem, '/')
-									if idx < 0 {
-										idx = len(elem)
-									}
-									args[1] = elem[:idx]
-									elem = elem[idx:]
-
 									if len(elem) == 0 {
+										// Leaf node.
 										switch method {
-										case "GET":
-											r.name = GetOperationOperation
-											r.summary = "Read an operation"
-											r.operationID = "getOperation"
+										case "POST":
+											r.name = RotateWebhookSecretOperation
+											r.summary = "Exchange the secret"
+											r.operationID = "rotateWebhookSecret"
 											r.operationGroup = ""
-											r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}"
+											r.pathPattern = "/api/v1/webhooks/{id}/rotate-secret"
 											r.args = args
-											r.count = 2
+											r.count = 1
 											return r, true
 										default:
 											return
 										}
 									}
-									switch elem[0] {
-									case '/': // Prefix: "/reverse"
-
-										if l := len("/reverse"); len(elem) >= l && elem[0:l] == "/reverse" {
-											elem = elem[l:]
-										} else {
-											break
-										}
-
-										if len(elem) == 0 {
-											// Leaf node.
-											switch method {
-											case "POST":
-												r.name = ReverseOperationOperation
-												r.summary = "Undo an operation, or a part of it"
-												r.operationID = "reverseOperation"
-												r.operationGroup = ""
-												r.pathPattern = "/api/v1/wallets/{walletId}/operations/{operationId}/reverse"
-												r.args = args
-												r.count = 2
-												return r, true
-											default:
-												return
-											}
-										}
-
-									}
 
 								}
 
-							case 's': // Prefix: "state"
+							case 's': // Prefix: "skip"
 
-								if l := len("state"); len(elem) >= l && elem[0:l] == "state" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									// Leaf node.
-									switch method {
-									case "PUT":
-										r.name = SetWalletStateOperation
-										r.summary = "Freeze, activate or close a wallet"
-										r.operationID = "setWalletState"
-										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/state"
-										r.args = args
-										r.count = 1
-										return r, true
-									default:
-										return
-									}
-								}
-
-							case 't': // Prefix: "transfers"
-
-								if l := len("transfers"); len(elem) >= l && elem[0:l] == "transfers" {
+								if l := len("skip"); len(elem) >= l && elem[0:l] == "skip" {
 									elem = elem[l:]
 								} else {
 									break
@@ -1336,11 +1759,11 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 									// Leaf node.
 									switch method {
 									case "POST":
-										r.name = CreateTransferOperation
-										r.summary = "Transfer to another wallet"
-										r.operationID = "createTransfer"
+										r.name = SkipWebhookRunOperation
+										r.summary = "Give up a run that the receiver refuses"
+										r.operationID = "skipWebhookRun"
 										r.operationGroup = ""
-										r.pathPattern = "/api/v1/wallets/{walletId}/transfers"
+										r.pathPattern = "/api/v1/webhooks/{id}/skip"
 										r.args = args
 										r.count = 1
 										return r, true
@@ -1349,150 +1772,9 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 									}
 								}
 
-							}
+							case 't': // Prefix: "test"
 
-						}
-
-					}
-
-				}
-
-			case 'e': // Prefix: "ebhooks"
-
-				if l := len("ebhooks"); len(elem) >= l && elem[0:l] == "ebhooks" {
-					elem = elem[l:]
-				} else {
-					break
-				}
-
-				if len(elem) == 0 {
-					switch method {
-					case "GET":
-						r.name = ListWebhooksOperation
-						r.summary = "List webhooks"
-						r.operationID = "listWebhooks"
-						r.operationGroup = ""
-						r.pathPattern = "/api/v1/webhooks"
-						r.args = args
-						r.count = 0
-						return r, true
-					case "POST":
-						r.name = CreateWebhookOperation
-						r.summary = "Be told of outcomes by HTTP"
-						r.operationID = "createWebhook"
-						r.operationGroup = ""
-						r.pathPattern = "/api/v1/webhooks"
-						r.args = args
-						r.count = 0
-						return r, true
-					default:
-						return
-					}
-				}
-				switch elem[0] {
-				case '/': // Prefix: "/"
-
-					if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-						elem = elem[l:]
-					} else {
-						break
-					}
-
-					// Param: "id"
-					// Match until "/"
-					idx := strings.IndexByte(elem, '/')
-					if idx < 0 {
-						idx = len(elem)
-					}
-					args[0] = elem[:idx]
-					elem = elem[idx:]
-
-					if len(elem) == 0 {
-						switch method {
-						case "DELETE":
-							r.name = DeleteWebhookOperation
-							r.summary = "Delete a webhook"
-							r.operationID = "deleteWebhook"
-							r.operationGroup = ""
-							r.pathPattern = "/api/v1/webhooks/{id}"
-							r.args = args
-							r.count = 1
-							return r, true
-						case "GET":
-							r.name = GetWebhookOperation
-							r.summary = "Read a webhook and how it fares"
-							r.operationID = "getWebhook"
-							r.operationGroup = ""
-							r.pathPattern = "/api/v1/webhooks/{id}"
-							r.args = args
-							r.count = 1
-							return r, true
-						case "PATCH":
-							r.name = UpdateWebhookOperation
-							r.summary = "Change a webhook, disable or enable it"
-							r.operationID = "updateWebhook"
-							r.operationGroup = ""
-							r.pathPattern = "/api/v1/webhooks/{id}"
-							r.args = args
-							r.count = 1
-							return r, true
-						default:
-							return
-						}
-					}
-					switch elem[0] {
-					case '/': // Prefix: "/"
-
-						if l := len("/"); len(elem) >= l && elem[0:l] == "/" {
-							elem = elem[l:]
-						} else {
-							break
-						}
-
-						if len(elem) == 0 {
-							break
-						}
-						switch elem[0] {
-						case 'a': // Prefix: "attempts"
-
-							if l := len("attempts"); len(elem) >= l && elem[0:l] == "attempts" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								// Leaf node.
-								switch method {
-								case "GET":
-									r.name = ListWebhookAttemptsOperation
-									r.summary = "Read the last attempts to deliver"
-									r.operationID = "listWebhookAttempts"
-									r.operationGroup = ""
-									r.pathPattern = "/api/v1/webhooks/{id}/attempts"
-									r.args = args
-									r.count = 1
-									return r, true
-								default:
-									return
-								}
-							}
-
-						case 'r': // Prefix: "r"
-
-							if l := len("r"); len(elem) >= l && elem[0:l] == "r" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								break
-							}
-							switch elem[0] {
-							case 'e': // Prefix: "eplay"
-
-								if l := len("eplay"); len(elem) >= l && elem[0:l] == "eplay" {
+								if l := len("test"); len(elem) >= l && elem[0:l] == "test" {
 									elem = elem[l:]
 								} else {
 									break
@@ -1502,11 +1784,11 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 									// Leaf node.
 									switch method {
 									case "POST":
-										r.name = ReplayWebhookOperation
-										r.summary = "Deliver again what came since a time"
-										r.operationID = "replayWebhook"
+										r.name = TestWebhookOperation
+										r.summary = "Send a test delivery"
+										r.operationID = "testWebhook"
 										r.operationGroup = ""
-										r.pathPattern = "/api/v1/webhooks/{id}/replay"
+										r.pathPattern = "/api/v1/webhooks/{id}/test"
 										r.args = args
 										r.count = 1
 										return r, true
@@ -1515,81 +1797,6 @@ func (s *Server) FindPath(method string, u *url.URL) (r Route, _ bool) {
 									}
 								}
 
-							case 'o': // Prefix: "otate-secret"
-
-								if l := len("otate-secret"); len(elem) >= l && elem[0:l] == "otate-secret" {
-									elem = elem[l:]
-								} else {
-									break
-								}
-
-								if len(elem) == 0 {
-									// Leaf node.
-									switch method {
-									case "POST":
-										r.name = RotateWebhookSecretOperation
-										r.summary = "Exchange the secret"
-										r.operationID = "rotateWebhookSecret"
-										r.operationGroup = ""
-										r.pathPattern = "/api/v1/webhooks/{id}/rotate-secret"
-										r.args = args
-										r.count = 1
-										return r, true
-									default:
-										return
-									}
-								}
-
-							}
-
-						case 's': // Prefix: "skip"
-
-							if l := len("skip"); len(elem) >= l && elem[0:l] == "skip" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								// Leaf node.
-								switch method {
-								case "POST":
-									r.name = SkipWebhookRunOperation
-									r.summary = "Give up a run that the receiver refuses"
-									r.operationID = "skipWebhookRun"
-									r.operationGroup = ""
-									r.pathPattern = "/api/v1/webhooks/{id}/skip"
-									r.args = args
-									r.count = 1
-									return r, true
-								default:
-									return
-								}
-							}
-
-						case 't': // Prefix: "test"
-
-							if l := len("test"); len(elem) >= l && elem[0:l] == "test" {
-								elem = elem[l:]
-							} else {
-								break
-							}
-
-							if len(elem) == 0 {
-								// Leaf node.
-								switch method {
-								case "POST":
-									r.name = TestWebhookOperation
-									r.summary = "Send a test delivery"
-									r.operationID = "testWebhook"
-									r.operationGroup = ""
-									r.pathPattern = "/api/v1/webhooks/{id}/test"
-									r.args = args
-									r.count = 1
-									return r, true
-								default:
-									return
-								}
 							}
 
 						}

@@ -664,6 +664,159 @@ func (s *HoldRequest) SetMetadata(val OptMetadata) {
 	s.Metadata = val
 }
 
+// Ref: #/components/schemas/InTransit
+type InTransit struct {
+	Currency      Currency `json:"currency"`
+	Operations    int64    `json:"operations"`
+	AmountMinor   int64    `json:"amountMinor"`
+	OldestSeconds float64  `json:"oldestSeconds"`
+}
+
+// GetCurrency returns the value of Currency.
+func (s *InTransit) GetCurrency() Currency {
+	return s.Currency
+}
+
+// GetOperations returns the value of Operations.
+func (s *InTransit) GetOperations() int64 {
+	return s.Operations
+}
+
+// GetAmountMinor returns the value of AmountMinor.
+func (s *InTransit) GetAmountMinor() int64 {
+	return s.AmountMinor
+}
+
+// GetOldestSeconds returns the value of OldestSeconds.
+func (s *InTransit) GetOldestSeconds() float64 {
+	return s.OldestSeconds
+}
+
+// SetCurrency sets the value of Currency.
+func (s *InTransit) SetCurrency(val Currency) {
+	s.Currency = val
+}
+
+// SetOperations sets the value of Operations.
+func (s *InTransit) SetOperations(val int64) {
+	s.Operations = val
+}
+
+// SetAmountMinor sets the value of AmountMinor.
+func (s *InTransit) SetAmountMinor(val int64) {
+	s.AmountMinor = val
+}
+
+// SetOldestSeconds sets the value of OldestSeconds.
+func (s *InTransit) SetOldestSeconds(val float64) {
+	s.OldestSeconds = val
+}
+
+// Ref: #/components/schemas/Key
+type Key struct {
+	// Who the key belongs to; empty where no keys are asked for.
+	Client string `json:"client"`
+	// The tenant whose wallets it sees; absent if it sees those of all.
+	Tenant OptString `json:"tenant"`
+	// Whether it sees the wallets of all tenants.
+	AllTenants bool `json:"allTenants"`
+	// What it may do. More may be added.
+	Scopes []string `json:"scopes"`
+}
+
+// GetClient returns the value of Client.
+func (s *Key) GetClient() string {
+	return s.Client
+}
+
+// GetTenant returns the value of Tenant.
+func (s *Key) GetTenant() OptString {
+	return s.Tenant
+}
+
+// GetAllTenants returns the value of AllTenants.
+func (s *Key) GetAllTenants() bool {
+	return s.AllTenants
+}
+
+// GetScopes returns the value of Scopes.
+func (s *Key) GetScopes() []string {
+	return s.Scopes
+}
+
+// SetClient sets the value of Client.
+func (s *Key) SetClient(val string) {
+	s.Client = val
+}
+
+// SetTenant sets the value of Tenant.
+func (s *Key) SetTenant(val OptString) {
+	s.Tenant = val
+}
+
+// SetAllTenants sets the value of AllTenants.
+func (s *Key) SetAllTenants(val bool) {
+	s.AllTenants = val
+}
+
+// SetScopes sets the value of Scopes.
+func (s *Key) SetScopes(val []string) {
+	s.Scopes = val
+}
+
+// KeyReadHeaders wraps Key with response headers.
+type KeyReadHeaders struct {
+	CacheControl string
+	Response     Key
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *KeyReadHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *KeyReadHeaders) GetResponse() Key {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *KeyReadHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *KeyReadHeaders) SetResponse(val Key) {
+	s.Response = val
+}
+
+// Open holds that should have expired 10 s ago, counted up to 10,000.
+// Ref: #/components/schemas/LateHolds
+type LateHolds struct {
+	Holds         int64   `json:"holds"`
+	OldestSeconds float64 `json:"oldestSeconds"`
+}
+
+// GetHolds returns the value of Holds.
+func (s *LateHolds) GetHolds() int64 {
+	return s.Holds
+}
+
+// GetOldestSeconds returns the value of OldestSeconds.
+func (s *LateHolds) GetOldestSeconds() float64 {
+	return s.OldestSeconds
+}
+
+// SetHolds sets the value of Holds.
+func (s *LateHolds) SetHolds(val int64) {
+	s.Holds = val
+}
+
+// SetOldestSeconds sets the value of OldestSeconds.
+func (s *LateHolds) SetOldestSeconds(val float64) {
+	s.OldestSeconds = val
+}
+
 // What you want to remember with it: up to 20 keys of 1 to 40 characters, values of up to 500, without
 // control characters, 2048 bytes together as compact JSON in UTF-8.
 // Ref: #/components/schemas/Metadata
@@ -932,6 +1085,7 @@ type Operation struct {
 	Metadata   OptMetadata  `json:"metadata"`
 	CreatedAt  Time         `json:"createdAt"`
 	AppliedAt  OptTime      `json:"appliedAt"`
+	Timeline   OptTimeline  `json:"timeline"`
 }
 
 // GetOperationID returns the value of OperationID.
@@ -1029,6 +1183,11 @@ func (s *Operation) GetAppliedAt() OptTime {
 	return s.AppliedAt
 }
 
+// GetTimeline returns the value of Timeline.
+func (s *Operation) GetTimeline() OptTimeline {
+	return s.Timeline
+}
+
 // SetOperationID sets the value of OperationID.
 func (s *Operation) SetOperationID(val uuid.UUID) {
 	s.OperationID = val
@@ -1122,6 +1281,11 @@ func (s *Operation) SetCreatedAt(val Time) {
 // SetAppliedAt sets the value of AppliedAt.
 func (s *Operation) SetAppliedAt(val OptTime) {
 	s.AppliedAt = val
+}
+
+// SetTimeline sets the value of Timeline.
+func (s *Operation) SetTimeline(val OptTimeline) {
+	s.Timeline = val
 }
 
 // OperationAcceptedHeaders wraps Operation with response headers.
@@ -1801,6 +1965,52 @@ func (o OptInt64) Or(d int64) int64 {
 	return d
 }
 
+// NewOptLateHolds returns new OptLateHolds with value set to v.
+func NewOptLateHolds(v LateHolds) OptLateHolds {
+	return OptLateHolds{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptLateHolds is optional LateHolds.
+type OptLateHolds struct {
+	Value LateHolds
+	Set   bool
+}
+
+// IsSet returns true if OptLateHolds was set.
+func (o OptLateHolds) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptLateHolds) Reset() {
+	var v LateHolds
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptLateHolds) SetTo(v LateHolds) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptLateHolds) Get() (v LateHolds, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptLateHolds) Or(d LateHolds) LateHolds {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptMetadata returns new OptMetadata with value set to v.
 func NewOptMetadata(v Metadata) OptMetadata {
 	return OptMetadata{
@@ -2143,6 +2353,52 @@ func (o OptOrder) Or(d Order) Order {
 	return d
 }
 
+// NewOptOutboxStatus returns new OptOutboxStatus with value set to v.
+func NewOptOutboxStatus(v OutboxStatus) OptOutboxStatus {
+	return OptOutboxStatus{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptOutboxStatus is optional OutboxStatus.
+type OptOutboxStatus struct {
+	Value OutboxStatus
+	Set   bool
+}
+
+// IsSet returns true if OptOutboxStatus was set.
+func (o OptOutboxStatus) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptOutboxStatus) Reset() {
+	var v OutboxStatus
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptOutboxStatus) SetTo(v OutboxStatus) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptOutboxStatus) Get() (v OutboxStatus, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptOutboxStatus) Or(d OutboxStatus) OutboxStatus {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptReference returns new OptReference with value set to v.
 func NewOptReference(v Reference) OptReference {
 	return OptReference{
@@ -2327,6 +2583,52 @@ func (o OptStatusFilter) Or(d StatusFilter) StatusFilter {
 	return d
 }
 
+// NewOptStatusProcesses returns new OptStatusProcesses with value set to v.
+func NewOptStatusProcesses(v StatusProcesses) OptStatusProcesses {
+	return OptStatusProcesses{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptStatusProcesses is optional StatusProcesses.
+type OptStatusProcesses struct {
+	Value StatusProcesses
+	Set   bool
+}
+
+// IsSet returns true if OptStatusProcesses was set.
+func (o OptStatusProcesses) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptStatusProcesses) Reset() {
+	var v StatusProcesses
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptStatusProcesses) SetTo(v StatusProcesses) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptStatusProcesses) Get() (v StatusProcesses, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptStatusProcesses) Or(d StatusProcesses) StatusProcesses {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // NewOptString returns new OptString with value set to v.
 func NewOptString(v string) OptString {
 	return OptString{
@@ -2413,6 +2715,52 @@ func (o OptTime) Get() (v Time, ok bool) {
 
 // Or returns value if set, or given parameter if does not.
 func (o OptTime) Or(d Time) Time {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
+// NewOptTimeline returns new OptTimeline with value set to v.
+func NewOptTimeline(v Timeline) OptTimeline {
+	return OptTimeline{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptTimeline is optional Timeline.
+type OptTimeline struct {
+	Value Timeline
+	Set   bool
+}
+
+// IsSet returns true if OptTimeline was set.
+func (o OptTimeline) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptTimeline) Reset() {
+	var v Timeline
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptTimeline) SetTo(v Timeline) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptTimeline) Get() (v Timeline, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptTimeline) Or(d Timeline) Timeline {
 	if v, ok := o.Get(); ok {
 		return v
 	}
@@ -2603,6 +2951,52 @@ func (o OptWebhookURL) Or(d WebhookURL) WebhookURL {
 	return d
 }
 
+// NewOptWebhooksStatus returns new OptWebhooksStatus with value set to v.
+func NewOptWebhooksStatus(v WebhooksStatus) OptWebhooksStatus {
+	return OptWebhooksStatus{
+		Value: v,
+		Set:   true,
+	}
+}
+
+// OptWebhooksStatus is optional WebhooksStatus.
+type OptWebhooksStatus struct {
+	Value WebhooksStatus
+	Set   bool
+}
+
+// IsSet returns true if OptWebhooksStatus was set.
+func (o OptWebhooksStatus) IsSet() bool { return o.Set }
+
+// Reset unsets value.
+func (o *OptWebhooksStatus) Reset() {
+	var v WebhooksStatus
+	o.Value = v
+	o.Set = false
+}
+
+// SetTo sets value to v.
+func (o *OptWebhooksStatus) SetTo(v WebhooksStatus) {
+	o.Set = true
+	o.Value = v
+}
+
+// Get returns value and boolean that denotes whether value was set.
+func (o OptWebhooksStatus) Get() (v WebhooksStatus, ok bool) {
+	if !o.Set {
+		return v, false
+	}
+	return o.Value, true
+}
+
+// Or returns value if set, or given parameter if does not.
+func (o OptWebhooksStatus) Or(d WebhooksStatus) WebhooksStatus {
+	if v, ok := o.Get(); ok {
+		return v
+	}
+	return d
+}
+
 // Ref: #/components/schemas/Order
 type Order string
 
@@ -2643,6 +3037,44 @@ func (s *Order) UnmarshalText(data []byte) error {
 	default:
 		return errors.Errorf("invalid value: %q", data)
 	}
+}
+
+// The messages that are kept, published or not.
+// Ref: #/components/schemas/OutboxStatus
+type OutboxStatus struct {
+	FirstID          int64   `json:"firstId"`
+	LastID           int64   `json:"lastId"`
+	OldestRowSeconds float64 `json:"oldestRowSeconds"`
+}
+
+// GetFirstID returns the value of FirstID.
+func (s *OutboxStatus) GetFirstID() int64 {
+	return s.FirstID
+}
+
+// GetLastID returns the value of LastID.
+func (s *OutboxStatus) GetLastID() int64 {
+	return s.LastID
+}
+
+// GetOldestRowSeconds returns the value of OldestRowSeconds.
+func (s *OutboxStatus) GetOldestRowSeconds() float64 {
+	return s.OldestRowSeconds
+}
+
+// SetFirstID sets the value of FirstID.
+func (s *OutboxStatus) SetFirstID(val int64) {
+	s.FirstID = val
+}
+
+// SetLastID sets the value of LastID.
+func (s *OutboxStatus) SetLastID(val int64) {
+	s.LastID = val
+}
+
+// SetOldestRowSeconds sets the value of OldestRowSeconds.
+func (s *OutboxStatus) SetOldestRowSeconds(val float64) {
+	s.OldestRowSeconds = val
 }
 
 // A problem document (RFC 9457).
@@ -2837,6 +3269,103 @@ func (s *ProblemStatusCodeWithHeaders) SetResponse(val Problem) {
 }
 
 type Reference string
+
+// Ref: #/components/schemas/RelayStatus
+type RelayStatus struct {
+	Relay string `json:"relay"`
+	// Whether a process of this relay leads, and publishes.
+	Leading bool `json:"leading"`
+	// Up to where it has published, in snapshots of Postgres.
+	Position                string  `json:"position"`
+	PositionSavedSecondsAgo float64 `json:"positionSavedSecondsAgo"`
+	// The backlog, counted up to 10,000.
+	WaitingRows int64 `json:"waitingRows"`
+	// How long the first of these has waited.
+	OldestWaitingSeconds float64 `json:"oldestWaitingSeconds"`
+	// Whether an operator has paused it.
+	Paused      bool      `json:"paused"`
+	PauseReason OptString `json:"pauseReason"`
+}
+
+// GetRelay returns the value of Relay.
+func (s *RelayStatus) GetRelay() string {
+	return s.Relay
+}
+
+// GetLeading returns the value of Leading.
+func (s *RelayStatus) GetLeading() bool {
+	return s.Leading
+}
+
+// GetPosition returns the value of Position.
+func (s *RelayStatus) GetPosition() string {
+	return s.Position
+}
+
+// GetPositionSavedSecondsAgo returns the value of PositionSavedSecondsAgo.
+func (s *RelayStatus) GetPositionSavedSecondsAgo() float64 {
+	return s.PositionSavedSecondsAgo
+}
+
+// GetWaitingRows returns the value of WaitingRows.
+func (s *RelayStatus) GetWaitingRows() int64 {
+	return s.WaitingRows
+}
+
+// GetOldestWaitingSeconds returns the value of OldestWaitingSeconds.
+func (s *RelayStatus) GetOldestWaitingSeconds() float64 {
+	return s.OldestWaitingSeconds
+}
+
+// GetPaused returns the value of Paused.
+func (s *RelayStatus) GetPaused() bool {
+	return s.Paused
+}
+
+// GetPauseReason returns the value of PauseReason.
+func (s *RelayStatus) GetPauseReason() OptString {
+	return s.PauseReason
+}
+
+// SetRelay sets the value of Relay.
+func (s *RelayStatus) SetRelay(val string) {
+	s.Relay = val
+}
+
+// SetLeading sets the value of Leading.
+func (s *RelayStatus) SetLeading(val bool) {
+	s.Leading = val
+}
+
+// SetPosition sets the value of Position.
+func (s *RelayStatus) SetPosition(val string) {
+	s.Position = val
+}
+
+// SetPositionSavedSecondsAgo sets the value of PositionSavedSecondsAgo.
+func (s *RelayStatus) SetPositionSavedSecondsAgo(val float64) {
+	s.PositionSavedSecondsAgo = val
+}
+
+// SetWaitingRows sets the value of WaitingRows.
+func (s *RelayStatus) SetWaitingRows(val int64) {
+	s.WaitingRows = val
+}
+
+// SetOldestWaitingSeconds sets the value of OldestWaitingSeconds.
+func (s *RelayStatus) SetOldestWaitingSeconds(val float64) {
+	s.OldestWaitingSeconds = val
+}
+
+// SetPaused sets the value of Paused.
+func (s *RelayStatus) SetPaused(val bool) {
+	s.Paused = val
+}
+
+// SetPauseReason sets the value of PauseReason.
+func (s *RelayStatus) SetPauseReason(val OptString) {
+	s.PauseReason = val
+}
 
 // Ref: #/components/schemas/ReleaseRequest
 type ReleaseRequest struct {
@@ -3074,6 +3603,78 @@ func (s *StalledRun) SetError(val string) {
 	s.Error = val
 }
 
+// Ref: #/components/schemas/StandingWallet
+type StandingWallet struct {
+	WalletID             uuid.UUID `json:"walletId"`
+	AppliedSequence      int64     `json:"appliedSequence"`
+	LastSequence         int64     `json:"lastSequence"`
+	OldestPendingSeconds float64   `json:"oldestPendingSeconds"`
+	// The type of the operation that is to be applied next; empty if it is missing.
+	NextType string `json:"nextType"`
+	// Whether the operation that is to be applied next is missing.
+	Halted bool `json:"halted"`
+}
+
+// GetWalletID returns the value of WalletID.
+func (s *StandingWallet) GetWalletID() uuid.UUID {
+	return s.WalletID
+}
+
+// GetAppliedSequence returns the value of AppliedSequence.
+func (s *StandingWallet) GetAppliedSequence() int64 {
+	return s.AppliedSequence
+}
+
+// GetLastSequence returns the value of LastSequence.
+func (s *StandingWallet) GetLastSequence() int64 {
+	return s.LastSequence
+}
+
+// GetOldestPendingSeconds returns the value of OldestPendingSeconds.
+func (s *StandingWallet) GetOldestPendingSeconds() float64 {
+	return s.OldestPendingSeconds
+}
+
+// GetNextType returns the value of NextType.
+func (s *StandingWallet) GetNextType() string {
+	return s.NextType
+}
+
+// GetHalted returns the value of Halted.
+func (s *StandingWallet) GetHalted() bool {
+	return s.Halted
+}
+
+// SetWalletID sets the value of WalletID.
+func (s *StandingWallet) SetWalletID(val uuid.UUID) {
+	s.WalletID = val
+}
+
+// SetAppliedSequence sets the value of AppliedSequence.
+func (s *StandingWallet) SetAppliedSequence(val int64) {
+	s.AppliedSequence = val
+}
+
+// SetLastSequence sets the value of LastSequence.
+func (s *StandingWallet) SetLastSequence(val int64) {
+	s.LastSequence = val
+}
+
+// SetOldestPendingSeconds sets the value of OldestPendingSeconds.
+func (s *StandingWallet) SetOldestPendingSeconds(val float64) {
+	s.OldestPendingSeconds = val
+}
+
+// SetNextType sets the value of NextType.
+func (s *StandingWallet) SetNextType(val string) {
+	s.NextType = val
+}
+
+// SetHalted sets the value of Halted.
+func (s *StandingWallet) SetHalted(val bool) {
+	s.Halted = val
+}
+
 // Ref: #/components/schemas/StateRequest
 type StateRequest struct {
 	State  WalletState `json:"state"`
@@ -3098,6 +3699,236 @@ func (s *StateRequest) SetState(val WalletState) {
 // SetReason sets the value of Reason.
 func (s *StateRequest) SetReason(val Reference) {
 	s.Reason = val
+}
+
+// How the system is. What could not be found out is absent, and `unknown` says why. It costs the same
+// with any number of wallets; so it knows some things only about. Pending operations, what is in
+// transit and standing wallets are those of the wallets that the newest outbox rows name, and some of
+// 30 s, 5 min and 1 h ago.
+// Ref: #/components/schemas/Status
+type Status struct {
+	// When this was found out, by the database's clock.
+	At Time `json:"at"`
+	// The parts that could not be found out.
+	Unknown []UnknownSection `json:"unknown"`
+	// How many processes of each service are connected to Postgres.
+	Processes OptStatusProcesses `json:"processes"`
+	Wallets   OptInt64           `json:"wallets"`
+	// Whether `wallets` is an estimate, as from 10,000 on.
+	WalletsEstimated   OptBool  `json:"walletsEstimated"`
+	AcceptedOperations OptInt64 `json:"acceptedOperations"`
+	// Whether `acceptedOperations` is an estimate, as from 10,000 on.
+	AcceptedOperationsEstimated OptBool `json:"acceptedOperationsEstimated"`
+	// What was accepted in the last second, in rows of the outbox.
+	AcceptedPerSecond OptInt64 `json:"acceptedPerSecond"`
+	// How many operations were applied in the last second.
+	AppliedPerSecond OptInt64 `json:"appliedPerSecond"`
+	// How many operations are accepted, and not applied yet; at least.
+	PendingOperations    OptInt64        `json:"pendingOperations"`
+	OldestPendingSeconds OptFloat64      `json:"oldestPendingSeconds"`
+	Outbox               OptOutboxStatus `json:"outbox"`
+	// The relays' positions; one for operations, one, `/events`, for all else.
+	Relays []RelayStatus `json:"relays"`
+	// The partitions of the topic of operations; 0 if it is not registered.
+	RegisteredPartitions OptInt32 `json:"registeredPartitions"`
+	// Up to 10 wallets that are halted, or have not been applied for 30 s.
+	StandingWallets []StandingWallet `json:"standingWallets"`
+	// Money that has left a wallet and is in no other yet, by currency; at least.
+	InTransit []InTransit  `json:"inTransit"`
+	LateHolds OptLateHolds `json:"lateHolds"`
+	// Up to 10 of the tenants that are disabled.
+	DisabledTenants []string          `json:"disabledTenants"`
+	Webhooks        OptWebhooksStatus `json:"webhooks"`
+}
+
+// GetAt returns the value of At.
+func (s *Status) GetAt() Time {
+	return s.At
+}
+
+// GetUnknown returns the value of Unknown.
+func (s *Status) GetUnknown() []UnknownSection {
+	return s.Unknown
+}
+
+// GetProcesses returns the value of Processes.
+func (s *Status) GetProcesses() OptStatusProcesses {
+	return s.Processes
+}
+
+// GetWallets returns the value of Wallets.
+func (s *Status) GetWallets() OptInt64 {
+	return s.Wallets
+}
+
+// GetWalletsEstimated returns the value of WalletsEstimated.
+func (s *Status) GetWalletsEstimated() OptBool {
+	return s.WalletsEstimated
+}
+
+// GetAcceptedOperations returns the value of AcceptedOperations.
+func (s *Status) GetAcceptedOperations() OptInt64 {
+	return s.AcceptedOperations
+}
+
+// GetAcceptedOperationsEstimated returns the value of AcceptedOperationsEstimated.
+func (s *Status) GetAcceptedOperationsEstimated() OptBool {
+	return s.AcceptedOperationsEstimated
+}
+
+// GetAcceptedPerSecond returns the value of AcceptedPerSecond.
+func (s *Status) GetAcceptedPerSecond() OptInt64 {
+	return s.AcceptedPerSecond
+}
+
+// GetAppliedPerSecond returns the value of AppliedPerSecond.
+func (s *Status) GetAppliedPerSecond() OptInt64 {
+	return s.AppliedPerSecond
+}
+
+// GetPendingOperations returns the value of PendingOperations.
+func (s *Status) GetPendingOperations() OptInt64 {
+	return s.PendingOperations
+}
+
+// GetOldestPendingSeconds returns the value of OldestPendingSeconds.
+func (s *Status) GetOldestPendingSeconds() OptFloat64 {
+	return s.OldestPendingSeconds
+}
+
+// GetOutbox returns the value of Outbox.
+func (s *Status) GetOutbox() OptOutboxStatus {
+	return s.Outbox
+}
+
+// GetRelays returns the value of Relays.
+func (s *Status) GetRelays() []RelayStatus {
+	return s.Relays
+}
+
+// GetRegisteredPartitions returns the value of RegisteredPartitions.
+func (s *Status) GetRegisteredPartitions() OptInt32 {
+	return s.RegisteredPartitions
+}
+
+// GetStandingWallets returns the value of StandingWallets.
+func (s *Status) GetStandingWallets() []StandingWallet {
+	return s.StandingWallets
+}
+
+// GetInTransit returns the value of InTransit.
+func (s *Status) GetInTransit() []InTransit {
+	return s.InTransit
+}
+
+// GetLateHolds returns the value of LateHolds.
+func (s *Status) GetLateHolds() OptLateHolds {
+	return s.LateHolds
+}
+
+// GetDisabledTenants returns the value of DisabledTenants.
+func (s *Status) GetDisabledTenants() []string {
+	return s.DisabledTenants
+}
+
+// GetWebhooks returns the value of Webhooks.
+func (s *Status) GetWebhooks() OptWebhooksStatus {
+	return s.Webhooks
+}
+
+// SetAt sets the value of At.
+func (s *Status) SetAt(val Time) {
+	s.At = val
+}
+
+// SetUnknown sets the value of Unknown.
+func (s *Status) SetUnknown(val []UnknownSection) {
+	s.Unknown = val
+}
+
+// SetProcesses sets the value of Processes.
+func (s *Status) SetProcesses(val OptStatusProcesses) {
+	s.Processes = val
+}
+
+// SetWallets sets the value of Wallets.
+func (s *Status) SetWallets(val OptInt64) {
+	s.Wallets = val
+}
+
+// SetWalletsEstimated sets the value of WalletsEstimated.
+func (s *Status) SetWalletsEstimated(val OptBool) {
+	s.WalletsEstimated = val
+}
+
+// SetAcceptedOperations sets the value of AcceptedOperations.
+func (s *Status) SetAcceptedOperations(val OptInt64) {
+	s.AcceptedOperations = val
+}
+
+// SetAcceptedOperationsEstimated sets the value of AcceptedOperationsEstimated.
+func (s *Status) SetAcceptedOperationsEstimated(val OptBool) {
+	s.AcceptedOperationsEstimated = val
+}
+
+// SetAcceptedPerSecond sets the value of AcceptedPerSecond.
+func (s *Status) SetAcceptedPerSecond(val OptInt64) {
+	s.AcceptedPerSecond = val
+}
+
+// SetAppliedPerSecond sets the value of AppliedPerSecond.
+func (s *Status) SetAppliedPerSecond(val OptInt64) {
+	s.AppliedPerSecond = val
+}
+
+// SetPendingOperations sets the value of PendingOperations.
+func (s *Status) SetPendingOperations(val OptInt64) {
+	s.PendingOperations = val
+}
+
+// SetOldestPendingSeconds sets the value of OldestPendingSeconds.
+func (s *Status) SetOldestPendingSeconds(val OptFloat64) {
+	s.OldestPendingSeconds = val
+}
+
+// SetOutbox sets the value of Outbox.
+func (s *Status) SetOutbox(val OptOutboxStatus) {
+	s.Outbox = val
+}
+
+// SetRelays sets the value of Relays.
+func (s *Status) SetRelays(val []RelayStatus) {
+	s.Relays = val
+}
+
+// SetRegisteredPartitions sets the value of RegisteredPartitions.
+func (s *Status) SetRegisteredPartitions(val OptInt32) {
+	s.RegisteredPartitions = val
+}
+
+// SetStandingWallets sets the value of StandingWallets.
+func (s *Status) SetStandingWallets(val []StandingWallet) {
+	s.StandingWallets = val
+}
+
+// SetInTransit sets the value of InTransit.
+func (s *Status) SetInTransit(val []InTransit) {
+	s.InTransit = val
+}
+
+// SetLateHolds sets the value of LateHolds.
+func (s *Status) SetLateHolds(val OptLateHolds) {
+	s.LateHolds = val
+}
+
+// SetDisabledTenants sets the value of DisabledTenants.
+func (s *Status) SetDisabledTenants(val []string) {
+	s.DisabledTenants = val
+}
+
+// SetWebhooks sets the value of Webhooks.
+func (s *Status) SetWebhooks(val OptWebhooksStatus) {
+	s.Webhooks = val
 }
 
 // Ref: #/components/schemas/StatusFilter
@@ -3149,7 +3980,109 @@ func (s *StatusFilter) UnmarshalText(data []byte) error {
 	}
 }
 
+// How many processes of each service are connected to Postgres.
+type StatusProcesses map[string]int64
+
+func (s *StatusProcesses) init() StatusProcesses {
+	m := *s
+	if m == nil {
+		m = map[string]int64{}
+		*s = m
+	}
+	return m
+}
+
+// StatusReadHeaders wraps Status with response headers.
+type StatusReadHeaders struct {
+	CacheControl string
+	Response     Status
+}
+
+// GetCacheControl returns the value of CacheControl.
+func (s *StatusReadHeaders) GetCacheControl() string {
+	return s.CacheControl
+}
+
+// GetResponse returns the value of Response.
+func (s *StatusReadHeaders) GetResponse() Status {
+	return s.Response
+}
+
+// SetCacheControl sets the value of CacheControl.
+func (s *StatusReadHeaders) SetCacheControl(val string) {
+	s.CacheControl = val
+}
+
+// SetResponse sets the value of Response.
+func (s *StatusReadHeaders) SetResponse(val Status) {
+	s.Response = val
+}
+
 type Time time.Time
+
+// How far the operation is: accepted, published to the log, applied. Only with `timeline=true`.
+// Ref: #/components/schemas/Timeline
+type Timeline struct {
+	AcceptedAt Time `json:"acceptedAt"`
+	// Whether its message is in the log. Absent once that is not known any more: a day after it was
+	// published, and after a restore.
+	Published OptBool `json:"published"`
+	// Whether an operator has taken its message out of the log's way. It is applied all the same.
+	Parked    OptBool `json:"parked"`
+	AppliedAt OptTime `json:"appliedAt"`
+	// How many operations of the wallet are to be applied before it.
+	PendingBefore int64 `json:"pendingBefore"`
+}
+
+// GetAcceptedAt returns the value of AcceptedAt.
+func (s *Timeline) GetAcceptedAt() Time {
+	return s.AcceptedAt
+}
+
+// GetPublished returns the value of Published.
+func (s *Timeline) GetPublished() OptBool {
+	return s.Published
+}
+
+// GetParked returns the value of Parked.
+func (s *Timeline) GetParked() OptBool {
+	return s.Parked
+}
+
+// GetAppliedAt returns the value of AppliedAt.
+func (s *Timeline) GetAppliedAt() OptTime {
+	return s.AppliedAt
+}
+
+// GetPendingBefore returns the value of PendingBefore.
+func (s *Timeline) GetPendingBefore() int64 {
+	return s.PendingBefore
+}
+
+// SetAcceptedAt sets the value of AcceptedAt.
+func (s *Timeline) SetAcceptedAt(val Time) {
+	s.AcceptedAt = val
+}
+
+// SetPublished sets the value of Published.
+func (s *Timeline) SetPublished(val OptBool) {
+	s.Published = val
+}
+
+// SetParked sets the value of Parked.
+func (s *Timeline) SetParked(val OptBool) {
+	s.Parked = val
+}
+
+// SetAppliedAt sets the value of AppliedAt.
+func (s *Timeline) SetAppliedAt(val OptTime) {
+	s.AppliedAt = val
+}
+
+// SetPendingBefore sets the value of PendingBefore.
+func (s *Timeline) SetPendingBefore(val int64) {
+	s.PendingBefore = val
+}
 
 // Ref: #/components/schemas/TransferRequest
 type TransferRequest struct {
@@ -3316,6 +4249,32 @@ func (s *TypeFilter) UnmarshalText(data []byte) error {
 	default:
 		return errors.Errorf("invalid value: %q", data)
 	}
+}
+
+// Ref: #/components/schemas/UnknownSection
+type UnknownSection struct {
+	Section string `json:"section"`
+	Error   string `json:"error"`
+}
+
+// GetSection returns the value of Section.
+func (s *UnknownSection) GetSection() string {
+	return s.Section
+}
+
+// GetError returns the value of Error.
+func (s *UnknownSection) GetError() string {
+	return s.Error
+}
+
+// SetSection sets the value of Section.
+func (s *UnknownSection) SetSection(val string) {
+	s.Section = val
+}
+
+// SetError sets the value of Error.
+func (s *UnknownSection) SetError(val string) {
+	s.Error = val
 }
 
 // Ref: #/components/schemas/Wallet
@@ -4565,4 +5524,67 @@ func (s *WebhookUpdate) SetTypes(val OptNilTypeFilterArray) {
 // SetEnabled sets the value of Enabled.
 func (s *WebhookUpdate) SetEnabled(val OptBool) {
 	s.Enabled = val
+}
+
+// All webhooks, as far as hooks has saved last how they fare.
+// Ref: #/components/schemas/WebhooksStatus
+type WebhooksStatus struct {
+	Webhooks int64 `json:"webhooks"`
+	// Those whose deliveries are refused, and tried again.
+	Failing  int64 `json:"failing"`
+	Disabled int64 `json:"disabled"`
+	// The last 10 that were disabled.
+	DisabledIds []uuid.UUID `json:"disabledIds"`
+	// The lag of that which is furthest behind.
+	LagSeconds float64 `json:"lagSeconds"`
+}
+
+// GetWebhooks returns the value of Webhooks.
+func (s *WebhooksStatus) GetWebhooks() int64 {
+	return s.Webhooks
+}
+
+// GetFailing returns the value of Failing.
+func (s *WebhooksStatus) GetFailing() int64 {
+	return s.Failing
+}
+
+// GetDisabled returns the value of Disabled.
+func (s *WebhooksStatus) GetDisabled() int64 {
+	return s.Disabled
+}
+
+// GetDisabledIds returns the value of DisabledIds.
+func (s *WebhooksStatus) GetDisabledIds() []uuid.UUID {
+	return s.DisabledIds
+}
+
+// GetLagSeconds returns the value of LagSeconds.
+func (s *WebhooksStatus) GetLagSeconds() float64 {
+	return s.LagSeconds
+}
+
+// SetWebhooks sets the value of Webhooks.
+func (s *WebhooksStatus) SetWebhooks(val int64) {
+	s.Webhooks = val
+}
+
+// SetFailing sets the value of Failing.
+func (s *WebhooksStatus) SetFailing(val int64) {
+	s.Failing = val
+}
+
+// SetDisabled sets the value of Disabled.
+func (s *WebhooksStatus) SetDisabled(val int64) {
+	s.Disabled = val
+}
+
+// SetDisabledIds sets the value of DisabledIds.
+func (s *WebhooksStatus) SetDisabledIds(val []uuid.UUID) {
+	s.DisabledIds = val
+}
+
+// SetLagSeconds sets the value of LagSeconds.
+func (s *WebhooksStatus) SetLagSeconds(val float64) {
+	s.LagSeconds = val
 }

@@ -15,7 +15,7 @@ import (
 type SecurityHandler interface {
 	// HandleBearerAuth handles bearerAuth security.
 	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write`,
-	// `operations:write`, `wallets:control` and `hooks:write`.
+	// `operations:write`, `wallets:control`, `hooks:write` and `status:read`.
 	HandleBearerAuth(ctx context.Context, operationName OperationName, t BearerAuth) (context.Context, error)
 }
 
@@ -63,14 +63,21 @@ var operationRolesBearerAuth = map[string][]string{
 	DeleteWebhookOperation: []string{
 		"hooks:write",
 	},
+	FindOperationOperation: []string{
+		"wallets:read",
+	},
 	FollowWalletOperation: []string{
 		"wallets:read",
 	},
 	GetHoldOperation: []string{
 		"wallets:read",
 	},
+	GetKeyOperation: []string{},
 	GetOperationOperation: []string{
 		"wallets:read",
+	},
+	GetStatusOperation: []string{
+		"status:read",
 	},
 	GetWalletOperation: []string{
 		"wallets:read",

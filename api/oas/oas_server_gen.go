@@ -129,6 +129,16 @@ type Handler interface {
 	//
 	// DELETE /api/v1/webhooks/{id}
 	DeleteWebhook(ctx context.Context, params DeleteWebhookParams) error
+	// FindOperation implements findOperation operation.
+	//
+	// The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
+	// wallet.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/operations/{operationId}
+	FindOperation(ctx context.Context, params FindOperationParams) (*OperationReadHeaders, error)
 	// GetHold implements getHold operation.
 	//
 	// The hold as it stands now, open or not.
@@ -138,6 +148,14 @@ type Handler interface {
 	//
 	// GET /api/v1/wallets/{walletId}/holds/{holdId}
 	GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error)
+	// GetKey implements getKey operation.
+	//
+	// Whose the key of this request is, and its scopes. It needs none of them.
+	//
+	// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/key
+	GetKey(ctx context.Context) (*KeyReadHeaders, error)
 	// GetOperation implements getOperation operation.
 	//
 	// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
@@ -148,6 +166,15 @@ type Handler interface {
 	//
 	// GET /api/v1/wallets/{walletId}/operations/{operationId}
 	GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error)
+	// GetStatus implements getStatus operation.
+	//
+	// What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
+	// read it: for any other it is `forbidden`, whatever its scopes.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/status
+	GetStatus(ctx context.Context) (*StatusReadHeaders, error)
 	// GetWallet implements getWallet operation.
 	//
 	// `version` is the sequence of the last operation that the balance contains; the `ETag` is made of it.

@@ -18,7 +18,10 @@ const (
 )
 
 // Scopes are what a key may be allowed to do.
-var Scopes = append(UsualScopes[:len(UsualScopes):len(UsualScopes)], "wallets:control", "hooks:write")
+var Scopes = append(UsualScopes[:len(UsualScopes):len(UsualScopes)], "wallets:control", "hooks:write", StatusScope)
+
+// StatusScope lets a key read how the whole system is. It counts with a key of all tenants only.
+const StatusScope = "status:read"
 
 // UsualScopes are those of a key for which nobody has asked for others.
 var UsualScopes = []string{"wallets:read", "wallets:write", "operations:write"}

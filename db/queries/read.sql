@@ -138,3 +138,36 @@ FROM wallets w WHERE w.id = @wallet_id;
 -- WalletVersions returns how far wallets are applied.
 -- name: WalletVersions :many
 SELECT id, applied_seq FROM wallets WHERE id = ANY (@ids::uuid[]);
+
+-- ReadOperation returns pgx.ErrNoRows if there is no such operation, or if the tenant does not have its wallet.
+-- name: ReadOperation :one
+SELECT o.* FROM operation_states o WHERE o.id = @id
+  AND EXISTS (SELECT FROM wallet_sequences s WHERE s.wallet_id = o.wallet_id AND @tenant::text IN (s.tenant, '*'));
+
+-- Publication says whether all relays' saved positions are past an operation's outbox row, and whether an operator has
+-- parked it; known is false if the row is deleted, or if the database was restored from a dump since. The row has no
+-- operation's id where the api may see it. But one transaction, the hidden xmin of the operation with the epoch that makes
+-- it one of the past, wrote both; it wrote the rows of a wallet in the order of sequences, and they are deleted in that
+-- order: so the row is as far from the last of them as the operation is.
+-- name: Publication :one
+WITH accepted AS MATERIALIZED (
+  SELECT o.wallet_id, o.seq, o.xmin::text AS xmin, ((x.xid - CASE WHEN x.xid >= x.next THEN 4294967296 ELSE 0 END)::text)::xid8 AS xid
+  FROM operations o
+  CROSS JOIN LATERAL (
+    SELECT n.next, ((n.next >> 32) << 32) + o.xmin::text::bigint AS xid
+    FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n) x
+  WHERE o.wallet_id = @wallet_id AND o.seq = @seq),
+written AS MATERIALIZED (
+  SELECT m.id, m.xid, row_number() OVER (ORDER BY m.id DESC) AS place, count(*) OVER () AS rows
+  FROM accepted a CROSS JOIN LATERAL (
+    SELECT id, xid FROM outbox WHERE outbox.xid = a.xid AND topic = @topic AND key = a.wallet_id::text OFFSET 0) m),
+message AS MATERIALIZED (
+  SELECT w.id, w.xid FROM written w CROSS JOIN accepted a
+  WHERE w.place = 1 + (SELECT count(*) FROM operations later
+    WHERE later.wallet_id = a.wallet_id AND later.seq > a.seq AND later.seq <= a.seq + w.rows AND later.xmin::text = a.xmin))
+SELECT sqlc.embed(wallet),
+  EXISTS (SELECT FROM message)::boolean AS known,
+  EXISTS (SELECT FROM message m JOIN parked_rows p ON p.outbox_id = m.id)::boolean AS parked,
+  coalesce((SELECT bool_and(pg_visible_in_snapshot(m.xid, p.prev) OR coalesce(m.id <= p.after_id AND pg_visible_in_snapshot(m.xid, p.cur), false))
+    FROM message m CROSS JOIN relay_positions p WHERE p.relay NOT LIKE '%/events'), false)::boolean AS published
+FROM wallets wallet WHERE wallet.id = @wallet_id;

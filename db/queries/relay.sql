@@ -91,14 +91,15 @@ SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS 
   ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
 
 -- RelayBacklog counts, for both positions of a relay, the rows that are not published yet, among the first max_rows rows
--- of all topics that the position is not past, and returns how long the oldest of these has waited.
+-- of all topics that the position is not past, and returns how long the oldest of these has waited It names the columns
+-- that it reads: the api may read no others.
 -- name: RelayBacklog :many
 SELECT p.relay, count(w.id) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
 FROM relay_positions p LEFT JOIN LATERAL (
   (SELECT id, xid, topic, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint)
   UNION ALL
   (SELECT o.id, o.xid, o.topic, o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
-   CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
+   CROSS JOIN LATERAL (SELECT id, xid, topic, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT sqlc.arg(max_rows)::bigint) o LIMIT sqlc.arg(max_rows)::bigint)
 ) w ON (w.topic = @topic::text) <> (p.relay = @events::text) AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur))
 WHERE p.relay IN (@relay::text, @events::text) GROUP BY p.relay;
 

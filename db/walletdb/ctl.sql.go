@@ -458,6 +458,21 @@ func (q *Queries) LateHolds(ctx context.Context, arg LateHoldsParams) (LateHolds
 	return i, err
 }
 
+const limitSection = `-- name: LimitSection :exec
+SELECT set_config('lock_timeout', $1::text, true), set_config('statement_timeout', $2::text, true)
+`
+
+type LimitSectionParams struct {
+	LockMs      string
+	StatementMs string
+}
+
+// LimitSection limits what follows in its transaction.
+func (q *Queries) LimitSection(ctx context.Context, arg LimitSectionParams) error {
+	_, err := q.db.Exec(ctx, limitSection, arg.LockMs, arg.StatementMs)
+	return err
+}
+
 const listActions = `-- name: ListActions :many
 SELECT id, done_at, actor, action, reason FROM operator_actions ORDER BY id DESC LIMIT $1::int
 `
@@ -1003,6 +1018,25 @@ func (q *Queries) ResetPositions(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const rowsAfter = `-- name: RowsAfter :one
+SELECT count(*) FROM (SELECT topic FROM outbox WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint) o
+WHERE o.topic = $3::text
+`
+
+type RowsAfterParams struct {
+	After   int64
+	MaxRows int64
+	Topic   string
+}
+
+// RowsAfter counts the outbox rows of a topic after an id, among the first max_rows rows there.
+func (q *Queries) RowsAfter(ctx context.Context, arg RowsAfterParams) (int64, error) {
+	row := q.db.QueryRow(ctx, rowsAfter, arg.After, arg.MaxRows, arg.Topic)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const serviceSessions = `-- name: ServiceSessions :one

@@ -651,6 +651,108 @@ func (q *Queries) OutcomesBetween(ctx context.Context, arg OutcomesBetweenParams
 	return items, nil
 }
 
+const publication = `-- name: Publication :one
+WITH accepted AS MATERIALIZED (
+  SELECT o.wallet_id, o.seq, o.xmin::text AS xmin, ((x.xid - CASE WHEN x.xid >= x.next THEN 4294967296 ELSE 0 END)::text)::xid8 AS xid
+  FROM operations o
+  CROSS JOIN LATERAL (
+    SELECT n.next, ((n.next >> 32) << 32) + o.xmin::text::bigint AS xid
+    FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n) x
+  WHERE o.wallet_id = $1 AND o.seq = $2),
+written AS MATERIALIZED (
+  SELECT m.id, m.xid, row_number() OVER (ORDER BY m.id DESC) AS place, count(*) OVER () AS rows
+  FROM accepted a CROSS JOIN LATERAL (
+    SELECT id, xid FROM outbox WHERE outbox.xid = a.xid AND topic = $3 AND key = a.wallet_id::text OFFSET 0) m),
+message AS MATERIALIZED (
+  SELECT w.id, w.xid FROM written w CROSS JOIN accepted a
+  WHERE w.place = 1 + (SELECT count(*) FROM operations later
+    WHERE later.wallet_id = a.wallet_id AND later.seq > a.seq AND later.seq <= a.seq + w.rows AND later.xmin::text = a.xmin))
+SELECT wallet.id, wallet.currency, wallet.reference, wallet.balance, wallet.applied_seq, wallet.created_at, wallet.held, wallet.state, wallet.tenant, wallet.rules_seq,
+  EXISTS (SELECT FROM message)::boolean AS known,
+  EXISTS (SELECT FROM message m JOIN parked_rows p ON p.outbox_id = m.id)::boolean AS parked,
+  coalesce((SELECT bool_and(pg_visible_in_snapshot(m.xid, p.prev) OR coalesce(m.id <= p.after_id AND pg_visible_in_snapshot(m.xid, p.cur), false))
+    FROM message m CROSS JOIN relay_positions p WHERE p.relay NOT LIKE '%/events'), false)::boolean AS published
+FROM wallets wallet WHERE wallet.id = $1
+`
+
+type PublicationParams struct {
+	WalletID uuid.UUID
+	Seq      int64
+	Topic    string
+}
+
+type PublicationRow struct {
+	Wallet    Wallet
+	Known     bool
+	Parked    bool
+	Published bool
+}
+
+// Publication says whether all relays' saved positions are past an operation's outbox row, and whether an operator has
+// parked it; known is false if the row is deleted, or if the database was restored from a dump since. The row has no
+// operation's id where the api may see it. But one transaction, the hidden xmin of the operation with the epoch that makes
+// it one of the past, wrote both; it wrote the rows of a wallet in the order of sequences, and they are deleted in that
+// order: so the row is as far from the last of them as the operation is.
+func (q *Queries) Publication(ctx context.Context, arg PublicationParams) (PublicationRow, error) {
+	row := q.db.QueryRow(ctx, publication, arg.WalletID, arg.Seq, arg.Topic)
+	var i PublicationRow
+	err := row.Scan(
+		&i.Wallet.ID,
+		&i.Wallet.Currency,
+		&i.Wallet.Reference,
+		&i.Wallet.Balance,
+		&i.Wallet.AppliedSeq,
+		&i.Wallet.CreatedAt,
+		&i.Wallet.Held,
+		&i.Wallet.State,
+		&i.Wallet.Tenant,
+		&i.Wallet.RulesSeq,
+		&i.Known,
+		&i.Parked,
+		&i.Published,
+	)
+	return i, err
+}
+
+const readOperation = `-- name: ReadOperation :one
+SELECT o.wallet_id, o.seq, o.id, o.type, o.amount, o.reference, o.created_at, o.status, o.failure_reason, o.balance_after, o.applied_at, o.subject_id, o.counterpart_id, o.expires_at, o.final, o.metadata, o.held_after, o.state_after, o.applied_amount, o.subject_left FROM operation_states o WHERE o.id = $1
+  AND EXISTS (SELECT FROM wallet_sequences s WHERE s.wallet_id = o.wallet_id AND $2::text IN (s.tenant, '*'))
+`
+
+type ReadOperationParams struct {
+	ID     uuid.UUID
+	Tenant string
+}
+
+// ReadOperation returns pgx.ErrNoRows if there is no such operation, or if the tenant does not have its wallet.
+func (q *Queries) ReadOperation(ctx context.Context, arg ReadOperationParams) (OperationState, error) {
+	row := q.db.QueryRow(ctx, readOperation, arg.ID, arg.Tenant)
+	var i OperationState
+	err := row.Scan(
+		&i.WalletID,
+		&i.Seq,
+		&i.ID,
+		&i.Type,
+		&i.Amount,
+		&i.Reference,
+		&i.CreatedAt,
+		&i.Status,
+		&i.FailureReason,
+		&i.BalanceAfter,
+		&i.AppliedAt,
+		&i.SubjectID,
+		&i.CounterpartID,
+		&i.ExpiresAt,
+		&i.Final,
+		&i.Metadata,
+		&i.HeldAfter,
+		&i.StateAfter,
+		&i.AppliedAmount,
+		&i.SubjectLeft,
+	)
+	return i, err
+}
+
 const readWallet = `-- name: ReadWallet :one
 
 SELECT w.id, w.currency, w.reference, w.balance, w.applied_seq, w.created_at, w.held, w.state, w.tenant, w.rules_seq, (SELECT m.metadata FROM wallet_metadata m WHERE m.wallet_id = w.id) AS metadata

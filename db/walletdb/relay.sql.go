@@ -128,7 +128,7 @@ FROM relay_positions p LEFT JOIN LATERAL (
   (SELECT id, xid, topic, created_at FROM outbox WHERE xid >= pg_snapshot_xmax(p.prev) ORDER BY xid LIMIT $1::bigint)
   UNION ALL
   (SELECT o.id, o.xid, o.topic, o.created_at FROM pg_snapshot_xip(p.prev) x (xid)
-   CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT $1::bigint) o LIMIT $1::bigint)
+   CROSS JOIN LATERAL (SELECT id, xid, topic, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT $1::bigint) o LIMIT $1::bigint)
 ) w ON (w.topic = $2::text) <> (p.relay = $3::text) AND (p.cur IS NULL OR w.id > p.after_id OR NOT pg_visible_in_snapshot(w.xid, p.cur))
 WHERE p.relay IN ($4::text, $3::text) GROUP BY p.relay
 `
@@ -147,7 +147,8 @@ type RelayBacklogRow struct {
 }
 
 // RelayBacklog counts, for both positions of a relay, the rows that are not published yet, among the first max_rows rows
-// of all topics that the position is not past, and returns how long the oldest of these has waited.
+// of all topics that the position is not past, and returns how long the oldest of these has waited It names the columns
+// that it reads: the api may read no others.
 func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) ([]RelayBacklogRow, error) {
 	rows, err := q.db.Query(ctx, relayBacklog,
 		arg.MaxRows,

@@ -143,6 +143,16 @@ type Invoker interface {
 	//
 	// DELETE /api/v1/webhooks/{id}
 	DeleteWebhook(ctx context.Context, params DeleteWebhookParams) error
+	// FindOperation invokes findOperation operation.
+	//
+	// The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
+	// wallet.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
+	// `overloaded`, `internal`.
+	//
+	// GET /api/v1/operations/{operationId}
+	FindOperation(ctx context.Context, params FindOperationParams) (*OperationReadHeaders, error)
 	// FollowWallet invokes followWallet operation.
 	//
 	// A stream of server-sent events (`text/event-stream`, WHATWG HTML) that goes on until the client
@@ -176,6 +186,14 @@ type Invoker interface {
 	//
 	// GET /api/v1/wallets/{walletId}/holds/{holdId}
 	GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error)
+	// GetKey invokes getKey operation.
+	//
+	// Whose the key of this request is, and its scopes. It needs none of them.
+	//
+	// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/key
+	GetKey(ctx context.Context) (*KeyReadHeaders, error)
 	// GetOperation invokes getOperation operation.
 	//
 	// The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
@@ -186,6 +204,15 @@ type Invoker interface {
 	//
 	// GET /api/v1/wallets/{walletId}/operations/{operationId}
 	GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error)
+	// GetStatus invokes getStatus operation.
+	//
+	// What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
+	// read it: for any other it is `forbidden`, whatever its scopes.
+	//
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	//
+	// GET /api/v1/status
+	GetStatus(ctx context.Context) (*StatusReadHeaders, error)
 	// GetWallet invokes getWallet operation.
 	//
 	// `version` is the sequence of the last operation that the balance contains; the `ETag` is made of it.
@@ -1478,6 +1505,140 @@ func (c *Client) sendDeleteWebhook(ctx context.Context, params DeleteWebhookPara
 	return result, nil
 }
 
+// FindOperation invokes findOperation operation.
+//
+// The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
+// wallet.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
+// `overloaded`, `internal`.
+//
+// GET /api/v1/operations/{operationId}
+func (c *Client) FindOperation(ctx context.Context, params FindOperationParams) (*OperationReadHeaders, error) {
+	res, err := c.sendFindOperation(ctx, params)
+	return res, err
+}
+
+func (c *Client) sendFindOperation(ctx context.Context, params FindOperationParams) (res *OperationReadHeaders, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [2]string
+	pathParts[0] = "/api/v1/operations/"
+	{
+		// Encode "operationId" parameter.
+		e := uri.NewPathEncoder(uri.PathEncoderConfig{
+			Param:   "operationId",
+			Style:   uri.PathStyleSimple,
+			Explode: false,
+		})
+		if err := func() error {
+			return e.EncodeValue(conv.UUIDToString(params.OperationID))
+		}(); err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		encoded, err := e.Result()
+		if err != nil {
+			return res, errors.Wrap(err, "encode path")
+		}
+		pathParts[1] = encoded
+	}
+	uri.AddPathParts(u, pathParts[:]...)
+
+	q := uri.NewQueryEncoder()
+	{
+		// Encode "timeline" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "timeline",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Timeline.Get(); ok {
+				return e.EncodeValue(conv.BoolToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	u.RawQuery = q.Values().Encode()
+
+	r, err := ht.NewRequest(ctx, "GET", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+
+	h := uri.NewHeaderEncoder(r.Header)
+	{
+		cfg := uri.HeaderParameterEncodingConfig{
+			Name:    "Prefer",
+			Explode: false,
+		}
+		if err := h.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Prefer.Get(); ok {
+				return e.EncodeValue(conv.StringToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode header")
+		}
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, FindOperationOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeFindOperationResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
 // FollowWallet invokes followWallet operation.
 //
 // A stream of server-sent events (`text/event-stream`, WHATWG HTML) that goes on until the client
@@ -1752,6 +1913,84 @@ func (c *Client) sendGetHold(ctx context.Context, params GetHoldParams) (res *Ho
 	return result, nil
 }
 
+// GetKey invokes getKey operation.
+//
+// Whose the key of this request is, and its scopes. It needs none of them.
+//
+// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+//
+// GET /api/v1/key
+func (c *Client) GetKey(ctx context.Context) (*KeyReadHeaders, error) {
+	res, err := c.sendGetKey(ctx)
+	return res, err
+}
+
+func (c *Client) sendGetKey(ctx context.Context) (res *KeyReadHeaders, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [1]string
+	pathParts[0] = "/api/v1/key"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "GET", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, GetKeyOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeGetKeyResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
 // GetOperation invokes getOperation operation.
 //
 // The operation as it stands now. With `Prefer: wait`, one that is pending is answered as soon as it
@@ -1809,6 +2048,26 @@ func (c *Client) sendGetOperation(ctx context.Context, params GetOperationParams
 		pathParts[3] = encoded
 	}
 	uri.AddPathParts(u, pathParts[:]...)
+
+	q := uri.NewQueryEncoder()
+	{
+		// Encode "timeline" parameter.
+		cfg := uri.QueryParameterEncodingConfig{
+			Name:    "timeline",
+			Style:   uri.QueryStyleForm,
+			Explode: true,
+		}
+
+		if err := q.EncodeParam(cfg, func(e uri.Encoder) error {
+			if val, ok := params.Timeline.Get(); ok {
+				return e.EncodeValue(conv.BoolToString(val))
+			}
+			return nil
+		}); err != nil {
+			return res, errors.Wrap(err, "encode query")
+		}
+	}
+	u.RawQuery = q.Values().Encode()
 
 	r, err := ht.NewRequest(ctx, "GET", u)
 	if err != nil {
@@ -1878,6 +2137,85 @@ func (c *Client) sendGetOperation(ctx context.Context, params GetOperationParams
 	}()
 
 	result, err := decodeGetOperationResponse(resp)
+	if err != nil {
+		return res, errors.Wrap(err, "decode response")
+	}
+
+	return result, nil
+}
+
+// GetStatus invokes getStatus operation.
+//
+// What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
+// read it: for any other it is `forbidden`, whatever its scopes.
+//
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+//
+// GET /api/v1/status
+func (c *Client) GetStatus(ctx context.Context) (*StatusReadHeaders, error) {
+	res, err := c.sendGetStatus(ctx)
+	return res, err
+}
+
+func (c *Client) sendGetStatus(ctx context.Context) (res *StatusReadHeaders, err error) {
+
+	u := uri.Clone(c.requestURL(ctx))
+	var pathParts [1]string
+	pathParts[0] = "/api/v1/status"
+	uri.AddPathParts(u, pathParts[:]...)
+
+	r, err := ht.NewRequest(ctx, "GET", u)
+	if err != nil {
+		return res, errors.Wrap(err, "create request")
+	}
+
+	{
+		type bitset = [1]uint8
+		var satisfied bitset
+		{
+
+			switch err := c.securityBearerAuth(ctx, GetStatusOperation, r); {
+			case err == nil: // if NO error
+				satisfied[0] |= 1 << 0
+			case errors.Is(err, ogenerrors.ErrSkipClientSecurity):
+				// Skip this security.
+			default:
+				return res, errors.Wrap(err, "security \"BearerAuth\"")
+			}
+		}
+
+		if ok := func() bool {
+		nextRequirement:
+			for _, requirement := range []bitset{
+				{0b00000001},
+			} {
+				for i, mask := range requirement {
+					if satisfied[i]&mask != mask {
+						continue nextRequirement
+					}
+				}
+				return true
+			}
+			return false
+		}(); !ok {
+			return res, ogenerrors.ErrSecurityRequirementIsNotSatisfied
+		}
+	}
+
+	resp, err := c.cfg.Client.Do(r)
+	if err != nil {
+		return res, errors.Wrap(err, "do request")
+	}
+	body := resp.Body
+	defer func() {
+		// Drain the body to EOF before closing, so the underlying
+		// connection can be reused by the Transport regardless of the
+		// response status code. See https://github.com/ogen-go/ogen/issues/1670.
+		_, _ = io.Copy(io.Discard, body)
+		_ = body.Close()
+	}()
+
+	result, err := decodeGetStatusResponse(resp)
 	if err != nil {
 		return res, errors.Wrap(err, "decode response")
 	}

@@ -130,6 +130,18 @@ type DeleteWebhookParams struct {
 	ID uuid.UUID
 }
 
+// FindOperationParams is parameters of findOperation operation.
+type FindOperationParams struct {
+	// The operation's id.
+	OperationID uuid.UUID
+	// Whether the answer has `timeline`.
+	Timeline OptBool `json:",omitempty,omitzero"`
+	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
+	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
+	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.
+	Prefer OptString `json:",omitempty,omitzero"`
+}
+
 // FollowWalletParams is parameters of followWallet operation.
 type FollowWalletParams struct {
 	// The wallet's id.
@@ -156,6 +168,8 @@ type GetOperationParams struct {
 	WalletID uuid.UUID
 	// The operation's id.
 	OperationID uuid.UUID
+	// Whether the answer has `timeline`.
+	Timeline OptBool `json:",omitempty,omitzero"`
 	// `wait=N` (RFC 7240) asks to hold the answer back until the operation is finished, for up to N
 	// seconds; more than 30 are taken as 30. A transfer is waited for until it is received or returned.
 	// `Preference-Applied` tells what was granted. When the time is over, the answer is the usual one.

@@ -13,7 +13,7 @@ import (
 type SecuritySource interface {
 	// BearerAuth provides bearerAuth security value.
 	// An API key, made with `ctl keys create`. The scopes are `wallets:read`, `wallets:write`,
-	// `operations:write`, `wallets:control` and `hooks:write`.
+	// `operations:write`, `wallets:control`, `hooks:write` and `status:read`.
 	BearerAuth(ctx context.Context, operationName OperationName) (BearerAuth, error)
 }
 
@@ -46,14 +46,21 @@ var operationRolesBearerAuth = map[string][]string{
 	DeleteWebhookOperation: []string{
 		"hooks:write",
 	},
+	FindOperationOperation: []string{
+		"wallets:read",
+	},
 	FollowWalletOperation: []string{
 		"wallets:read",
 	},
 	GetHoldOperation: []string{
 		"wallets:read",
 	},
+	GetKeyOperation: []string{},
 	GetOperationOperation: []string{
 		"wallets:read",
+	},
+	GetStatusOperation: []string{
+		"status:read",
 	},
 	GetWalletOperation: []string{
 		"wallets:read",
