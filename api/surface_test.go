@@ -402,7 +402,7 @@ func situations() []situation {
 			rows: append(everyRoute("without scopes", 403, "forbidden"), theKey("without scopes", 200, "")),
 		},
 		{
-			name: "the key is one tenant's",
+			name:  "the key is one tenant's",
 			begin: func(t *testing.T, s *scene) { s.key = newTenantKey(t, s.database, "default", "client") },
 			rows:  []surface{{name: "one tenant reads the status of all", method: "GET", path: statusPath, status: 403, code: "forbidden"}},
 		},
