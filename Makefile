@@ -18,16 +18,21 @@ help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: generate
-generate: ## Generate db/walletdb from the queries, server and client from openapi.yaml, config.env, docs/performance.md from results
+generate: api/console/node_modules/.package-lock.json ## Generate db/walletdb from the queries, server, clients and the console from openapi.yaml, config.env, docs/performance.md from results
 	$(SQLC) generate
 	$(OGEN) --config api/ogen.yaml --target api/oas --package oas --clean openapi.yaml
 	$(OGEN) --config local/clients/ogen.yaml --target local/clients/goclient --package goclient --clean openapi.yaml
 	go run ./local/settings
 	cp openapi.yaml api/openapi.yaml # a module embeds its own files only
+	npm --prefix api/console run --silent build
 	go run ./local/performance
 
-.PHONY: check check-go check-modules check-darwin check-contracts check-breaking check-generated check-kubernetes check-vulnerabilities
-check: check-contracts check-breaking check-generated check-modules check-darwin check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
+# What the console is bundled with. Node is needed for nothing that is built or run.
+api/console/node_modules/.package-lock.json: api/console/package-lock.json
+	npm --prefix api/console ci --ignore-scripts --no-audit --no-fund --loglevel error
+
+.PHONY: check check-go check-modules check-darwin check-contracts check-breaking check-generated check-console check-kubernetes check-vulnerabilities
+check: check-contracts check-breaking check-generated check-console check-modules check-darwin check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
 
 .PHONY: format
 format: ## Format all Go code as make check wants it
@@ -89,6 +94,9 @@ check-breaking:
 	@read -r commit tag <local/last_release; \
 	echo "openapi.yaml against that of $$tag"; \
 	$(OASDIFF) breaking --fail-on WARN --severity-levels local/clients/breaking.txt --err-ignore local/clients/unbroken.txt $$commit:openapi.yaml openapi.yaml
+
+check-console: api/console/node_modules/.package-lock.json
+	npm --prefix api/console test --silent
 
 check-generated:
 	@state() { git status --porcelain; git diff; }; before=$$(state); \

@@ -21,7 +21,7 @@ func BenchmarkRequest(b *testing.B) {
 	q := newQueue(limits{operations: 1, bytes: 1 << 20, flush: 1})
 	registry := prometheus.NewRegistry()
 	m := newMetrics(registry, q, func() int { return 0 })
-	handler, err := newHandler(&wallets{queue: q, metrics: m, cache: newCache(nil, service.NewHealth(slog.New(slog.DiscardHandler), registry), registry), timeout: time.Second}, &keys{off: true}, m)
+	handler, err := newHandler(&wallets{queue: q, metrics: m, cache: newCache(nil, service.NewHealth(slog.New(slog.DiscardHandler), registry), registry), timeout: time.Second}, &keys{off: true}, m, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

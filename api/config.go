@@ -26,6 +26,7 @@ type config struct {
 	requestTimeout time.Duration
 	drainDelay     time.Duration
 	auth           bool // API keys are asked for
+	console        bool // people may use the API in their browser
 	ratePerSecond  int  // requests of one key; 0: any number
 	streams        streamLimits
 	hooks          webhooks
@@ -44,6 +45,8 @@ func parseConfig(env *service.Env) config {
 			`Whether requests need an API key (ctl keys create): on or off. Off is for an API that only a gateway
 			can reach, which lets requests in itself.`) == "on",
 	}
+	c.console = env.OneOf("CONSOLE", []string{"on", "off"},
+		"Whether the API serves the console, at /console/: on or off. It does what the key of whoever signs in may do.") == "on"
 	c.hooks = webhooks{keys: service.HooksKey(env, false), egress: egress.Read(env)}
 	origins, err := parseOrigins(env.Optional("CORS_ORIGINS", "https://shop.example",
 		`The pages whose scripts may use the API: origins such as https://shop.example with commas between them,

@@ -24,6 +24,7 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 		"QUEUE_MAX_BYTES":      "1",
 		"REQUEST_TIMEOUT":      "-1s",
 		"AUTH":                 "yes",
+		"CONSOLE":              "yes",
 		"RATE_LIMIT":           "-1",
 	}
 	var stderr bytes.Buffer
@@ -60,7 +61,7 @@ func TestNothingButAddressesIsRequired(t *testing.T) {
 		t.Errorf("an empty environment: %v", err)
 	}
 	c, err := configOf(map[string]string{"DATABASE_URL": "postgres://localhost/w", "REDIS_URL": "redis://localhost:6379/0"})
-	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" || !c.auth {
+	if err != nil || c.httpAddr != ":8080" || c.limits.operations != 10_000 || c.flushInterval != 5*time.Millisecond || c.currency != "USD" || !c.auth || !c.console {
 		t.Errorf("defaults: %+v, %v", c, err)
 	}
 }

@@ -70,7 +70,7 @@ func fullAPI(t testing.TB, k *keys) http.Handler {
 	t.Helper()
 	q := newQueue(limits{flush: 1})
 	m := newMetrics(prometheus.NewRegistry(), q, func() int { return 0 })
-	handler, err := newHandler(&wallets{queue: q, metrics: m}, k, m)
+	handler, err := newHandler(&wallets{queue: q, metrics: m}, k, m, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

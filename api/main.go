@@ -97,7 +97,13 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
 		observe: m.flushed, tracer: traces, wake: func() { go wakeRelay(running, pool) }, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
 	}
-	handler, err := newHandler(ws, k, m)
+	var console http.Handler
+	if c.console {
+		if console, err = newConsole(c.auth); err != nil {
+			return err
+		}
+	}
+	handler, err := newHandler(ws, k, m, console)
 	if err != nil {
 		return err
 	}

@@ -136,6 +136,7 @@ func oddRequests() []odd {
 
 		// People.
 		{name: "home for a browser", line: "GET / HTTP/1.1", headers: []string{"Accept: text/html,*/*;q=0.8"}, status: 200, says: "/swagger/"},
+		{name: "home leads to the console", line: "GET / HTTP/1.1", headers: []string{"Accept: text/html"}, status: 200, says: "/console/"},
 		{name: "home for a program", line: "GET / HTTP/1.1", headers: []string{"Accept: application/json"}, status: 404, says: "not-found"},
 		{name: "home for curl", line: "GET / HTTP/1.1", headers: []string{"Accept: */*"}, status: 404, says: "not-found"},
 		{name: "writing home", line: "POST / HTTP/1.1", headers: []string{"Accept: text/html"}, status: 405, says: "Allow: GET, HEAD\r\n"},

@@ -17,8 +17,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
 )
 
-// newHandler is the API's HTTP surface: everything that a client can reach.
-func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
+// newHandler is the API's HTTP surface: everything that a client can reach. console is nil where it is off.
+func newHandler(w *wallets, k *keys, m *metrics, console http.Handler) (http.Handler, error) {
 	options := []oas.ServerOption{
 		oas.WithNotFound(answerNotFound),
 		oas.WithMethodNotAllowed(answerMethodNotAllowed),
@@ -59,11 +59,15 @@ func newHandler(w *wallets, k *keys, m *metrics) (http.Handler, error) {
 			api.ServeHTTP(w, r)
 		}
 	})
-	router.Get("/", serveHome)
+	router.Get("/", serveHome(console != nil))
 	router.Get("/favicon.ico", serveIcon)
 	router.Get("/openapi.yaml", serveContract)
 	router.Get("/swagger", http.RedirectHandler("/swagger/", http.StatusMovedPermanently).ServeHTTP)
 	router.Get("/swagger/*", v5emb.New("Legendary Wallet", "/openapi.yaml", "/swagger/").ServeHTTP)
+	if console != nil {
+		router.Get("/console", http.RedirectHandler("/console/", http.StatusMovedPermanently).ServeHTTP)
+		router.Get("/console/*", console.ServeHTTP)
+	}
 	return router, nil
 }
 

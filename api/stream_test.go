@@ -513,7 +513,7 @@ func newInProcess(t *testing.T, change func(*inProcess)) *inProcess {
 	q := newQueue(limits{flush: 1})
 	m := newMetrics(registry, q, ws.waiters)
 	p.key = newKey(t, p.database, "client", everyScope...)
-	handler, err := newHandler(&wallets{pool: pool, cache: entries, queue: q, waits: ws, streams: p.streams, keys: p.keys, metrics: m, timeout: 5 * time.Second}, p.keys, m)
+	handler, err := newHandler(&wallets{pool: pool, cache: entries, queue: q, waits: ws, streams: p.streams, keys: p.keys, metrics: m, timeout: 5 * time.Second}, p.keys, m, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -206,6 +206,13 @@ func surfaces() []surface {
 		{name: "the contract's head", method: "HEAD", path: "/openapi.yaml", status: 200},
 		{name: "Swagger UI", method: "GET", path: "/swagger/", status: 200},
 		{name: "Swagger UI without its slash", method: "GET", path: "/swagger", status: 301},
+		{name: "the console", method: "GET", path: "/console/", status: 200},
+		{name: "the console's head", method: "HEAD", path: "/console/", status: 200},
+		{name: "the console without its slash", method: "GET", path: "/console", status: 301},
+		{name: "the console's script", method: "GET", path: "/console/console.js", status: 200},
+		{name: "an unknown file of the console", method: "GET", path: "/console/nothing.js", status: 404, code: "not-found"},
+		{name: "the console's page by its file's name", method: "GET", path: "/console/index.html", status: 404, code: "not-found"},
+		{name: "writing to the console", method: "POST", path: "/console/", body: "{}", status: 405, code: "method-not-allowed"},
 		{name: "an unknown query parameter", method: "GET", path: walletsW + "?x=1", status: 200},
 
 		{name: "an unknown path", method: "GET", path: "/nowhere", status: 404, code: "not-found"},
@@ -252,6 +259,7 @@ func surfaces() []surface {
 		{name: "no key, and everything else wrong", method: "POST", path: operationsPath, body: "x", header: []string{"Authorization: ", "Content-Type: x", "Idempotency-Key: "}, status: 401, code: "unauthorized"},
 		{name: "the contract without a key", method: "GET", path: "/openapi.yaml", header: []string{"Authorization: "}, status: 200},
 		{name: "Swagger UI without a key", method: "GET", path: "/swagger/", header: []string{"Authorization: "}, status: 200},
+		{name: "the console without a key", method: "GET", path: "/console/", header: []string{"Authorization: "}, status: 200},
 
 		{name: "no content type", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Content-Type: "}, status: 415, code: "unsupported-media-type"},
 		{name: "another content type", method: "POST", path: operationsPath, body: deposit(""), header: []string{"Content-Type: text/plain"}, status: 415, code: "unsupported-media-type"},

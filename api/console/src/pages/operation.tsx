@@ -1,0 +1,6 @@
+import { useTitle } from '../title';
+
+export function OperationPage({ id }: { id: string }) {
+  useTitle('Operation');
+  return <h1>Operation {id}</h1>;
+}

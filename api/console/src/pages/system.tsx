@@ -1,0 +1,6 @@
+import { useTitle } from '../title';
+
+export function System() {
+  useTitle('System');
+  return <h1>System</h1>;
+}
