@@ -46,7 +46,7 @@ func parseConfig(env *service.Env) config {
 			can reach, which lets requests in itself.`) == "on",
 	}
 	c.console = env.OneOf("CONSOLE", []string{"on", "off"},
-		"Whether the API serves the console, at /console/: on or off. It does what the key of whoever signs in may do.") == "on"
+		"Whether the API serves the console, at /console/, which does what the key of whoever signs in may do: on or off.") == "on"
 	c.hooks = webhooks{keys: service.HooksKey(env, false), egress: egress.Read(env)}
 	origins, err := parseOrigins(env.Optional("CORS_ORIGINS", "https://shop.example",
 		`The pages whose scripts may use the API: origins such as https://shop.example with commas between them,

@@ -64,6 +64,35 @@ export function repeat(call: () => Promise<void>, pause: number): () => void {
   };
 }
 
+// useSpaced calls when a value changes, at most once per so many milliseconds, and always after the last change.
+export function useSpaced(call: () => Promise<void>, value: unknown, milliseconds: number): void {
+  const last = useRef(0);
+  const timer = useRef(0);
+  const first = useRef(true);
+  useEffect(() => {
+    if (first.current) {
+      first.current = false;
+      return;
+    }
+    if (timer.current) return;
+    timer.current = window.setTimeout(
+      () => {
+        timer.current = 0;
+        last.current = Date.now();
+        void call();
+      },
+      Math.max(0, last.current + milliseconds - Date.now()),
+    );
+  }, [value]);
+  useEffect(
+    () => () => {
+      clearTimeout(timer.current);
+      timer.current = 0;
+    },
+    [call],
+  );
+}
+
 // failureOf is an error as pages show it. What is no Failure is a mistake of the console.
 export function failureOf(error: unknown): Failure {
   if (error instanceof Failure) return error;

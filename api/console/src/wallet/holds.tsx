@@ -1,9 +1,9 @@
-import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { useMemo } from 'preact/hooks';
 import { listHolds } from '../../client/sdk.gen';
 import type { OpenHold, Wallet } from '../../client/types.gen';
 import { count } from '../amount';
 import { ask } from '../api';
-import { useAsked } from '../asked';
+import { useAsked, useSpaced } from '../asked';
 import { Amount } from '../parts/amount';
 import { FailureBox } from '../parts/failure';
 import { Table, type Column } from '../parts/table';
@@ -14,27 +14,16 @@ import { may } from '../session';
 const most = 100; // of up to 1,000
 const spacing = 1000;
 
-// Holds lists the wallet's open holds. What is held changes whenever a hold does, so that tells when to look again.
+// Holds lists the wallet's open holds, and looks again whenever one may have changed. While nothing is held, there are
+// none.
 export function Holds({ wallet, onCapture, onRelease }: {
   wallet: Wallet;
   onCapture: (hold: OpenHold) => void;
   onRelease: (hold: OpenHold) => void;
 }) {
-  const { walletId, currency, held } = wallet;
+  const { walletId, currency, held, version } = wallet;
   const holds = useAsked(() => ask(listHolds({ path: { walletId }, query: { limit: most } })), [walletId]);
-  const timer = useRef(0);
-  const first = useRef(true);
-  useEffect(() => {
-    if (first.current) {
-      first.current = false;
-      return;
-    }
-    timer.current ||= window.setTimeout(() => {
-      timer.current = 0;
-      void holds.reload();
-    }, spacing / 4);
-  }, [held]);
-  useEffect(() => () => clearTimeout(timer.current), []);
+  useSpaced(holds.reload, held > 0 ? version : 0, spacing);
   const columns = useMemo(() => columnsOf(currency, onCapture, onRelease), [currency, onCapture, onRelease]);
   const rows = holds.data?.items;
   return (

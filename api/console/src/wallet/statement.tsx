@@ -3,7 +3,7 @@ import { listOperations } from '../../client/sdk.gen';
 import type { ListOperationsData, Operation, Wallet } from '../../client/types.gen';
 import { count } from '../amount';
 import { ask, type Failure } from '../api';
-import { failureOf, repeat } from '../asked';
+import { failureOf, repeat, useSpaced } from '../asked';
 import { Amount } from '../parts/amount';
 import { Badge } from '../parts/badge';
 import { Id } from '../parts/copy';
@@ -162,35 +162,6 @@ function keepSame(before: Operation[], now: Operation[]): Operation[] {
     const same = known.get(o.sequence);
     return same && same.status === o.status && same.settlement === o.settlement ? same : o;
   });
-}
-
-// useSpaced calls when a value changes, at most once per so many milliseconds, and always after the last change.
-function useSpaced(call: () => Promise<void>, value: unknown, milliseconds: number): void {
-  const last = useRef(0);
-  const timer = useRef(0);
-  const first = useRef(true);
-  useEffect(() => {
-    if (first.current) {
-      first.current = false;
-      return;
-    }
-    if (timer.current) return;
-    timer.current = window.setTimeout(
-      () => {
-        timer.current = 0;
-        last.current = Date.now();
-        void call();
-      },
-      Math.max(0, last.current + milliseconds - Date.now()),
-    );
-  }, [value]);
-  useEffect(
-    () => () => {
-      clearTimeout(timer.current);
-      timer.current = 0;
-    },
-    [call],
-  );
 }
 
 function columnsOf(currency: string, onReverse: (operation: Operation) => void): Column<Operation>[] {
