@@ -1,7 +1,8 @@
 // Everything that the console asks of the api goes through ask, so that every page meets the same errors.
 import { client } from '../client/client.gen';
-import type { Operation, Problem } from '../client/types.gen';
-import { end, session, type Who } from './session';
+import { getKey } from '../client/sdk.gen';
+import type { Key, Problem } from '../client/types.gen';
+import { end, session } from './session';
 
 // base is the path of the api: the console's own, less console/.
 export const base = new URL('..', location.href).pathname.replace(/\/$/, '');
@@ -92,12 +93,6 @@ export function newKey(): string {
 }
 
 // whoHas returns whose key it is and what it may do. It throws the 401 of a key that is none.
-export async function whoHas(key: string): Promise<Who> {
-  const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  return ask(client.get<{ 200: Who }, { default: Problem }>({ url: '/api/v1/key', headers }));
-}
-
-// findOperation looks for an operation of any wallet.
-export async function findOperation(operationId: string): Promise<Operation> {
-  return ask(client.get<{ 200: Operation }, { default: Problem }>({ security: [{ scheme: 'bearer', type: 'http' }], url: '/api/v1/operations/{operationId}', path: { operationId } }));
+export async function whoHas(key: string): Promise<Key> {
+  return ask(getKey({ auth: key || undefined }));
 }

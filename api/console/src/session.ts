@@ -1,19 +1,12 @@
+import type { Key } from '../client/types.gen';
 import { Store } from './store';
 
 // Scope is what a key may do. More may be added.
 export type Scope = 'wallets:read' | 'wallets:write' | 'operations:write' | 'wallets:control' | 'hooks:write' | 'status:read';
 
-// Who a key belongs to, as GET /api/v1/key answers it.
-export interface Who {
-  client: string;
-  tenant?: string;
-  allTenants: boolean;
-  scopes: string[];
-}
-
 export interface Session {
   key: string; // empty if the api asks for none (AUTH=off)
-  who: Who;
+  who: Key;
 }
 
 // What the tab keeps. It goes with the tab, and no other origin reads it.
@@ -34,7 +27,7 @@ export function keptKey(): string {
   return sessionStorage.getItem(keyItem) ?? '';
 }
 
-export function begin(key: string, who: Who): void {
+export function begin(key: string, who: Key): void {
   if (key) sessionStorage.setItem(keyItem, key);
   ended.set('');
   session.set({ key, who });

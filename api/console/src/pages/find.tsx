@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { getWallet, listWallets } from '../../client/sdk.gen';
+import { findOperation, getWallet, listWallets } from '../../client/sdk.gen';
 import type { Wallet } from '../../client/types.gen';
-import { ask, findOperation, type Failure } from '../api';
+import { ask, type Failure } from '../api';
 import { failureOf, useAsked } from '../asked';
 import { Amount } from '../parts/amount';
 import { Badge } from '../parts/badge';
@@ -91,7 +91,7 @@ function Found({ text }: { text: string }) {
       if (isUUID(id)) {
         const [wallet, operation] = await Promise.all([
           unlessAbsent(ask(getWallet({ path: { walletId: id } }))),
-          unlessAbsent(findOperation(id)),
+          unlessAbsent(ask(findOperation({ path: { operationId: id } }))),
         ]);
         if (wallet) return go('wallets', wallet.walletId);
         if (operation) return go('operations', operation.operationId);
