@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,11 +34,14 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	if err != nil {
 		return err
 	}
-	if o.compare {
-		return report.CompareFiles(out, o.files, o.only)
+	if o.compare && !folders(o.compared) {
+		return report.CompareFiles(out, o.compared, o.only)
 	}
 	chosen := o.scenarios()
-	b := &benchmark{config: c, warmUp: o.warmUp, measured: o.measured, stallsWatched: o.stalls, out: out}
+	b := &benchmark{config: c, warmUp: o.warmUp, measured: o.measured, stallsWatched: o.stalls, out: out, programs: []string{""}}
+	if o.compare {
+		b.programs = o.compared
+	}
 	b.announce(chosen, o.runs)
 	if o.list {
 		return nil
@@ -57,13 +62,21 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	if r.BusyBeforePercent > tooBusyPercent {
 		fmt.Fprintln(out, "  The machine is busy with something else: these figures say little.")
 	}
-	broken, err := b.runAll(ctx, chosen, o.runs, &r)
+	measured, broken, err := b.runAll(ctx, chosen, o.runs)
 	if ctx.Err() != nil {
 		return proc.ErrInterrupted
 	}
 	if err != nil {
 		return err
 	}
+	if o.compare {
+		before, after := r, r
+		before.Commit, after.Commit = o.compared[0], o.compared[1]
+		before.Results, after.Results = measured[0], measured[1]
+		report.Compare(out, &before, &after, o.only)
+		return broken
+	}
+	r.Results = measured[0]
 	report.PrintCPU(out, r.Results)
 	r.Judge()
 	report.PrintTargets(out, r)
@@ -73,60 +86,87 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	return broken
 }
 
+// folders says whether two folders of programs are compared, rather than two files of results.
+func folders(compared []string) bool {
+	return len(compared) == 2 && !slices.ContainsFunc(compared, func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || !info.IsDir()
+	})
+}
+
 type benchmark struct {
 	config           stack.Config
 	root, bin        string
 	warmUp, measured time.Duration
 	stallsWatched    time.Duration
 	out              io.Writer
+	programs         []string // folders of the services that are measured, in turn; "" are those of bin
 
 	state   *proc.State // of the run: its Postgres, Redis and Kafka
 	servers *servers.Backing
-	run     map[string]report.Figures // what this run has measured so far, by scenario
+	run     []map[string]report.Figures // what this run has measured so far, by programs and scenario
 }
 
 // announce says what will run, and about how long that takes.
 func (b *benchmark) announce(chosen []scenario, runs int) {
 	total := time.Duration(0)
 	for _, sc := range chosen {
-		estimate := sc.estimate(b)
+		estimate := sc.estimate(b) * time.Duration(len(b.programs))
 		fmt.Fprintf(b.out, "  %-32s about %3.0f s\n", sc.name, estimate.Seconds())
 		total += estimate
 	}
-	const ofARun = 15 * time.Second
+	ofARun := 15*time.Second + b.warming().estimate(b)
 	fmt.Fprintf(b.out, "  %d scenarios, %d times: about %.0f minutes\n\n", len(chosen), runs, ((total+ofARun)*time.Duration(runs)).Minutes()+0.5)
 }
 
 // runAll runs everything once, then everything again, so that what changes on the machine meanwhile
-// shows as spread. broken are the failures and broken promises; the figures are kept nevertheless.
-func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int, r *report.Report) (broken, err error) {
-	measured := make([][]report.Figures, len(chosen))
+// shows as spread. measured is by programs and scenario; programs that are compared take turns at being first.
+// broken are the failures and broken promises; the figures are kept nevertheless.
+func (b *benchmark) runAll(ctx context.Context, chosen []scenario, runs int) (measured [][]report.Result, broken, err error) {
+	figures := make([][][]report.Figures, len(b.programs))
+	for p := range figures {
+		figures[p] = make([][]report.Figures, len(chosen))
+	}
 	for run := range runs {
 		err := b.withServers(ctx, func() error {
 			fmt.Fprintf(b.out, "\n  run %d of %d\n%s\n", run+1, runs, report.TableHead)
 			for i, sc := range chosen {
-				f, err := b.scenario(ctx, sc)
-				var promises brokenError
-				if errors.As(err, &promises) {
-					broken = errors.Join(broken, fmt.Errorf("%s: %w", sc.name, err))
-				} else if err != nil {
-					return fmt.Errorf("%s: %w", sc.name, err)
+				for turn := range b.programs {
+					p := (turn + run) % len(b.programs)
+					name := strings.TrimSpace(sc.name + " " + b.programs[p])
+					f, err := b.scenario(ctx, sc, b.programs[p])
+					var promises brokenError
+					if errors.As(err, &promises) {
+						broken = errors.Join(broken, fmt.Errorf("%s: %w", name, err))
+					} else if err != nil {
+						return fmt.Errorf("%s: %w", name, err)
+					}
+					b.run[p][sc.name] = f
+					compare(f, sc, b.run[p])
+					figures[p][i] = append(figures[p][i], f)
+					fmt.Fprintln(b.out, f.Line(name, err != nil))
 				}
-				b.run[sc.name] = f
-				compare(f, sc, b.run)
-				measured[i] = append(measured[i], f)
-				fmt.Fprintln(b.out, f.Line(sc.name, err != nil))
 			}
 			return nil
 		})
 		if err != nil {
-			return broken, err
+			return nil, broken, err
 		}
 	}
-	for i, sc := range chosen {
-		r.Results = append(r.Results, report.NewResult(sc.name, measured[i]))
+	for p := range figures {
+		var results []report.Result
+		for i, sc := range chosen {
+			results = append(results, report.NewResult(sc.name, figures[p][i]))
+		}
+		measured = append(measured, results)
 	}
-	return broken, nil
+	return measured, broken, nil
+}
+
+// warming is run before the scenarios of a run, whose first would otherwise pay for what Kafka compiles: it
+// costs up to three times as much CPU at first.
+func (b *benchmark) warming() scenario {
+	return scenario{name: "warm-up", connections: 256, wallets: 1000, warmUp: 10 * time.Second}
 }
 
 // withServers starts Postgres, Redis and Kafka for one run. Scenarios have databases, topics and
@@ -141,7 +181,13 @@ func (b *benchmark) withServers(ctx context.Context, run func() error) (err erro
 		return err
 	}
 	defer b.servers.Stop()
-	b.run = map[string]report.Figures{}
+	b.run = make([]map[string]report.Figures, len(b.programs))
+	for p := range b.run {
+		b.run[p] = map[string]report.Figures{}
+	}
+	if _, err := b.scenario(ctx, b.warming(), ""); err != nil {
+		return fmt.Errorf("warm-up: %w", err)
+	}
 	return run()
 }
 
@@ -168,7 +214,7 @@ type fixture struct {
 
 // scenario measures one scenario and checks every promise. Dropping the last scenario's database has
 // made Postgres write everything out, so that each begins with a checkpoint behind it.
-func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures, err error) {
+func (b *benchmark) scenario(ctx context.Context, sc scenario, programs string) (f report.Figures, err error) {
 	t := &fixture{benchmark: b, sc: sc, warmUp: max(b.warmUp, sc.warmUp)}
 	if sc.baseline {
 		return sc.run(t, ctx)
@@ -176,7 +222,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures
 	c := b.config
 	c.Topic = "bench-" + uuid.NewString()[:8]
 	c.EventsTopic, c.Hooks = c.Topic+"-events", 0 // without webhooks, so that events alone are compared with none
-	if sc.noEvents {
+	if sc.noEvents || programs != "" && !tellOfEvents(programs) {
 		c.EventsTopic = ""
 	}
 	c.Env = append([]string{"KAFKA_GROUP=" + c.Topic}, sc.env...)
@@ -188,6 +234,13 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures
 	servers := &servers.Backing{DatabaseURL: url, RedisURL: b.servers.RedisURL, KafkaBrokers: b.servers.KafkaBrokers, Brokers: b.servers.Brokers, Processes: b.servers.Processes}
 	t.stack = stack.NewOn(b.state, servers, c, b.bin, io.Discard)
 	defer func() { proc.StopAll(t.stack.Services) }()
+	if programs != "" {
+		for _, service := range []string{"api", "relay", "worker"} {
+			if err := t.stack.Replace(ctx, service, filepath.Join(programs, service)); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if err := t.stack.Start(ctx, c); err != nil {
 		return nil, err
 	}
@@ -204,6 +257,12 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario) (f report.Figures
 		run = (*fixture).loaded
 	}
 	return run(t, ctx)
+}
+
+// tellOfEvents says whether programs have outcomes told of: those before v0.2.0 have no hooks beside them.
+func tellOfEvents(programs string) bool {
+	_, err := os.Stat(filepath.Join(programs, "hooks"))
+	return err == nil
 }
 
 // newDatabase names a database, which migrating creates.

@@ -19,7 +19,7 @@ type options struct {
 	list             bool
 	json, folder     string
 	compare          bool
-	files            []string // to compare
+	compared         []string // files of results, or folders of programs
 	stored           []int
 	stalls           time.Duration
 	rows             int
@@ -34,14 +34,14 @@ func parseOptions(args []string) (o options, err error) {
 	flags.BoolVar(&o.list, "list", false, "list the scenarios and how long they take")
 	flags.StringVar(&o.json, "json", "", "write the results to this `file` too")
 	flags.StringVar(&o.folder, "out", "", "write results.json and report.html to this `folder`")
-	flags.BoolVar(&o.compare, "compare", false, "compare two results: -compare OLD.json NEW.json")
+	flags.BoolVar(&o.compare, "compare", false, "compare two results, -compare OLD.json NEW.json, or measure the programs of two folders in turn, -compare OLD NEW")
 	stored := flags.String("stored", "0,1000000,10000000", "how many stored `operations` the scenarios \"stored …\" begin with")
 	flags.DurationVar(&o.stalls, "stalls", 10*time.Minute, "how long the scenario \"stalls …\" watches")
 	flags.IntVar(&o.rows, "rows", 1_000_000, "how many operations are drained")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	o.files, o.byName = flags.Args(), *only != ""
+	o.compared, o.byName = flags.Args(), *only != ""
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("-only: %w", err)
 	}

@@ -78,7 +78,7 @@ var ownLine = []Figure{
 }
 
 // PrintCPU shows where the time of an operation goes.
-func PrintCPU(out io.Writer, results []result) {
+func PrintCPU(out io.Writer, results []Result) {
 	fmt.Fprintln(out, "\n  CPU µs per operation by process; RSS MiB; operations per flush, rows per wave, messages per batch")
 	for _, r := range results {
 		fmt.Fprintf(out, "  %-32s", r.Scenario)

@@ -30,11 +30,11 @@ type Report struct {
 	Measured          string    `json:"measured"`
 	Scaled            string    `json:"limitsScaled,omitempty"`
 	Targets           []verdict `json:"targets"`
-	Results           []result  `json:"results"`
+	Results           []Result  `json:"results"`
 }
 
-// result is the median and the spread of a scenario's figures over the runs.
-type result struct {
+// Result is the median and the spread of a scenario's figures over the runs.
+type Result struct {
 	Scenario string            `json:"scenario"`
 	Figures  map[Figure]spread `json:"figures"`
 }
@@ -45,8 +45,8 @@ type spread struct {
 	Max    float64 `json:"max"`
 }
 
-func NewResult(name string, runs []Figures) result {
-	r := result{Scenario: name, Figures: map[Figure]spread{}}
+func NewResult(name string, runs []Figures) Result {
+	r := Result{Scenario: name, Figures: map[Figure]spread{}}
 	values := map[Figure][]float64{}
 	for _, f := range runs {
 		for name, value := range f {
@@ -381,10 +381,10 @@ func (r *Report) writeHTML(out io.Writer) error {
 	})
 }
 
-// CompareFiles prints the figures of two results next to each other.
+// CompareFiles is Compare of two kept results.
 func CompareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error {
 	if len(files) != 2 {
-		return fmt.Errorf("-compare wants two files of results, not %d", len(files))
+		return fmt.Errorf("-compare wants two files of results or two folders of programs, not %d paths", len(files))
 	}
 	var reports [2]Report
 	for i, file := range files {
@@ -396,7 +396,12 @@ func CompareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	before, after := &reports[0], &reports[1]
+	Compare(out, &reports[0], &reports[1], scenarios)
+	return nil
+}
+
+// Compare prints the figures of two results next to each other.
+func Compare(out io.Writer, before, after *Report, scenarios *regexp.Regexp) {
 	fmt.Fprintf(out, "  %s → %s; a ratio is followed by ! where the two spreads do not touch\n", before.Commit, after.Commit)
 	for _, result := range after.Results {
 		if !scenarios.MatchString(result.Scenario) {
@@ -416,5 +421,4 @@ func CompareFiles(out io.Writer, files []string, scenarios *regexp.Regexp) error
 			fmt.Fprintf(out, "    %-28s %12s %12s %6.2f%s\n", name, short(was.Median), short(now.Median), now.Median/was.Median, mark)
 		}
 	}
-	return nil
 }

@@ -22,7 +22,7 @@ func TestResultsOfSeveralRunsAreMedianAndSpread(t *testing.T) {
 
 func TestLimitsMoveWithAMachineThatIsAnotherOne(t *testing.T) {
 	measured := func(fdatasync, nothing float64) Report {
-		r := Report{FdatasyncP50Ms: fdatasync, Results: []result{
+		r := Report{FdatasyncP50Ms: fdatasync, Results: []Result{
 			NewResult(PeersNothing, []Figures{{Latency("accept", "p50"): nothing}}),
 			NewResult("one wallet, c=1", []Figures{{Latency("accept", "p50"): 3, RSS("api"): 50}}),
 			NewResult("one wallet, c=256", []Figures{{CPU("system"): 120, Applied: 11_000, RSS("api"): 101}}),
@@ -60,7 +60,7 @@ func TestLimitsMoveWithAMachineThatIsAnotherOne(t *testing.T) {
 func TestReportIsOnePageAndResultsCanBeCompared(t *testing.T) {
 	dir := t.TempDir()
 	for name, rate := range map[string]float64{"old": 100, "new": 150} {
-		r := Report{Commit: name, Results: []result{NewResult("one <wallet>", []Figures{{Applied: rate, CPU("api"): 5}})}}
+		r := Report{Commit: name, Results: []Result{NewResult("one <wallet>", []Figures{{Applied: rate, CPU("api"): 5}})}}
 		if err := r.Write("", filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
