@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +23,6 @@ const (
 	closeTimeout = time.Second
 	maxAbandoned = 10
 	causeTimeout = 300 * time.Millisecond
-	maxHeaders   = 1000 // different headers kept parsed
 )
 
 // producerRules are what the order of messages rests on; operators cannot set them.
@@ -68,7 +66,6 @@ var rejections = []kafka.ErrorCode{
 type kafkaProducer struct {
 	producer *kafka.Producer
 	checked  map[string]bool
-	headers  map[string][]kafka.Header
 	log      *slog.Logger
 	lastErr  error // the last one that librdkafka has reported and works on
 	took     func(phase string, d time.Duration)
@@ -100,7 +97,7 @@ func newKafkaProducer(config *kafka.ConfigMap, log *slog.Logger, took func(phase
 			log.Debug("librdkafka", "tag", event.Tag, "text", event.Message)
 		}
 	}()
-	return &kafkaProducer{producer: p, checked: map[string]bool{}, headers: map[string][]kafka.Header{}, log: log, took: took}, nil
+	return &kafkaProducer{producer: p, checked: map[string]bool{}, log: log, took: took}, nil
 }
 
 func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
@@ -110,12 +107,12 @@ func (k *kafkaProducer) publish(ctx context.Context, messages []message) error {
 		if err := k.check(ctx, m); err != nil {
 			return err
 		}
-		headers, err := k.parseHeaders(m.Headers)
+		headers, err := parseHeaders(m.Headers)
 		if err != nil {
 			return &rejectedError{fmt.Errorf("headers of outbox row %d: %w", m.ID, err)}
 		}
 		if m.span != nil {
-			headers = slices.DeleteFunc(slices.Clone(headers), func(h kafka.Header) bool { return h.Key == "traceparent" })
+			headers = slices.DeleteFunc(headers, func(h kafka.Header) bool { return h.Key == "traceparent" })
 			headers = append(headers, kafka.Header{Key: "traceparent", Value: traceparent(m.span)})
 		}
 		out := &kafka.Message{
@@ -214,31 +211,6 @@ func (k *kafkaProducer) check(ctx context.Context, m *message) error {
 	}
 	k.checked[m.Topic] = true
 	return nil
-}
-
-// parseHeaders turns a JSON object into headers, ordered by name. A value that is not a string is sent as its JSON.
-func (k *kafkaProducer) parseHeaders(text string) ([]kafka.Header, error) {
-	if headers, ok := k.headers[text]; ok {
-		return headers, nil
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &fields); err != nil {
-		return nil, err
-	}
-	var headers []kafka.Header
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		value := []byte(fields[name])
-		var s string
-		if json.Unmarshal(value, &s) == nil {
-			value = []byte(s)
-		}
-		headers = append(headers, kafka.Header{Key: name, Value: value})
-	}
-	if len(k.headers) >= maxHeaders {
-		clear(k.headers)
-	}
-	k.headers[text] = headers
-	return headers, nil
 }
 
 // abandoned counts the producers that are still closing.

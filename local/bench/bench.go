@@ -185,7 +185,9 @@ func (b *benchmark) withServers(ctx context.Context, run func() error) (err erro
 	for p := range b.run {
 		b.run[p] = map[string]report.Figures{}
 	}
-	if _, err := b.scenario(ctx, b.warming(), ""); err != nil {
+	warming := *b
+	warming.measured = time.Second
+	if _, err := warming.scenario(ctx, b.warming(), ""); err != nil {
 		return fmt.Errorf("warm-up: %w", err)
 	}
 	return run()
