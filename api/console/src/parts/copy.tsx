@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import { announce } from './announce';
+import { Icon } from './icon';
 
 // Copy is a button that copies a text. Pages without TLS have no clipboard API.
 export function Copy({ text, what }: { text: string; what: string }) {
@@ -16,7 +17,7 @@ export function Copy({ text, what }: { text: string; what: string }) {
   };
   return (
     <button type="button" class="quiet copy" aria-label={`Copy ${what}`} title={`Copy ${what}`} onClick={() => void copy()}>
-      {copied ? '✓' : '⧉'}
+      <Icon of={copied ? 'done' : 'copy'} />
     </button>
   );
 }

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { useId, useLayoutEffect, useRef } from 'preact/hooks';
+import { Icon } from './icon';
 
 // Dialog is modal: the browser keeps the focus in it, closes it by Escape, and gives the focus back.
 export function Dialog({ title, children, onClose }: { title: string; children: ComponentChildren; onClose: () => void }) {
@@ -18,7 +19,7 @@ export function Dialog({ title, children, onClose }: { title: string; children: 
       <header>
         <h2 id={id}>{title}</h2>
         <button type="button" class="quiet" aria-label="Close" onClick={() => dialog.current?.close()}>
-          ✕
+          <Icon of="close" />
         </button>
       </header>
       {children}

@@ -65,9 +65,12 @@ export function FieldOf({ label, field, inputMode, type = 'text', required = fal
   const id = useId();
   return (
     <label>
-      {label}
-      {!required && <span class="faint"> (optional)</span>}
+      <span id={`${id}name`}>
+        {label}
+        {!required && <span class="faint"> (optional)</span>}
+      </span>
       <input
+        aria-labelledby={`${id}name`} // not also the hint, which changes as one types
         type={type as 'text'}
         inputMode={inputMode}
         value={field.text}

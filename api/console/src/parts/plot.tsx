@@ -10,13 +10,14 @@ export interface Series {
 
 // Plot draws series over x. What it shows is said in `says` for those who do not see it. Under the pointer, `at` says
 // what a point is.
-export function Plot({ says, x, time = false, series, y, at, height = 220 }: {
+export function Plot({ says, x, time = false, series, y, at, fromZero = false, height = 220 }: {
   says: string;
   x: number[];
   time?: boolean; // x is in seconds since 1970
   series: Series[];
   y: (value: number) => string;
   at: (index: number) => string;
+  fromZero?: boolean; // else the axis begins at the least value
   height?: number;
 }) {
   const box = useRef<HTMLDivElement>(null);
@@ -44,7 +45,7 @@ export function Plot({ says, x, time = false, series, y, at, height = 220 }: {
           height,
           legend: { show: false },
           cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-          scales: { x: { time } },
+          scales: { x: { time }, ...(fromZero ? { y: { range: aboveZero } } : {}) },
           axes: [
             { ...axis, ...whole },
             { ...axis, size: 90, incrs: wholeSteps, values: (_, ticks) => ticks.map((v) => now.current.y(Math.round(v))) },
@@ -102,6 +103,11 @@ export function Plot({ says, x, time = false, series, y, at, height = 220 }: {
       </p>
     </figure>
   );
+}
+
+// A number that is always zero has an axis, too.
+function aboveZero(_: uPlot, __: number, most: number | null): [number, number] {
+  return [0, Math.max(10, (most ?? 0) * 1.1)];
 }
 
 // Amounts and counts are integers: an axis has no ticks between them.
