@@ -42,8 +42,8 @@ const (
 	// at, and pendingEach how many pending operations of each are looked at for money in transit.
 	seenRows    = 1_000
 	pendingEach = 100
-	// appliedPages is where the outcomes of the last second are looked for, and acceptedRows how many outbox rows of it
-	// are counted: room for some 20,000 operations.
+	// appliedPages is where the outcomes of the last second are looked for, and acceptedRows among how many outbox rows
+	// its operations are counted: room for some 20,000.
 	appliedPages = 200
 	acceptedRows = 100_000
 )
@@ -103,7 +103,7 @@ func ReadOutbox(ctx context.Context, q *walletdb.Queries, topic string) (Outbox,
 	if err != nil {
 		return o, err
 	}
-	o.AcceptedLately, err = q.RowsAfter(ctx, walletdb.RowsAfterParams{After: secondAgo, Topic: topic, MaxRows: acceptedRows})
+	o.AcceptedLately, err = q.RowsBetween(ctx, walletdb.RowsBetweenParams{After: secondAgo, UpTo: min(o.LastID, secondAgo+acceptedRows), Topic: topic})
 	return o, err
 }
 

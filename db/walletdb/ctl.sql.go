@@ -1020,20 +1020,20 @@ func (q *Queries) ResetPositions(ctx context.Context) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
-const rowsAfter = `-- name: RowsAfter :one
-SELECT count(*) FROM (SELECT topic FROM outbox WHERE id > $1::bigint ORDER BY id LIMIT $2::bigint) o
-WHERE o.topic = $3::text
+const rowsBetween = `-- name: RowsBetween :one
+SELECT count(*) FROM outbox WHERE id > $1::bigint AND id <= $2::bigint AND topic = $3::text
 `
 
-type RowsAfterParams struct {
-	After   int64
-	MaxRows int64
-	Topic   string
+type RowsBetweenParams struct {
+	After int64
+	UpTo  int64
+	Topic string
 }
 
-// RowsAfter counts the outbox rows of a topic after an id, among the first max_rows rows there.
-func (q *Queries) RowsAfter(ctx context.Context, arg RowsAfterParams) (int64, error) {
-	row := q.db.QueryRow(ctx, rowsAfter, arg.After, arg.MaxRows, arg.Topic)
+// RowsBetween counts the outbox rows of a topic in a range of ids. Both ends are named, and none is a LIMIT: on a table
+// without statistics the planner would read all of it.
+func (q *Queries) RowsBetween(ctx context.Context, arg RowsBetweenParams) (int64, error) {
+	row := q.db.QueryRow(ctx, rowsBetween, arg.After, arg.UpTo, arg.Topic)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
