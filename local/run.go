@@ -78,6 +78,7 @@ func runUntilStopped(ctx context.Context, c stack.Config, out io.Writer) error {
 	defer s.Stop()
 	fmt.Fprintf(out, `
   API       %[1]s
+  Console   %[1]s/console/
   key       %[2]s
   Swagger   %[1]s/swagger/
   Postgres  %[3]s

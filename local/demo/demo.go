@@ -87,8 +87,9 @@ func show(ctx context.Context, s *stack.Stack, webhooks bool, began time.Time, o
 	if _, err := check.AwaitIdle(ctx, conn, 30*time.Second); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n  %s opened wallet %s after %.1f s; its first operation was applied after %.1f s\n\n",
+	fmt.Fprintf(out, "\n  %s opened wallet %s after %.1f s; its first operation was applied after %.1f s\n",
 		s.APIURLs[0], wallets[0], opened.Seconds(), time.Since(began).Seconds())
+	fmt.Fprintf(out, "  while it runs, %s/console/#/wallets/%s shows it, to who signs in with the key\n  %s\n\n", s.APIURLs[0], wallets[0], s.APIKey)
 	loaded, err := sendLoad(ctx, s, wallets, out)
 	if err != nil {
 		return err
