@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -32,11 +31,7 @@ func parseConfig(env *service.Env) config {
 	c := config{database: service.DatabaseURL(env)}
 	brokers := service.Brokers(env)
 	rdkafka := service.Librdkafka(env)
-	var fixed []string
-	c.kafka, fixed = kafkaConfig(rdkafka, brokers)
-	for _, property := range fixed {
-		env.Check(service.PropertySetting(property), errors.New("is set by hooks itself"))
-	}
+	c.kafka = service.Properties(env, "hooks", rdkafka, consumerDefaults, consumerRules(brokers))
 	if brokers != "" || len(rdkafka) > 0 {
 		client, err := kafka.NewConsumer(&c.kafka)
 		env.Check("KAFKA_BROKERS or RDKAFKA_*", err)
@@ -91,24 +86,26 @@ var catchUpConfig = kafka.ConfigMap{
 	"queued.max.messages.kbytes": 1024,
 }
 
-// kafkaConfig adds what the operator says of librdkafka's properties, and names those that it refuses. Hooks
-// keeps its positions in Postgres: the group is a name that librdkafka asks for, and never joined.
-func kafkaConfig(given map[string]string, brokers string) (properties kafka.ConfigMap, fixed []string) {
-	properties = kafka.ConfigMap{
-		"client.id":                          "wallet-hooks",
-		"fetch.wait.max.ms":                  50,
-		"fetch.queue.backoff.ms":             10,
-		"queued.min.messages":                4_000,
-		"queued.max.messages.kbytes":         16_384,
-		"check.crcs":                         true,
-		"socket.timeout.ms":                  10_000,
-		"socket.connection.setup.timeout.ms": 10_000,
-		"socket.keepalive.enable":            true,
-		"reconnect.backoff.ms":               50,
-		"reconnect.backoff.max.ms":           1_000,
-		"topic.metadata.refresh.interval.ms": 10_000,
-	}
-	own := kafka.ConfigMap{
+// consumerDefaults can be set otherwise by RDKAFKA_ variables.
+var consumerDefaults = kafka.ConfigMap{
+	"client.id":                          "wallet-hooks",
+	"fetch.wait.max.ms":                  50,
+	"fetch.queue.backoff.ms":             10,
+	"queued.min.messages":                4_000,
+	"queued.max.messages.kbytes":         16_384,
+	"check.crcs":                         true,
+	"socket.timeout.ms":                  10_000,
+	"socket.connection.setup.timeout.ms": 10_000,
+	"socket.keepalive.enable":            true,
+	"reconnect.backoff.ms":               50,
+	"reconnect.backoff.max.ms":           1_000,
+	"topic.metadata.refresh.interval.ms": 10_000,
+}
+
+// consumerRules cannot be set otherwise. Hooks keeps its positions in Postgres: the group is a name that librdkafka
+// asks for, and never joined.
+func consumerRules(brokers string) kafka.ConfigMap {
+	return kafka.ConfigMap{
 		"bootstrap.servers":        brokers,
 		"group.id":                 "wallet-hooks",
 		"enable.auto.commit":       false,
@@ -117,13 +114,4 @@ func kafkaConfig(given map[string]string, brokers string) (properties kafka.Conf
 		"allow.auto.create.topics": false,
 		"go.logs.channel.enable":   true,
 	}
-	for property, value := range given {
-		if _, taken := own[property]; taken {
-			fixed = append(fixed, property)
-		} else {
-			properties[property] = value
-		}
-	}
-	maps.Copy(properties, own)
-	return properties, fixed
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const benchPayload = 220 // bytes, as an operation's message
@@ -210,7 +211,7 @@ func measureOutbox(b *testing.B, database testdb.Database, stage string, low int
 func BenchmarkLibrdkafka(b *testing.B) {
 	database := testdb.New(b)
 	topic := newTopic(b, database, brokers(b), 8)
-	config := producerConfig(brokers(b), map[string]string{"queue.buffering.max.messages": "1000000", "queue.buffering.max.kbytes": "1000000"})
+	config := producerConfig(service.NewEnv(nil), brokers(b), map[string]string{"queue.buffering.max.messages": "1000000", "queue.buffering.max.kbytes": "1000000"})
 	p, err := newKafkaProducer(config, slogTo(b.Output()), func(string, time.Duration) {})
 	if err != nil {
 		b.Fatal(err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"maps"
 	"time"
 
@@ -30,12 +29,7 @@ func parseConfig(env *service.Env) config {
 		maps.Copy(c.postgres.ConnConfig.RuntimeParams, planSettings)
 	}
 	brokers, rdkafka := service.Brokers(env), service.Librdkafka(env)
-	for property := range rdkafka {
-		if _, fixed := producerRules[property]; fixed || property == "bootstrap.servers" {
-			env.Check(service.PropertySetting(property), errors.New("is set by the relay itself"))
-		}
-	}
-	c.kafka = producerConfig(brokers, rdkafka)
+	c.kafka = producerConfig(env, brokers, rdkafka)
 	if brokers != "" && len(rdkafka) > 0 {
 		p, err := kafka.NewProducer(c.kafka)
 		env.Check("RDKAFKA_*", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
 	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 	causeTimeout = 300 * time.Millisecond
 )
 
-// producerRules are what the order of messages rests on; operators cannot set them.
+// producerRules are what the order of messages rests on, and how this file uses librdkafka; operators cannot set them.
 var producerRules = kafka.ConfigMap{
 	"acks":               "all",
 	"enable.idempotence": true,
@@ -35,6 +36,10 @@ var producerRules = kafka.ConfigMap{
 	"max.in.flight.requests.per.connection": 1,
 	// A message that librdkafka abandons by itself is a gap: the publish batch has a deadline instead.
 	"message.timeout.ms": 0,
+
+	"go.delivery.report.fields": "none",
+	"go.events.channel.size":    4 * batchLimits.rows,
+	"go.logs.channel.enable":    true,
 }
 
 // producerDefaults can be set otherwise by RDKAFKA_ variables.
@@ -71,19 +76,11 @@ type kafkaProducer struct {
 	took     func(phase string, d time.Duration)
 }
 
-// producerConfig merges the settings of the operator between the defaults and the rules.
-func producerConfig(brokers string, given map[string]string) *kafka.ConfigMap {
-	config := kafka.ConfigMap{
-		"bootstrap.servers":         brokers,
-		"go.delivery.report.fields": "none",
-		"go.events.channel.size":    4 * batchLimits.rows,
-		"go.logs.channel.enable":    true,
-	}
-	maps.Copy(config, producerDefaults)
-	for name, value := range given {
-		config[name] = value
-	}
-	maps.Copy(config, producerRules)
+// producerConfig is what the producer is made with.
+func producerConfig(env *service.Env, brokers string, given map[string]string) *kafka.ConfigMap {
+	rules := maps.Clone(producerRules)
+	rules["bootstrap.servers"] = brokers
+	config := service.Properties(env, "the relay", given, producerDefaults, rules)
 	return &config
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // newLiar starts a broker that the test can make lie, with a registered topic of 3 partitions.
@@ -117,7 +118,7 @@ func TestNothingIsSentBehindAGap(t *testing.T) {
 		requests++
 		return requests == 3
 	}})
-	p, err := newKafkaProducer(producerConfig(addr, map[string]string{"batch.num.messages": "7"}), slog.New(slog.DiscardHandler), func(string, time.Duration) {})
+	p, err := newKafkaProducer(producerConfig(service.NewEnv(nil), addr, map[string]string{"batch.num.messages": "7"}), slog.New(slog.DiscardHandler), func(string, time.Duration) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestAWaveIsPublishedWhenAllOfItIsAcknowledged(t *testing.T) {
 		}
 		return nil, nil, requests == 10
 	})
-	p, err := newKafkaProducer(producerConfig(cluster.ListenAddrs()[0], map[string]string{"batch.num.messages": "1"}), slog.New(slog.DiscardHandler), func(string, time.Duration) {})
+	p, err := newKafkaProducer(producerConfig(service.NewEnv(nil), cluster.ListenAddrs()[0], map[string]string{"batch.num.messages": "1"}), slog.New(slog.DiscardHandler), func(string, time.Duration) {})
 	if err != nil {
 		t.Fatal(err)
 	}

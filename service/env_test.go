@@ -126,6 +126,25 @@ ADMIN: must be host:port or :port, such as :9080`},
 	}
 }
 
+func TestPropertiesOfLibrdkafkaAreMerged(t *testing.T) {
+	t.Parallel()
+	type properties map[string]any
+	defaults, rules := properties{"client.id": "x", "linger.ms": 1}, properties{"acks": "all"}
+	env := NewEnv(nil)
+	given := map[string]string{"linger.ms": "2", "sasl.username": "u"}
+	want := properties{"client.id": "x", "linger.ms": "2", "sasl.username": "u", "acks": "all"}
+	if diff := cmp.Diff(want, Properties(env, "the worker", given, defaults, rules)); diff != "" || env.Err() != nil {
+		t.Errorf("%v (-want +got):\n%s", env.Err(), diff)
+	}
+	given["acks"] = "1"
+	if diff := cmp.Diff(want, Properties(env, "the worker", given, defaults, rules)); diff != "" || fmt.Sprint(env.Err()) != "RDKAFKA_ACKS: is set by the worker itself" {
+		t.Errorf("%v (-want +got):\n%s", env.Err(), diff)
+	}
+	if len(defaults) != 2 || len(rules) != 1 {
+		t.Errorf("what is merged was changed: %v, %v", defaults, rules)
+	}
+}
+
 func TestHelpListsTheSettings(t *testing.T) {
 	t.Parallel()
 	p := Program[map[string]any]{Name: "api", About: "The api accepts.", Config: read}

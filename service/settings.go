@@ -1,6 +1,9 @@
 package service
 
 import (
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -104,7 +107,22 @@ func Librdkafka(env *Env) map[string]string {
 	return properties
 }
 
-// PropertySetting is the setting that sets a property of librdkafka.
-func PropertySetting(property string) string {
+// Properties merges librdkafka's properties: those that are given replace the defaults, so that security needs no
+// code in a process, and the rules replace both. A process's guarantees rest on its rules: to give one of them is a
+// mistake. M is kafka.ConfigMap, by a parameter because the api needs settings and no librdkafka.
+func Properties[M ~map[string]V, V any](env *Env, process string, given map[string]string, defaults, rules M) M {
+	properties := maps.Clone(defaults)
+	for _, property := range slices.Sorted(maps.Keys(given)) {
+		if _, fixed := rules[property]; fixed {
+			env.Check(propertySetting(property), errors.New("is set by "+process+" itself"))
+		}
+		properties[property] = any(given[property]).(V)
+	}
+	maps.Copy(properties, rules)
+	return properties
+}
+
+// propertySetting is the setting that sets a property of librdkafka.
+func propertySetting(property string) string {
 	return "RDKAFKA_" + strings.ToUpper(strings.ReplaceAll(property, ".", "_"))
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
 // BenchmarkLibrdkafka consumes b.N messages as fast as the client library can, with the worker's
@@ -30,7 +32,7 @@ func BenchmarkLibrdkafka(b *testing.B) {
 	if left := producer.Flush(60_000); left > 0 {
 		b.Fatalf("%d messages are not acknowledged", left)
 	}
-	config, _ := kafkaConfig(nil, topic.brokers, topic.name, "")
+	config := service.Properties(service.NewEnv(nil), "the worker", nil, consumerDefaults, consumerRules(topic.brokers, topic.name, ""))
 	consumer, err := kafka.NewConsumer(&config)
 	if err != nil {
 		b.Fatal(err)

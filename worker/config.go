@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -43,11 +42,7 @@ func parseConfig(env *service.Env) config {
 	instance := env.Optional("GROUP_INSTANCE_ID", "worker-1",
 		`A name that stays with this worker over restarts, and no other has: it gets its partitions back at
 		once. Without one they are stalled for up to 10 s after a crash. (Not passed on by docker compose.)`)
-	var fixed []string
-	c.kafka, fixed = kafkaConfig(rdkafka, brokers, group, instance)
-	for _, property := range fixed {
-		env.Check(service.PropertySetting(property), errors.New("is set by the worker itself"))
-	}
+	c.kafka = service.Properties(env, "the worker", rdkafka, consumerDefaults, consumerRules(brokers, group, instance))
 	if brokers != "" || len(rdkafka) > 0 {
 		var err error
 		if c.client, err = kafka.NewConsumer(&c.kafka); err != nil {
@@ -83,32 +78,32 @@ func eventSettings(env *service.Env, operations string) (topic, source string) {
 
 const maxSource = 256
 
-// kafkaConfig adds what the operator says of librdkafka's properties, so that security needs no code
-// here. It names those that it refuses: properties on which the worker's guarantees rest, and those with a
-// setting of its own.
-func kafkaConfig(given map[string]string, brokers, group, instance string) (properties kafka.ConfigMap, fixed []string) {
-	properties = kafka.ConfigMap{
-		"client.id": "wallet-worker",
-		// A dead worker's wallets are stalled until its session ends.
-		"session.timeout.ms":    10_000,
-		"heartbeat.interval.ms": 2_000,
-		"max.poll.interval.ms":  120_000,
-		// The default back-off of one second stalls a consumer that keeps up.
-		"fetch.wait.max.ms":          50,
-		"fetch.queue.backoff.ms":     10,
-		"queued.min.messages":        4_000,
-		"queued.max.messages.kbytes": 16_384,
-		"check.crcs":                 true,
-		"auto.commit.interval.ms":    500,
-		// The worker notices a dead broker, and a new topic, within ten seconds.
-		"socket.timeout.ms":                  10_000,
-		"socket.connection.setup.timeout.ms": 10_000,
-		"socket.keepalive.enable":            true,
-		"reconnect.backoff.ms":               50,
-		"reconnect.backoff.max.ms":           1_000,
-		"topic.metadata.refresh.interval.ms": 10_000,
-	}
-	own := kafka.ConfigMap{
+// consumerDefaults can be set otherwise by RDKAFKA_ variables.
+var consumerDefaults = kafka.ConfigMap{
+	"client.id": "wallet-worker",
+	// A dead worker's wallets are stalled until its session ends.
+	"session.timeout.ms":    10_000,
+	"heartbeat.interval.ms": 2_000,
+	"max.poll.interval.ms":  120_000,
+	// The default back-off of one second stalls a consumer that keeps up.
+	"fetch.wait.max.ms":          50,
+	"fetch.queue.backoff.ms":     10,
+	"queued.min.messages":        4_000,
+	"queued.max.messages.kbytes": 16_384,
+	"check.crcs":                 true,
+	"auto.commit.interval.ms":    500,
+	// The worker notices a dead broker, and a new topic, within ten seconds.
+	"socket.timeout.ms":                  10_000,
+	"socket.connection.setup.timeout.ms": 10_000,
+	"socket.keepalive.enable":            true,
+	"reconnect.backoff.ms":               50,
+	"reconnect.backoff.max.ms":           1_000,
+	"topic.metadata.refresh.interval.ms": 10_000,
+}
+
+// consumerRules are what the worker's guarantees rest on, and properties with a setting of their own.
+func consumerRules(brokers, group, instance string) kafka.ConfigMap {
+	rules := kafka.ConfigMap{
 		"bootstrap.servers":             brokers,
 		"group.id":                      group,
 		"group.protocol":                "classic",
@@ -120,15 +115,7 @@ func kafkaConfig(given map[string]string, brokers, group, instance string) (prop
 		"go.logs.channel.enable":        true,
 	}
 	if instance != "" {
-		own["group.instance.id"] = instance
+		rules["group.instance.id"] = instance
 	}
-	for property, value := range given {
-		if _, taken := own[property]; taken {
-			fixed = append(fixed, property)
-		} else {
-			properties[property] = value
-		}
-	}
-	maps.Copy(properties, own)
-	return properties, fixed
+	return rules
 }
