@@ -21,6 +21,7 @@ import (
 	"github.com/IBM/pgxpoolprometheus"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -72,7 +73,6 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	defer spans.End()
-	traces := newTracer(spans)
 
 	// Everything below outlives ctx, so that requests that wait when it ends get their answer.
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -82,28 +82,9 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 
 	registry := service.NewRegistry()
 	health := service.NewHealth(log, registry, "postgres", "redis")
-	commits := service.WatchCommits(running, c.database.ConnConfig, health, registry)
-	q := newQueue(c.limits)
-	entries := newCache(c.redis, health, registry)
 	draining, drain := context.WithCancel(running)
 	defer drain()
-	following := newStreams(pool, entries, c.streams, draining.Done(), registry)
-	w := newWaits(pool, entries, following, draining.Done())
-	m := newMetrics(registry, q, w.waiters)
-	registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
-	ws := &wallets{pool: pool, cache: entries, hooks: c.hooks, queue: q, commits: commits, waits: w, streams: following, keys: k, metrics: m, tracer: traces, topic: c.topic, currency: c.currency, timeout: c.requestTimeout}
-	f := &flusher{
-		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
-		observe: m.flushed, tracer: traces, wake: func() { go wakeRelay(running, pool) }, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
-	}
-	var console http.Handler
-	if c.console {
-		if console, err = newConsole(c.auth); err != nil {
-			return err
-		}
-	}
-	handler, err := newHandler(ws, k, m, console)
+	p, err := assemble(running, draining.Done(), c, pool, newTracer(spans), health, registry, log)
 	if err != nil {
 		return err
 	}
@@ -116,12 +97,12 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	if err := service.AwaitMigrations(ctx, pool, health); err != nil {
 		return err
 	}
-	background.Go(func() { f.run(running) })
-	background.Go(func() { entries.guard.Run(running) })
-	background.Go(func() { w.run(running, c.redis) })
-	background.Go(func() { watch(running, pool, q, health) })
+	background.Go(func() { p.flusher.run(running) })
+	background.Go(func() { p.entries.guard.Run(running) })
+	background.Go(func() { p.waits.run(running, c.redis) })
+	background.Go(func() { watch(running, pool, p.queue, health) })
 	failed := make(chan error, 1)
-	server, err := listen(running, c.httpAddr, closeConnections(health, allowOrigins(c.origins, handler)), c.requestTimeout+flushTimeout+maxWait, failed)
+	server, err := listen(running, c.httpAddr, p.handler, c.requestTimeout+flushTimeout+maxWait, failed)
 	if err != nil {
 		return err
 	}
@@ -139,6 +120,41 @@ func serve(ctx context.Context, c config, log *slog.Logger) error {
 	drain()
 	time.AfterFunc(drainTime, end) // requests that still wait then are answered: not accepted in time
 	return server.Shutdown(context.WithoutCancel(ctx))
+}
+
+// parts are what an api runs, and what its handler uses.
+type parts struct {
+	queue   *queue
+	flusher *flusher
+	entries *cache
+	waits   *waits
+	handler http.Handler
+}
+
+// assemble starts nothing but what watches commits.
+func assemble(running context.Context, draining <-chan struct{}, c config, pool *pgxpool.Pool, traces *tracer, health *service.Health, registry *prometheus.Registry, log *slog.Logger) (parts, error) {
+	commits := service.WatchCommits(running, c.database.ConnConfig, health, registry)
+	q := newQueue(c.limits)
+	entries := newCache(c.redis, health, registry)
+	following := newStreams(pool, entries, c.streams, draining, registry)
+	w := newWaits(pool, entries, following, draining)
+	m := newMetrics(registry, q, w.waiters)
+	registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
+	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+	ws := &wallets{pool: pool, cache: entries, hooks: c.hooks, queue: q, commits: commits, waits: w, streams: following, keys: k, metrics: m, tracer: traces, topic: c.topic, currency: c.currency, timeout: c.requestTimeout}
+	f := &flusher{
+		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
+		observe: m.flushed, tracer: traces, wake: func() { go wakeRelay(running, pool) }, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),
+	}
+	var console http.Handler
+	if c.console {
+		var err error
+		if console, err = newConsole(c.auth); err != nil {
+			return parts{}, err
+		}
+	}
+	handler, err := newHandler(ws, k, m, console)
+	return parts{q, f, entries, w, closeConnections(health, allowOrigins(c.origins, handler))}, err
 }
 
 // wakeRelay may fail: the relay polls soon by itself.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,13 +25,6 @@ const (
 
 	// maxWebhooks is how many a tenant may have.
 	maxWebhooks = 200
-)
-
-// The states of a webhook.
-const (
-	webhookActive   = "ACTIVE"
-	webhookFailing  = "FAILING"
-	webhookDisabled = "DISABLED"
 )
 
 var errWebhookNotFound = errors.New("no such webhook")
@@ -179,18 +170,6 @@ func webhookError(err error) error {
 	return readError(err)
 }
 
-// webhookRead is an answer with a webhook, and with its secret if it is new.
-func webhookRead(stored walletdb.Webhook, secret string, err error) (*oas.WebhookReadHeaders, error) {
-	if err != nil {
-		return nil, err
-	}
-	answer, err := webhookBody(stored)
-	if secret != "" {
-		answer.Secret.SetTo(secret)
-	}
-	return &oas.WebhookReadHeaders{CacheControl: cacheControl, Response: answer}, err
-}
-
 // UpdateWebhook changes what the body names. To enable and to disable are for hooks to do.
 func (ws *wallets) UpdateWebhook(ctx context.Context, body *oas.WebhookUpdate, params oas.UpdateWebhookParams) (*oas.WebhookReadHeaders, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
@@ -256,166 +235,10 @@ func (ws *wallets) RotateWebhookSecret(ctx context.Context, params oas.RotateWeb
 	return webhookRead(stored, secret, webhookError(err))
 }
 
-// TestWebhook asks hooks for a delivery by which a receiver is tried out.
-func (ws *wallets) TestWebhook(ctx context.Context, params oas.TestWebhookParams) (*oas.WebhookTask, error) {
-	asked, err := ws.request(ctx, walletdb.RequestOfWebhookParams{ID: params.ID, Kind: hook.Test})
-	if err != nil {
-		return nil, err
-	}
-	return &oas.WebhookTask{RequestID: asked.id, MessageID: oas.NewOptString(hook.TestID(params.ID, asked.id))}, nil
-}
-
-// ReplayWebhook asks hooks to go back in the log.
-func (ws *wallets) ReplayWebhook(ctx context.Context, body *oas.ReplayRequest, params oas.ReplayWebhookParams) (*oas.WebhookTask, error) {
-	since := time.Time(body.Since)
-	if since.After(time.Now()) {
-		return nil, invalid("since", rules["since"])
-	}
-	asked, err := ws.request(ctx, walletdb.RequestOfWebhookParams{ID: params.ID, Kind: hook.Replay, Since: &since})
-	if err != nil {
-		return nil, err
-	}
-	return &oas.WebhookTask{RequestID: asked.id, Since: optTime(&since), LogBegins: optTime(asked.webhook.LogBegins)}, nil
-}
-
-// SkipWebhookRun asks hooks to pass over a run that the receiver refuses. Which those are, hooks has saved.
-func (ws *wallets) SkipWebhookRun(ctx context.Context, body oas.OptSkipRequest, params oas.SkipWebhookRunParams) (*oas.WebhookTask, error) {
-	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
-	defer cancel()
-	what := walletdb.RequestSkipParams{ID: params.ID, Tenant: string(tenantOf(ctx)), Run: optional(string(body.Value.Run.Value), body.Value.Run.Set), Actor: actorOf(ctx)}
-	asked, _, err := commitUntilKnown(ctx, ws, unknownWebhook(params.ID), func(q *walletdb.Queries, asked *walletdb.RequestSkipRow) (err error) {
-		if _, err := q.ReadWebhook(ctx, walletdb.ReadWebhookParams{ID: what.ID, Tenant: what.Tenant}); err != nil {
-			return err
-		}
-		if *asked, err = q.RequestSkip(ctx, what); errors.Is(err, pgx.ErrNoRows) {
-			return problem{code: notStalled}
-		}
-		return err
-	})
-	if err := webhookError(err); err != nil {
-		return nil, err
-	}
-	return &oas.WebhookTask{RequestID: asked.ID, Run: oas.NewOptRunName(oas.RunName(value(asked.Run)))}, nil
-}
-
-// askedOfHooks is what hooks was asked to do, and the webhook.
-type askedOfHooks struct {
-	id      int64
-	webhook walletdb.Webhook
-}
-
-// request leaves hooks something to do. After a COMMIT without an answer it may stand there twice: hooks then does
-// it twice, which is no harm.
-func (ws *wallets) request(ctx context.Context, what walletdb.RequestOfWebhookParams) (askedOfHooks, error) {
-	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
-	defer cancel()
-	what.Tenant, what.Actor = string(tenantOf(ctx)), actorOf(ctx)
-	asked, _, err := commitUntilKnown(ctx, ws, unknownWebhook(what.ID), func(q *walletdb.Queries, asked *askedOfHooks) (err error) {
-		if asked.id, err = q.RequestOfWebhook(ctx, what); err != nil {
-			return err
-		}
-		asked.webhook, err = q.ReadWebhook(ctx, walletdb.ReadWebhookParams{ID: what.ID, Tenant: what.Tenant})
-		return err
-	})
-	return asked, webhookError(err)
-}
-
-// ListWebhookAttempts reads what hooks has saved last, the newest first.
-func (ws *wallets) ListWebhookAttempts(ctx context.Context, params oas.ListWebhookAttemptsParams) (*oas.WebhookAttemptListHeaders, error) {
-	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
-	defer cancel()
-	stored, err := walletdb.New(ws.pool).WebhookAttempts(ctx, walletdb.WebhookAttemptsParams{ID: params.ID, Tenant: string(tenantOf(ctx))})
-	if err := webhookError(err); err != nil {
-		return nil, err
-	}
-	var attempts []hook.Attempt
-	if err := json.Unmarshal(stored, &attempts); err != nil {
-		return nil, fmt.Errorf("attempts of webhook %s: %w", params.ID, err)
-	}
-	list := oas.WebhookAttempts{Items: []oas.WebhookAttempt{}}
-	for _, a := range slices.Backward(attempts) {
-		list.Items = append(list.Items, attemptBody(a))
-	}
-	return &oas.WebhookAttemptListHeaders{CacheControl: cacheControl, Response: list}, nil
-}
-
-func attemptBody(a hook.Attempt) oas.WebhookAttempt {
-	body := oas.WebhookAttempt{At: oas.Time(a.At.UTC()), MessageID: a.WebhookID, Type: a.Type, Attempt: int64(a.Number), Milliseconds: a.Milliseconds}
-	if a.WalletID != nil {
-		body.WalletID, body.FromSequence, body.Version = oas.NewOptUUID(*a.WalletID), oas.NewOptInt64(a.FromSequence), oas.NewOptInt64(a.Version)
-	}
-	if a.Status != 0 {
-		body.Status.SetTo(int32(a.Status))
-	}
-	if a.Error != "" {
-		body.Error.SetTo(a.Error)
-	}
-	return body
-}
-
-// webhookBody is a webhook as a client gets it, without its secret.
-func webhookBody(w walletdb.Webhook) (oas.Webhook, error) {
-	body := oas.Webhook{
-		ID: w.ID, URL: oas.WebhookURL(w.Url), Wallets: w.Wallets, Tenant: w.Tenant, PreviousSecretUntil: optTime(w.PreviousUntil), Enabled: w.Enabled,
-		State: webhookState(w), DisabledAt: optTime(w.DisabledAt), DisabledReason: optString(w.Reason),
-		FailingSince: optTime(w.FailingSince), NextAttemptAt: optTime(w.NextAttempt), LastError: optString(w.LastError), LogBegins: optTime(w.LogBegins),
-		Stalled: []oas.StalledRun{}, Skipped: []oas.SkippedRun{}, Missed: []oas.MissedRange{}, CreatedAt: oas.Time(w.CreatedAt.UTC()), UpdatedAt: oas.Time(w.UpdatedAt.UTC()),
-	}
-	if w.Description != nil {
-		body.Description.SetTo(oas.WebhookDescription(*w.Description))
-	}
-	for _, name := range w.Types {
-		body.Types = append(body.Types, oas.OperationKind(name))
-	}
-	if w.PreviousUntil != nil && w.PreviousUntil.Before(time.Now()) {
-		body.PreviousSecretUntil.Reset()
-	}
-	if w.LagMessages != nil {
-		body.LagMessages, body.LagSeconds = oas.NewOptInt64(*w.LagMessages), oas.NewOptFloat64(value(w.LagSeconds))
-		body.LastRequestID.SetTo(value(w.LastRequest))
-	}
-	var (
-		stalled []hook.Stalled
-		skipped []hook.Skipped
-		missed  []hook.Missed
-	)
-	if err := errors.Join(json.Unmarshal(w.Stalled, &stalled), json.Unmarshal(w.Skipped, &skipped), json.Unmarshal(w.Missed, &missed)); err != nil {
-		return body, fmt.Errorf("state of webhook %s: %w", w.ID, err)
-	}
-	for _, s := range stalled {
-		body.Stalled = append(body.Stalled, oas.StalledRun{
-			Run: oas.RunName(s.Run.Run), WalletID: s.WalletID, FromSequence: s.FromSequence, Version: s.Version,
-			Since: oas.Time(s.Since.UTC()), Attempts: int64(s.Attempts), NextAttemptAt: optTime(s.NextAttempt), Error: s.Error,
-		})
-	}
-	for _, s := range skipped {
-		body.Skipped = append(body.Skipped, oas.SkippedRun{
-			Run: oas.RunName(s.Run.Run), WalletID: s.WalletID, FromSequence: s.FromSequence, Version: s.Version, At: oas.Time(s.At.UTC()),
-		})
-	}
-	for _, m := range missed {
-		body.Missed = append(body.Missed, oas.MissedRange{Partition: m.Partition, From: m.From, To: m.To, At: oas.Time(m.At.UTC())})
-	}
-	return body, nil
-}
-
-func webhookState(w walletdb.Webhook) string {
-	switch {
-	case w.DisabledAt != nil:
-		return webhookDisabled
-	case w.FailingSince != nil:
-		return webhookFailing
-	}
-	return webhookActive
-}
-
 // unknownWebhook is the answer when what was asked of the webhook may have been done.
 func unknownWebhook(id uuid.UUID) problem {
 	return problem{code: outcomeUnknown, webhookID: oas.NewOptUUID(id), detail: "It may have been done or not. Read the webhook, or send the request again."}
 }
-
-// actorOf is who asks hooks for something.
-func actorOf(ctx context.Context) string { return "client " + callerOf(ctx).client }
 
 func optional(text string, given bool) *string {
 	if !given {

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/legendary-wallet/legendary-wallet/db/hook"
 )
 
 const (
@@ -58,28 +56,6 @@ type queue struct {
 	disabled    string // why; empty: it is not
 }
 
-type place struct {
-	partition int32
-	offset    int64
-}
-
-// window is a partition's cursor and what is loaded behind it.
-type window struct {
-	cursor
-	read    int64      // the next offset to load
-	loaded  []*message // taken by the filter and not all finished, in order
-	bytes   int        // of those that are not finished
-	waiting time.Time  // of the first unfinished one, if it has been read; zero: none has
-}
-
-// setback is what a failed delivery leaves behind until it succeeds.
-type setback struct {
-	hook.Stalled
-	Partition int32   `json:"partition"`
-	Offsets   []int64 `json:"offsets"` // of the messages that were sent together
-	Refused   bool    `json:"refused"` // it, and not the endpoint as a whole
-}
-
 // wallet is a wallet with runs to be sent.
 type wallet struct {
 	id      uuid.UUID
@@ -107,71 +83,6 @@ func (d *delivery) id() string { return d.messages[len(d.messages)-1].id() }
 
 func newQueue(r *retries, f *filter) *queue {
 	return &queue{retries: r, filter: f, windows: map[int32]*window{}, wallets: map[uuid.UUID]*wallet{}, waiting: map[*wallet]bool{}, set: map[place]setback{}}
-}
-
-// begin places a partition's cursor.
-func (q *queue) begin(partition int32, c cursor) {
-	q.windows[partition] = &window{cursor: c, read: c.next}
-}
-
-// room reports whether more of a partition may be loaded.
-func (q *queue) room(w *window) bool {
-	return w.within(w.read) && w.bytes < max(leastLoaded, loadedSize/max(1, len(q.windows)))
-}
-
-// load takes messages of a partition, in the order of the log; those that no filter takes are finished. It stops
-// where there is no room, and reports where to go on.
-func (q *queue) load(w *window, messages []*message) {
-	defer w.tidy()
-	for _, m := range messages {
-		if m.offset < w.read {
-			continue
-		}
-		if m.offset > w.read {
-			w.pass(w.read, m.offset)
-			w.read = m.offset
-		}
-		if !q.room(w) {
-			return
-		}
-		w.read++
-		if !w.finished(m.offset) && m.walletID != uuid.Nil && q.filter.takes(m) {
-			q.enqueue(w, m)
-			continue
-		}
-		w.finish(m.offset)
-		delete(q.set, place{m.partition, m.offset})
-	}
-}
-
-func (q *queue) enqueue(w *window, m *message) {
-	w.loaded = append(w.loaded, m)
-	w.bytes += len(m.value)
-	of := q.wallets[m.walletID]
-	if of == nil {
-		of = &wallet{id: m.walletID}
-		q.wallets[m.walletID] = of
-	}
-	of.runs = append(of.runs, m)
-	if len(of.runs) == 1 {
-		q.recall(of)
-		q.list(of)
-	}
-}
-
-// recall gives a wallet back what is known of its first run.
-func (q *queue) recall(of *wallet) {
-	at := place{of.runs[0].partition, of.runs[0].offset}
-	s, found := q.set[at]
-	if !found {
-		return
-	}
-	delete(q.set, at)
-	of.attempt, of.repeat, of.refused, of.since, of.err = s.Attempts, len(s.Offsets), s.Refused, s.Since, s.Error
-	if s.NextAttempt != nil {
-		of.next = *s.NextAttempt
-		q.waiting[of] = true
-	}
 }
 
 // list lets a wallet have its turn, unless it has it or waits by itself.
@@ -341,18 +252,6 @@ func (q *queue) finish(of *wallet, n int) {
 	q.list(of)
 }
 
-// tidy forgets what is finished at the beginning.
-func (w *window) tidy() {
-	for len(w.loaded) > 0 && w.finished(w.loaded[0].offset) {
-		w.loaded[0] = nil
-		w.loaded = w.loaded[1:]
-	}
-	w.waiting = time.Time{}
-	if len(w.loaded) > 0 {
-		w.waiting = w.loaded[0].at
-	}
-}
-
 // byRequest is the reason of an endpoint that somebody has disabled.
 const byRequest = "it was disabled by request"
 
@@ -378,123 +277,4 @@ func (q *queue) forgive() {
 		of.since = time.Time{}
 		q.list(of)
 	}
-}
-
-// unload forgets the runs in memory, but not what their attempts have shown: they are read again. It may only be
-// called while nothing is flying.
-func (q *queue) unload() {
-	for _, of := range q.wallets {
-		if s, failed := of.setback(q.waiting[of]); failed {
-			q.set[place{s.Partition, s.Offsets[0]}] = s
-		}
-	}
-	clear(q.wallets)
-	clear(q.waiting)
-	q.ready = nil
-	for _, w := range q.windows {
-		waiting := w.waiting
-		*w = window{cursor: w.cursor, read: w.next, waiting: waiting}
-	}
-}
-
-// setback describes the wallet's failed delivery, if its last one failed.
-func (of *wallet) setback(waits bool) (setback, bool) {
-	if of.attempt == 0 && of.err == "" || len(of.runs) == 0 || of.flying && of.attempt == 1 {
-		return setback{}, false
-	}
-	messages := of.runs[:max(1, min(of.repeat, len(of.runs)))]
-	last := messages[len(messages)-1]
-	s := setback{Partition: last.partition, Refused: of.refused, Stalled: hook.Stalled{Run: last.run(), Since: of.since, Attempts: of.attempt, Error: of.err}}
-	s.FromSequence = messages[0].from
-	for _, m := range messages {
-		s.Offsets = append(s.Offsets, m.offset)
-	}
-	if waits {
-		next := of.next
-		s.NextAttempt = &next
-	}
-	return s, true
-}
-
-// setbacks lists the failed deliveries, the first that failed first.
-func (q *queue) setbacks() []setback {
-	var all []setback
-	for _, of := range q.wallets {
-		if s, failed := of.setback(q.waiting[of]); failed {
-			all = append(all, s)
-		}
-	}
-	for _, s := range q.set {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b setback) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offsets[0], b.Offsets[0]))
-	})
-	return all
-}
-
-// skip abandons a failed delivery, and returns its runs. While it is under way it has to be asked for again.
-func (q *queue) skip(id string) (skipped []hook.Run, later bool) {
-	for _, of := range q.wallets {
-		s, failed := of.setback(q.waiting[of])
-		if !failed || s.Run.Run != id {
-			continue
-		}
-		if of.flying {
-			return nil, true
-		}
-		for _, m := range of.runs[:len(s.Offsets)] {
-			skipped = append(skipped, m.run())
-		}
-		q.finish(of, len(s.Offsets))
-		return skipped, false
-	}
-	for at, s := range q.set {
-		if w := q.windows[s.Partition]; s.Run.Run == id && w != nil {
-			for _, offset := range s.Offsets {
-				w.finish(offset)
-			}
-			delete(q.set, at)
-			return []hook.Run{s.Run}, false
-		}
-	}
-	return nil, false
-}
-
-// replay moves the cursors back to where a replay begins; none moves on. It may only be called while nothing is
-// flying.
-func (q *queue) replay(to map[int32]int64) {
-	q.unload()
-	clear(q.set)
-	for partition, offset := range to {
-		if w := q.windows[partition]; w != nil && offset < w.next {
-			q.begin(partition, cursor{next: offset})
-		}
-	}
-}
-
-// lag is how many messages are not finished, given where the partitions end, and since when the oldest of
-// those that have been read waits.
-func (q *queue) lag(ends map[int32]int64) (messages int64, since time.Time) {
-	for partition, w := range q.windows {
-		messages += max(0, ends[partition]-w.next-int64(w.ahead()))
-		if !w.waiting.IsZero() && (since.IsZero() || w.waiting.Before(since)) {
-			since = w.waiting
-		}
-	}
-	return messages, since
-}
-
-// pass moves on to where the log goes on: what is between is not there, and finished. It may stop at the end of
-// the window, to be called again.
-func (q *queue) pass(partition int32, to int64) {
-	w := q.windows[partition]
-	w.pass(w.read, to)
-	w.read = max(w.read, min(to, w.next+windowSize))
-	for at := range q.set {
-		if at.partition == partition && at.offset < w.read && w.finished(at.offset) {
-			delete(q.set, at)
-		}
-	}
-	w.tidy()
 }
