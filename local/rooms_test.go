@@ -17,8 +17,7 @@ var below = map[string][]string{
 	"servers":        {"proc"},
 	"stack":          {"servers", "proc"},
 	"load":           {},
-	"receiver":       {},
-	"webhooks":       {"load"},
+	"receiver":       {"load"},
 	"check":          {"load"},
 	"machine":        {"proc"},
 	"demo":           {"stack", "load", "check", "receiver", "servers", "proc"},
@@ -27,7 +26,7 @@ var below = map[string][]string{
 	"bench/pipeline": {"check"},
 	"faults":         {"faults/system", "faults/kinds", "stack", "load", "check", "machine", "proc"},
 	"faults/kinds":   {"faults/system", "stack", "load", "servers", "proc"},
-	"faults/system":  {"stack", "load", "check", "webhooks", "servers", "proc"},
+	"faults/system":  {"stack", "load", "check", "receiver", "servers", "proc"},
 	"stacktest":      {"stack", "load", "check", "servers", "proc"},
 }
 

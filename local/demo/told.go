@@ -2,9 +2,9 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/receiver"
@@ -42,10 +41,7 @@ func tell(s *stack.Stack, wallet uuid.UUID) (*told, error) {
 	}
 	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 10 * time.Second}
 	defer c.Close()
-	answer, err := c.Do(http.MethodPost, "/api/v1/webhooks", "", []byte(fmt.Sprintf(`{"url":"%s","wallets":["%s"]}`, t.URL, wallet)))
-	if err == nil && answer.Status != http.StatusCreated {
-		err = fmt.Errorf("register a webhook: %d %s", answer.Status, answer.Body)
-	}
+	_, err = t.Subscribe(&c, wallet)
 	if err != nil {
 		t.Close()
 		return nil, err
@@ -53,10 +49,13 @@ func tell(s *stack.Stack, wallet uuid.UUID) (*told, error) {
 	return t, nil
 }
 
-func (t *told) take(_, _ string, run event.Run) error {
+func (t *told) take(_ context.Context, d receiver.Delivery) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	run := d.Run
 	switch {
+	case !d.Signed:
+		return errors.New("it came before the secret")
 	case run.WalletID != t.wallet || run.Version <= t.version: // of another, or known already
 	case run.FromSequence > t.version+1:
 		return fmt.Errorf("of sequence %d nothing was told", t.version+1)

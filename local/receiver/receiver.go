@@ -1,91 +1,206 @@
-// Package receiver is what webhooks are sent to, as small as it can be.
+// Package receiver is the service of somebody who hears of outcomes by webhooks, and which may misbehave.
 package receiver
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
 	"github.com/legendary-wallet/legendary-wallet/db/event"
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
-// Receiver listens on this machine.
+const (
+	// largestBody is more than a webhook may have.
+	largestBody = 1 << 20
+	// maxWrong is how much of what was wrong is kept.
+	maxWrong = 1000
+)
+
+// Receiver listens on this machine. Once it has asked for a webhook it knows the secret, and takes only what is signed
+// with it.
 type Receiver struct {
-	Addr   string
-	URL    string
+	Addr string
+	URL  string
+
+	take   Take
+	refuse atomic.Int64                  // the status that everything is refused with; 0: none
+	silent atomic.Pointer[chan struct{}] // nobody is answered until it is closed
+
+	mu     sync.Mutex
 	server *http.Server
+	verify *standardwebhooks.Webhook // nil: it knows no secret
+	wrong  []string                  // with what came
 }
 
-// Take is told of each webhook. What it returns an error for comes again.
-type Take func(id, kind string, run event.Run) error
-
-// Print writes a line to out for each webhook.
-func Print(out io.Writer) Take {
-	return func(id, kind string, run event.Run) error {
-		_, err := io.WriteString(out, line(kind, run, id))
-		return err
-	}
+// Delivery is a webhook as it came.
+type Delivery struct {
+	ID     string
+	Type   string
+	Signed bool // with the secret that the receiver knows
+	Run    event.Run
 }
+
+// Take is told of each webhook. What it returns an error for comes again. The context ends when the sender does not
+// wait for the answer any more.
+type Take func(context.Context, Delivery) error
 
 // Listen has webhooks taken until Close. It listens on the address, or on another one if that is taken.
 func Listen(addr string, take Take) (*Receiver, error) {
-	listener, err := net.Listen("tcp", addr)
+	r := &Receiver{Addr: addr, take: take}
+	err := r.Return()
 	if err != nil {
-		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return nil, err
-		}
+		r.Addr = "127.0.0.1:0"
+		err = r.Return()
 	}
-	r := &Receiver{
-		Addr: listener.Addr().String(),
-		URL:  "http://" + listener.Addr().String() + "/",
-		server: &http.Server{
-			ReadTimeout: 10 * time.Second,
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-				if err := receive(take, http.MaxBytesReader(w, request.Body, 1<<20), request.Header); err != nil {
-					http.Error(w, err.Error(), http.StatusBadRequest)
-				}
-			}),
-		},
-	}
-	go func() { _ = r.server.Serve(listener) }() // until Close
-	return r, nil
+	return r, err
 }
 
-func (r *Receiver) Close() { _ = r.server.Close() }
+// Return listens again after Leave.
+func (r *Receiver) Return() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	listener, err := net.Listen("tcp", r.Addr)
+	if err != nil {
+		return fmt.Errorf("listen for webhooks: %w", err)
+	}
+	r.Addr = listener.Addr().String()
+	r.URL = "http://" + r.Addr + "/"
+	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: 10 * time.Second}
+	go func(s *http.Server) { _ = s.Serve(listener) }(r.server) // ends by Leave
+	return nil
+}
 
-// receive reads one webhook. Its signature is for those who know the secret: docs/events.md.
-func receive(take Take, body io.Reader, header http.Header) error {
+// Leave refuses connections, and cuts those that there are.
+func (r *Receiver) Leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.server.Close()
+}
+
+// Close ends it.
+func (r *Receiver) Close() { r.Leave() }
+
+// Refuse answers everything with a status; 0 takes what comes again.
+func (r *Receiver) Refuse(status int) { r.refuse.Store(int64(status)) }
+
+// FallSilent is what a receiver does that hangs: what comes is not answered until the function that is returned is called.
+func (r *Receiver) FallSilent() (speak func()) {
+	until := make(chan struct{})
+	r.silent.Store(&until)
+	return sync.OnceFunc(func() { r.silent.Store(nil); close(until) })
+}
+
+// Subscribe asks an api for a webhook to this receiver, of these wallets, or of all. It returns the webhook's id.
+func (r *Receiver) Subscribe(api *load.Client, wallets ...uuid.UUID) (uuid.UUID, error) {
+	body, err := json.Marshal(struct {
+		URL     string      `json:"url"`
+		Wallets []uuid.UUID `json:"wallets,omitempty"`
+	}{r.URL, wallets})
+	if err != nil {
+		return uuid.Nil, err
+	}
+	r.mu.Lock() // what comes meanwhile waits for the secret
+	defer r.mu.Unlock()
+	answer, err := api.Do(http.MethodPost, "/api/v1/webhooks", "", body)
+	if err != nil {
+		return uuid.Nil, err
+	}
 	var webhook struct {
-		Type string
-		Data event.Run
+		ID     uuid.UUID
+		Secret string
 	}
-	if err := json.NewDecoder(body).Decode(&webhook); err != nil {
-		return err
+	if err := json.Unmarshal(answer.Body, &webhook); err != nil || answer.Status != http.StatusCreated || webhook.Secret == "" {
+		return uuid.Nil, fmt.Errorf("ask for a webhook: %d, %w", answer.Status, cmp.Or(err, errors.New("no new webhook"))) // its body may have the secret
 	}
-	return take(header.Get("webhook-id"), webhook.Type, webhook.Data)
+	r.verify, err = standardwebhooks.NewWebhook(webhook.Secret)
+	return webhook.ID, err
 }
 
-// line is what is printed of a webhook.
-func line(kind string, run event.Run, id string) string {
-	if len(run.Operations) == 0 {
-		return fmt.Sprintf("  webhook %s: %s\n", id, kind)
+func (r *Receiver) serve(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, largestBody))
+	if err != nil {
+		return
 	}
-	var operations strings.Builder
-	for i, o := range run.Operations {
-		const shown = 3
-		if i == shown {
-			fmt.Fprintf(&operations, " and %d more;", len(run.Operations)-shown)
-			break
+	if until := r.silent.Load(); until != nil {
+		select {
+		case <-*until:
+		case <-request.Context().Done():
 		}
-		fmt.Fprintf(&operations, " %s", o.OperationType)
-		if o.Amount != 0 {
-			fmt.Fprintf(&operations, " %d", o.Amount)
-		}
-		fmt.Fprintf(&operations, " %s;", o.Status)
+		panic(http.ErrAbortHandler) // not even then
 	}
-	return fmt.Sprintf("  webhook %s:%s the wallet holds %d %s\n", id, operations.String(), run.Balance, run.Currency)
+	if status := r.refuse.Load(); status != 0 {
+		w.WriteHeader(int(status))
+		return
+	}
+	d, err := r.read(request.Header, body)
+	if err == nil {
+		err = r.take(request.Context(), d)
+	}
+	if err != nil {
+		r.note("a webhook: " + err.Error())
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// read checks a delivery, and says what is wrong with it.
+func (r *Receiver) read(header http.Header, body []byte) (d Delivery, err error) {
+	r.mu.Lock()
+	verify := r.verify
+	r.mu.Unlock()
+	if d.Signed = verify != nil; d.Signed {
+		if err := verify.Verify(body, header); err != nil {
+			return d, err
+		}
+	}
+	var message struct {
+		Type      string
+		Timestamp time.Time
+		Data      event.Run
+	}
+	if err := json.Unmarshal(body, &message); err != nil {
+		return d, err
+	}
+	d.ID, d.Type, d.Run = header.Get(standardwebhooks.HeaderWebhookID), message.Type, message.Data
+	if d.Type != event.RunType {
+		return d, nil
+	}
+	if want := event.RunID(d.Run.WalletID, d.Run.Version); d.ID != want {
+		return d, fmt.Errorf("its webhook-id is %q, not %s", d.ID, want)
+	}
+	if message.Timestamp.IsZero() {
+		return d, errors.New("it has no timestamp")
+	}
+	return d, nil
+}
+
+// note keeps what was wrong with a delivery.
+func (r *Receiver) note(wrong string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.wrong); n < maxWrong && (n == 0 || r.wrong[n-1] != wrong) {
+		r.wrong = append(r.wrong, wrong)
+	}
+}
+
+// Wrong returns what was wrong with deliveries since it was asked last.
+func (r *Receiver) Wrong() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wrong := r.wrong
+	r.wrong = nil
+	return wrong
 }

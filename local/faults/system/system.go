@@ -25,8 +25,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/receiver"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
-	"github.com/legendary-wallet/legendary-wallet/local/webhooks"
 )
 
 const (
@@ -59,7 +59,7 @@ type System struct {
 	Log    *logReader[check.Message]
 	// Events are what the topic of outcomes tells, Receiver is told by webhooks; nil: nothing is.
 	Events   *logReader[check.Event]
-	Receiver *webhooks.Receiver
+	Receiver *receiver.Recorder
 	Webhook  uuid.UUID // the receiver's
 	Doors    map[Door]way
 	Kfake    *kfake.Cluster // instead of Apache Kafka
@@ -154,7 +154,7 @@ func (f *System) Connect(ctx context.Context) (err error) {
 	if len(f.Stack.Replicas("hooks")) == 0 {
 		return nil
 	}
-	if f.Receiver, err = webhooks.Start(); err != nil {
+	if f.Receiver, err = receiver.Record(); err != nil {
 		return err
 	}
 	f.Receiver.Takes = receiverTakes

@@ -1,4 +1,4 @@
-package webhooks
+package receiver
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 func TestWhatIsTakenCountsAndNothingElse(t *testing.T) {
 	t.Parallel()
-	r, err := Start()
+	r, err := Record()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestWhatIsTakenCountsAndNothingElse(t *testing.T) {
 	post := func(version int64, change func(*http.Request)) (status int) {
 		run := event.Run{WalletID: wallet, FromSequence: version, Version: version, Operations: []event.Operation{{Sequence: version}}}
 		body := []byte(fmt.Sprintf(`{"type":%q,"timestamp":"2026-11-24T10:15:30.123456Z","data":%s}`, event.RunType, run.Append(nil)))
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL(), bytes.NewReader(body))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,9 +65,9 @@ func TestWhatIsTakenCountsAndNothingElse(t *testing.T) {
 	}
 
 	expect("before the secret is known", post(1, nil), http.StatusBadRequest)
-	r.mu.Lock()
+	r.Receiver.mu.Lock()
 	r.verify = verify
-	r.mu.Unlock()
+	r.Receiver.mu.Unlock()
 	expect("signed", post(1, nil), http.StatusNoContent)
 	expect("another signature", post(2, func(q *http.Request) {
 		q.Header.Set(standardwebhooks.HeaderWebhookSignature, "v1,"+strings.Repeat("A", 43)+"=")
