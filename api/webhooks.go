@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ const (
 
 	// maxWebhooks is how many a tenant may have.
 	maxWebhooks = 200
+
+	// maxSecrets is how many of a webhook's secrets sign at once: the present one, and those of a day before it.
+	maxSecrets = 5
 )
 
 var errWebhookNotFound = errors.New("no such webhook")
@@ -219,20 +223,36 @@ func (ws *wallets) DeleteWebhook(ctx context.Context, params oas.DeleteWebhookPa
 	return err
 }
 
-// RotateWebhookSecret stores a new secret; the one before it signs too for a day.
+// rotatedWebhook is a webhook as it is stored, and whether its secret is that of this request. If not, there are as many
+// secrets as may be, until the oldest ends.
+type rotatedWebhook struct {
+	madeWebhook
+	ends time.Time
+}
+
+// RotateWebhookSecret stores a new secret; those before it sign too, each for a day.
 func (ws *wallets) RotateWebhookSecret(ctx context.Context, params oas.RotateWebhookSecretParams) (*oas.WebhookReadHeaders, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
 	secret, of := hook.NewSecret(), string(tenantOf(ctx))
 	sealed := ws.hooks.keys.Seal(params.ID, secret)
-	stored, _, err := commitUntilKnown(ctx, ws, unknownWebhook(params.ID), func(q *walletdb.Queries, stored *walletdb.Webhook) (err error) {
-		if err := q.RotateSecret(ctx, walletdb.RotateSecretParams{ID: params.ID, Tenant: of, Secret: sealed}); err != nil {
+	rotated, _, err := commitUntilKnown(ctx, ws, unknownWebhook(params.ID), func(q *walletdb.Queries, rotated *rotatedWebhook) (err error) {
+		if err := q.RotateSecret(ctx, walletdb.RotateSecretParams{ID: params.ID, Tenant: of, Secret: sealed, Most: maxSecrets}); err != nil {
 			return err
 		}
-		*stored, err = q.ReadWebhook(ctx, walletdb.ReadWebhookParams{ID: params.ID, Tenant: of})
+		if rotated.ours, err = q.HasSecret(ctx, walletdb.HasSecretParams{ID: params.ID, Secret: sealed}); err != nil {
+			return err
+		}
+		if rotated.ends, err = q.OldestSecretEnds(ctx, params.ID); err != nil {
+			return err
+		}
+		rotated.stored, err = q.ReadWebhook(ctx, walletdb.ReadWebhookParams{ID: params.ID, Tenant: of})
 		return err
 	})
-	return webhookRead(stored, secret, webhookError(err))
+	if err == nil && !rotated.ours {
+		err = problem{code: rateLimited, detail: fmt.Sprintf("%d secrets of the webhook sign already. The secret was not exchanged.", maxSecrets), retryAfter: time.Until(rotated.ends)}
+	}
+	return webhookRead(rotated.stored, secret, webhookError(err))
 }
 
 // unknownWebhook is the answer when what was asked of the webhook may have been done.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,85 @@ func TestWebhooksAreKeptAndTheirSecretsAreNot(t *testing.T) {
 	}
 	if len(a.log.Lines("")) == 0 || !strings.Contains(rows, id.String()) {
 		t.Error("nothing was looked through")
+	}
+}
+
+// Whoever exchanges a secret twice within a day has receivers that know any of the three.
+func TestASecretThatIsExchangedTwiceSignsOn(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	a := startAPI(t, database.As(testdb.API), hooksKey)
+	conn := database.Conn(t)
+	created := a.send("POST", webhooksPath, `{"url":"https://1.1.1.1/"}`)
+	path := webhooksPath + "/" + fmt.Sprint(created.body["id"])
+	id := uuid.MustParse(fmt.Sprint(created.body["id"]))
+	secrets := []any{created.body["secret"]}
+	rotate := func() reply {
+		t.Helper()
+		rotated := a.send("POST", path+"/rotate-secret", "")
+		secrets = append(secrets, rotated.body["secret"])
+		return rotated
+	}
+	// sign are the secrets that sign, the oldest first.
+	sign := func() (sign []any) {
+		t.Helper()
+		var text []byte
+		if err := conn.QueryRow(t.Context(), "SELECT older_secrets FROM hook_endpoints WHERE id = $1", id).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		var older []hook.EarlierSecret
+		if err := json.Unmarshal(text, &older); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range older {
+			secret, err := testKeys(t).Open(id, o.Secret)
+			if left := time.Until(o.Until); err != nil || left < 23*time.Hour || left > 24*time.Hour {
+				t.Errorf("a secret signs until %v: %v", o.Until, err)
+			}
+			sign = append(sign, secret)
+		}
+		now, previous := storedSecrets(t, conn, id)
+		return append(sign, previous, now)
+	}
+	for n := 2; n <= maxSecrets; n++ {
+		if rotated := rotate(); rotated.status != http.StatusOK {
+			t.Fatalf("secret %d: %d %s", n, rotated.status, rotated.text)
+		}
+		if diff := cmp.Diff(secrets, sign()); diff != "" {
+			t.Fatalf("with %d secrets (-want +got):\n%s", n, diff)
+		}
+	}
+	refused := a.send("POST", path+"/rotate-secret", "")
+	seconds, err := strconv.Atoi(refused.header.Get("Retry-After"))
+	if refused.status != http.StatusTooManyRequests || refused.body["code"] != "rate-limited" || err != nil || seconds < 23*3600 || seconds > 24*3600 {
+		t.Errorf("one more: %d %s, Retry-After %s", refused.status, refused.text, refused.header.Get("Retry-After"))
+	}
+	if diff := cmp.Diff(secrets, sign()); diff != "" {
+		t.Errorf("after the refusal (-want +got):\n%s", diff)
+	}
+
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`UPDATE hook_endpoints SET older_secrets = jsonb_set(older_secrets, '{0,until}', to_jsonb(now() - interval '1 s')) WHERE id = $1`)
+	if rotated := rotate(); rotated.status != http.StatusOK {
+		t.Fatalf("when the time of the first is over: %d %s", rotated.status, rotated.text)
+	}
+	if diff := cmp.Diff(secrets[1:], sign()); diff != "" {
+		t.Errorf("without the first (-want +got):\n%s", diff)
+	}
+	exec(`UPDATE hook_endpoints SET previous_until = now() - interval '1 s', older_secrets = jsonb_set(older_secrets, '{0,until}', to_jsonb(now() - interval '1 s')) WHERE id = $1`)
+	if rotated := rotate(); rotated.status != http.StatusOK {
+		t.Fatalf("when the time of all is over: %d %s", rotated.status, rotated.text)
+	}
+	if diff := cmp.Diff(secrets[len(secrets)-2:], sign()); diff != "" {
+		t.Errorf("with two (-want +got):\n%s", diff)
+	}
+	if missing := a.send("POST", webhooksPath+"/"+absent+"/rotate-secret", ""); missing.status != http.StatusNotFound {
+		t.Errorf("of a webhook that is none: %d %s", missing.status, missing.text)
 	}
 }
 

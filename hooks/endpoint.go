@@ -41,16 +41,15 @@ type endpoint struct {
 	woken   chan struct{}
 	sending sync.WaitGroup
 
-	mu         sync.Mutex
-	revision   time.Time // of the settings
-	target     target
-	previous   string // the secret before; it signs too until previousUntil
-	previousTo time.Time
-	created    time.Time
-	suspended  bool // its tenant is disabled
-	releasing  bool // it begins nothing any more
-	queue      *queue
-	filter     *filter
+	mu        sync.Mutex
+	revision  time.Time // of the settings
+	target    target
+	earlier   []earlierSecret // that sign too
+	created   time.Time
+	suspended bool // its tenant is disabled
+	releasing bool // it begins nothing any more
+	queue     *queue
+	filter    *filter
 
 	requests []walletdb.HookRequestsRow // not done
 	busy     bool                       // with a request, or a look at the log, that takes time
@@ -147,13 +146,37 @@ func (e *endpoint) configure(row walletdb.HookEndpoint, o *owner) {
 	e.target = target{url: row.Url}
 	secret, err := o.keys.Open(row.ID, row.Secret)
 	e.target.secrets, e.target.err = []string{secret}, err
-	e.previous, e.previousTo = "", timeOf(row.PreviousUntil)
-	if row.PreviousSecret != nil && time.Now().Before(e.previousTo) {
-		if e.previous, err = o.keys.Open(row.ID, *row.PreviousSecret); err != nil {
-			e.logger.Warn("an endpoint's secret before the present one cannot be used", "endpoint", e.id, "error", err)
-		}
-	}
+	e.earlier = e.openEarlier(row, o)
 	e.changed()
+}
+
+// earlierSecret is one that was exchanged.
+type earlierSecret struct {
+	secret string
+	until  time.Time
+}
+
+// openEarlier decrypts what was exchanged, the last one first. What cannot be decrypted does not sign.
+func (e *endpoint) openEarlier(row walletdb.HookEndpoint, o *owner) (earlier []earlierSecret) {
+	var sealed []hook.EarlierSecret
+	if err := json.Unmarshal(row.OlderSecrets, &sealed); err != nil {
+		e.logger.Warn("the earlier secrets of an endpoint cannot be read", "endpoint", e.id, "error", err)
+	}
+	if row.PreviousSecret != nil {
+		sealed = append(sealed, hook.EarlierSecret{Secret: *row.PreviousSecret, Until: timeOf(row.PreviousUntil)})
+	}
+	for _, s := range slices.Backward(sealed) {
+		if !time.Now().Before(s.Until) {
+			continue
+		}
+		secret, err := o.keys.Open(row.ID, s.Secret)
+		if err != nil {
+			e.logger.Warn("an earlier secret of an endpoint cannot be used", "endpoint", e.id, "error", err)
+			continue
+		}
+		earlier = append(earlier, earlierSecret{secret, s.Until})
+	}
+	return earlier
 }
 
 // whenQuiet has something done once nothing is under way, after what else waits for that. Until then nothing begins.
@@ -242,8 +265,11 @@ func (e *endpoint) step(ctx context.Context, now time.Time) time.Time {
 // targetNow is the target with all secrets that sign now.
 func (e *endpoint) targetNow(now time.Time) target {
 	to := e.target
-	if e.previous != "" && now.Before(e.previousTo) {
-		to.secrets = append(slices.Clone(to.secrets), e.previous)
+	to.secrets = slices.Clone(to.secrets)
+	for _, s := range e.earlier {
+		if now.Before(s.until) {
+			to.secrets = append(to.secrets, s.secret)
+		}
 	}
 	return to
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -252,7 +253,7 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	b.awaitBegun(id)
 	b.produce(1, 1)
 	testkit.Until(t, "all has arrived", first.has(b))
-	second.got[walletOf(0, 1)], second.also = 1, first.secret
+	second.got[walletOf(0, 1)], second.also = 1, []string{first.secret}
 	b.exec("UPDATE hook_endpoints SET url = $2, secret = $3, previous_secret = secret, previous_until = now() + interval '1 day', updated_at = now() WHERE id = $1", id, second.URL, b.keys.Seal(id, second.secret))
 	time.Sleep(2 * time.Second)
 	b.produce(1, 1)
@@ -269,6 +270,27 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	}
 	b.exec("DELETE FROM hook_endpoints WHERE id = $1", id)
 	testkit.Until(t, "it is gone", h.admin.Counts(`wallet_hooks_endpoints{state="delivering"}`, "0"))
+}
+
+// Of the secrets that were exchanged each signs until its own time.
+func TestEarlierSecretsSignUntilTheirTime(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	ended := hook.NewSecret()
+	r.also = []string{hook.NewSecret(), hook.NewSecret()}
+	older := fmt.Sprintf(`[{"secret": %q, "until": "2026-01-01T00:00:00+00:00"}, {"secret": %q, "until": "9999-01-01T00:00:00+00:00"}]`, b.keys.Seal(id, ended), b.keys.Seal(id, r.also[0]))
+	b.exec("UPDATE hook_endpoints SET previous_secret = $2, previous_until = now() + interval '1 day', older_secrets = $3, updated_at = now() WHERE id = $1", id, b.keys.Seal(id, r.also[1]), older)
+	r.answers(func(_ http.ResponseWriter, request *http.Request, _ received) int {
+		if signatures := strings.Fields(request.Header.Get("webhook-signature")); len(signatures) != 3 {
+			t.Errorf("%d signatures: %q", len(signatures), signatures)
+		}
+		return http.StatusNoContent
+	})
+	b.start()
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	testkit.Until(t, "it has arrived", r.has(b))
 }
 
 // A run that stalls its wallet and is not asked for any more is abandoned, and so are those that wait in memory.

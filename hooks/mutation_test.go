@@ -53,7 +53,7 @@ var mutations = []mutation.Mutation{
 		"return http.ErrUseLastResponse", "return nil",
 	),
 	mutation.Of("the old secret signs too", "TestSettingsOfAnEndpointAreFollowed", "endpoint.go",
-		"to.secrets = append(slices.Clone(to.secrets), e.previous)", "to.secrets = slices.Clone(to.secrets)",
+		"to.secrets = append(to.secrets, s.secret)", "_ = s.secret",
 	),
 }
 

@@ -24,6 +24,12 @@ func TestID(endpointID uuid.UUID, request int64) string {
 	return endpointID.String() + ":test:" + strconv.FormatInt(request, 10)
 }
 
+// EarlierSecret is one that was exchanged and signs too, encrypted: in hook_endpoints.older_secrets.
+type EarlierSecret struct {
+	Secret string    `json:"secret"`
+	Until  time.Time `json:"until"`
+}
+
 // MaxListed is how many entries each JSON column of hook_states has at most: the last ones.
 const MaxListed = 100
 

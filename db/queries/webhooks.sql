@@ -43,11 +43,24 @@ FROM hook_endpoints e JOIN webhooks w ON w.id = e.id
 WHERE e.id = @id AND @tenant::text IN (e.tenant, '*') AND w.enabled IS DISTINCT FROM @enabled::boolean
 FOR NO KEY UPDATE OF e;
 
--- RotateSecret gives a webhook a new secret, and lets the present one sign for another 24 hours. Done twice with
--- the same new secret, it does nothing the second time.
+-- RotateSecret gives a webhook a new secret, and lets the present one sign for another 24 hours, as those before it
+-- do until theirs are over. It changes no row if as many sign already as may, or if the secret is the new one: done
+-- twice, it does nothing the second time.
 -- name: RotateSecret :exec
-UPDATE hook_endpoints SET previous_secret = secret, previous_until = now() + interval '24 hours', secret = @secret, updated_at = now()
-WHERE id = @id AND @tenant::text IN (tenant, '*') AND secret IS DISTINCT FROM @secret;
+UPDATE hook_endpoints SET
+  older_secrets = CASE WHEN previous_until > now() THEN
+      coalesce((SELECT jsonb_agg(o.older) FROM jsonb_array_elements(older_secrets) AS o (older) WHERE (o.older ->> 'until')::timestamptz > now()), '[]')
+      || jsonb_build_array(jsonb_build_object('secret', previous_secret, 'until', previous_until))
+    ELSE '[]' END,
+  previous_secret = secret, previous_until = now() + interval '24 hours', secret = @secret, updated_at = now()
+WHERE id = @id AND @tenant::text IN (tenant, '*') AND secret IS DISTINCT FROM @secret
+  AND (coalesce(previous_until <= now(), true)
+    OR (SELECT count(*) FROM jsonb_array_elements(older_secrets) AS o (older) WHERE (o.older ->> 'until')::timestamptz > now()) + 2 < sqlc.arg(most)::bigint);
+
+-- OldestSecretEnds returns when the first of a webhook's secrets that were exchanged signs no longer.
+-- name: OldestSecretEnds :one
+SELECT coalesce((SELECT min((o.older ->> 'until')::timestamptz) FROM jsonb_array_elements(older_secrets) AS o (older) WHERE (o.older ->> 'until')::timestamptz > now()), previous_until, now())::timestamptz AS at
+FROM hook_endpoints WHERE id = @id;
 
 -- DeleteWebhook reports whether the tenant had the webhook. Everything that belongs to it goes with it.
 -- name: DeleteWebhook :execrows

@@ -92,7 +92,7 @@ func (q *Queries) HookCursors(ctx context.Context, id uuid.UUID) ([]HookCursorsR
 }
 
 const hookEndpoint = `-- name: HookEndpoint :one
-SELECT id, tenant, client, url, description, wallets, types, secret, previous_secret, previous_until, created_at, updated_at FROM hook_endpoints WHERE id = $1
+SELECT id, tenant, client, url, description, wallets, types, secret, previous_secret, previous_until, created_at, updated_at, older_secrets FROM hook_endpoints WHERE id = $1
 `
 
 // HookEndpoint returns pgx.ErrNoRows if the endpoint was deleted.
@@ -112,6 +112,7 @@ func (q *Queries) HookEndpoint(ctx context.Context, id uuid.UUID) (HookEndpoint,
 		&i.PreviousUntil,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.OlderSecrets,
 	)
 	return i, err
 }

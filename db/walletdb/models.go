@@ -163,6 +163,7 @@ type HookEndpoint struct {
 	PreviousUntil  *time.Time
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	OlderSecrets   []byte
 }
 
 type HookState struct {

@@ -180,6 +180,19 @@ func (q *Queries) LockWebhooks(ctx context.Context, tenant string) error {
 	return err
 }
 
+const oldestSecretEnds = `-- name: OldestSecretEnds :one
+SELECT coalesce((SELECT min((o.older ->> 'until')::timestamptz) FROM jsonb_array_elements(older_secrets) AS o (older) WHERE (o.older ->> 'until')::timestamptz > now()), previous_until, now())::timestamptz AS at
+FROM hook_endpoints WHERE id = $1
+`
+
+// OldestSecretEnds returns when the first of a webhook's secrets that were exchanged signs no longer.
+func (q *Queries) OldestSecretEnds(ctx context.Context, id uuid.UUID) (time.Time, error) {
+	row := q.db.QueryRow(ctx, oldestSecretEnds, id)
+	var at time.Time
+	err := row.Scan(&at)
+	return at, err
+}
+
 const readWebhook = `-- name: ReadWebhook :one
 SELECT id, tenant, client, url, description, wallets, types, previous_until, created_at, updated_at, enabled, last_request, disabled_at, reason, failing_since, next_attempt, last_error, lag_messages, lag_seconds, stalled, skipped, missed, log_begins FROM webhooks WHERE id = $1 AND $2::text IN (tenant, '*')
 `
@@ -317,20 +330,34 @@ func (q *Queries) RequestSkip(ctx context.Context, arg RequestSkipParams) (Reque
 }
 
 const rotateSecret = `-- name: RotateSecret :exec
-UPDATE hook_endpoints SET previous_secret = secret, previous_until = now() + interval '24 hours', secret = $1, updated_at = now()
+UPDATE hook_endpoints SET
+  older_secrets = CASE WHEN previous_until > now() THEN
+      coalesce((SELECT jsonb_agg(o.older) FROM jsonb_array_elements(older_secrets) AS o (older) WHERE (o.older ->> 'until')::timestamptz > now()), '[]')
+      || jsonb_build_array(jsonb_build_object('secret', previous_secret, 'until', previous_until))
+    ELSE '[]' END,
+  previous_secret = secret, previous_until = now() + interval '24 hours', secret = $1, updated_at = now()
 WHERE id = $2 AND $3::text IN (tenant, '*') AND secret IS DISTINCT FROM $1
+  AND (coalesce(previous_until <= now(), true)
+    OR (SELECT count(*) FROM jsonb_array_elements(older_secrets) AS o (older) WHERE (o.older ->> 'until')::timestamptz > now()) + 2 < $4::bigint)
 `
 
 type RotateSecretParams struct {
 	Secret string
 	ID     uuid.UUID
 	Tenant string
+	Most   int64
 }
 
-// RotateSecret gives a webhook a new secret, and lets the present one sign for another 24 hours. Done twice with
-// the same new secret, it does nothing the second time.
+// RotateSecret gives a webhook a new secret, and lets the present one sign for another 24 hours, as those before it
+// do until theirs are over. It changes no row if as many sign already as may, or if the secret is the new one: done
+// twice, it does nothing the second time.
 func (q *Queries) RotateSecret(ctx context.Context, arg RotateSecretParams) error {
-	_, err := q.db.Exec(ctx, rotateSecret, arg.Secret, arg.ID, arg.Tenant)
+	_, err := q.db.Exec(ctx, rotateSecret,
+		arg.Secret,
+		arg.ID,
+		arg.Tenant,
+		arg.Most,
+	)
 	return err
 }
 
