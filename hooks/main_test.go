@@ -272,6 +272,24 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	testkit.Until(t, "it is gone", h.admin.Counts(`wallet_hooks_endpoints{state="delivering"}`, "0"))
 }
 
+// A request that was done is deleted when it is a day old, and one that was not is kept for as long as that takes.
+func TestRequestsThatAreDoneAreDeletedADayLater(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id, suspended := b.endpoint(r), b.endpoint(r)
+	b.exec("INSERT INTO tenants (name, disabled_at) VALUES ('acme', now())")
+	b.exec("UPDATE hook_endpoints SET tenant = 'acme' WHERE id = $1", suspended)
+	old, young, waits := b.ask(id, hook.Enable, nil, nil), b.ask(id, hook.Enable, nil, nil), b.ask(suspended, hook.Enable, nil, nil)
+	b.exec("UPDATE hook_requests SET created_at = now() - interval '25 hours' WHERE id <> $1", young)
+	b.exec("INSERT INTO hook_states (endpoint_id, term, last_request) VALUES ($1, 1, $2)", id, young)
+	b.start()
+	testkit.Until(t, "one is deleted", func() error {
+		var kept []int64
+		b.scan(&kept, "SELECT array_agg(id ORDER BY id) FROM hook_requests")
+		return testkit.Unless(slices.Equal(kept, []int64{young, waits}), "%d of %d, %d and %d are kept", kept, old, young, waits)
+	})
+}
+
 // Of the secrets that were exchanged each signs until its own time.
 func TestEarlierSecretsSignUntilTheirTime(t *testing.T) {
 	t.Parallel()

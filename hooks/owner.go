@@ -34,6 +34,9 @@ const (
 	stopTimeout = 3 * time.Second
 	// beginningInterval is how often the age of the log is looked at.
 	beginningInterval = time.Minute
+	// pruneInterval is how often requests that are done are deleted, up to pruneRows of them.
+	pruneInterval = time.Minute
+	pruneRows     = 1000
 )
 
 // owner has the endpoints that are this process's, by advisory locks of one session. All that it writes goes through
@@ -59,6 +62,7 @@ type owner struct {
 	base      time.Time
 	beginning atomic.Pointer[time.Time] // of the log
 	lookedAt  time.Time
+	prunedAt  time.Time
 
 	mu    sync.Mutex
 	owned map[uuid.UUID]*ownedEndpoint
@@ -183,6 +187,16 @@ func (o *owner) round(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	o.lookAtBeginning()
+	if time.Since(o.prunedAt) >= pruneInterval {
+		o.prunedAt = time.Now()
+		err := query("delete requests that are done", func(ctx context.Context) error {
+			_, err := q.PruneHookRequests(ctx, pruneRows)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return query("release endpoints", func(ctx context.Context) error { return o.release(ctx, q, share) })
 }
 

@@ -42,6 +42,12 @@ SELECT partition, next_offset, finished, updated_at FROM hook_cursors WHERE endp
 -- name: HookRequests :many
 SELECT id, kind, since, run FROM hook_requests WHERE endpoint_id = @endpoint_id AND id > @after ORDER BY id LIMIT 100;
 
+-- PruneHookRequests deletes requests that were done and are a day old, some at a time. Nobody reads them any more.
+-- name: PruneHookRequests :execrows
+DELETE FROM hook_requests WHERE id IN (
+  SELECT r.id FROM hook_requests r JOIN hook_states s ON s.endpoint_id = r.endpoint_id
+  WHERE r.id <= s.last_request AND r.created_at < now() - interval '1 day' ORDER BY r.id LIMIT @max_rows);
+
 -- BeginHookCursors makes the cursors of partitions that an endpoint has not had. It comes before SaveHookStates in
 -- its transaction: it locks the endpoint, as DELETE does before it locks the state.
 -- name: BeginHookCursors :exec

@@ -210,6 +210,21 @@ func (q *Queries) JoinHookProcesses(ctx context.Context, lock int32) (bool, erro
 	return column_1, err
 }
 
+const pruneHookRequests = `-- name: PruneHookRequests :execrows
+DELETE FROM hook_requests WHERE id IN (
+  SELECT r.id FROM hook_requests r JOIN hook_states s ON s.endpoint_id = r.endpoint_id
+  WHERE r.id <= s.last_request AND r.created_at < now() - interval '1 day' ORDER BY r.id LIMIT $1)
+`
+
+// PruneHookRequests deletes requests that were done and are a day old, some at a time. Nobody reads them any more.
+func (q *Queries) PruneHookRequests(ctx context.Context, maxRows int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneHookRequests, maxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const saveHookCursors = `-- name: SaveHookCursors :exec
 UPDATE hook_cursors c SET term = n.term, next_offset = n.next_offset, finished = n.finished, updated_at = clock_timestamp()
 FROM (SELECT unnest($1::uuid[]) AS endpoint_id, unnest($2::integer[]) AS partition, unnest($3::bigint[]) AS term,
