@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -277,9 +278,11 @@ func (e *endpoint) targetNow(now time.Time) target {
 // deliver makes one attempt. If ctx ends meanwhile, the endpoint is not this process's any more, and nothing comes
 // of it.
 func (e *endpoint) deliver(ctx context.Context, d *delivery, to target) {
+	failpoint.Reach("hooks-before-attempt")
 	sent := e.tracer.start(d)
 	r := e.sender.send(ctx, to, d.id(), body(d.messages))
 	sent(r)
+	failpoint.ReachIf(r.verdict == delivered, "hooks-after-delivery") // it is saved within a second, or comes again
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/service"
@@ -251,6 +252,7 @@ func (o *owner) takeOver(ctx context.Context, q *walletdb.Queries, id uuid.UUID)
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Reach("hooks-after-take")
 	row, err := q.HookEndpoint(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, o.unlock(ctx, q, id)

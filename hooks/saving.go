@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -199,7 +200,9 @@ func saveSnapshots(ctx context.Context, conn *pgx.Conn, snapshots []snapshot, be
 		if saved, err = q.SaveHookStates(ctx, states); err != nil || len(moved.EndpointIds) == 0 {
 			return err
 		}
+		failpoint.Reach("hooks-between-states-and-cursors")
 		return q.SaveHookCursors(ctx, moved)
 	})
+	failpoint.ReachIf(err == nil && len(moved.EndpointIds) > 0, "hooks-after-save")
 	return saved, err
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -13,9 +14,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/receiver"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
@@ -80,6 +83,46 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 	}
 	s.UntilApplied(20 * time.Second)
 	s.Keep(l, closed...)
+}
+
+// A hooks that dies between any two of its steps misses nothing, and sends nothing out of a wallet's order.
+func TestHooksKilledAtEachNamedPointMissesNothing(t *testing.T) {
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1})
+	r, err := receiver.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	api := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 5 * time.Second}
+	defer api.Close()
+	if _, err := r.Subscribe(&api); err != nil {
+		t.Fatal(err)
+	}
+	wallets := s.OpenWallets(20)
+	l := s.Load(wallets)
+	hooks := s.Process("hooks")
+	for _, point := range []string{"hooks-after-take", "hooks-before-attempt", "hooks-after-delivery", "hooks-between-states-and-cursors", "hooks-after-save"} {
+		came := len(r.Got(wallets))
+		s.Until("webhooks arrive", 30*time.Second, func() bool { return len(r.Got(wallets)) > came })
+		hooks.NextStartWith("FAILPOINT=" + point)
+		s.Kill(hooks, syscall.SIGKILL)
+		atPoint := hooks.StartCount()
+		s.Until("hooks dies at "+point, 30*time.Second, func() bool { return hooks.StartCount() > atPoint })
+	}
+	s.Keep(l)
+	finished, err := walletdb.New(s.Conn).FinishedOperations(t.Context(), walletdb.FinishedOperationsParams{Wallets: wallets})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Until("everything is told", 60*time.Second, func() bool {
+		_, receipt := check.Webhooks(r.Got(wallets), finished)
+		return receipt.Missed == 0
+	})
+	told, receipt := check.Webhooks(r.Got(wallets), finished)
+	for _, broken := range append(told.Broken, r.Forget()...) {
+		t.Error(broken)
+	}
+	t.Logf("%+v", receipt)
 }
 
 // close closes a wallet, so that it receives nothing.

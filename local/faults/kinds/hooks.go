@@ -55,6 +55,9 @@ func hooksFaults(f *system.System) []system.Fault {
 			return nil
 		}},
 	}
+	for _, point := range []string{"hooks-after-take", "hooks-before-attempt", "hooks-after-delivery", "hooks-between-states-and-cursors", "hooks-after-save"} {
+		faults = append(faults, dying(f, "hooks", point, system.OfService))
+	}
 	if f.Kfake != nil {
 		return faults
 	}

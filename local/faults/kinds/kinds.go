@@ -173,9 +173,13 @@ func failpoints(f *system.System) (kinds []system.Fault) {
 	} {
 		which, _, _ := strings.Cut(point, "-")
 		which = strings.Replace(which, "accept", "api", 1)
-		kinds = append(kinds, system.Fault{Name: "kill -9 at " + point, Within: system.OfSession, Throw: func(ctx context.Context) error { return dieAt(ctx, f, which, point) }})
+		kinds = append(kinds, dying(f, which, point, system.OfSession))
 	}
 	return kinds
+}
+
+func dying(f *system.System, which, point string, within time.Duration) system.Fault {
+	return system.Fault{Name: "kill -9 at " + point, Within: within, Throw: func(ctx context.Context) error { return dieAt(ctx, f, which, point) }}
 }
 
 // dieAt starts a replica again with an order to die at a point. If it does not come there, the others
@@ -185,8 +189,11 @@ func dieAt(ctx context.Context, f *system.System, which, point string) error {
 	p := pick(f, which)
 	before := p.CurrentPID()
 	times := 10
-	if strings.HasSuffix(point, "-return-commit") {
+	switch {
+	case strings.HasSuffix(point, "-return-commit"):
 		times = 2 // of a thousand operations a second, one or two come back, to one worker or the other
+	case point == "hooks-after-take":
+		times = 1 // there is one endpoint
 	}
 	p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER="+strconv.Itoa(f.Random.IntN(times)))
 	p.Signal(syscall.SIGKILL)
