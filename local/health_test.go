@@ -23,11 +23,17 @@ import (
 // fault is one that all services are under, and what each of them then says: of "not ready: redis" and
 // "degraded: redis", both of /readyz and of the log, what begins so.
 type sharedFault struct {
-	name               string
-	make, heal         func()
-	api, relay, worker []string
-	loses              bool // the test's own connection to Postgres
+	name                      string
+	make, heal                func()
+	api, relay, worker, hooks []string
+	loses                     bool // the test's own connection to Postgres
 }
+
+// says is what each service says of it, in the order of the table's columns.
+func (f sharedFault) says() [][]string { return [][]string{f.api, f.relay, f.worker, f.hooks} }
+
+// underFaults are the services, in that order.
+var underFaults = []string{"api", "relay", "worker", "hooks"}
 
 // says reports whether each expectation is in what r says, and that is all there is to its being ready
 // or not.
@@ -50,7 +56,7 @@ func says(r stack.Readiness, expected []string) bool {
 // share. What is lost is named in the same words by all services, on /readyz and in the log, once when it
 // begins and once when it is over. docs/operations.md has the table: UPDATE_DOCS=1 writes it.
 func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
-	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1})
 	wallet := s.OpenWallets(1)[0]
 	server := func(name string) *proc.Process {
 		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
@@ -82,7 +88,7 @@ func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
 			s.Kill(p, syscall.SIGKILL)
 		}
 	}
-	all := func(lines ...string) (api, relay, worker []string) { return lines, lines, lines }
+	all := func(lines ...string) (api, relay, worker, hooks []string) { return lines, lines, lines, lines }
 
 	faults := []sharedFault{
 		{
@@ -95,7 +101,7 @@ func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
 		},
 		{
 			name: "Kafka is stopped, and an operation waits", make: func() { take("kafka")(); s.Deposit(s.APIURLs[0], wallet) }, heal: give("kafka"),
-			relay: []string{"not ready: the position does not move", "degraded: kafka"}, worker: []string{"degraded: kafka"},
+			relay: []string{"not ready: the position does not move", "degraded: kafka"}, worker: []string{"degraded: kafka"}, hooks: []string{"degraded: kafka"},
 		},
 		{name: "Postgres is stopped", make: take("postgres"), heal: give("postgres"), loses: true},
 		{name: "Postgres is stopped when the services start", make: func() { take("postgres")(); restart() }, heal: give("postgres"), loses: true},
@@ -112,16 +118,16 @@ func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
 		},
 	}
 	for i, lines := range map[int][]string{3: {"degraded: postgres"}, 4: {"not ready: starting", "degraded: postgres"}, 5: {"not ready: starting", "not ready: migrations are pending"}} {
-		faults[i].api, faults[i].relay, faults[i].worker = all(lines...)
+		faults[i].api, faults[i].relay, faults[i].worker, faults[i].hooks = all(lines...)
 	}
 	faults[3].worker = []string{"degraded: postgres for sweeping"} // it uses Postgres for nothing else while no message comes
 	for _, fault := range faults {
 		restart() // what a process has said within the last minute it does not say again
-		s.say(fault, "before", nil)
+		s.say(fault, "before", make([][]string, len(underFaults)))
 		fault.make()
-		s.say(fault, "while it lasts", map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker})
+		s.say(fault, "while it lasts", fault.says())
 		starts := map[string]int{}
-		for _, name := range []string{"api", "relay", "worker"} {
+		for _, name := range underFaults {
 			starts[name] = s.Process(name).StartCount()
 		}
 		fault.heal()
@@ -129,7 +135,7 @@ func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
 			_ = s.Conn.Close(t.Context())
 			s.Connect()
 		}
-		s.say(fault, "after it", nil)
+		s.say(fault, "after it", make([][]string, len(underFaults)))
 		s.logged(fault, starts)
 	}
 	checkFaultTable(t, faults)
@@ -149,17 +155,17 @@ func newestMigration(t *testing.T) string {
 }
 
 // say waits until every service says what is expected.
-func (s *system) say(fault sharedFault, when string, expected map[string][]string) {
+func (s *system) say(fault sharedFault, when string, expected [][]string) {
 	s.T.Helper()
-	for _, name := range []string{"api", "relay", "worker"} {
+	for i, name := range underFaults {
 		p := s.Process(name)
 		var now stack.Readiness
 		if !proc.Await(s.T.Context(), 40*time.Second, func() (holds bool) {
 			var err error
 			now, err = stack.AskReady(s.T.Context(), p)
-			return err == nil && says(now, expected[name])
+			return err == nil && says(now, expected[i])
 		}) {
-			s.T.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[name])
+			s.T.Errorf("%s: %s: %s says %+v, want %q", fault.name, when, name, now, expected[i])
 		}
 		if err := stack.Ping(s.T.Context(), p.AdminURL+"/livez"); err != nil {
 			s.T.Errorf("%s: %s: %s: %v", fault.name, when, name, err)
@@ -171,7 +177,8 @@ func (s *system) say(fault sharedFault, when string, expected map[string][]strin
 // meanwhile, as a member that a broker's restart has fenced does.
 func (s *system) logged(fault sharedFault, starts map[string]int) {
 	s.T.Helper()
-	for name, lines := range map[string][]string{"api": fault.api, "relay": fault.relay, "worker": fault.worker} {
+	for i, lines := range fault.says() {
+		name := underFaults[i]
 		text, err := os.ReadFile(s.Process(name).Log)
 		if err != nil {
 			s.T.Fatal(err)
@@ -199,7 +206,7 @@ func (s *system) logged(fault sharedFault, starts map[string]int) {
 func checkFaultTable(t *testing.T, faults []sharedFault) {
 	t.Helper()
 	var table strings.Builder
-	table.WriteString("| | api | relay | worker |\n|---|---|---|---|\n")
+	table.WriteString("| | " + strings.Join(underFaults, " | ") + " |\n|---" + strings.Repeat("|---", len(underFaults)) + "|\n")
 	cell := func(lines []string) string {
 		if len(lines) == 0 {
 			return "ready"
@@ -207,7 +214,11 @@ func checkFaultTable(t *testing.T, faults []sharedFault) {
 		return "`" + strings.Join(lines, "`<br>`") + "`"
 	}
 	for _, f := range faults {
-		fmt.Fprintf(&table, "| %s | %s | %s | %s |\n", f.name, cell(f.api), cell(f.relay), cell(f.worker))
+		fmt.Fprintf(&table, "| %s |", f.name)
+		for _, lines := range f.says() {
+			fmt.Fprintf(&table, " %s |", cell(lines))
+		}
+		table.WriteString("\n")
 	}
 	root, err := stack.Workspace()
 	if err != nil {
