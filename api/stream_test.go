@@ -440,6 +440,11 @@ func TestThereAreNotMoreStreamsThanMayBe(t *testing.T) {
 	}
 	t.Cleanup(third.close)
 	refused(http.StatusServiceUnavailable, "overloaded", other)
+	for _, setting := range []string{"STREAMS_MAX", "STREAMS_PER_KEY"} {
+		if err := a.admin.Counts(`wallet_api_streams_refused_total{setting="`+setting+`"}`, "1")(); err != nil {
+			t.Error(err)
+		}
+	}
 	first.close()
 	testkit.Until(t, "one has left", a.admin.Counts(`wallet_api_stream_ends_total{reason="client"}`, "1"))
 	a.listen(t, walletID, "").next(t, "balance", 0)

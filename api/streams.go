@@ -109,9 +109,11 @@ func (s *streams) reserve(ctx context.Context, balances bool) (release func(), e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.counts[true]+s.counts[false] >= s.limits.all {
+		s.metrics.refused.WithLabelValues("STREAMS_MAX").Inc()
 		return nil, problem{code: overloaded, detail: "There are too many streams.", retryAfter: refusedStream}
 	}
 	if withKey && s.ofKey[c.hash] >= s.limits.perKey {
+		s.metrics.refused.WithLabelValues("STREAMS_PER_KEY").Inc()
 		return nil, problem{code: rateLimited, detail: "The API key has too many streams.", retryAfter: refusedStream}
 	}
 	s.counts[balances]++
@@ -390,8 +392,9 @@ func appendEvent(text []byte, name string, run *event.Run) []byte {
 
 // streamMetrics are the numbers of streams.
 type streamMetrics struct {
-	events *prometheus.CounterVec
-	ends   *prometheus.CounterVec
+	events  *prometheus.CounterVec
+	ends    *prometheus.CounterVec
+	refused *prometheus.CounterVec
 }
 
 func newStreamMetrics(registry prometheus.Registerer, s *streams) *streamMetrics {
@@ -402,6 +405,12 @@ func newStreamMetrics(registry prometheus.Registerer, s *streams) *streamMetrics
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "wallet_api_stream_ends_total", Help: "Streams that ended, by the reason: the client left or was too slow, the hour was over, the key had ended, the process shut down.",
 		}, []string{"reason"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "wallet_api_streams_refused_total", Help: "Streams that were refused, by the setting whose number was reached.",
+		}, []string{"setting"}),
+	}
+	for _, setting := range []string{"STREAMS_MAX", "STREAMS_PER_KEY"} {
+		m.refused.WithLabelValues(setting)
 	}
 	for _, name := range []string{"operation", "balance"} {
 		m.events.WithLabelValues(name)
@@ -418,7 +427,7 @@ func newStreamMetrics(registry prometheus.Registerer, s *streams) *streamMetrics
 			return float64(s.counts[balances])
 		})
 	}
-	registry.MustRegister(m.events, m.ends, following("operations", false), following("balances", true),
+	registry.MustRegister(m.events, m.ends, m.refused, following("operations", false), following("balances", true),
 		gauge("wallet_api_streams_limit", "Clients that may follow a wallet, in this process.", func() int { return s.limits.all }))
 	return m
 }

@@ -145,7 +145,7 @@ func newObservedSystem(t *testing.T) (*system, *servers.Backing) {
 	t.Helper()
 	s, own := newOwnSystemNotStarted(t, stack.Config{APIs: 2, Relays: 2, Workers: 1, Hooks: 1}, "SWEEP_AFTER=3s", "HOOKS_RETRIES=2s")
 	small := s.Process("api-2")
-	small.Env = append(small.Env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s")
+	small.Env = append(small.Env, "QUEUE_MAX_OPERATIONS=40", "REQUEST_TIMEOUT=2s", "STREAMS_MAX=0")
 	s.Begin()
 	return s, own
 }
@@ -406,7 +406,13 @@ func (s *system) acceptingFaults(f *faultsToSee) {
 	s.exec("UPDATE wallet_sequences SET last_at = now() + interval '1 hour' WHERE wallet_id = $1", slow)
 	s.Deposit(api, slow)
 	f.heal("WalletTimesSetBack")
-	s.fire(f, "WalletOutcomeUnknown", "WalletInternalErrors", "WalletTimesSetBack")
+
+	f.make("WalletStreamsRefused")
+	if status, body := s.send(http.MethodGet, api+"/api/v1/wallets/"+slow.String()+"/events", http.NoBody); status != http.StatusServiceUnavailable {
+		s.T.Fatalf("a stream for which there is no room: %d %s", status, body)
+	}
+	f.heal("WalletStreamsRefused")
+	s.fire(f, "WalletOutcomeUnknown", "WalletInternalErrors", "WalletTimesSetBack", "WalletStreamsRefused")
 }
 
 func (s *system) processFaults(f *faultsToSee) {
