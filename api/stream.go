@@ -26,6 +26,9 @@ const (
 	// balancePause is the least time between two balances of a stream.
 	balancePause = 250 * time.Millisecond
 
+	// balanceShare is how much of the time is a balance's, when many streams have to get it.
+	balanceShare = 200 * time.Microsecond
+
 	// reconnectAfter is when a client is to connect again, and up to twice as late, so that not all of a
 	// process that ends come at once.
 	reconnectAfter = time.Second
@@ -128,13 +131,24 @@ func (s *stream) run(began balance) error {
 	return s.sendOperations()
 }
 
-// sendBalances sends the latest balance whenever there is a newer one than before.
+// sendBalances sends the latest balance whenever there is a newer one than before. All streams of a wallet are woken at
+// once. Each takes a moment of its own then, and keeps to it while the balance goes on changing: to write to all of
+// them at once would keep the requests of others from the CPU.
 func (s *stream) sendBalances() error {
 	s.streams.join(s)
 	defer s.streams.leave(s)
 	for {
-		if err := s.wait(s.wake, nil); err != nil {
-			return err
+		select {
+		case <-s.wake: // there was a newer one before the pause was over
+		default:
+			if err := s.wait(s.wake, nil); err != nil {
+				return err
+			}
+			if spread := s.streams.spread(s.wallet.ID); spread > 0 {
+				if err := s.wait(nil, time.After(rand.N(spread))); err != nil {
+					return err
+				}
+			}
 		}
 		latest := s.streams.latest(s.wallet.ID)
 		if latest.version <= s.sent {

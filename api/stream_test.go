@@ -315,6 +315,26 @@ func TestAStreamOfBalancesHasTheLatestAtMostFourTimesASecond(t *testing.T) {
 }
 
 // Operations and balances of one wallet share a feed.
+// Many streams of a wallet get its balance one after the other, few at once.
+func TestBalancesAreSpread(t *testing.T) {
+	t.Parallel()
+	s := newStreams(nil, nil, streamLimits{}, nil, prometheus.NewRegistry())
+	wallet := uuid.New()
+	for _, test := range []struct {
+		balances, full int
+		want           time.Duration
+	}{{1, 0, 0}, {1, 50, 0}, {2, 0, balanceShare}, {501, 50, 100 * time.Millisecond}, {1251, 0, balancePause}, {2000, 0, balancePause}} {
+		f := &feed{followers: map[*stream]struct{}{}, full: test.full}
+		for range test.balances + test.full {
+			f.followers[&stream{}] = struct{}{}
+		}
+		s.feeds[wallet] = f
+		if got := s.spread(wallet); got != test.want {
+			t.Errorf("%d streams of balances and %d of operations: %v, want %v", test.balances, test.full, got, test.want)
+		}
+	}
+}
+
 func TestStreamsOfBothKindsShareAWallet(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)

@@ -294,6 +294,14 @@ func (s *streams) latest(walletID uuid.UUID) balance {
 	return s.feeds[walletID].balance
 }
 
+// spread is within which time a wallet's streams send its balance. A few send it at once.
+func (s *streams) spread(walletID uuid.UUID) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.feeds[walletID]
+	return min(balancePause, time.Duration(len(f.followers)-f.full-1)*balanceShare)
+}
+
 // missed reads a page of the operations after a sequence that are applied, for one stream; nil if there are none.
 func (s *streams) missed(ctx context.Context, wallet event.Wallet, after int64) (*chunk, error) {
 	states, err := s.readOperations(ctx, s.missedReads, wallet.ID, after)
