@@ -21,6 +21,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("TEST_BINARY_IS_HOOKS") != "" {
 		main()
 	}
+	var err error
+	if names, err = startNameServer(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
