@@ -285,8 +285,9 @@ type Handler interface {
 	ReverseOperation(ctx context.Context, req *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
 	// RotateWebhookSecret implements rotateWebhookSecret operation.
 	//
-	// Answers a new secret, once. For 24 hours deliveries have a signature by each of the new one and the
-	// one before it, and no longer one by any older one.
+	// Answers a new secret, once. For 24 hours deliveries have a signature by the one before it too: so a
+	// second exchange within a day takes no secret away from receivers that still verify by it. Five sign
+	// at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
 	// `overloaded`, `outcome-unknown`, `internal`.

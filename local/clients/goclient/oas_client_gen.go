@@ -323,8 +323,9 @@ type Invoker interface {
 	ReverseOperation(ctx context.Context, request *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
 	// RotateWebhookSecret invokes rotateWebhookSecret operation.
 	//
-	// Answers a new secret, once. For 24 hours deliveries have a signature by each of the new one and the
-	// one before it, and no longer one by any older one.
+	// Answers a new secret, once. For 24 hours deliveries have a signature by the one before it too: so a
+	// second exchange within a day takes no secret away from receivers that still verify by it. Five sign
+	// at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
 	// `overloaded`, `outcome-unknown`, `internal`.
@@ -3636,8 +3637,9 @@ func (c *Client) sendReverseOperation(ctx context.Context, request *ReverseReque
 
 // RotateWebhookSecret invokes rotateWebhookSecret operation.
 //
-// Answers a new secret, once. For 24 hours deliveries have a signature by each of the new one and the
-// one before it, and no longer one by any older one.
+// Answers a new secret, once. For 24 hours deliveries have a signature by the one before it too: so a
+// second exchange within a day takes no secret away from receivers that still verify by it. Five sign
+// at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
 // `overloaded`, `outcome-unknown`, `internal`.

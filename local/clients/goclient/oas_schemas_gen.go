@@ -4767,7 +4767,7 @@ type Webhook struct {
 	Tenant string `json:"tenant"`
 	// What verifies the signatures, in the answer that makes it, and never again.
 	Secret OptString `json:"secret"`
-	// Until when the secret before this one signs too.
+	// Until when the secret before this one signs too. Older ones end before that.
 	PreviousSecretUntil OptTime `json:"previousSecretUntil"`
 	// What was asked for last, or false if the system has disabled it since.
 	Enabled bool `json:"enabled"`
