@@ -150,7 +150,7 @@ func (l *look) clock(ctx context.Context, q *walletdb.Queries) error {
 func (l *look) processes(ctx context.Context, q *walletdb.Queries) error {
 	found, err := q.ServiceSessions(ctx)
 	if err == nil {
-		l.Processes.SetTo(oas.StatusProcesses{"api": found.Apis, "relay": found.Relays, "worker": found.Workers})
+		l.Processes.SetTo(oas.StatusProcesses{"api": found.Apis, "relay": found.Relays, "worker": found.Workers, "hooks": found.Hooks})
 	}
 	return err
 }

@@ -240,7 +240,7 @@ func TestTheStatusHasTheNumbersOfTheWholeSystem(t *testing.T) {
 		delete(got, changing)
 	}
 	want := map[string]string{
-		"unknown": "[]", "processes": `{"api":1,"relay":0,"worker":0}`, "wallets": "2", "walletsEstimated": "false", "acceptedOperations": "6", "acceptedOperationsEstimated": "false",
+		"unknown": "[]", "processes": `{"api":1,"hooks":0,"relay":0,"worker":0}`, "wallets": "2", "walletsEstimated": "false", "acceptedOperations": "6", "acceptedOperationsEstimated": "false",
 		"acceptedPerSecond": "6", "appliedPerSecond": "3", "pendingOperations": "3", "registeredPartitions": "24", "disabledTenants": `["gone"]`,
 		"webhooks": `{"disabled":0,"disabledIds":[],"failing":1,"lagSeconds":4.5,"webhooks":1}`,
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 )
@@ -61,9 +63,29 @@ func TestWebhooksAreListedDisabledAndEnabled(t *testing.T) {
 	}
 	exec("UPDATE hook_states SET disabled_at = now(), reason = 'asked for by ada', last_request = (SELECT max(id) FROM hook_requests)")
 	state("disabled ")
-	if screen, _ := ctl(1, "status"); !strings.Contains(screen, "2, 1 disabled: "+acme+", up to 0s behind") {
-		t.Errorf("status does not say that it is disabled:\n%s", screen)
+	status := func(wants ...string) {
+		t.Helper()
+		screen, _ := ctl(1, "status")
+		for _, want := range wants {
+			if !strings.Contains(screen, want) {
+				t.Errorf("status does not say %q:\n%s", want, screen)
+			}
+		}
 	}
+	status("2, 1 disabled: "+acme+", up to 0s behind, saved", "no hooks is connected to Postgres: no webhook is delivered", "0 worker, 0 hooks")
+	hooks, err := pgx.Connect(t.Context(), database.As(testdb.Hooks)+"&application_name=host/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hooks.Close(context.WithoutCancel(t.Context())) })
+	exec("INSERT INTO hook_states (endpoint_id, term, lag_messages, lag_seconds, updated_at) VALUES ($1, 1, 1200, 90, now() - interval '1 hour')", globex)
+	exec("UPDATE hook_states SET updated_at = now() - interval '40 s' WHERE endpoint_id = $1", acme)
+	status("up to 1m30s behind, saved 4", "hooks has saved nothing for 4", "1,200 messages wait", "0 worker, 1 hooks")
+	exec("UPDATE hook_states SET lag_messages = 0 WHERE endpoint_id = $1", globex)
+	if screen, _ := ctl(1, "status"); strings.Contains(screen, "hooks has saved nothing") || strings.Contains(screen, "no hooks") {
+		t.Errorf("nothing waits, and status says:\n%s", screen)
+	}
+	exec("DELETE FROM hook_states WHERE endpoint_id = $1", globex)
 	state("asked for by ada")
 	ctl(0, "hooks", "enable", acme, "--reason", "mended", "--yes")
 	state("disabled, to be enabled")

@@ -166,7 +166,7 @@ func (r *statusReport) lines(paint paint) (lines []screenLine) {
 	if s := r.Standbys; s != nil || r.why("standbys") != "" {
 		line("standbys", "standbys", "%s", s.line(paint))
 	}
-	line("processes", "processes", "%d api, %d relay, %d worker", r.Processes["api"], r.Processes["relay"], r.Processes["worker"])
+	line("processes", "processes", "%d api, %d relay, %d worker, %d hooks", r.Processes["api"], r.Processes["relay"], r.Processes["worker"], r.Processes["hooks"])
 	for i, w := range r.Standing {
 		if i == 0 {
 			line("", "", "")
@@ -261,5 +261,9 @@ func (w webhooksReport) line(paint paint) string {
 		}
 		text += ", " + paint(yellow, count(w.Disabled)+" disabled: "+strings.Join(ids, ", "))
 	}
-	return text + ", up to " + seconds(w.Lag) + " behind"
+	text += ", up to " + seconds(w.Lag) + " behind"
+	if w.Saved > 0 {
+		text += ", saved " + seconds(w.Saved) + " ago"
+	}
+	return text
 }

@@ -53,7 +53,7 @@ func (r *statusReport) addProcesses(ctx context.Context, q *walletdb.Queries) er
 	if err != nil {
 		return err
 	}
-	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers}
+	r.Processes = map[string]int64{"api": sessions.Apis, "relay": sessions.Relays, "worker": sessions.Workers, "hooks": sessions.Hooks}
 	var missing []string
 	for _, s := range []struct{ service, without string }{{"api", "nothing is accepted"}, {"relay", "nothing is published"}, {"worker", "nothing is applied"}} {
 		if r.Processes[s.service] == 0 {
@@ -185,13 +185,25 @@ func (r *statusReport) addTenants(ctx context.Context, q *walletdb.Queries) erro
 	return err
 }
 
-// addWebhooks counts those that fail and those that are disabled: their clients see it too, and can mend it.
+// addWebhooks counts those that fail and those that are disabled: their clients see it too, and can mend it. That hooks
+// delivers nothing is for the operator.
 func (r *statusReport) addWebhooks(ctx context.Context, q *walletdb.Queries) error {
 	n, err := q.CountWebhooks(ctx)
-	if err == nil {
-		r.Webhooks = &webhooksReport{Webhooks: n.Webhooks, Failing: n.Failing, Disabled: n.Disabled, DisabledIDs: n.DisabledIds, Lag: n.LagSeconds}
+	if err != nil {
+		return err
 	}
-	return err
+	r.Webhooks = &webhooksReport{
+		Webhooks: n.Webhooks, Failing: n.Failing, Disabled: n.Disabled, DisabledIDs: n.DisabledIds,
+		Lag: n.LagSeconds, LagMessages: n.LagMessages, Saved: n.SavedSeconds,
+	}
+	switch {
+	case n.Webhooks == n.Disabled || r.Processes == nil:
+	case r.Processes["hooks"] == 0:
+		r.problem("no hooks is connected to Postgres: no webhook is delivered", "start it; if it runs, its log says why it cannot connect. Webhooks go on where they were, as long as the topic of events keeps its messages")
+	case n.LagMessages > 0 && n.SavedSeconds > status.Standing.Seconds():
+		r.consequence(fmt.Sprintf("hooks has saved nothing for %s, and %s messages wait: it delivers nothing", seconds(n.SavedSeconds), count(n.LagMessages)), "its log and /readyz say why; SIGKILL loses nothing, another process takes its webhooks")
+	}
+	return nil
 }
 
 // wallets counts what is shown at most.

@@ -130,13 +130,15 @@ type lateReport struct {
 	Oldest float64 `json:"oldestSeconds"`
 }
 
-// webhooksReport is about where clients are told of outcomes.
+// webhooksReport is about where clients are told of outcomes, as hooks has saved it.
 type webhooksReport struct {
 	Webhooks    int64       `json:"webhooks"`
 	Failing     int64       `json:"failing"` // deliveries are refused, and tried again
 	Disabled    int64       `json:"disabled"`
 	DisabledIDs []uuid.UUID `json:"disabledIds"` // the last 10
 	Lag         float64     `json:"lagSeconds"`  // of that which is furthest behind
+	LagMessages int64       `json:"lagMessages"` // of all
+	Saved       float64     `json:"savedSecondsAgo"`
 }
 
 // showStatus prints how everything is. Rates are those of the last second.

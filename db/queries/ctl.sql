@@ -208,6 +208,7 @@ FROM ((SELECT id, created_at, 1 AS edge FROM outbox ORDER BY id LIMIT 1) UNION A
 SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_api'), 'member')) AS apis,
   count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_relay'), 'member')) AS relays,
   count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_worker'), 'member')) AS workers,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_hooks'), 'member')) AS hooks,
   (SELECT pg_has_role('pg_read_all_stats', 'usage'))::boolean AS sees_all
 FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND NOT r.rolsuper;

@@ -89,12 +89,15 @@ SELECT coalesce(s.attempts, '[]')::jsonb AS attempts
 FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id
 WHERE e.id = @id AND @tenant::text IN (e.tenant, '*');
 
--- CountWebhooks says how all webhooks fare, and names up to 10 of those that are disabled, by a client or because
--- nobody answered for days.
+-- CountWebhooks says how all webhooks fare, as hooks has saved it, and how long ago it saved last; and names up to 10 of
+-- those that are disabled, by a client or because nobody answered for days. Hooks saves what has changed each second,
+-- and every 10 s what has not while deliveries wait.
 -- name: CountWebhooks :one
 SELECT count(*) AS webhooks,
   count(*) FILTER (WHERE s.disabled_at IS NULL AND s.failing_since IS NOT NULL) AS failing,
   count(s.disabled_at) AS disabled,
   coalesce(max(s.lag_seconds) FILTER (WHERE s.disabled_at IS NULL), 0)::float8 AS lag_seconds,
+  coalesce(sum(s.lag_messages) FILTER (WHERE s.disabled_at IS NULL), 0)::bigint AS lag_messages,
+  coalesce(extract(epoch FROM clock_timestamp() - max(s.updated_at)), 0)::float8 AS saved_seconds,
   ARRAY(SELECT d.endpoint_id FROM hook_states d WHERE d.disabled_at IS NOT NULL ORDER BY d.disabled_at DESC LIMIT 10)::uuid[] AS disabled_ids
 FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id;

@@ -1043,6 +1043,7 @@ const serviceSessions = `-- name: ServiceSessions :one
 SELECT count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_api'), 'member')) AS apis,
   count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_relay'), 'member')) AS relays,
   count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_worker'), 'member')) AS workers,
+  count(DISTINCT a.application_name) FILTER (WHERE pg_has_role(a.usesysid, to_regrole('wallet_hooks'), 'member')) AS hooks,
   (SELECT pg_has_role('pg_read_all_stats', 'usage'))::boolean AS sees_all
 FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND NOT r.rolsuper
@@ -1052,6 +1053,7 @@ type ServiceSessionsRow struct {
 	Apis    int64
 	Relays  int64
 	Workers int64
+	Hooks   int64
 	SeesAll bool
 }
 
@@ -1064,6 +1066,7 @@ func (q *Queries) ServiceSessions(ctx context.Context) (ServiceSessionsRow, erro
 		&i.Apis,
 		&i.Relays,
 		&i.Workers,
+		&i.Hooks,
 		&i.SeesAll,
 	)
 	return i, err

@@ -17,20 +17,25 @@ SELECT count(*) AS webhooks,
   count(*) FILTER (WHERE s.disabled_at IS NULL AND s.failing_since IS NOT NULL) AS failing,
   count(s.disabled_at) AS disabled,
   coalesce(max(s.lag_seconds) FILTER (WHERE s.disabled_at IS NULL), 0)::float8 AS lag_seconds,
+  coalesce(sum(s.lag_messages) FILTER (WHERE s.disabled_at IS NULL), 0)::bigint AS lag_messages,
+  coalesce(extract(epoch FROM clock_timestamp() - max(s.updated_at)), 0)::float8 AS saved_seconds,
   ARRAY(SELECT d.endpoint_id FROM hook_states d WHERE d.disabled_at IS NOT NULL ORDER BY d.disabled_at DESC LIMIT 10)::uuid[] AS disabled_ids
 FROM hook_endpoints e LEFT JOIN hook_states s ON s.endpoint_id = e.id
 `
 
 type CountWebhooksRow struct {
-	Webhooks    int64
-	Failing     int64
-	Disabled    int64
-	LagSeconds  float64
-	DisabledIds []uuid.UUID
+	Webhooks     int64
+	Failing      int64
+	Disabled     int64
+	LagSeconds   float64
+	LagMessages  int64
+	SavedSeconds float64
+	DisabledIds  []uuid.UUID
 }
 
-// CountWebhooks says how all webhooks fare, and names up to 10 of those that are disabled, by a client or because
-// nobody answered for days.
+// CountWebhooks says how all webhooks fare, as hooks has saved it, and how long ago it saved last; and names up to 10 of
+// those that are disabled, by a client or because nobody answered for days. Hooks saves what has changed each second,
+// and every 10 s what has not while deliveries wait.
 func (q *Queries) CountWebhooks(ctx context.Context) (CountWebhooksRow, error) {
 	row := q.db.QueryRow(ctx, countWebhooks)
 	var i CountWebhooksRow
@@ -39,6 +44,8 @@ func (q *Queries) CountWebhooks(ctx context.Context) (CountWebhooksRow, error) {
 		&i.Failing,
 		&i.Disabled,
 		&i.LagSeconds,
+		&i.LagMessages,
+		&i.SavedSeconds,
 		&i.DisabledIds,
 	)
 	return i, err
