@@ -21,6 +21,7 @@ func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 		warmUp:   200 * time.Millisecond,
 		measured: time.Second,
 		out:      t.Output(),
+		programs: []string{""},
 	}
 	mixed := scenario{name: "mixed", wallets: 50, connections: 64, zipf: true, resendPercent: 10, readPercent: 20, withdrawUpTo: 4000, pipeline: true}
 	transfers := load.Mix{Transfers: 100}
@@ -37,12 +38,11 @@ func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 			chosen = append(chosen, sc)
 		}
 	}
-	r := report.Report{}
-	broken, err := b.runAll(t.Context(), chosen, 1, &r)
+	measured, broken, err := b.runAll(t.Context(), chosen, 1)
 	if err != nil || broken != nil {
 		t.Fatal(err, broken)
 	}
-	for _, result := range r.Results {
+	for _, result := range measured[0] {
 		if result.Figures[report.Accepted].Median == 0 && result.Figures[report.RelayRows].Median == 0 {
 			t.Errorf("%s has no rate: %v", result.Scenario, result.Figures)
 		}
@@ -50,7 +50,7 @@ func TestBenchmarkMeasuresAndKeepsEveryPromise(t *testing.T) {
 			t.Errorf("%s: nothing arrived: %v", result.Scenario, result.Figures)
 		}
 	}
-	if len(r.Results) != 11 {
-		t.Errorf("%d of 11 scenarios ran", len(r.Results))
+	if len(measured[0]) != 11 {
+		t.Errorf("%d of 11 scenarios ran", len(measured[0]))
 	}
 }
