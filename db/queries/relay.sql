@@ -31,25 +31,29 @@ WHERE relay = @relay;
 
 -- RelayWindow returns the rows of a lane that became visible since the snapshot prev, in id order; cur is the
 -- statement's own snapshot, the next prev. The lane's topic is topic, or, if others is true, every other one. Both
--- branches read index (xid, id), and any topic's rows, so that what is read is bounded whoever the rows are for: more
--- than max_rows of them, or more than max_bytes of the lane's, are too many, and none is returned: the window is to be
--- read in pages. If there are rows of any topic, the first that is returned is no row: it has the id 0, and says how
--- many there are. Where synchronous is true, the relay commits query Confirm before it publishes any of them.
+-- branches read index (xid, id), and any topic's rows, so that what is read is bounded whoever the rows are for; what
+-- those of another lane hold is not copied. More than max_rows of them, or more than max_bytes of the lane's, are too
+-- many, and none is returned: the window is to be read in pages. If there are rows of any topic, the first that is
+-- returned is no row: it has the id 0, and says how many there are. Where synchronous is true, the relay commits query
+-- Confirm before it publishes any of them.
 -- name: RelayWindow :many
 WITH w AS MATERIALIZED (
-  (SELECT * FROM outbox WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
-  UNION ALL
-  (SELECT o.* FROM pg_snapshot_xip(@prev::pg_snapshot) x (xid)
-   CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1)) o LIMIT (sqlc.arg(max_rows)::bigint + 1))
+  SELECT id, mine, CASE WHEN mine THEN topic END AS topic, CASE WHEN mine THEN key END AS key,
+         CASE WHEN mine THEN payload END AS payload, CASE WHEN mine THEN headers END AS headers FROM (
+    (SELECT *, (topic = @topic::text) <> @others::boolean AS mine FROM outbox
+     WHERE xid >= pg_snapshot_xmax(@prev::pg_snapshot) ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1))
+    UNION ALL
+    (SELECT o.*, (o.topic = @topic::text) <> @others::boolean AS mine FROM pg_snapshot_xip(@prev::pg_snapshot) x (xid)
+     CROSS JOIN LATERAL (SELECT * FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT (sqlc.arg(max_rows)::bigint + 1)) o
+     LIMIT (sqlc.arg(max_rows)::bigint + 1))) r
 ), n AS MATERIALIZED (
-  SELECT count(*) AS found, (count(*) > sqlc.arg(max_rows)::bigint OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers))
-    FILTER (WHERE (topic = @topic::text) <> @others::boolean), 0) > sqlc.arg(max_bytes)::bigint) AS too_many FROM w
+  SELECT count(*) AS found, (count(*) > sqlc.arg(max_rows)::bigint
+    OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers)), 0) > sqlc.arg(max_bytes)::bigint) AS too_many FROM w
 )
 SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, found, too_many::boolean AS too_many,
        (SELECT pg_current_snapshot())::text AS cur, (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM n WHERE found > 0
 UNION ALL
-SELECT id, topic, key, payload, headers, 0, false, '', false
-FROM w WHERE (topic = @topic::text) <> @others::boolean AND NOT (SELECT too_many FROM n)
+SELECT id, topic, key, payload, headers, 0, false, '', false FROM w WHERE mine AND NOT (SELECT too_many FROM n)
 ORDER BY id;
 
 -- RelayExtent returns the first and last id of the rows of all topics between two snapshots, on index (xid, id).

@@ -290,27 +290,30 @@ func (q *Queries) RelayPage(ctx context.Context, arg RelayPageParams) ([]RelayPa
 
 const relayWindow = `-- name: RelayWindow :many
 WITH w AS MATERIALIZED (
-  (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE xid >= pg_snapshot_xmax($1::pg_snapshot) ORDER BY xid LIMIT ($2::bigint + 1))
-  UNION ALL
-  (SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip($1::pg_snapshot) x (xid)
-   CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT ($2::bigint + 1)) o LIMIT ($2::bigint + 1))
+  SELECT id, mine, CASE WHEN mine THEN topic END AS topic, CASE WHEN mine THEN key END AS key,
+         CASE WHEN mine THEN payload END AS payload, CASE WHEN mine THEN headers END AS headers FROM (
+    (SELECT id, xid, topic, key, payload, headers, created_at, (topic = $1::text) <> $2::boolean AS mine FROM outbox
+     WHERE xid >= pg_snapshot_xmax($3::pg_snapshot) ORDER BY xid LIMIT ($4::bigint + 1))
+    UNION ALL
+    (SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at, (o.topic = $1::text) <> $2::boolean AS mine FROM pg_snapshot_xip($3::pg_snapshot) x (xid)
+     CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload, headers, created_at FROM outbox WHERE outbox.xid = x.xid ORDER BY xid LIMIT ($4::bigint + 1)) o
+     LIMIT ($4::bigint + 1))) r
 ), n AS MATERIALIZED (
-  SELECT count(*) AS found, (count(*) > $2::bigint OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers))
-    FILTER (WHERE (topic = $3::text) <> $4::boolean), 0) > $5::bigint) AS too_many FROM w
+  SELECT count(*) AS found, (count(*) > $4::bigint
+    OR coalesce(sum(octet_length(key) + octet_length(payload) + octet_length(headers)), 0) > $5::bigint) AS too_many FROM w
 )
 SELECT 0::bigint AS id, '' AS topic, '' AS key, ''::bytea AS payload, '' AS headers, found, too_many::boolean AS too_many,
        (SELECT pg_current_snapshot())::text AS cur, (SELECT current_setting('synchronous_standby_names') <> '')::boolean AS synchronous FROM n WHERE found > 0
 UNION ALL
-SELECT id, topic, key, payload, headers, 0, false, '', false
-FROM w WHERE (topic = $3::text) <> $4::boolean AND NOT (SELECT too_many FROM n)
+SELECT id, topic, key, payload, headers, 0, false, '', false FROM w WHERE mine AND NOT (SELECT too_many FROM n)
 ORDER BY id
 `
 
 type RelayWindowParams struct {
-	Prev     string
-	MaxRows  int64
 	Topic    string
 	Others   bool
+	Prev     string
+	MaxRows  int64
 	MaxBytes int64
 }
 
@@ -328,16 +331,17 @@ type RelayWindowRow struct {
 
 // RelayWindow returns the rows of a lane that became visible since the snapshot prev, in id order; cur is the
 // statement's own snapshot, the next prev. The lane's topic is topic, or, if others is true, every other one. Both
-// branches read index (xid, id), and any topic's rows, so that what is read is bounded whoever the rows are for: more
-// than max_rows of them, or more than max_bytes of the lane's, are too many, and none is returned: the window is to be
-// read in pages. If there are rows of any topic, the first that is returned is no row: it has the id 0, and says how
-// many there are. Where synchronous is true, the relay commits query Confirm before it publishes any of them.
+// branches read index (xid, id), and any topic's rows, so that what is read is bounded whoever the rows are for; what
+// those of another lane hold is not copied. More than max_rows of them, or more than max_bytes of the lane's, are too
+// many, and none is returned: the window is to be read in pages. If there are rows of any topic, the first that is
+// returned is no row: it has the id 0, and says how many there are. Where synchronous is true, the relay commits query
+// Confirm before it publishes any of them.
 func (q *Queries) RelayWindow(ctx context.Context, arg RelayWindowParams) ([]RelayWindowRow, error) {
 	rows, err := q.db.Query(ctx, relayWindow,
-		arg.Prev,
-		arg.MaxRows,
 		arg.Topic,
 		arg.Others,
+		arg.Prev,
+		arg.MaxRows,
 		arg.MaxBytes,
 	)
 	if err != nil {
