@@ -27,7 +27,8 @@ function SignedIn({ session }: { session: Session }) {
   const place = here.path.join('/');
   useEffect(() => {
     window.scrollTo(0, 0);
-    main.current?.focus(); // a screen reader and the tab key begin with the new page
+    // A screen reader and the tab key begin with the new page, unless that has said where.
+    if (!main.current?.contains(document.activeElement)) main.current?.focus();
   }, [place]);
   return (
     <>

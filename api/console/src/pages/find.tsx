@@ -89,11 +89,9 @@ function Found({ text }: { text: string }) {
     const id = /^([^:]+):\d+$/.exec(text)?.[1] ?? text;
     try {
       if (isUUID(id)) {
-        const [wallet, operation] = await Promise.all([
-          unlessAbsent(ask(getWallet({ path: { walletId: id } }))),
-          unlessAbsent(ask(findOperation({ path: { operationId: id } }))),
-        ]);
+        const wallet = await unlessAbsent(ask(getWallet({ path: { walletId: id } })));
         if (wallet) return go('wallets', wallet.walletId);
+        const operation = await unlessAbsent(ask(findOperation({ path: { operationId: id } })));
         if (operation) return go('operations', operation.operationId);
       }
       const page = await ask(listWallets({ query: { reference: text, limit: 100 } }));

@@ -51,6 +51,9 @@ export function WalletPage({ id }: { id: string }) {
         <h1>{wallet.reference ?? 'Wallet'}</h1>
         <LiveMark live={live} />
       </div>
+      <p class="under">
+        <Id id={wallet.walletId} what="the wallet's id" />
+      </p>
       {failure && <FailureBox failure={failure} again={reload} />}
       <div class="card">
         <dl class="facts">
@@ -90,12 +93,6 @@ export function WalletPage({ id }: { id: string }) {
             <dt>Opened</dt>
             <dd>
               <Time at={wallet.createdAt} />
-            </dd>
-          </div>
-          <div>
-            <dt>Id</dt>
-            <dd>
-              <Id id={wallet.walletId} what="the wallet's id" />
             </dd>
           </div>
         </dl>

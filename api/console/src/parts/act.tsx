@@ -4,6 +4,8 @@ import { Failure, newKey } from '../api';
 import { failureOf } from '../asked';
 import { FailureBox } from './failure';
 
+const doubleClick = 500; // milliseconds that its second click takes at most
+
 interface Action<T> {
   says: ComponentChildren; // what will happen
   button: string; // names it again, such as Withdraw 10.50 EUR
@@ -17,13 +19,15 @@ interface Action<T> {
 // question is asked: sent twice, by a double click or after an error that leaves the outcome open, it is still one.
 export function Act<T>({ says, button, danger = false, send, outcome, back }: Action<T>) {
   const [key] = useState(newKey);
+  const [asked] = useState(Date.now);
   const [state, setState] = useState<{ sending?: boolean; sent?: boolean; failure?: Failure; done?: { result: T } }>({});
   const agree = useRef<HTMLButtonElement>(null);
   useEffect(() => agree.current?.focus(), []);
   if (state.done) return <>{outcome(state.done.result)}</>;
   const act = async (event: MouseEvent) => {
     // The second click of a double click on the button before this one is not meant for this one.
-    if (event.detail > 1 || state.sending) return;
+    const stray = event.detail > 1 && Date.now() - asked < doubleClick;
+    if (stray || state.sending) return;
     setState({ sending: true, sent: true });
     try {
       setState({ done: { result: await send(key) } });

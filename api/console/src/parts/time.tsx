@@ -1,6 +1,8 @@
 import { useEffect, useState } from 'preact/hooks';
 
-const format = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+const format = new Intl.DateTimeFormat(undefined, {
+  year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
+});
 
 // Time is a time of the API in the reader's own zone. Its title is what the API said.
 export function Time({ at }: { at: string | undefined }) {
