@@ -47,8 +47,8 @@ export function Plot({ says, x, time = false, series, y, at, fromZero = false, h
           cursor: { drag: { x: false, y: false }, points: { size: 6 } },
           scales: { x: { time }, ...(fromZero ? { y: { range: aboveZero } } : {}) },
           axes: [
-            { ...axis, ...whole },
-            { ...axis, size: 90, incrs: wholeSteps, values: (_, ticks) => ticks.map((v) => now.current.y(Math.round(v))) },
+            { ...axis, ...whole, size: 32 },
+            { ...axis, size: (_, ticks) => 20 + 7 * Math.max(4, ...(ticks ?? []).map((t) => t.length)), incrs: wholeSteps, values: (_, ticks) => ticks.map((v) => now.current.y(Math.round(v))) },
           ],
           series: [
             {},
