@@ -8,28 +8,17 @@ package stack
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/legendary-wallet/legendary-wallet/db/apikey"
-	"github.com/legendary-wallet/legendary-wallet/db/freeport"
-	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
 )
@@ -121,231 +110,11 @@ func call(ctx context.Context, hook func(context.Context) error) error {
 	return hook(ctx)
 }
 
-// prepare makes what the services expect to find in the backing services.
-func (s *Stack) prepare(ctx context.Context) error {
-	started := time.Now()
-	if err := s.Migrate(ctx); err != nil {
-		return err
-	}
-	if err := s.CreateTopic(ctx); err != nil {
-		return err
-	}
-	if err := s.CreateKey(ctx); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  migrations, logins, %s, API key\n", "database", time.Since(started).Seconds(), s.Topics())
-	return nil
-}
-
-// Topics are both, for people to read.
-func (s *Stack) Topics() string {
-	if s.EventsTopic == "" {
-		return s.Topic
-	}
-	return s.Topic + " and " + s.EventsTopic
-}
-
-// Migrate applies the migrations and makes each service's login.
-func (s *Stack) Migrate(ctx context.Context) error {
-	log, err := os.Create(s.State.Log("migrate"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	if err := testdb.Migrate(s.Backing.DatabaseURL, log); err != nil {
-		return err
-	}
-	conn, err := pgx.Connect(ctx, s.Backing.DatabaseURL)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	s.Login = map[string]string{}
-	for _, service := range []string{"api", "relay", "worker", "hooks"} {
-		name := "local_" + service
-		_, err := conn.Exec(ctx, fmt.Sprintf(`DO $$ BEGIN
-			CREATE ROLE %[1]s LOGIN PASSWORD 'local' IN ROLE wallet_%[2]s;
-		EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$`, name, service))
-		if err != nil {
-			return fmt.Errorf("make the login of %s: %w", service, err)
-		}
-		u, err := url.Parse(s.Backing.DatabaseURL)
-		if err != nil {
-			return err
-		}
-		u.User = url.UserPassword(name, "local")
-		s.Login[service] = u.String()
-	}
-	return nil
-}
-
-// CreateTopic makes the topic of operations, and that of events if there is to be one.
-func (s *Stack) CreateTopic(ctx context.Context) error {
-	create := []string{"topic", "create", s.Topic, s.EventsTopic, "--partitions", fmt.Sprint(TopicPartitions)}
-	if s.Backing.Brokers == servers.ClusterBrokers {
-		create = append(create, "--replication-factor", "3", "--min-insync-replicas", "2")
-	}
-	return s.Ctl(ctx, io.Discard, create...)
-}
-
-// CreateKey makes an API key that may do everything to every wallet. It is stored nowhere, so each start of
-// a stack has its own.
-func (s *Stack) CreateKey(ctx context.Context) error {
-	var key strings.Builder
-	if err := s.Ctl(ctx, &key, "keys", "create", "local", "--all-tenants", "--scopes", strings.Join(apikey.Scopes, ",")); err != nil {
-		return err
-	}
-	s.APIKey = strings.TrimSpace(key.String())
-	return nil
-}
-
-// StartServices starts the replicas of all services at once: they wait for what they need.
-func (s *Stack) StartServices(ctx context.Context, c Config) error {
-	started := time.Now()
-	if err := s.MakeServices(c); err != nil {
-		return err
-	}
-	results := make(chan error)
-	for _, p := range s.Services {
-		go func() { results <- p.Start(ctx) }()
-	}
-	var failure error
-	for range s.Services {
-		if err := <-results; err != nil && failure == nil {
-			failure = err
-		}
-	}
-	if failure != nil {
-		return failure
-	}
-	fmt.Fprintf(s.out, "  %-9s ready in %4.1f s  %d api, %d relay, %d worker, %d hooks\n", "services", time.Since(started).Seconds(), c.APIs, c.Relays, c.Workers, c.Hooks)
-	s.mu.Lock()
-	s.running = true
-	s.mu.Unlock()
-	return s.describe()
-}
-
-// MakeServices prepares the replicas, the first of each kind first.
-func (s *Stack) MakeServices(c Config) error {
-	for i := range max(c.APIs, c.Relays, c.Workers, c.Hooks) {
-		for _, kind := range []struct {
-			name  string
-			count int
-		}{{"api", c.APIs}, {"relay", c.Relays}, {"worker", c.Workers}, {"hooks", c.Hooks}} {
-			if i >= kind.count {
-				continue
-			}
-			p, err := s.Service(kind.name, i, c.HTTPAddr)
-			if err != nil {
-				return err
-			}
-			s.Services = append(s.Services, p)
-		}
-	}
-	return nil
-}
-
-// Service is the i-th replica of a service.
-func (s *Stack) Service(service string, i int, httpAddr string) (*proc.Process, error) {
-	name := service
-	if i > 0 {
-		name = fmt.Sprintf("%s-%d", service, i+1)
-	}
-	admin, err := freeport.Find()
-	if err != nil {
-		return nil, err
-	}
-	p := &proc.Process{
-		Name: name, Argv: []string{s.program(service)}, Log: s.State.Log(name),
-		AdminURL: "http://" + proc.Address(admin),
-		Changed:  func(what string) { s.changed(name, what) },
-	}
-	p.Ready = func(ctx context.Context) error { return Ping(ctx, p.AdminURL+"/readyz") }
-	p.Env = append([]string{
-		"DATABASE_URL=" + s.Login[service], "REDIS_URL=" + s.Backing.RedisURL, "KAFKA_BROKERS=" + s.Backing.KafkaBrokers,
-		"TOPIC=" + s.Topic, "ADMIN_ADDR=" + proc.Address(admin),
-	}, slices.Concat(s.Backing.Secure.Env(), s.Env)...)
-	switch service {
-	case "api":
-		if i > 0 || httpAddr == "" {
-			port, err := freeport.Find()
-			if err != nil {
-				return nil, err
-			}
-			httpAddr = proc.Address(port)
-		}
-		webhooks, err := s.webhooks()
-		if err != nil {
-			return nil, err
-		}
-		p.Env = append(append(p.Env, "HTTP_ADDR="+httpAddr), webhooks...)
-		s.urls[name] = "http://" + reachable(httpAddr)
-		s.APIURLs = append(s.APIURLs, s.urls[name])
-	case "worker":
-		// A static member has its partitions back at once when it is started again.
-		p.Env = append(p.Env, "GROUP_INSTANCE_ID="+name, "EVENTS_TOPIC="+s.EventsTopic)
-	case "hooks":
-		webhooks, err := s.webhooks()
-		if err != nil {
-			return nil, err
-		}
-		p.Env = append(append(p.Env, "EVENTS_TOPIC="+s.EventsTopic), webhooks...)
-	}
-	p.Env = append(p.Env, s.ServiceEnv[service]...)
-	return p, nil
-}
-
-// webhooks are the settings that api and hooks share. The key stays with the state: a kept database has secrets that
-// are encrypted with it.
-func (s *Stack) webhooks() ([]string, error) {
-	env := []string{"HOOKS_ALLOW=" + s.hooksAllow}
-	if s.ownHooksKey {
-		return env, nil
-	}
-	path := filepath.Join(s.State.Dir, "hooks-key")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		var secret [32]byte
-		_, _ = rand.Read(secret[:]) // never fails
-		if err := os.WriteFile(path, []byte("local:"+base64.StdEncoding.EncodeToString(secret[:])), 0o600); err != nil {
-			return nil, err
-		}
-	}
-	return append(env, "HOOKS_KEY_FILE="+path), nil
-}
-
-func (s *Stack) program(service string) string {
-	if program, replaced := s.programs[service]; replaced {
-		return program
-	}
-	return filepath.Join(s.Bin, service)
-}
-
-// Replace lets a service run another program from now on, and starts its replicas again with it.
-func (s *Stack) Replace(ctx context.Context, service, program string) error {
-	s.programs[service] = program
-	for _, p := range s.Replicas(service) {
-		p.Replace(program)
-		if err := p.Restart(ctx, syscall.SIGKILL); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Mute lets the stack report no more of what happens to its processes.
 func (s *Stack) Mute() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out = io.Discard
-}
-
-// reachable is an address to connect to for one to listen on.
-func reachable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return listen
 }
 
 // Ctl runs the operator's command on this stack.
