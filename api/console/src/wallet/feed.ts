@@ -17,6 +17,7 @@ export function useWallet(walletId: string): Feed {
   const asked = useAsked(() => ask(getWallet({ path: { walletId } })), [walletId]);
   const [now, setNow] = useState<Wallet>();
   const [live, setLive] = useState<{ live: Live; failure?: Failure | undefined }>({ live: 'connecting' });
+  const [attempt, setAttempt] = useState(0);
   const { data } = asked;
   useEffect(() => setNow((before) => (data && (!before || before.version <= data.version) ? data : before)), [data]);
   const exists = data !== undefined;
@@ -27,6 +28,10 @@ export function useWallet(walletId: string): Feed {
       balance: ({ version, balance, held, available, state }) =>
         setNow((before) => (before && before.version <= version ? { ...before, version, balance, held, available, state } : before)),
     });
-  }, [walletId, exists]);
-  return { wallet: now, live: live.live, failure: asked.failure ?? live.failure, reload: asked.reload };
+  }, [walletId, exists, attempt]);
+  const reload = async () => {
+    await asked.reload();
+    if (live.live === 'ended') setAttempt(attempt + 1);
+  };
+  return { wallet: now, live: live.live, failure: asked.failure ?? live.failure, reload };
 }
