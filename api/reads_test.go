@@ -520,6 +520,10 @@ func TestReadsOfALongWalletReadAFewBuffers(t *testing.T) {
 			1, now() - interval '1 day' + n * interval '1 s', CASE WHEN n > 2 THEN 'S'::uuid END FROM generate_series(1, 30000) n`,
 		"INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after, held_after, subject_left) SELECT 'W', n, 'FAILED', 'EXCEEDS_HOLD', 100, 50, 50 FROM generate_series(1, 29000) n",
 		"INSERT INTO open_holds VALUES ('W', 2, 'S', NULL)",
+		`WITH flushed AS (INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT 'W', n, gen_random_uuid(), 'DEPOSIT', 1 FROM generate_series(30001, 30500) n)
+			INSERT INTO outbox (topic, key, payload) SELECT 'wallet-operations', 'W', '' FROM generate_series(1, 500)`,
+		"INSERT INTO outbox (xid, topic, key, payload) SELECT n::text::xid8, 'wallet-operations', 'W', '' FROM generate_series(1, 20000) n",
+		"INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1)",
 		"SET plan_cache_mode = force_generic_plan",
 	} {
 		sql = strings.NewReplacer("'W'", "'"+walletID.String()+"'", "'S'", "'"+subject.String()+"'", "'D'", "'"+deposit.String()+"'").Replace(sql)
@@ -548,6 +552,22 @@ func TestReadsOfALongWalletReadAFewBuffers(t *testing.T) {
 			}},
 			"a hold": {1_100, func() error {
 				_, err := q.HoldState(t.Context(), walletdb.HoldStateParams{WalletID: walletID, HoldID: subject, Amount: 50, ExpireID: event.ExpireID(subject)})
+				return err
+			}},
+			"an operation by its id": {20, func() error {
+				_, err := q.ReadOperation(t.Context(), walletdb.ReadOperationParams{ID: deposit, Tenant: db.AllTenants})
+				return err
+			}},
+			"whether a late one of a flush is published": {100, func() error {
+				_, err := q.Publication(t.Context(), walletdb.PublicationParams{WalletID: walletID, Seq: 30_490, Topic: "wallet-operations"})
+				return err
+			}},
+			"whether the first of a flush is published": {100, func() error {
+				_, err := q.Publication(t.Context(), walletdb.PublicationParams{WalletID: walletID, Seq: 30_001, Topic: "wallet-operations"})
+				return err
+			}},
+			"whether one without a row is published": {30, func() error {
+				_, err := q.Publication(t.Context(), walletdb.PublicationParams{WalletID: walletID, Seq: 1, Topic: "wallet-operations"})
 				return err
 			}},
 			"outcomes": {60, func() error {

@@ -246,7 +246,8 @@ func (l *look) webhooks(ctx context.Context, q *walletdb.Queries) error {
 	found, err := q.CountWebhooks(ctx)
 	if err == nil {
 		l.Webhooks.SetTo(oas.WebhooksStatus{
-			Webhooks: found.Webhooks, Failing: found.Failing, Disabled: found.Disabled, DisabledIds: found.DisabledIds, LagSeconds: found.LagSeconds,
+			Webhooks: found.Webhooks, Failing: found.Failing, Disabled: found.Disabled, DisabledIds: found.DisabledIds,
+			LagMessages: found.LagMessages, LagSeconds: found.LagSeconds, SavedSecondsAgo: found.SavedSeconds,
 		})
 	}
 	return err

@@ -219,7 +219,7 @@ func TestTheStatusHasTheNumbersOfTheWholeSystem(t *testing.T) {
 	execute(t, conn, "INSERT INTO tenants (name, disabled_at) VALUES ('gone', now())")
 	execute(t, conn, "INSERT INTO outbox_topics VALUES ($1, 24)", testTopic)
 	insertWebhook(t, database, uuid.New(), "default")
-	execute(t, conn, "UPDATE hook_states SET failing_since = now(), lag_seconds = 4.5")
+	execute(t, conn, "UPDATE hook_states SET failing_since = now(), lag_messages = 17, lag_seconds = 4.5, updated_at = now() - interval '1 hour'")
 	execute(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1), ('wallet-relay/events', '1:1:', 1, 1)")
 	execute(t, conn, "INSERT INTO relay_controls (relay, paused_at, reason) VALUES ('wallet-relay', now(), 'upgrade')")
 	execute(t, conn, "SET application_name = 'secret.host/1'")
@@ -233,7 +233,7 @@ func TestTheStatusHasTheNumbersOfTheWholeSystem(t *testing.T) {
 		text, _ := json.Marshal(value)
 		got[name] = string(text)
 	}
-	for _, changing := range []string{"at", "outbox", "relays", "standingWallets", "inTransit", "lateHolds", "oldestPendingSeconds"} {
+	for _, changing := range []string{"at", "outbox", "relays", "standingWallets", "inTransit", "lateHolds", "webhooks", "oldestPendingSeconds"} {
 		if got[changing] == "" {
 			t.Errorf("no %s", changing)
 		}
@@ -242,7 +242,6 @@ func TestTheStatusHasTheNumbersOfTheWholeSystem(t *testing.T) {
 	want := map[string]string{
 		"unknown": "[]", "processes": `{"api":1,"hooks":0,"relay":0,"worker":0}`, "wallets": "2", "walletsEstimated": "false", "acceptedOperations": "6", "acceptedOperationsEstimated": "false",
 		"acceptedPerSecond": "6", "appliedPerSecond": "3", "pendingOperations": "3", "registeredPartitions": "24", "disabledTenants": `["gone"]`,
-		"webhooks": `{"disabled":0,"disabledIds":[],"failing":1,"lagSeconds":4.5,"webhooks":1}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
@@ -270,12 +269,20 @@ func TestTheStatusHasTheNumbersOfTheWholeSystem(t *testing.T) {
 			Holds         int64
 			OldestSeconds float64
 		}
+		Webhooks struct {
+			Webhooks, Failing, Disabled, LagMessages int64
+			DisabledIDs                              []uuid.UUID
+			LagSeconds, SavedSecondsAgo              float64
+		}
 	}
 	if err := json.Unmarshal([]byte(r.text), &s); err != nil {
 		t.Fatal(err)
 	}
 	if s.Outbox.FirstID != 1 || s.Outbox.LastID != 7 || s.OldestPendingSeconds < 60 || s.LateHolds.Holds != 1 || s.LateHolds.OldestSeconds < 3600 {
 		t.Errorf("%s", r.text)
+	}
+	if w := s.Webhooks; w.Webhooks != 1 || w.Failing != 1 || w.Disabled != 0 || w.LagMessages != 17 || w.LagSeconds != 4.5 || w.DisabledIDs == nil || w.SavedSecondsAgo < 3600 {
+		t.Errorf("webhooks: %+v", w)
 	}
 	if len(s.Relays) != 2 || !s.Relays[0].Leading || !s.Relays[0].Paused || s.Relays[0].PauseReason != "upgrade" || s.Relays[0].WaitingRows != 6 || s.Relays[1].WaitingRows != 1 || !s.Relays[1].Leading {
 		t.Errorf("relays: %+v", s.Relays)

@@ -76,6 +76,14 @@ func TestAKeyHasOneTenantOrAll(t *testing.T) {
 		}
 		return key
 	}
+	for _, args := range [][]string{nil, {"--tenant", "acme"}} {
+		if _, errs := ctl(2, append([]string{"keys", "create", "shop", "--scopes", "wallets:read,status:read"}, args...)...); !strings.Contains(errs, "--all-tenants") {
+			t.Errorf("one tenant may see the whole system: %s", errs)
+		}
+	}
+	if operators, err := findKey(t, q, create("--all-tenants", "--scopes", "status:read")); err != nil || strings.Join(operators.Scopes, " ") != "status:read" {
+		t.Errorf("an operator's key: %+v, %v", operators, err)
+	}
 	keys := map[string]string{"default": create(), "acme": create("--tenant", "acme"), "*": create("--all-tenants")}
 	for tenant, key := range keys {
 		found, err := findKey(t, q, key)

@@ -9519,17 +9519,27 @@ func (s *WebhooksStatus) encodeFields(e *jx.Encoder) {
 		e.ArrEnd()
 	}
 	{
+		e.FieldStart("lagMessages")
+		e.Int64(s.LagMessages)
+	}
+	{
 		e.FieldStart("lagSeconds")
 		e.Float64(s.LagSeconds)
 	}
+	{
+		e.FieldStart("savedSecondsAgo")
+		e.Float64(s.SavedSecondsAgo)
+	}
 }
 
-var jsonFieldsNameOfWebhooksStatus = [5]string{
+var jsonFieldsNameOfWebhooksStatus = [7]string{
 	0: "webhooks",
 	1: "failing",
 	2: "disabled",
 	3: "disabledIds",
-	4: "lagSeconds",
+	4: "lagMessages",
+	5: "lagSeconds",
+	6: "savedSecondsAgo",
 }
 
 // Decode decodes WebhooksStatus from json.
@@ -9597,8 +9607,20 @@ func (s *WebhooksStatus) Decode(d *jx.Decoder) error {
 			}(); err != nil {
 				return errors.Wrap(err, "decode field \"disabledIds\"")
 			}
-		case "lagSeconds":
+		case "lagMessages":
 			requiredBitSet[0] |= 1 << 4
+			if err := func() error {
+				v, err := d.Int64()
+				s.LagMessages = int64(v)
+				if err != nil {
+					return err
+				}
+				return nil
+			}(); err != nil {
+				return errors.Wrap(err, "decode field \"lagMessages\"")
+			}
+		case "lagSeconds":
+			requiredBitSet[0] |= 1 << 5
 			if err := func() error {
 				v, err := d.Float64()
 				s.LagSeconds = float64(v)
@@ -9608,6 +9630,18 @@ func (s *WebhooksStatus) Decode(d *jx.Decoder) error {
 				return nil
 			}(); err != nil {
 				return errors.Wrap(err, "decode field \"lagSeconds\"")
+			}
+		case "savedSecondsAgo":
+			requiredBitSet[0] |= 1 << 6
+			if err := func() error {
+				v, err := d.Float64()
+				s.SavedSecondsAgo = float64(v)
+				if err != nil {
+					return err
+				}
+				return nil
+			}(); err != nil {
+				return errors.Wrap(err, "decode field \"savedSecondsAgo\"")
 			}
 		default:
 			return d.Skip()
@@ -9619,7 +9653,7 @@ func (s *WebhooksStatus) Decode(d *jx.Decoder) error {
 	// Validate required fields.
 	var failures []validate.FieldError
 	for i, mask := range [1]uint8{
-		0b00011111,
+		0b01111111,
 	} {
 		if result := (requiredBitSet[i] & mask) ^ mask; result != 0 {
 			// Mask only required fields and check equality to mask using XOR.

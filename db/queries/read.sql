@@ -158,13 +158,14 @@ WITH accepted AS MATERIALIZED (
     FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) n) x
   WHERE o.wallet_id = @wallet_id AND o.seq = @seq),
 written AS MATERIALIZED (
-  SELECT m.id, m.xid, row_number() OVER (ORDER BY m.id DESC) AS place, count(*) OVER () AS rows
-  FROM accepted a CROSS JOIN LATERAL (
+  SELECT m.id, m.xid FROM accepted a CROSS JOIN LATERAL (
     SELECT id, xid FROM outbox WHERE outbox.xid = a.xid AND topic = @topic AND key = a.wallet_id::text OFFSET 0) m),
 message AS MATERIALIZED (
-  SELECT w.id, w.xid FROM written w CROSS JOIN accepted a
-  WHERE w.place = 1 + (SELECT count(*) FROM operations later
-    WHERE later.wallet_id = a.wallet_id AND later.seq > a.seq AND later.seq <= a.seq + w.rows AND later.xmin::text = a.xmin))
+  SELECT w.id, w.xid FROM written w ORDER BY w.id DESC LIMIT 1 OFFSET (
+    SELECT count(*) FROM accepted a CROSS JOIN LATERAL (
+      SELECT later.xmin::text AS xmin FROM operations later
+      WHERE later.wallet_id = a.wallet_id AND later.seq > a.seq AND later.seq <= a.seq + (SELECT count(*) FROM written) OFFSET 0) l
+    WHERE l.xmin = a.xmin))
 SELECT sqlc.embed(wallet),
   EXISTS (SELECT FROM message)::boolean AS known,
   EXISTS (SELECT FROM message m JOIN parked_rows p ON p.outbox_id = m.id)::boolean AS parked,

@@ -7,7 +7,7 @@ const relay = { relay: 'relay', leading: true, position: '1:1:', positionSavedSe
 const well: Status = {
   at: '2026-11-24T09:15:00.123456Z', unknown: [], processes: { api: 2, relay: 2, worker: 3 }, registeredPartitions: 8, pendingOperations: 12, oldestPendingSeconds: 0.1,
   relays: [relay], standingWallets: [], inTransit: [{ currency: 'EUR', operations: 1, amountMinor: 700, oldestSeconds: 0.1 }], lateHolds: { holds: 0, oldestSeconds: 0 },
-  webhooks: { webhooks: 3, failing: 1, disabled: 1, disabledIds: [], lagSeconds: 4.2 },
+  webhooks: { webhooks: 3, failing: 1, disabled: 1, disabledIds: [], lagMessages: 0, savedSecondsAgo: 0, lagSeconds: 4.2 },
 };
 const stuck = { walletId: 'w', appliedSequence: 7, lastSequence: 9, oldestPendingSeconds: 40, nextType: 'DEPOSIT', halted: false };
 
@@ -25,7 +25,7 @@ const cases: { name: string; status: Partial<Status>; want: string[] }[] = [
   { name: 'a wallet is halted', status: { standingWallets: [{ ...stuck, halted: true }] }, want: ['A wallet is halted at operation 7: the next one is missing.'] },
   { name: 'in transit', status: { inTransit: [{ currency: 'EUR', operations: 1, amountMinor: 1, oldestSeconds: 61 }] }, want: ['EUR are in transit between two wallets for 1 min 1 s.'] },
   { name: 'late holds', status: { lateHolds: { holds: 2, oldestSeconds: 12 } }, want: ['2 holds are open after their time.'] },
-  { name: 'a webhook is behind', status: { webhooks: { webhooks: 1, failing: 1, disabled: 0, disabledIds: [], lagSeconds: 90 } }, want: ['A webhook is 1 min 30 s behind.'] },
+  { name: 'a webhook is behind', status: { webhooks: { webhooks: 1, failing: 1, disabled: 0, disabledIds: [], lagMessages: 0, savedSecondsAgo: 0, lagSeconds: 90 } }, want: ['A webhook is 1 min 30 s behind.'] },
   { name: 'a section is unknown', status: { unknown: [{ section: 'pending', error: 'a table is locked' }] }, want: ['Not known: pending: a table is locked.'] },
 ];
 

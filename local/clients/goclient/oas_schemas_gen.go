@@ -5535,8 +5535,12 @@ type WebhooksStatus struct {
 	Disabled int64 `json:"disabled"`
 	// The last 10 that were disabled.
 	DisabledIds []uuid.UUID `json:"disabledIds"`
+	// How many messages all of them have not finished.
+	LagMessages int64 `json:"lagMessages"`
 	// The lag of that which is furthest behind.
 	LagSeconds float64 `json:"lagSeconds"`
+	// How long ago hooks has saved this last; 0 if it never has.
+	SavedSecondsAgo float64 `json:"savedSecondsAgo"`
 }
 
 // GetWebhooks returns the value of Webhooks.
@@ -5559,9 +5563,19 @@ func (s *WebhooksStatus) GetDisabledIds() []uuid.UUID {
 	return s.DisabledIds
 }
 
+// GetLagMessages returns the value of LagMessages.
+func (s *WebhooksStatus) GetLagMessages() int64 {
+	return s.LagMessages
+}
+
 // GetLagSeconds returns the value of LagSeconds.
 func (s *WebhooksStatus) GetLagSeconds() float64 {
 	return s.LagSeconds
+}
+
+// GetSavedSecondsAgo returns the value of SavedSecondsAgo.
+func (s *WebhooksStatus) GetSavedSecondsAgo() float64 {
+	return s.SavedSecondsAgo
 }
 
 // SetWebhooks sets the value of Webhooks.
@@ -5584,7 +5598,17 @@ func (s *WebhooksStatus) SetDisabledIds(val []uuid.UUID) {
 	s.DisabledIds = val
 }
 
+// SetLagMessages sets the value of LagMessages.
+func (s *WebhooksStatus) SetLagMessages(val int64) {
+	s.LagMessages = val
+}
+
 // SetLagSeconds sets the value of LagSeconds.
 func (s *WebhooksStatus) SetLagSeconds(val float64) {
 	s.LagSeconds = val
+}
+
+// SetSavedSecondsAgo sets the value of SavedSecondsAgo.
+func (s *WebhooksStatus) SetSavedSecondsAgo(val float64) {
+	s.SavedSecondsAgo = val
 }
