@@ -96,13 +96,13 @@ func TestStatusKnowsWhatIsInTransitAndWhatShouldHaveExpired(t *testing.T) {
 	}
 	s.expect("status", "", 1, "in transit  10 EUR in 1, the oldest for ")
 	execute(t, conn, "UPDATE operations SET created_at = now() - interval '61 s' WHERE id = o('under way/receive')")
-	s.expect("status", "", 1, "money has been in transit for 1m1s")
+	s.expect("status", "", 1, "money has been in transit for 1m")
 	execute(t, conn, "UPDATE open_holds SET expires_at = now() - interval '9 s'")
 	if r := answer[statusReport](s, "status --json"); r.LateHolds.Holds != 0 {
 		t.Errorf("late: %+v", r.LateHolds)
 	}
 	execute(t, conn, "UPDATE open_holds SET expires_at = now() - interval '11 s'")
-	s.expect("status", "", 1, "holds that should have expired are open: 1, one since 11s")
+	s.expect("status", "", 1, "holds that should have expired are open: 1, one since 1") // 11 s, and more on a busy machine
 	execute(t, conn, "UPDATE tenants SET disabled_at = now() WHERE name = 'other'")
 	s.expect("status", "", 1, "disabled    tenants other")
 
