@@ -137,7 +137,7 @@ e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu)
 
 mutations: export KAFKA = apache
 mutations: ## Print the mutation table: each rule that was taken out, the test that failed, how fast, and what it said
-	@$(LOCAL) parts -- go test -tags e2e -count=1 -v -run '^Test(Server)?MutationsAreCaught$$' ./api ./db/walletcache ./hooks ./local ./relay ./worker \
+	@$(LOCAL) parts -- go test -tags e2e -count=1 -v -run '^Test(Server)?MutationsAreCaught$$' ./api ./db/walletcache ./db/walletid ./hooks ./local ./relay ./worker \
 	  | awk '/^ +mutation.go:[0-9]+: \|/ { sub(/^[^|]*/, ""); print; rows++ } /^(--- |FAIL|ok)/ { print > "/dev/stderr"; if (/FAIL/) failed = 1 } END { exit failed || !rows }'
 
 .PHONY: demo run bench faults
