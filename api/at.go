@@ -23,7 +23,7 @@ func (ws *wallets) getWalletAt(ctx context.Context, params oas.GetWalletParams) 
 	q := walletdb.New(ws.pool)
 	now, err := q.WalletNow(ctx, walletdb.WalletNowParams{ID: params.WalletID, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, errWalletNotFound
+		return nil, ws.noWallet(params.WalletID)
 	}
 	if err != nil {
 		return nil, readError(err)

@@ -32,7 +32,8 @@ const findTimeout = 5 * time.Second
 type keys struct {
 	db       walletdb.DBTX
 	off      bool // every request may do everything
-	perSec   int  // requests of one key a second, in this process; 0: any number
+	cell     int
+	perSec   int // requests of one key a second, in this process; 0: any number
 	lifetime time.Duration
 
 	asking singleflight.Group // one look at Postgres for all requests of a key that come meanwhile
@@ -62,9 +63,18 @@ type credentialsKey struct{}
 // scopesKey is what the context of a request for its own key has the key's scopes under.
 type scopesKey struct{}
 
-// HandleBearerAuth answers 401, 403 or 429, or lets the request in. The scopes that it needs are
-// openapi.yaml's.
+// HandleBearerAuth lets a request in that this cell is to answer.
 func (k *keys) HandleBearerAuth(ctx context.Context, operation oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
+	ctx, err := k.authenticate(ctx, operation, bearer)
+	if err == nil {
+		err = mustAnswer(ctx, k.cell)
+	}
+	return ctx, err
+}
+
+// authenticate answers 401, 403 or 429, or lets the request in. The scopes that it needs are
+// openapi.yaml's.
+func (k *keys) authenticate(ctx context.Context, operation oas.OperationName, bearer oas.BearerAuth) (context.Context, error) {
 	if k.off {
 		if operation == oas.GetKeyOperation {
 			ctx = context.WithValue(ctx, scopesKey{}, apikey.Scopes)

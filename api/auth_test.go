@@ -200,7 +200,7 @@ func TestTwoTenantsWithAClientOfOneNameShareNoWallet(t *testing.T) {
 	t.Parallel()
 	made := map[string]caller{}
 	for _, by := range []caller{{"shop", allTenants}, {"shop", defaultTenant}, {"shop", "acme"}, {"shop", "globex"}, {"acme", allTenants}} {
-		id, err := newWalletID(by, oas.NewOptString("k"))
+		id, err := newWalletID(0, by, oas.NewOptString("k"))
 		if other, taken := made[id.String()]; taken || err != nil {
 			t.Errorf("%v and %v make the same wallet (%v)", by, other, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/legendary-wallet/legendary-wallet/db/walletid"
 	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/legendary-wallet/legendary-wallet/service/egress"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
@@ -21,6 +22,8 @@ type config struct {
 	adminAddr      string
 	topic          string
 	currency       string
+	cell           int
+	newWallets     bool // are opened
 	limits         limits
 	flushInterval  time.Duration
 	requestTimeout time.Duration
@@ -48,6 +51,12 @@ func parseConfig(env *service.Env) config {
 	c.console = env.OneOf("CONSOLE", []string{"on", "off"},
 		"Whether the API serves the console, at /console/, which does what the key of whoever signs in may do: on or off.") == "on"
 	c.hooks = webhooks{keys: service.HooksKey(env, false), egress: egress.Read(env)}
+	c.cell = env.Int("CELL", 0, 0, walletid.MaxCell,
+		`The number of this cell, where there are several behind a proxy: it is a part of the ids of new wallets, and
+		never changes.`)
+	c.newWallets = env.OneOf("NEW_WALLETS", []string{"on", "off"},
+		`Whether new wallets are opened here: on or off. Off is for a cell that is full: a request to create one is
+		answered with 503, unless its Idempotency-Key has made one before.`) == "on"
 	origins, err := parseOrigins(env.Optional("CORS_ORIGINS", "https://shop.example",
 		`The pages whose scripts may use the API: origins such as https://shop.example with commas between them,
 		or * for all. Unset, there is no CORS.`))

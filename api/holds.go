@@ -78,7 +78,7 @@ func (ws *wallets) ListHolds(ctx context.Context, params oas.ListHoldsParams) (*
 	q := walletdb.New(ws.pool)
 	stored, err := q.ReadWallet(ctx, walletdb.ReadWalletParams{ID: params.WalletID, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, errWalletNotFound
+		return nil, ws.noWallet(params.WalletID)
 	}
 	if err != nil {
 		return nil, readError(err)

@@ -7,16 +7,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/legendary-wallet/legendary-wallet/api/oas"
+	"github.com/legendary-wallet/legendary-wallet/db/walletid"
 )
-
-// walletNamespace is where wallets' ids are made from idempotency keys. It never changes: a retry
-// would create a second wallet.
-var walletNamespace = uuid.MustParse("5f6c4e0b-2f39-4d5c-9e64-3a4b6d0f7c11")
 
 // webhookNamespace makes the id of a webhook another than that of a wallet with the same key. It never changes.
 var webhookNamespace = uuid.MustParse("1d0c9a53-7f0e-4a39-8f0b-6f3e2b9f5d7e")
 
-// keyed is the version of the UUIDs that are made from idempotency keys.
+// keyed is the version of operations' ids that are made from idempotency keys.
 const keyed = 5
 
 // operationID is the identity of an operation: of the wallet and the key, so that a retry is the same
@@ -36,22 +33,22 @@ func itemKey(own, batch oas.OptString, i int) oas.OptString {
 	return oas.NewOptString(batch.Value + ":" + strconv.Itoa(i))
 }
 
-// newWalletID is the identity of a wallet: of who opens it and the key, or new without a key. A tenant's
+// newWalletID is the identity of a wallet in a cell: of who opens it and the key, or new without a key. A tenant's
 // key belongs to its client of that tenant; one of all tenants makes what it made before there were tenants.
-func newWalletID(by caller, key oas.OptString) (uuid.UUID, error) {
+func newWalletID(cell int, by caller, key oas.OptString) (uuid.UUID, error) {
 	if !key.Set {
-		return uuid.NewV7()
+		return walletid.New(cell)
 	}
 	name := by.client + "\x00" + key.Value
 	if by.tenant != allTenants {
 		name = string(by.tenant) + "\x00" + name
 	}
-	return uuid.NewSHA1(walletNamespace, []byte(name)), nil
+	return walletid.Keyed(cell, name), nil
 }
 
 // newWebhookID is newWalletID for a webhook.
 func newWebhookID(by caller, key oas.OptString) (uuid.UUID, error) {
-	id, err := newWalletID(by, key)
+	id, err := newWalletID(0, by, key)
 	if err != nil || !key.Set {
 		return id, err
 	}

@@ -140,8 +140,8 @@ func assemble(running context.Context, draining <-chan struct{}, c config, pool 
 	w := newWaits(pool, entries, following, draining)
 	m := newMetrics(registry, q, w.waiters)
 	registry.MustRegister(pgxpoolprometheus.NewCollector(pool, nil))
-	k := &keys{db: pool, off: !c.auth, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
-	ws := &wallets{pool: pool, cache: entries, hooks: c.hooks, queue: q, commits: commits, waits: w, streams: following, keys: k, metrics: m, tracer: traces, topic: c.topic, currency: c.currency, timeout: c.requestTimeout}
+	k := &keys{db: pool, off: !c.auth, cell: c.cell, perSec: c.ratePerSecond, lifetime: keyLifetime, known: map[[32]byte]*key{}}
+	ws := &wallets{pool: pool, cache: entries, hooks: c.hooks, queue: q, commits: commits, waits: w, streams: following, keys: k, metrics: m, tracer: traces, topic: c.topic, currency: c.currency, cell: c.cell, full: !c.newWallets, timeout: c.requestTimeout}
 	f := &flusher{
 		queue: q, commits: commits, config: flushConfig(c.database.ConnConfig), topic: c.topic, interval: c.flushInterval,
 		observe: m.flushed, tracer: traces, wake: func() { go wakeRelay(running, pool) }, report: func(err error) { health.Set(accepting, err) }, repeats: service.NewRepeats(log),

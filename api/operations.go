@@ -57,7 +57,7 @@ func (ws *wallets) send(ctx context.Context, key, prefer oas.OptString, metadata
 	got := ws.wait(r)
 	accepted(r.span, got)
 	if got.err != nil {
-		return nil, got.err
+		return nil, ws.refusal(r, got.err)
 	}
 	ws.metrics.accepts.Observe(time.Since(started).Seconds())
 	return ws.created(ctx, got, prefer), nil
@@ -131,7 +131,7 @@ func (ws *wallets) CreateOperations(ctx context.Context, body *oas.BatchRequest,
 	response := &oas.BatchResponse{Items: make([]oas.BatchItem, len(requests))}
 	for i, got := range answers {
 		if got.err != nil {
-			response.Items[i] = oas.NewProblemBatchItem(problemOf(ctx, got.err).Response)
+			response.Items[i] = oas.NewProblemBatchItem(problemOf(ctx, ws.refusal(requests[i], got.err)).Response)
 		} else {
 			response.Items[i] = oas.NewOperationBatchItem(operationBody(got.operation, settlements[got.operation.ID]))
 		}
@@ -253,7 +253,7 @@ func (ws *wallets) readOperation(ctx context.Context, walletID, id uuid.UUID) (w
 	defer cancel()
 	operation, err := walletdb.New(ws.pool).GetOperation(ctx, walletdb.GetOperationParams{ID: id, WalletID: walletID, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return operation, errOperationNotFound
+		return operation, ws.noOperation(ctx, walletID)
 	}
 	if err != nil {
 		return operation, readError(err)

@@ -38,6 +38,8 @@ const (
 	urlRefused           code = "url-refused"
 	tooManyWebhooks      code = "too-many-webhooks"
 	notStalled           code = "not-stalled"
+	wrongCellCode        code = "wrong-cell"
+	otherCellCode        code = "other-cell"
 	overloaded           code = "overloaded"
 	outcomeUnknown       code = "outcome-unknown"
 	internal             code = "internal"
@@ -68,6 +70,8 @@ var kinds = map[code]struct {
 	urlRefused:           {422, "URL refused", "The URL may not be called."},
 	tooManyWebhooks:      {422, "Too many webhooks", "The tenant has as many webhooks as it may have."},
 	notStalled:           {409, "Not stalled", "There is no such run in the webhook's stalled."},
+	wrongCellCode:        {421, "Wrong cell", "Another cell has to answer this request."},
+	otherCellCode:        {422, "Other cell", "The wallet in toWalletId belongs to another cell."},
 	overloaded:           {503, "Overloaded", "Nothing was accepted. Try again later."},
 	outcomeUnknown:       {503, "Outcome unknown", "It may have been accepted or not. Send it again with the same Idempotency-Key, or look for it by its id."},
 	internal:             {500, "Internal error", "The error is on our side and was logged."},
@@ -81,6 +85,7 @@ type problem struct {
 	operationID oas.OptUUID
 	walletID    oas.OptUUID
 	webhookID   oas.OptUUID
+	cell        oas.OptInt32  // that the problem is about
 	challenge   string        // of WWW-Authenticate
 	retryAfter  time.Duration // if the status says to try again; 0: a second
 	// acceptEncoding is what the body may be encoded as, if that was the mistake (RFC 9110, 12.5.3).
@@ -140,7 +145,7 @@ func problemOf(ctx context.Context, err error) *oas.ProblemStatusCodeWithHeaders
 		Response: oas.Problem{
 			Type: "urn:legendary-wallet:error:" + string(p.code), Title: kind.title, Status: int32(kind.status),
 			Detail: oas.NewOptString(p.detail), Code: string(p.code), Errors: p.errors,
-			OperationID: p.operationID, WalletID: p.walletID, WebhookID: p.webhookID,
+			OperationID: p.operationID, WalletID: p.walletID, WebhookID: p.webhookID, Cell: p.cell,
 		},
 	}
 	if path := callOf(ctx).path; path != "" {

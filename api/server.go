@@ -89,7 +89,8 @@ func serveContract(w http.ResponseWriter, _ *http.Request) {
 type call struct {
 	id   string
 	path string
-	head bool // HEAD, of which prepare makes GET
+	head bool   // HEAD, of which prepare makes GET
+	cell string // that the request names in a header
 }
 
 type callKey struct{}
@@ -146,7 +147,7 @@ func identify(w http.ResponseWriter, r *http.Request) *http.Request {
 		id = uuid.NewString()
 	}
 	w.Header().Set("X-Request-Id", id)
-	return r.WithContext(context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath(), head: r.Method == http.MethodHead}))
+	return r.WithContext(context.WithValue(r.Context(), callKey{}, &call{id: id, path: r.URL.EscapedPath(), cell: strings.Join(r.Header[cellHeader], ", "), head: r.Method == http.MethodHead}))
 }
 
 // traceID is empty if the request is not part of a trace.

@@ -28,7 +28,7 @@ func (ws *wallets) ListOperations(ctx context.Context, params oas.ListOperations
 	defer cancel()
 	states, next, err := ws.statement(ctx, params)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, errWalletNotFound
+		return nil, ws.noWallet(params.WalletID)
 	}
 	if err != nil {
 		return nil, readError(err)

@@ -405,6 +405,7 @@ func situations() []situation {
 			},
 			rows: []surface{{name: "one more webhook", method: "POST", path: webhooksPath, body: `{"url":"https://1.1.1.1/"}`, status: 422, code: "too-many-webhooks"}},
 		},
+		{name: "it is a cell of several", settings: []string{"CELL=7"}, rows: inCell7()},
 		{
 			name: "the key is allowed nothing", begin: newKeyOf("nothing"),
 			rows: append(everyRoute("without scopes", 403, "forbidden"), theKey("without scopes", 200, "")),
@@ -671,6 +672,9 @@ func mustBeProblem(t *testing.T, test surface, r reply) {
 		t.Errorf("%s: Retry-After %q", test.name, r.header.Get("Retry-After"))
 	}
 	if unknown := r.body["operationId"] != nil || r.body["walletId"] != nil || r.body["webhookId"] != nil; unknown != (test.code == "outcome-unknown") {
+		t.Errorf("%s: %s", test.name, r.text)
+	}
+	if (r.body["cell"] != nil) != (test.code == "wrong-cell" || test.code == "other-cell") {
 		t.Errorf("%s: %s", test.name, r.text)
 	}
 	allow := r.header.Get("Allow")

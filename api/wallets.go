@@ -46,6 +46,8 @@ type wallets struct {
 	status   lastStatus
 	topic    string        // of operations
 	currency string        // of wallets whose request names none
+	cell     int           // whose wallets these are
+	full     bool          // no new wallets
 	timeout  time.Duration // of a request
 }
 
@@ -64,7 +66,7 @@ func (ws *wallets) NewError(ctx context.Context, err error) *oas.ProblemStatusCo
 func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, params oas.CreateWalletParams) (oas.CreateWalletRes, error) {
 	ctx, cancel := context.WithTimeout(ctx, ws.timeout)
 	defer cancel()
-	id, err := newWalletID(callerOf(ctx), plainKey(params.IdempotencyKey))
+	id, err := newWalletID(ws.cell, callerOf(ctx), plainKey(params.IdempotencyKey))
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +96,7 @@ func (ws *wallets) CreateWallet(ctx context.Context, body *oas.WalletRequest, pa
 // creation is a wallet that was created, unless there was one with its id.
 type creation struct {
 	inserted int64 // wallets: 0 or 1
+	refused  bool  // the cell is full, and has no wallet with this id
 	stored   walletdb.ReadWalletRow
 }
 
@@ -101,16 +104,24 @@ type creation struct {
 func (ws *wallets) insertWallet(ctx context.Context, wanted walletdb.CreateWalletParams) (_ walletcache.Entry, created bool, err error) {
 	reader := tenantOf(ctx)
 	made, again, err := commitUntilKnown(ctx, ws, problem{code: outcomeUnknown, walletID: oas.NewOptUUID(wanted.ID)}, func(q *walletdb.Queries, made *creation) (err error) {
-		if made.inserted, err = q.CreateWallet(ctx, wanted); err != nil {
-			return err
-		}
-		if err := q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: wanted.ID, Tenant: wanted.Tenant}); err != nil {
-			return err
+		if !ws.full {
+			if made.inserted, err = q.CreateWallet(ctx, wanted); err != nil {
+				return err
+			}
+			if err := q.CreateSequence(ctx, walletdb.CreateSequenceParams{WalletID: wanted.ID, Tenant: wanted.Tenant}); err != nil {
+				return err
+			}
 		}
 		made.stored, err = q.ReadWallet(ctx, walletdb.ReadWalletParams{ID: wanted.ID, Tenant: string(reader)})
+		if made.refused = ws.full && errors.Is(err, pgx.ErrNoRows); made.refused {
+			return nil
+		}
 		return err
 	})
-	return walletcache.Entry{Wallet: made.stored.Wallet, Metadata: made.stored.Metadata}, made.inserted == 1 || again, err
+	if err == nil && made.refused {
+		err = errCellFull
+	}
+	return walletcache.Entry{Wallet: made.stored.Wallet, Metadata: made.stored.Metadata}, made.inserted == 1 || again && !ws.full, err
 }
 
 // GetWallet reads the cache, else Postgres.
@@ -152,7 +163,7 @@ func (ws *wallets) loadWallet(ctx context.Context, id uuid.UUID, ticket walletca
 	defer cancel()
 	stored, err := walletdb.New(ws.pool).ReadWallet(ctx, walletdb.ReadWalletParams{ID: id, Tenant: string(tenantOf(ctx))})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return wallet, errWalletNotFound
+		return wallet, ws.noWallet(id)
 	}
 	if err != nil {
 		return wallet, readError(err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,20 +12,30 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// keysCreate prints a new key. It is stored nowhere: who loses it makes another one.
+// keysCreate prints a new key. It is stored nowhere: who loses it makes another one. With the hash of a key that
+// there is in another cell, it makes the same key here and prints its id.
 func keysCreate(c *call) (task, error) {
 	scopes := c.flags.String("scopes", strings.Join(apikey.UsualScopes, ","), "what the key may do, separated by commas; there are also wallets:control, hooks:write and, with --all-tenants, status:read")
 	tenant := c.flags.String("tenant", "default", "whose wallets it sees and moves; one that is new is added")
 	all := c.flags.Bool("all-tenants", false, "it sees and moves everybody's wallets; those that it opens are the default tenant's")
+	hash := c.flags.String("hash", "", "make the key of another cell, whose hash keys list --hashes prints there; give its scopes and tenant too")
 	args, err := c.arguments("CLIENT")
 	if err != nil {
 		return nil, err
+	}
+	copied, err := hex.DecodeString(*hash)
+	if c.given("hash") && (err != nil || len(copied) != sha256.Size) {
+		return nil, usageError("the hash must be 64 hexadecimal digits, as keys list --hashes prints it")
+	}
+	if c.given("hash") && !(c.given("scopes") && (*all || c.given("tenant"))) {
+		return nil, usageError("with --hash give the key's scopes, and its tenant or --all-tenants, as keys list --hashes prints them in the other cell")
 	}
 	if client := args[0]; client == "" || len(client) > 64 {
 		return nil, usageError("the client's name must have 1 to 64 characters")
@@ -54,6 +66,9 @@ func keysCreate(c *call) (task, error) {
 			tenantHash := apikey.TenantHash(key)
 			wanted.Hash, wanted.AllTenants, wanted.Tenant = tenantHash[:], false, tenant
 		}
+		if copied != nil {
+			wanted.Hash, key = copied, id.String()
+		}
 		err = db.Write(ctx, c.conn, func(q *walletdb.Queries) error {
 			if !*all {
 				if err := addTenant(ctx, q, *tenant); err != nil {
@@ -62,6 +77,9 @@ func keysCreate(c *call) (task, error) {
 			}
 			return q.CreateKey(ctx, wanted)
 		})
+		if taken := new(pgconn.PgError); errors.As(err, &taken) && taken.ConstraintName == "api_keys_hash_key" {
+			return errors.New("there is a key with this hash already: keys list --hashes shows it")
+		}
 		if err != nil {
 			return fmt.Errorf("store the key: %w", err)
 		}
@@ -84,6 +102,7 @@ func addTenant(ctx context.Context, q *walletdb.Queries, name string) error {
 
 // keysList prints every key's id, client, tenant, scopes and times. * is all tenants.
 func keysList(c *call) (task, error) {
+	hashes := c.flags.Bool("hashes", false, "print the hash of each key too, with which keys create makes the same key in another cell")
 	if _, err := c.arguments(); err != nil {
 		return nil, err
 	}
@@ -93,13 +112,21 @@ func keysList(c *call) (task, error) {
 			return fmt.Errorf("list keys: %w", err)
 		}
 		table := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "ID\tCLIENT\tTENANT\tSCOPES\tCREATED\tREVOKED")
+		fmt.Fprint(table, "ID\tCLIENT\tTENANT\tSCOPES\tCREATED\tREVOKED")
+		if *hashes {
+			fmt.Fprint(table, "\tHASH")
+		}
+		fmt.Fprintln(table)
 		for _, key := range keys {
 			tenant := "*"
 			if key.Tenant != nil {
 				tenant = *key.Tenant
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", key.ID, key.Client, tenant, strings.Join(key.Scopes, ","), moment(&key.CreatedAt), moment(key.RevokedAt))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s", key.ID, key.Client, tenant, strings.Join(key.Scopes, ","), moment(&key.CreatedAt), moment(key.RevokedAt))
+			if *hashes {
+				fmt.Fprintf(table, "\t%x", key.Hash)
+			}
+			fmt.Fprintln(table)
 		}
 		return table.Flush()
 	}, nil

@@ -47,6 +47,53 @@ func TestKeysAreMadeListedAndRevoked(t *testing.T) {
 	ctl(2, "keys", "revoke", "shop")
 }
 
+// One key lets a client in to every cell.
+func TestAKeyIsTheSameInTwoCells(t *testing.T) {
+	t.Parallel()
+	cells := []testdb.Database{testdb.New(t), testdb.New(t)}
+	ctl := func(cell, wantCode int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, []string{"DATABASE_URL=" + cells[cell].URL}, strings.NewReader(""), &out, &errs); code != wantCode {
+			t.Errorf("ctl %s: code %d, want %d: %s", strings.Join(args, " "), code, wantCode, errs.String())
+		}
+		return strings.TrimSpace(out.String()), errs.String()
+	}
+	for _, of := range [][]string{{"--tenant", "acme"}, {"--all-tenants"}} {
+		key, _ := ctl(0, 0, append([]string{"keys", "create", "shop", "--scopes", "wallets:read"}, of...)...)
+		list, _ := ctl(0, 0, "keys", "list", "--hashes")
+		lines := strings.Split(list, "\n")
+		fields := strings.Fields(lines[len(lines)-1])
+		hash := fields[len(fields)-1]
+		copied := append([]string{"keys", "create", "shop", "--hash", hash, "--scopes", "wallets:read"}, of...)
+		id, _ := ctl(1, 0, copied...)
+		found, err := findKey(t, walletdb.New(cells[1].Conn(t)), key)
+		if err != nil || found.ID.String() != id || found.Client != "shop" || found.AllTenants != (len(of) == 1) || strings.Join(found.Scopes, " ") != "wallets:read" {
+			t.Errorf("%v: the other cell has %+v (%v)", of, found, err)
+		}
+		if again, _ := ctl(1, 0, "keys", "list", "--hashes"); !strings.Contains(again, hash) || strings.Contains(again, key) {
+			t.Errorf("the other cell lists\n%s", again)
+		}
+		if _, says := ctl(1, 1, copied...); !strings.Contains(says, "already") {
+			t.Errorf("once more: %s", says)
+		}
+	}
+	hash := strings.Repeat("ab", 32)
+	for _, wrong := range [][]string{
+		{"--hash", hash},
+		{"--hash", hash, "--scopes", "wallets:read"},
+		{"--hash", hash, "--tenant", "acme"},
+		{"--hash", hash[2:], "--scopes", "wallets:read", "--tenant", "acme"},
+		{"--hash", "", "--scopes", "wallets:read", "--tenant", "acme"},
+		{"--hash", "lw_" + hash, "--scopes", "wallets:read", "--tenant", "acme"},
+	} {
+		ctl(1, 2, append([]string{"keys", "create", "shop"}, wrong...)...)
+	}
+	if list, _ := ctl(1, 0, "keys", "list"); strings.Contains(list, "HASH") {
+		t.Errorf("hashes are listed that nobody asked for:\n%s", list)
+	}
+}
+
 // findKey looks a key up as the api does.
 func findKey(t *testing.T, q *walletdb.Queries, key string) (walletdb.FindKeyRow, error) {
 	t.Helper()

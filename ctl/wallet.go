@@ -14,6 +14,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletid"
 )
 
 // lastOperations is how many of a wallet's operations are shown, firstHolds how many of its open holds.
@@ -25,6 +26,7 @@ const (
 // walletState is what ctl wallet tells.
 type walletState struct {
 	WalletID   uuid.UUID       `json:"walletId"`
+	Cell       int             `json:"cell"` // that the id names
 	Tenant     string          `json:"tenant"`
 	Currency   string          `json:"currency"`
 	State      string          `json:"state"`
@@ -88,8 +90,8 @@ func showWallet(c *call) (task, error) {
 }
 
 func (w walletState) print(out io.Writer) {
-	fmt.Fprintf(out, "wallet    %s of tenant %s, %s\nbalance   %s %s (minor units), %s held, %s available\napplied   %d of %d operations\ncreated   %s\ncache     %s\n",
-		w.WalletID, w.Tenant, w.State, count(w.Balance), w.Currency, count(w.Held), count(w.Available), w.Applied, w.Last, stamp(w.CreatedAt), w.Cache)
+	fmt.Fprintf(out, "wallet    %s of tenant %s, %s, cell %d\nbalance   %s %s (minor units), %s held, %s available\napplied   %d of %d operations\ncreated   %s\ncache     %s\n",
+		w.WalletID, w.Tenant, w.State, w.Cell, count(w.Balance), w.Currency, count(w.Held), count(w.Available), w.Applied, w.Last, stamp(w.CreatedAt), w.Cache)
 	if w.Metadata != nil {
 		fmt.Fprintf(out, "metadata  %s\n", w.Metadata)
 	}
@@ -130,7 +132,7 @@ func (w walletState) print(out io.Writer) {
 func readWallet(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (walletState, error) {
 	wallet, err := q.GetWallet(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return walletState{}, fmt.Errorf("there is no wallet %s", id)
+		return walletState{}, fmt.Errorf("there is no wallet %s here; its id is one of cell %d", id, walletid.Cell(id))
 	} else if err != nil {
 		return walletState{}, fmt.Errorf("read wallet: %w", err)
 	}
@@ -139,7 +141,7 @@ func readWallet(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (walletS
 		return walletState{}, fmt.Errorf("read last sequence: %w", err)
 	}
 	w := walletState{
-		WalletID: id, Tenant: wallet.Tenant, Currency: wallet.Currency, State: string(wallet.State), Reference: wallet.Reference, CreatedAt: wallet.CreatedAt.UTC(),
+		WalletID: id, Cell: walletid.Cell(id), Tenant: wallet.Tenant, Currency: wallet.Currency, State: string(wallet.State), Reference: wallet.Reference, CreatedAt: wallet.CreatedAt.UTC(),
 		Balance: wallet.Balance, Held: wallet.Held, Available: wallet.Balance - wallet.Held, Applied: wallet.AppliedSeq, Last: last,
 		Holds: []heldFor{}, Operations: []stated{},
 	}

@@ -34,8 +34,8 @@ func recordError(string, error) {}
 // false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `hold-not-found`, `currency-mismatch`, `other-cell`, `unsupported-media-type`,
+// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
 func (s *Server) handleCaptureHoldRequest(args [2]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -208,7 +208,7 @@ func (s *Server) handleCaptureHoldRequest(args [2]string, argsEscaped bool, w ht
 // to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/holds
@@ -385,7 +385,7 @@ func (s *Server) handleCreateHoldRequest(args [1]string, argsEscaped bool, w htt
 // settles it.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallet
@@ -559,8 +559,9 @@ func (s *Server) handleCreateOperationRequest(args [0]string, argsEscaped bool, 
 // first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `wrong-cell`,
+// `currency-mismatch`, `other-cell`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
+// `internal`.
 //
 // POST /api/v1/wallet/batch
 func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -720,8 +721,8 @@ func (s *Server) handleCreateOperationsRequest(args [0]string, argsEscaped bool,
 // the same currency. A wait goes on until it is received or returned: see `settlement`.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `currency-mismatch`, `other-cell`, `unsupported-media-type`, `request-too-large`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/transfers
 func (s *Server) handleCreateTransferRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -888,8 +889,9 @@ func (s *Server) handleCreateTransferRequest(args [1]string, argsEscaped bool, w
 // Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
 // wallet is answered with 200.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets
 func (s *Server) handleCreateWalletRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -1048,7 +1050,7 @@ func (s *Server) handleCreateWalletRequest(args [0]string, argsEscaped bool, w h
 // The same as `POST /api/v1/wallet`, with the wallet in the path.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/operations
@@ -1842,7 +1844,7 @@ func (s *Server) handleFollowWalletRequest(args [1]string, argsEscaped bool, w h
 // The hold as it stands now, open or not.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/holds/{holdId}
 func (s *Server) handleGetHoldRequest(args [2]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -2119,7 +2121,7 @@ func (s *Server) handleGetKeyRequest(args [0]string, argsEscaped bool, w http.Re
 // is finished.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/operations/{operationId}
 func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -2413,7 +2415,7 @@ func (s *Server) handleGetStatusRequest(args [0]string, argsEscaped bool, w http
 // was set back by more than 5 seconds, operations of that time may be missed.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `not-yet-applied`, `overloaded`, `internal`.
+// `wrong-cell`, `not-yet-applied`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}
 func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -2717,7 +2719,7 @@ func (s *Server) handleGetWebhookRequest(args [1]string, argsEscaped bool, w htt
 // A page of the open holds, in the order of their sequences.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/holds
 func (s *Server) handleListHoldsRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -2875,7 +2877,7 @@ func (s *Server) handleListHoldsRequest(args [1]string, argsEscaped bool, w http
 // `to` may miss operations of that time.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/operations
 func (s *Server) handleListOperationsRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -3050,7 +3052,8 @@ func (s *Server) handleListOperationsRequest(args [1]string, argsEscaped bool, w
 //
 // A page of wallets in the order of their ids: all of them, or those with a reference.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+// `internal`.
 //
 // GET /api/v1/wallets
 func (s *Server) handleListWalletsRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -3493,8 +3496,8 @@ func (s *Server) handleListWebhooksRequest(args [0]string, argsEscaped bool, w h
 // A `RELEASE` of all that remains.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `hold-not-found`, `unsupported-media-type`, `request-too-large`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/holds/{holdId}/release
 func (s *Server) handleReleaseHoldRequest(args [2]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -3827,8 +3830,8 @@ func (s *Server) handleReplayWebhookRequest(args [1]string, argsEscaped bool, w 
 // is not reversed (`not-reversible`): the receiver transfers the money back.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `operation-not-found`, `not-reversible`, `unsupported-media-type`,
+// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
 func (s *Server) handleReverseOperationRequest(args [2]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -4148,7 +4151,7 @@ func (s *Server) handleRotateWebhookSecretRequest(args [1]string, argsEscaped bo
 // has is set again.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // PUT /api/v1/wallets/{walletId}/state

@@ -15,8 +15,8 @@ type Handler interface {
 	// false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `hold-not-found`, `currency-mismatch`, `other-cell`, `unsupported-media-type`,
+	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
 	CaptureHold(ctx context.Context, req *CaptureRequest, params CaptureHoldParams) (CaptureHoldRes, error)
@@ -27,7 +27,7 @@ type Handler interface {
 	// to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/holds
@@ -46,7 +46,7 @@ type Handler interface {
 	// settles it.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallet
@@ -66,8 +66,9 @@ type Handler interface {
 	// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `wrong-cell`,
+	// `currency-mismatch`, `other-cell`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
+	// `internal`.
 	//
 	// POST /api/v1/wallet/batch
 	CreateOperations(ctx context.Context, req *BatchRequest, params CreateOperationsParams) (*BatchResponse, error)
@@ -77,8 +78,8 @@ type Handler interface {
 	// the same currency. A wait goes on until it is received or returned: see `settlement`.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `currency-mismatch`, `other-cell`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/transfers
 	CreateTransfer(ctx context.Context, req *TransferRequest, params CreateTransferParams) (CreateTransferRes, error)
@@ -87,8 +88,9 @@ type Handler interface {
 	// Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
 	// wallet is answered with 200.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets
 	CreateWallet(ctx context.Context, req *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
@@ -97,7 +99,7 @@ type Handler interface {
 	// The same as `POST /api/v1/wallet`, with the wallet in the path.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/operations
@@ -144,7 +146,7 @@ type Handler interface {
 	// The hold as it stands now, open or not.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/holds/{holdId}
 	GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error)
@@ -162,7 +164,7 @@ type Handler interface {
 	// is finished.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/operations/{operationId}
 	GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error)
@@ -189,7 +191,7 @@ type Handler interface {
 	// was set back by more than 5 seconds, operations of that time may be missed.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `not-yet-applied`, `overloaded`, `internal`.
+	// `wrong-cell`, `not-yet-applied`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
@@ -207,7 +209,7 @@ type Handler interface {
 	// A page of the open holds, in the order of their sequences.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/holds
 	ListHolds(ctx context.Context, params ListHoldsParams) (*HoldListHeaders, error)
@@ -222,7 +224,7 @@ type Handler interface {
 	// `to` may miss operations of that time.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/operations
 	ListOperations(ctx context.Context, params ListOperationsParams) (*OperationListHeaders, error)
@@ -230,7 +232,8 @@ type Handler interface {
 	//
 	// A page of wallets in the order of their ids: all of them, or those with a reference.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+	// `internal`.
 	//
 	// GET /api/v1/wallets
 	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
@@ -256,8 +259,8 @@ type Handler interface {
 	// A `RELEASE` of all that remains.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `hold-not-found`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/holds/{holdId}/release
 	ReleaseHold(ctx context.Context, req *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error)
@@ -278,8 +281,8 @@ type Handler interface {
 	// is not reversed (`not-reversible`): the receiver transfers the money back.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `operation-not-found`, `not-reversible`, `unsupported-media-type`,
+	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
 	ReverseOperation(ctx context.Context, req *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
@@ -302,7 +305,7 @@ type Handler interface {
 	// has is set again.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// PUT /api/v1/wallets/{walletId}/state

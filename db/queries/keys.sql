@@ -12,7 +12,7 @@ VALUES (@id, @client, @hash, @scopes, @all_tenants, sqlc.narg(tenant));
 
 -- ListKeys returns all keys, the revoked ones too, in order of creation.
 -- name: ListKeys :many
-SELECT id, client, scopes, all_tenants, tenant, created_at, revoked_at FROM api_keys ORDER BY created_at, id;
+SELECT id, client, hash, scopes, all_tenants, tenant, created_at, revoked_at FROM api_keys ORDER BY created_at, id;
 
 -- RevokeKey reports whether the key was valid until now.
 -- name: RevokeKey :execrows

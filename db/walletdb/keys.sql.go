@@ -110,12 +110,13 @@ func (q *Queries) FindKey(ctx context.Context, arg FindKeyParams) (FindKeyRow, e
 }
 
 const listKeys = `-- name: ListKeys :many
-SELECT id, client, scopes, all_tenants, tenant, created_at, revoked_at FROM api_keys ORDER BY created_at, id
+SELECT id, client, hash, scopes, all_tenants, tenant, created_at, revoked_at FROM api_keys ORDER BY created_at, id
 `
 
 type ListKeysRow struct {
 	ID         uuid.UUID
 	Client     string
+	Hash       []byte
 	Scopes     []string
 	AllTenants bool
 	Tenant     *string
@@ -136,6 +137,7 @@ func (q *Queries) ListKeys(ctx context.Context) ([]ListKeysRow, error) {
 		if err := rows.Scan(
 			&i.ID,
 			&i.Client,
+			&i.Hash,
 			&i.Scopes,
 			&i.AllTenants,
 			&i.Tenant,

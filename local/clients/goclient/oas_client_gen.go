@@ -29,8 +29,8 @@ type Invoker interface {
 	// false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `hold-not-found`, `currency-mismatch`, `other-cell`, `unsupported-media-type`,
+	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
 	CaptureHold(ctx context.Context, request *CaptureRequest, params CaptureHoldParams) (CaptureHoldRes, error)
@@ -41,7 +41,7 @@ type Invoker interface {
 	// to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/holds
@@ -60,7 +60,7 @@ type Invoker interface {
 	// settles it.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallet
@@ -80,8 +80,9 @@ type Invoker interface {
 	// first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `wrong-cell`,
+	// `currency-mismatch`, `other-cell`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
+	// `internal`.
 	//
 	// POST /api/v1/wallet/batch
 	CreateOperations(ctx context.Context, request *BatchRequest, params CreateOperationsParams) (*BatchResponse, error)
@@ -91,8 +92,8 @@ type Invoker interface {
 	// the same currency. A wait goes on until it is received or returned: see `settlement`.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `currency-mismatch`, `other-cell`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/transfers
 	CreateTransfer(ctx context.Context, request *TransferRequest, params CreateTransferParams) (CreateTransferRes, error)
@@ -101,8 +102,9 @@ type Invoker interface {
 	// Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
 	// wallet is answered with 200.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets
 	CreateWallet(ctx context.Context, request *WalletRequest, params CreateWalletParams) (CreateWalletRes, error)
@@ -111,7 +113,7 @@ type Invoker interface {
 	// The same as `POST /api/v1/wallet`, with the wallet in the path.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/operations
@@ -182,7 +184,7 @@ type Invoker interface {
 	// The hold as it stands now, open or not.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/holds/{holdId}
 	GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error)
@@ -200,7 +202,7 @@ type Invoker interface {
 	// is finished.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/operations/{operationId}
 	GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error)
@@ -227,7 +229,7 @@ type Invoker interface {
 	// was set back by more than 5 seconds, operations of that time may be missed.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `not-yet-applied`, `overloaded`, `internal`.
+	// `wrong-cell`, `not-yet-applied`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}
 	GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error)
@@ -245,7 +247,7 @@ type Invoker interface {
 	// A page of the open holds, in the order of their sequences.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/holds
 	ListHolds(ctx context.Context, params ListHoldsParams) (*HoldListHeaders, error)
@@ -260,7 +262,7 @@ type Invoker interface {
 	// `to` may miss operations of that time.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/operations
 	ListOperations(ctx context.Context, params ListOperationsParams) (*OperationListHeaders, error)
@@ -268,7 +270,8 @@ type Invoker interface {
 	//
 	// A page of wallets in the order of their ids: all of them, or those with a reference.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+	// `internal`.
 	//
 	// GET /api/v1/wallets
 	ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error)
@@ -294,8 +297,8 @@ type Invoker interface {
 	// A `RELEASE` of all that remains.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `hold-not-found`, `unsupported-media-type`, `request-too-large`,
+	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/holds/{holdId}/release
 	ReleaseHold(ctx context.Context, request *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error)
@@ -316,8 +319,8 @@ type Invoker interface {
 	// is not reversed (`not-reversible`): the receiver transfers the money back.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
-	// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+	// `wrong-cell`, `operation-not-found`, `not-reversible`, `unsupported-media-type`,
+	// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
 	ReverseOperation(ctx context.Context, request *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error)
@@ -340,7 +343,7 @@ type Invoker interface {
 	// has is set again.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 	// `outcome-unknown`, `internal`.
 	//
 	// PUT /api/v1/wallets/{walletId}/state
@@ -427,8 +430,8 @@ func (c *Client) requestURL(ctx context.Context) *url.URL {
 // false or it fails. With `toWalletId` the money goes to that wallet, as a transfer does.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `hold-not-found`, `currency-mismatch`, `unsupported-media-type`, `request-too-large`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `hold-not-found`, `currency-mismatch`, `other-cell`, `unsupported-media-type`,
+// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/holds/{holdId}/capture
 func (c *Client) CaptureHold(ctx context.Context, request *CaptureRequest, params CaptureHoldParams) (CaptureHoldRes, error) {
@@ -580,7 +583,7 @@ func (c *Client) sendCaptureHold(ctx context.Context, request *CaptureRequest, p
 // to 1000 open holds, and a hold up to 100 captures, the failed ones too (`LIMIT_REACHED`).
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/holds
@@ -721,7 +724,7 @@ func (c *Client) sendCreateHold(ctx context.Context, request *HoldRequest, param
 // settles it.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallet
@@ -844,8 +847,9 @@ func (c *Client) sendCreateOperation(ctx context.Context, request *OperationRequ
 // first is 0) has the key `K:i`. Either way the batch can be sent again as a whole.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `currency-mismatch`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// `request-too-large`, `overloaded`, `internal`; in an item `wallet-not-found`, `wrong-cell`,
+// `currency-mismatch`, `other-cell`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`,
+// `internal`.
 //
 // POST /api/v1/wallet/batch
 func (c *Client) CreateOperations(ctx context.Context, request *BatchRequest, params CreateOperationsParams) (*BatchResponse, error) {
@@ -944,8 +948,8 @@ func (c *Client) sendCreateOperations(ctx context.Context, request *BatchRequest
 // the same currency. A wait goes on until it is received or returned: see `settlement`.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `currency-mismatch`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `currency-mismatch`, `other-cell`, `unsupported-media-type`, `request-too-large`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/transfers
 func (c *Client) CreateTransfer(ctx context.Context, request *TransferRequest, params CreateTransferParams) (CreateTransferRes, error) {
@@ -1076,8 +1080,9 @@ func (c *Client) sendCreateTransfer(ctx context.Context, request *TransferReques
 // Creates a wallet with a balance of 0. With an `Idempotency-Key` that was used before, the same
 // wallet is answered with 200.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets
 func (c *Client) CreateWallet(ctx context.Context, request *WalletRequest, params CreateWalletParams) (CreateWalletRes, error) {
@@ -1175,7 +1180,7 @@ func (c *Client) sendCreateWallet(ctx context.Context, request *WalletRequest, p
 // The same as `POST /api/v1/wallet`, with the wallet in the path.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/operations
@@ -1803,7 +1808,7 @@ func (c *Client) sendFollowWallet(ctx context.Context, params FollowWalletParams
 // The hold as it stands now, open or not.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `hold-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/holds/{holdId}
 func (c *Client) GetHold(ctx context.Context, params GetHoldParams) (*HoldReadHeaders, error) {
@@ -1998,7 +2003,7 @@ func (c *Client) sendGetKey(ctx context.Context) (res *KeyReadHeaders, err error
 // is finished.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/operations/{operationId}
 func (c *Client) GetOperation(ctx context.Context, params GetOperationParams) (*OperationReadHeaders, error) {
@@ -2238,7 +2243,7 @@ func (c *Client) sendGetStatus(ctx context.Context) (res *StatusReadHeaders, err
 // was set back by more than 5 seconds, operations of that time may be missed.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `not-yet-applied`, `overloaded`, `internal`.
+// `wrong-cell`, `not-yet-applied`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}
 func (c *Client) GetWallet(ctx context.Context, params GetWalletParams) (GetWalletRes, error) {
@@ -2502,7 +2507,7 @@ func (c *Client) sendGetWebhook(ctx context.Context, params GetWebhookParams) (r
 // A page of the open holds, in the order of their sequences.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/holds
 func (c *Client) ListHolds(ctx context.Context, params ListHoldsParams) (*HoldListHeaders, error) {
@@ -2643,7 +2648,7 @@ func (c *Client) sendListHolds(ctx context.Context, params ListHoldsParams) (res
 // `to` may miss operations of that time.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/operations
 func (c *Client) ListOperations(ctx context.Context, params ListOperationsParams) (*OperationListHeaders, error) {
@@ -2885,7 +2890,8 @@ func (c *Client) sendListOperations(ctx context.Context, params ListOperationsPa
 //
 // A page of wallets in the order of their ids: all of them, or those with a reference.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+// `internal`.
 //
 // GET /api/v1/wallets
 func (c *Client) ListWallets(ctx context.Context, params ListWalletsParams) (*WalletListHeaders, error) {
@@ -3234,8 +3240,8 @@ func (c *Client) sendListWebhooks(ctx context.Context, params ListWebhooksParams
 // A `RELEASE` of all that remains.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `hold-not-found`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `hold-not-found`, `unsupported-media-type`, `request-too-large`,
+// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/holds/{holdId}/release
 func (c *Client) ReleaseHold(ctx context.Context, request *ReleaseRequest, params ReleaseHoldParams) (ReleaseHoldRes, error) {
@@ -3489,8 +3495,8 @@ func (c *Client) sendReplayWebhook(ctx context.Context, request *ReplayRequest, 
 // is not reversed (`not-reversible`): the receiver transfers the money back.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `operation-not-found`, `not-reversible`, `unsupported-media-type`, `request-too-large`,
-// `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
+// `wrong-cell`, `operation-not-found`, `not-reversible`, `unsupported-media-type`,
+// `request-too-large`, `idempotency-key-reused`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/wallets/{walletId}/operations/{operationId}/reverse
 func (c *Client) ReverseOperation(ctx context.Context, request *ReverseRequest, params ReverseOperationParams) (ReverseOperationRes, error) {
@@ -3743,7 +3749,7 @@ func (c *Client) sendRotateWebhookSecret(ctx context.Context, params RotateWebho
 // has is set again.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
+// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
 // `outcome-unknown`, `internal`.
 //
 // PUT /api/v1/wallets/{walletId}/state
