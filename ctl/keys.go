@@ -66,7 +66,7 @@ func keysCreate(c *call) (task, error) {
 			tenantHash := apikey.TenantHash(key)
 			wanted.Hash, wanted.AllTenants, wanted.Tenant = tenantHash[:], false, tenant
 		}
-		if copied != nil {
+		if len(copied) > 0 {
 			wanted.Hash, key = copied, id.String()
 		}
 		err = db.Write(ctx, c.conn, func(q *walletdb.Queries) error {
