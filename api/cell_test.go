@@ -84,7 +84,7 @@ func TestEachCellMakesIDsOfItsOwn(t *testing.T) {
 		if id := a.newWallet(t); walletid.Cell(id) != cell || (cell == 0) != (id.Version() == 7) {
 			t.Errorf("cell %d makes %s", cell, id)
 		}
-		key := "Idempotency-Key: the same"
+		key := "Idempotency-Key: the-same"
 		first := a.send("POST", walletsPath, "{}", key)
 		again := a.send("POST", walletsPath, "{}", key)
 		id, err := uuid.Parse(fmt.Sprint(first.body["walletId"]))
@@ -121,7 +121,7 @@ func TestAFullCellOpensNothingAndAnswersRetries(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	open := startAPI(t, database.As(testdb.API), "CELL=2")
-	key := "Idempotency-Key: from before"
+	key := "Idempotency-Key: from-before"
 	before := open.send("POST", walletsPath, "{}", key)
 	full := startAPI(t, database.As(testdb.API), "CELL=2", "NEW_WALLETS=off")
 	if r := full.send("POST", walletsPath, "{}", key); r.status != http.StatusOK || r.body["walletId"] != before.body["walletId"] {
