@@ -31,8 +31,8 @@ generate: api/console/node_modules/.package-lock.json ## Generate db/walletdb fr
 api/console/node_modules/.package-lock.json: api/console/package-lock.json
 	npm --prefix api/console ci --ignore-scripts --no-audit --no-fund --loglevel error
 
-.PHONY: check check-go check-modules check-darwin check-contracts check-breaking check-generated check-console check-kubernetes check-vulnerabilities
-check: check-contracts check-breaking check-generated check-console check-modules check-darwin check-kubernetes check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
+.PHONY: check check-go check-modules check-darwin check-contracts check-breaking check-generated check-console check-kubernetes check-cells check-vulnerabilities
+check: check-contracts check-breaking check-generated check-console check-modules check-darwin check-kubernetes check-cells check-vulnerabilities check-go ## Lint everything; fail if generated code is not what its sources say
 
 .PHONY: format
 format: ## Format all Go code as make check wants it
@@ -69,6 +69,14 @@ check-darwin:
 # kustomize stays out of the workspace, whose modules would otherwise be built with its dependencies.
 check-kubernetes:
 	cd deploy/kubernetes && GOWORK=off go mod tidy -diff && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
+# HAProxy belongs to what make e2e installs.
+check-cells:
+	@if command -v haproxy >/dev/null; then \
+	  haproxy -c -f deploy/cells/haproxy.cfg -f deploy/cells/cells.cfg; \
+	else \
+	  echo 'haproxy is not here: deploy/cells is not checked'; \
+	fi
 
 # The database of vulnerabilities is on the network: where it cannot be reached, that is said, and no
 # failure. What is found is one.

@@ -43,6 +43,7 @@ Settings of demo, run and faults, in the environment:
   SECURE=on             TLS and passwords between all of them (with KAFKA=apache)
   API, RELAY, WORKER, HOOKS
                         how many of each run (1; HOOKS=0 for none)
+  CELLS=2               whole systems behind one HAProxy, for demo and run (1)
   STANDBYS              synchronous standbys of Postgres: 1, or 2 of which commits wait for either (0)
   HTTP_ADDR             where the first api listens (a free port)
   DATABASE_URL, REDIS_URL, KAFKA_BROKERS

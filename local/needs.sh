@@ -9,6 +9,7 @@ redis-server   redis-server            redis                     redis          
 redis-sentinel redis-sentinel          redis                     redis           redis
 chromium       chromium                chromium                  chromium        chromium
 pgbouncer      pgbouncer               pgbouncer                 pgbouncer       pgbouncer
+haproxy        haproxy                 haproxy                   haproxy         haproxy
 prometheus     prometheus              golang-github-prometheus  prometheus      prometheus
 java           openjdk-17-jdk-headless java-17-openjdk-devel     jdk17-openjdk   openjdk@17
 mvn            maven                   maven                     maven           maven

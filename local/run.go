@@ -71,6 +71,9 @@ func runUntilStopped(ctx context.Context, c stack.Config, out io.Writer) error {
 	if err := stack.Build(ctx, root, bin, out); err != nil {
 		return err
 	}
+	if c.Cells > 1 {
+		return runCells(ctx, state, c, bin, out)
+	}
 	s := stack.New(state, c, bin, out)
 	if err := s.Start(ctx, c); err != nil {
 		return err

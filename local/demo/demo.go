@@ -46,6 +46,9 @@ func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 	}
 	defer state.Close()
 	began := time.Now()
+	if c.Cells > 1 {
+		return runCells(ctx, state, c, bin, began, out)
+	}
 	s := stack.New(state, c, bin, out)
 	if c.Secure {
 		if s.Backing.Secure, err = servers.NewSecured(filepath.Join(state.Dir, "certificates")); err != nil {
@@ -56,16 +59,17 @@ func Run(ctx context.Context, c stack.Config, out io.Writer) error {
 		return err
 	}
 	defer s.Stop()
-	err = show(ctx, s, c.Hooks > 0 && c.EventsTopic != "", began, out)
+	err = show(ctx, s, "", c.Hooks > 0 && c.EventsTopic != "", began, out)
 	if ctx.Err() != nil {
 		return proc.ErrInterrupted
 	}
 	return err
 }
 
-// show sends operations to a stack that was begun to be started at a time, and checks it, its webhooks too.
-func show(ctx context.Context, s *stack.Stack, webhooks bool, began time.Time, out io.Writer) error {
-	wallets, err := load.OpenWallets(s.APIURLs[0], s.APIKey, 1)
+// show sends operations to a stack that was begun to be started at a time, and checks it, its webhooks too. The cell
+// is empty where there is only one.
+func show(ctx context.Context, s *stack.Stack, cell string, webhooks bool, began time.Time, out io.Writer) error {
+	wallets, err := load.OpenWalletsIn(cell, s.APIURLs[0], s.APIKey, 1)
 	if err != nil {
 		return err
 	}
@@ -94,7 +98,7 @@ func show(ctx context.Context, s *stack.Stack, webhooks bool, began time.Time, o
 	if err != nil {
 		return err
 	}
-	moved, err := sendMoney(ctx, s, wallets[0], out)
+	moved, err := sendMoney(ctx, s, cell, wallets[0], out)
 	if err != nil {
 		return err
 	}
@@ -154,8 +158,8 @@ func sendLoad(ctx context.Context, s *stack.Stack, wallets []uuid.UUID, out io.W
 
 // sendMoney pays another wallet ten times, holds an amount and captures a part of it, and prints how long that
 // took until it was settled.
-func sendMoney(ctx context.Context, s *stack.Stack, wallet uuid.UUID, out io.Writer) ([]load.Operation, error) {
-	others, err := load.OpenWallets(s.APIURLs[0], s.APIKey, 1)
+func sendMoney(ctx context.Context, s *stack.Stack, cell string, wallet uuid.UUID, out io.Writer) ([]load.Operation, error) {
+	others, err := load.OpenWalletsIn(cell, s.APIURLs[0], s.APIKey, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type Client struct {
 	Addr    string
 	APIKey  string
 	Prefer  string        // the header Prefer; empty: none
+	Cell    string        // the header Wallet-Cell; empty: none
 	Timeout time.Duration // of one request
 
 	conn    net.Conn
@@ -51,6 +52,9 @@ func (c *Client) Do(method, path, idempotencyKey string, body []byte) (response,
 	}
 	if c.Prefer != "" {
 		c.request = append(append(append(c.request, "Prefer: "...), c.Prefer...), "\r\n"...)
+	}
+	if c.Cell != "" {
+		c.request = append(append(append(c.request, "Wallet-Cell: "...), c.Cell...), "\r\n"...)
 	}
 	if body != nil {
 		c.request = append(c.request, "Content-Type: application/json\r\nContent-Length: "...)

@@ -310,13 +310,18 @@ func (a *acknowledgement) read(body []byte) error {
 
 // OpenWallets opens wallets over HTTP, many at a time.
 func OpenWallets(api, apiKey string, count int) ([]uuid.UUID, error) {
+	return OpenWalletsIn("", api, apiKey, count)
+}
+
+// OpenWalletsIn opens them in a cell; empty: in whichever the proxy chooses.
+func OpenWalletsIn(cell, api, apiKey string, count int) ([]uuid.UUID, error) {
 	wallets := make([]uuid.UUID, count)
 	connections := min(count, 32)
 	errs := make([]error, connections)
 	var clients sync.WaitGroup
 	for i := range connections {
 		clients.Go(func() {
-			c := Client{Addr: strings.TrimPrefix(api, "http://"), APIKey: apiKey, Timeout: 10 * time.Second}
+			c := Client{Addr: strings.TrimPrefix(api, "http://"), APIKey: apiKey, Cell: cell, Timeout: 10 * time.Second}
 			defer c.Close()
 			for n := i; n < count && errs[i] == nil; n += connections {
 				wallets[n], errs[i] = openWallet(&c)

@@ -62,6 +62,15 @@ func TemporaryState() (*State, error) {
 	return s, s.prepare()
 }
 
+// Part is a folder in this one for a system of its own. It is to be closed before this one.
+func (s *State) Part(name string) (*State, error) {
+	part, err := KeptState(filepath.Join(s.Dir, name))
+	if err == nil {
+		part.Temporary = s.Temporary
+	}
+	return part, err
+}
+
 func (s *State) prepare() error {
 	// Postgres runs as another user when local is root, and must be able to enter.
 	if err := os.Chmod(s.Dir, 0o755); err != nil {
@@ -110,6 +119,9 @@ func lockFile(path string) (*os.File, error) {
 // stopPostmasters stops the servers of a state folder: the primary and its standbys.
 func stopPostmasters(dir string) error {
 	data, err := filepath.Glob(filepath.Join(dir, "postgres*", "data"))
+	if inParts, _ := filepath.Glob(filepath.Join(dir, "cell-*", "postgres*", "data")); err == nil {
+		data = append(data, inParts...)
+	}
 	for _, data := range data {
 		err = errors.Join(err, StopPostmaster(data))
 	}

@@ -19,6 +19,7 @@ type Config struct {
 	EventsTopic                         string // empty: none
 	HTTPAddr                            string
 	APIs, Relays, Workers, Hooks        int
+	Cells                               int // whole systems behind one proxy; of a single one there is none
 	Standbys                            int // synchronous ones, of a Postgres that is started
 	Secure                              bool
 	Env                                 []string // of all services
@@ -65,7 +66,12 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	if err != nil || standbys < 0 || standbys > 2 {
 		mistakes = append(mistakes, fmt.Errorf("STANDBYS=%s: want 0, 1 or 2", getenv("STANDBYS")))
 	}
+	cells, err := strconv.Atoi(text("CELLS", "1"))
+	if err != nil || cells < 1 || cells > 8 {
+		mistakes = append(mistakes, fmt.Errorf("CELLS=%s: want a number of cells, 1 to 8", getenv("CELLS")))
+	}
 	c := Config{
+		Cells:        cells,
 		Standbys:     standbys,
 		DatabaseURL:  getenv("DATABASE_URL"),
 		RedisURL:     getenv("REDIS_URL"),
@@ -96,6 +102,12 @@ func (c Config) contradictions() (mistakes []error) {
 	}
 	if c.Standbys > 0 && (c.DatabaseURL != "" || c.Secure) {
 		mistakes = append(mistakes, errors.New("STANDBYS: needs a Postgres that is started here, without SECURE"))
+	}
+	if c.Cells > 1 && c.DatabaseURL+c.RedisURL+c.KafkaBrokers != "" {
+		mistakes = append(mistakes, fmt.Errorf("CELLS=%d: needs backing services that are started here, for each cell its own", c.Cells))
+	}
+	if c.Cells > 1 && c.Secure {
+		mistakes = append(mistakes, fmt.Errorf("CELLS=%d: does not go with SECURE=on", c.Cells))
 	}
 	if c.Kafka != "kfake" && c.Kafka != "apache" {
 		mistakes = append(mistakes, fmt.Errorf("KAFKA=%s: want kfake or apache", c.Kafka))

@@ -47,6 +47,7 @@ type Stack struct {
 	programs    map[string]string // those that Replace has put in the place of Bin's
 	ownHooksKey bool              // the environment has one
 	hooksAllow  string
+	described   func() // stack.json is new; nil: nobody is told
 	promoted    string // the server that is the primary now; empty: postgres
 	mu          sync.Mutex
 	running     bool
@@ -272,9 +273,11 @@ func (s *Stack) describe() error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.State.Dir, "stack.json")
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
+	if err := writeWhole(filepath.Join(s.State.Dir, "stack.json"), append(text, '\n')); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if s.described != nil {
+		s.described()
+	}
+	return nil
 }
