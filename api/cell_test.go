@@ -163,7 +163,7 @@ func TestTheWrongCellIsNamed(t *testing.T) {
 		}
 	}
 	items := a.items(t, []string{depositBody(here, 1), depositBody(foreign, 2), depositBody(here, 3)})
-	if items[0]["sequence"] == nil || fmt.Sprint(items[1]["code"], items[1]["cell"]) != "wrong-cell 4095" || items[2]["sequence"] == nil {
+	if items[0]["sequence"] == nil || items[1]["code"] != "wrong-cell" || fmt.Sprint(items[1]["cell"]) != "4095" || items[2]["sequence"] == nil {
 		t.Errorf("%v", items)
 	}
 	mustBeDense(t, database.Conn(t), here, 2)
