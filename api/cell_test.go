@@ -40,6 +40,8 @@ func inCell7() []surface {
 		get("another cell's wallet, when it is that far", walletsPath+"/"+absent+"?minSequence=1", 421, "wrong-cell"),
 		get("another cell's wallet in capital letters", walletsPath+"/00000000-0000-8FFF-8000-00000000000A", 421, "wrong-cell"),
 		get("another cell's filtered statement", walletsPath+"/"+absent+"/operations?type=DEPOSIT", 421, "wrong-cell"),
+		get("another cell's stream", walletsPath+"/"+absent+"/events", 421, "wrong-cell"),
+		get("a stream of none", walletsPath+"/"+ours+"/events", 404, "wallet-not-found"),
 		get("another cell's hold", walletsPath+"/"+absent+"/holds/H", 421, "wrong-cell"),
 		post("a deposit to no wallet of this cell", operationsPath, strings.Replace(deposit, "W", ours, 1), 404, "wallet-not-found"),
 		post("a transfer to no wallet of this cell", transfersW, `{"toWalletId":"`+ours+`","amount":1}`, 404, "wallet-not-found"),

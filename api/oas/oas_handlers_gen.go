@@ -1698,7 +1698,7 @@ func (s *Server) handleFindOperationRequest(args [1]string, argsEscaped bool, w 
 // Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/events
 func (s *Server) handleFollowWalletRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {

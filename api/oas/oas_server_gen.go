@@ -371,7 +371,7 @@ type RawHandler interface {
 	// Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/events
 	FollowWallet(ctx context.Context, params FollowWalletParams, w http.ResponseWriter) error

@@ -175,7 +175,7 @@ type Invoker interface {
 	// Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/wallets/{walletId}/events
 	FollowWallet(ctx context.Context, params FollowWalletParams) (FollowWalletRes, error)
@@ -1665,7 +1665,7 @@ func (c *Client) sendFindOperation(ctx context.Context, params FindOperationPara
 // Too many streams are `rate-limited` (of one key) or `overloaded` (of the process).
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/wallets/{walletId}/events
 func (c *Client) FollowWallet(ctx context.Context, params FollowWalletParams) (FollowWalletRes, error) {
