@@ -149,7 +149,7 @@ mutations: ## Print the mutation table: each rule that was taken out, the test t
 	  | awk '/^ +mutation.go:[0-9]+: \|/ { sub(/^[^|]*/, ""); print; rows++ } /^(--- |FAIL|ok)/ { print > "/dev/stderr"; if (/FAIL/) failed = 1 } END { exit failed || !rows }'
 
 .PHONY: demo run bench faults
-demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise; KAFKA=apache BROKERS=3
+demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise; KAFKA=apache BROKERS=3, CELLS=2 two systems behind HAProxy
 	@$(LOCAL) demo
 
 run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 HOOKS=2 start replicas, STANDBYS=1 a synchronous standby, KAFKA=apache the real broker, BROKERS=3 three
