@@ -1225,9 +1225,9 @@ func (s *Server) handleCreateWalletOperationRequest(args [1]string, argsEscaped 
 // With an `Idempotency-Key` that was used before, the same webhook is answered with 200, without its
 // secret: if the first answer was lost, rotate it.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `idempotency-key-reused`, `url-refused`, `too-many-webhooks`, `overloaded`,
-// `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `url-refused`,
+// `too-many-webhooks`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks
 func (s *Server) handleCreateWebhookRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -1385,8 +1385,8 @@ func (s *Server) handleCreateWebhookRequest(args [0]string, argsEscaped bool, w 
 //
 // Its deliveries end within seconds.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // DELETE /api/v1/webhooks/{id}
 func (s *Server) handleDeleteWebhookRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -2574,8 +2574,8 @@ func (s *Server) handleGetWalletRequest(args [1]string, argsEscaped bool, w http
 //
 // What is known of its deliveries is up to a second old.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `internal`.
 //
 // GET /api/v1/webhooks/{id}
 func (s *Server) handleGetWebhookRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -3204,8 +3204,8 @@ func (s *Server) handleListWalletsRequest(args [0]string, argsEscaped bool, w ht
 //
 // The last 100 attempts, the newest first.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `internal`.
 //
 // GET /api/v1/webhooks/{id}/attempts
 func (s *Server) handleListWebhookAttemptsRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -3348,7 +3348,8 @@ func (s *Server) handleListWebhookAttemptsRequest(args [1]string, argsEscaped bo
 //
 // A page of the tenant's webhooks in the order of their ids.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+// `internal`.
 //
 // GET /api/v1/webhooks
 func (s *Server) handleListWebhooksRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -3668,8 +3669,9 @@ func (s *Server) handleReleaseHoldRequest(args [2]string, argsEscaped bool, w ht
 // Deliveries go back to what was applied at `since` and go on from there: what was delivered already
 // comes again. What the log no longer has does not; `logBegins` says how far back it goes.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
+// `internal`.
 //
 // POST /api/v1/webhooks/{id}/replay
 func (s *Server) handleReplayWebhookRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -4003,8 +4005,8 @@ func (s *Server) handleReverseOperationRequest(args [2]string, argsEscaped bool,
 // second exchange within a day takes no secret away from receivers that still verify by it. Five sign
 // at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks/{id}/rotate-secret
 func (s *Server) handleRotateWebhookSecretRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -4320,9 +4322,9 @@ func (s *Server) handleSetWalletStateRequest(args [1]string, argsEscaped bool, w
 // body, of that which has been refused longest. It is listed in `skipped` from then on, and a replay
 // delivers it again. 409 `not-stalled` if there is no such run.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
-// `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks/{id}/skip
 func (s *Server) handleSkipWebhookRunRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -4481,8 +4483,8 @@ func (s *Server) handleSkipWebhookRunRequest(args [1]string, argsEscaped bool, w
 // Posts a signed message of type `legendary-wallet.webhook.test.v1` once, with `messageId` as its
 // `webhook-id`. The attempts say what came of it.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks/{id}/test
 func (s *Server) handleTestWebhookRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -4626,9 +4628,9 @@ func (s *Server) handleTestWebhookRequest(args [1]string, argsEscaped bool, w ht
 // Changes what the body names. `null` takes a description or a filter away. A webhook that is disabled
 // keeps its place, and goes on there once it is enabled again. A change counts within seconds.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`, `outcome-unknown`,
-// `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // PATCH /api/v1/webhooks/{id}
 func (s *Server) handleUpdateWebhookRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {

@@ -174,6 +174,19 @@ func (s *BatchItem) Decode(d *jx.Decoder) error {
 				}
 				found = true
 				s.Type = match
+			case "cell":
+				// Type-based discrimination: check if field has expected JSON type
+				if typ := d.Next(); typ != jx.Number {
+					// Field exists but has wrong type, not a match for this variant
+					return d.Skip()
+				}
+				match := ProblemBatchItem
+				if found && s.Type != match {
+					s.Type = ""
+					return errors.Errorf("multiple oneOf matches: (%v, %v)", s.Type, match)
+				}
+				found = true
+				s.Type = match
 			case "code":
 				// Type-based discrimination: check if field has expected JSON type
 				if typ := d.Next(); typ != jx.String {
@@ -4755,6 +4768,12 @@ func (s *Problem) encodeFields(e *jx.Encoder) {
 		}
 	}
 	{
+		if s.Cell.Set {
+			e.FieldStart("cell")
+			s.Cell.Encode(e)
+		}
+	}
+	{
 		if s.Errors != nil {
 			e.FieldStart("errors")
 			e.ArrStart()
@@ -4766,17 +4785,18 @@ func (s *Problem) encodeFields(e *jx.Encoder) {
 	}
 }
 
-var jsonFieldsNameOfProblem = [10]string{
-	0: "type",
-	1: "title",
-	2: "status",
-	3: "detail",
-	4: "code",
-	5: "instance",
-	6: "operationId",
-	7: "walletId",
-	8: "webhookId",
-	9: "errors",
+var jsonFieldsNameOfProblem = [11]string{
+	0:  "type",
+	1:  "title",
+	2:  "status",
+	3:  "detail",
+	4:  "code",
+	5:  "instance",
+	6:  "operationId",
+	7:  "walletId",
+	8:  "webhookId",
+	9:  "cell",
+	10: "errors",
 }
 
 // Decode decodes Problem from json.
@@ -4885,6 +4905,16 @@ func (s *Problem) Decode(d *jx.Decoder) error {
 				return nil
 			}(); err != nil {
 				return errors.Wrap(err, "decode field \"webhookId\"")
+			}
+		case "cell":
+			if err := func() error {
+				s.Cell.Reset()
+				if err := s.Cell.Decode(d); err != nil {
+					return err
+				}
+				return nil
+			}(); err != nil {
+				return errors.Wrap(err, "decode field \"cell\"")
 			}
 		case "errors":
 			if err := func() error {

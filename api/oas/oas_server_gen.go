@@ -116,9 +116,9 @@ type Handler interface {
 	// With an `Idempotency-Key` that was used before, the same webhook is answered with 200, without its
 	// secret: if the first answer was lost, rotate it.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `idempotency-key-reused`, `url-refused`, `too-many-webhooks`, `overloaded`,
-	// `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `url-refused`,
+	// `too-many-webhooks`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks
 	CreateWebhook(ctx context.Context, req *WebhookRequest, params CreateWebhookParams) (CreateWebhookRes, error)
@@ -126,8 +126,8 @@ type Handler interface {
 	//
 	// Its deliveries end within seconds.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// DELETE /api/v1/webhooks/{id}
 	DeleteWebhook(ctx context.Context, params DeleteWebhookParams) error
@@ -199,8 +199,8 @@ type Handler interface {
 	//
 	// What is known of its deliveries is up to a second old.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/webhooks/{id}
 	GetWebhook(ctx context.Context, params GetWebhookParams) (*WebhookReadHeaders, error)
@@ -241,8 +241,8 @@ type Handler interface {
 	//
 	// The last 100 attempts, the newest first.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/webhooks/{id}/attempts
 	ListWebhookAttempts(ctx context.Context, params ListWebhookAttemptsParams) (*WebhookAttemptListHeaders, error)
@@ -250,7 +250,8 @@ type Handler interface {
 	//
 	// A page of the tenant's webhooks in the order of their ids.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+	// `internal`.
 	//
 	// GET /api/v1/webhooks
 	ListWebhooks(ctx context.Context, params ListWebhooksParams) (*WebhookListHeaders, error)
@@ -269,8 +270,9 @@ type Handler interface {
 	// Deliveries go back to what was applied at `since` and go on from there: what was delivered already
 	// comes again. What the log no longer has does not; `logBegins` says how far back it goes.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
+	// `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/replay
 	ReplayWebhook(ctx context.Context, req *ReplayRequest, params ReplayWebhookParams) (*WebhookTask, error)
@@ -292,8 +294,8 @@ type Handler interface {
 	// second exchange within a day takes no secret away from receivers that still verify by it. Five sign
 	// at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/rotate-secret
 	RotateWebhookSecret(ctx context.Context, params RotateWebhookSecretParams) (*WebhookReadHeaders, error)
@@ -316,9 +318,9 @@ type Handler interface {
 	// body, of that which has been refused longest. It is listed in `skipped` from then on, and a replay
 	// delivers it again. 409 `not-stalled` if there is no such run.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
-	// `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/skip
 	SkipWebhookRun(ctx context.Context, req OptSkipRequest, params SkipWebhookRunParams) (*WebhookTask, error)
@@ -327,8 +329,8 @@ type Handler interface {
 	// Posts a signed message of type `legendary-wallet.webhook.test.v1` once, with `messageId` as its
 	// `webhook-id`. The attempts say what came of it.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/test
 	TestWebhook(ctx context.Context, params TestWebhookParams) (*WebhookTask, error)
@@ -337,9 +339,9 @@ type Handler interface {
 	// Changes what the body names. `null` takes a description or a filter away. A webhook that is disabled
 	// keeps its place, and goes on there once it is enabled again. A change counts within seconds.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`, `outcome-unknown`,
-	// `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// PATCH /api/v1/webhooks/{id}
 	UpdateWebhook(ctx context.Context, req *WebhookUpdate, params UpdateWebhookParams) (*WebhookReadHeaders, error)

@@ -130,9 +130,9 @@ type Invoker interface {
 	// With an `Idempotency-Key` that was used before, the same webhook is answered with 200, without its
 	// secret: if the first answer was lost, rotate it.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-	// `request-too-large`, `idempotency-key-reused`, `url-refused`, `too-many-webhooks`, `overloaded`,
-	// `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `url-refused`,
+	// `too-many-webhooks`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks
 	CreateWebhook(ctx context.Context, request *WebhookRequest, params CreateWebhookParams) (CreateWebhookRes, error)
@@ -140,8 +140,8 @@ type Invoker interface {
 	//
 	// Its deliveries end within seconds.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// DELETE /api/v1/webhooks/{id}
 	DeleteWebhook(ctx context.Context, params DeleteWebhookParams) error
@@ -237,8 +237,8 @@ type Invoker interface {
 	//
 	// What is known of its deliveries is up to a second old.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/webhooks/{id}
 	GetWebhook(ctx context.Context, params GetWebhookParams) (*WebhookReadHeaders, error)
@@ -279,8 +279,8 @@ type Invoker interface {
 	//
 	// The last 100 attempts, the newest first.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/webhooks/{id}/attempts
 	ListWebhookAttempts(ctx context.Context, params ListWebhookAttemptsParams) (*WebhookAttemptListHeaders, error)
@@ -288,7 +288,8 @@ type Invoker interface {
 	//
 	// A page of the tenant's webhooks in the order of their ids.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+	// `internal`.
 	//
 	// GET /api/v1/webhooks
 	ListWebhooks(ctx context.Context, params ListWebhooksParams) (*WebhookListHeaders, error)
@@ -307,8 +308,9 @@ type Invoker interface {
 	// Deliveries go back to what was applied at `since` and go on from there: what was delivered already
 	// comes again. What the log no longer has does not; `logBegins` says how far back it goes.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
+	// `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/replay
 	ReplayWebhook(ctx context.Context, request *ReplayRequest, params ReplayWebhookParams) (*WebhookTask, error)
@@ -330,8 +332,8 @@ type Invoker interface {
 	// second exchange within a day takes no secret away from receivers that still verify by it. Five sign
 	// at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/rotate-secret
 	RotateWebhookSecret(ctx context.Context, params RotateWebhookSecretParams) (*WebhookReadHeaders, error)
@@ -354,9 +356,9 @@ type Invoker interface {
 	// body, of that which has been refused longest. It is listed in `skipped` from then on, and a replay
 	// delivers it again. 409 `not-stalled` if there is no such run.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
-	// `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/skip
 	SkipWebhookRun(ctx context.Context, request OptSkipRequest, params SkipWebhookRunParams) (*WebhookTask, error)
@@ -365,8 +367,8 @@ type Invoker interface {
 	// Posts a signed message of type `legendary-wallet.webhook.test.v1` once, with `messageId` as its
 	// `webhook-id`. The attempts say what came of it.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `overloaded`, `outcome-unknown`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 	//
 	// POST /api/v1/webhooks/{id}/test
 	TestWebhook(ctx context.Context, params TestWebhookParams) (*WebhookTask, error)
@@ -375,9 +377,9 @@ type Invoker interface {
 	// Changes what the body names. `null` takes a description or a filter away. A webhook that is disabled
 	// keeps its place, and goes on there once it is enabled again. A change counts within seconds.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-	// `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`, `outcome-unknown`,
-	// `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+	// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`,
+	// `outcome-unknown`, `internal`.
 	//
 	// PATCH /api/v1/webhooks/{id}
 	UpdateWebhook(ctx context.Context, request *WebhookUpdate, params UpdateWebhookParams) (*WebhookReadHeaders, error)
@@ -1319,9 +1321,9 @@ func (c *Client) sendCreateWalletOperation(ctx context.Context, request *WalletO
 // With an `Idempotency-Key` that was used before, the same webhook is answered with 200, without its
 // secret: if the first answer was lost, rotate it.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `unsupported-media-type`,
-// `request-too-large`, `idempotency-key-reused`, `url-refused`, `too-many-webhooks`, `overloaded`,
-// `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `url-refused`,
+// `too-many-webhooks`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks
 func (c *Client) CreateWebhook(ctx context.Context, request *WebhookRequest, params CreateWebhookParams) (CreateWebhookRes, error) {
@@ -1418,8 +1420,8 @@ func (c *Client) sendCreateWebhook(ctx context.Context, request *WebhookRequest,
 //
 // Its deliveries end within seconds.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // DELETE /api/v1/webhooks/{id}
 func (c *Client) DeleteWebhook(ctx context.Context, params DeleteWebhookParams) error {
@@ -2409,8 +2411,8 @@ func (c *Client) sendGetWallet(ctx context.Context, params GetWalletParams) (res
 //
 // What is known of its deliveries is up to a second old.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `internal`.
 //
 // GET /api/v1/webhooks/{id}
 func (c *Client) GetWebhook(ctx context.Context, params GetWebhookParams) (*WebhookReadHeaders, error) {
@@ -3026,8 +3028,8 @@ func (c *Client) sendListWallets(ctx context.Context, params ListWalletsParams) 
 //
 // The last 100 attempts, the newest first.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `internal`.
 //
 // GET /api/v1/webhooks/{id}/attempts
 func (c *Client) ListWebhookAttempts(ctx context.Context, params ListWebhookAttemptsParams) (*WebhookAttemptListHeaders, error) {
@@ -3124,7 +3126,8 @@ func (c *Client) sendListWebhookAttempts(ctx context.Context, params ListWebhook
 //
 // A page of the tenant's webhooks in the order of their ids.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+// `internal`.
 //
 // GET /api/v1/webhooks
 func (c *Client) ListWebhooks(ctx context.Context, params ListWebhooksParams) (*WebhookListHeaders, error) {
@@ -3391,8 +3394,9 @@ func (c *Client) sendReleaseHold(ctx context.Context, request *ReleaseRequest, p
 // Deliveries go back to what was applied at `since` and go on from there: what was delivered already
 // comes again. What the log no longer has does not; `logBegins` says how far back it goes.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
+// `internal`.
 //
 // POST /api/v1/webhooks/{id}/replay
 func (c *Client) ReplayWebhook(ctx context.Context, request *ReplayRequest, params ReplayWebhookParams) (*WebhookTask, error) {
@@ -3647,8 +3651,8 @@ func (c *Client) sendReverseOperation(ctx context.Context, request *ReverseReque
 // second exchange within a day takes no secret away from receivers that still verify by it. Five sign
 // at once; a further exchange is 429 `rate-limited`, and `Retry-After` says when the oldest ends.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks/{id}/rotate-secret
 func (c *Client) RotateWebhookSecret(ctx context.Context, params RotateWebhookSecretParams) (*WebhookReadHeaders, error) {
@@ -3882,9 +3886,9 @@ func (c *Client) sendSetWalletState(ctx context.Context, request *StateRequest, 
 // body, of that which has been refused longest. It is listed in `skipped` from then on, and a replay
 // delivers it again. 409 `not-stalled` if there is no such run.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`, `outcome-unknown`,
-// `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `not-stalled`, `unsupported-media-type`, `request-too-large`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks/{id}/skip
 func (c *Client) SkipWebhookRun(ctx context.Context, request OptSkipRequest, params SkipWebhookRunParams) (*WebhookTask, error) {
@@ -3985,8 +3989,8 @@ func (c *Client) sendSkipWebhookRun(ctx context.Context, request OptSkipRequest,
 // Posts a signed message of type `legendary-wallet.webhook.test.v1` once, with `messageId` as its
 // `webhook-id`. The attempts say what came of it.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `overloaded`, `outcome-unknown`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `overloaded`, `outcome-unknown`, `internal`.
 //
 // POST /api/v1/webhooks/{id}/test
 func (c *Client) TestWebhook(ctx context.Context, params TestWebhookParams) (*WebhookTask, error) {
@@ -4084,9 +4088,9 @@ func (c *Client) sendTestWebhook(ctx context.Context, params TestWebhookParams) 
 // Changes what the body names. `null` takes a description or a filter away. A webhook that is disabled
 // keeps its place, and goes on there once it is enabled again. A change counts within seconds.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `webhook-not-found`,
-// `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`, `outcome-unknown`,
-// `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`,
+// `webhook-not-found`, `unsupported-media-type`, `request-too-large`, `url-refused`, `overloaded`,
+// `outcome-unknown`, `internal`.
 //
 // PATCH /api/v1/webhooks/{id}
 func (c *Client) UpdateWebhook(ctx context.Context, request *WebhookUpdate, params UpdateWebhookParams) (*WebhookReadHeaders, error) {

@@ -3094,6 +3094,8 @@ type Problem struct {
 	WalletID OptUUID `json:"walletId"`
 	// With `outcome-unknown`, the id of the webhook that may have been created or changed.
 	WebhookID OptUUID `json:"webhookId"`
+	// With `wrong-cell` and `other-cell`, the cell that it belongs to.
+	Cell OptInt32 `json:"cell"`
 	// What is wrong with which field, parameter or header.
 	Errors []FieldError `json:"errors"`
 }
@@ -3141,6 +3143,11 @@ func (s *Problem) GetWalletID() OptUUID {
 // GetWebhookID returns the value of WebhookID.
 func (s *Problem) GetWebhookID() OptUUID {
 	return s.WebhookID
+}
+
+// GetCell returns the value of Cell.
+func (s *Problem) GetCell() OptInt32 {
+	return s.Cell
 }
 
 // GetErrors returns the value of Errors.
@@ -3191,6 +3198,11 @@ func (s *Problem) SetWalletID(val OptUUID) {
 // SetWebhookID sets the value of WebhookID.
 func (s *Problem) SetWebhookID(val OptUUID) {
 	s.WebhookID = val
+}
+
+// SetCell sets the value of Cell.
+func (s *Problem) SetCell(val OptInt32) {
+	s.Cell = val
 }
 
 // SetErrors sets the value of Errors.
