@@ -67,7 +67,7 @@ func inCell7() []surface {
 		switch {
 		case row.path == batchPath || len(row.header) > 0: // an item's answer is above; the last one has a wrong body
 			continue
-		case row.path == walletsPath, strings.HasPrefix(row.path, webhooksPath):
+		case row.path != operationsPath && !strings.HasPrefix(row.path, walletsPath+"/"):
 			row.header = []string{"Wallet-Cell: 3"}
 		default:
 			row.path = strings.Replace(row.path, "/W", "/"+absent, 1)

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -148,6 +150,8 @@ func TestOneAddressReachesBothCells(t *testing.T) {
 		if !strings.Contains(list.text, wallet.String()) || strings.Count(list.text, "walletId") != 1 {
 			t.Errorf("the wallets of cell %d: %s", cell, list.text)
 		}
+		b.mustKeepWebhooks(t, cell)
+		b.mustFollow(t, wallet)
 		// A batch goes where its header says, and each cell answers for its own.
 		batch := b.send(t, "POST", "/api/v1/wallet/batch", `{"operations":[`+deposit(zero)+","+deposit(one)+`]}`, fmt.Sprintf("Wallet-Cell: %d", cell))
 		items, _ := batch.body["items"].([]any)
@@ -191,6 +195,50 @@ func TestOneAddressReachesBothCells(t *testing.T) {
 			t.Errorf("cell %d: %v", cell, err)
 		}
 	}
+}
+
+// mustKeepWebhooks makes a webhook in a cell, and reads it there. The other cell has none.
+func (b *behindHAProxy) mustKeepWebhooks(t *testing.T, cell int) {
+	t.Helper()
+	const path = "/api/v1/webhooks"
+	here, there := fmt.Sprintf("Wallet-Cell: %d", cell), fmt.Sprintf("Wallet-Cell: %d", 1-cell)
+	made := b.send(t, "POST", path, fmt.Sprintf(`{"url":"http://127.0.0.1:1/%d"}`, cell), here)
+	id, isText := made.body["id"].(string)
+	if made.status != http.StatusCreated || !isText {
+		t.Fatalf("a webhook in cell %d: %d %s", cell, made.status, made.text)
+	}
+	if list := b.send(t, "GET", path, "", here); !strings.Contains(list.text, id) || strings.Count(list.text, "127.0.0.1:1") != 1 {
+		t.Errorf("the webhooks of cell %d: %s", cell, list.text)
+	}
+	if read := b.send(t, "GET", path+"/"+id, "", here); read.status != http.StatusOK {
+		t.Errorf("its webhook: %d %s", read.status, read.text)
+	}
+	if read := b.send(t, "GET", path+"/"+id, "", there); read.body["code"] != "webhook-not-found" {
+		t.Errorf("its webhook in the other cell: %d %s", read.status, read.text)
+	}
+}
+
+// mustFollow waits for what a wallet's stream says first.
+func (b *behindHAProxy) mustFollow(t *testing.T, wallet uuid.UUID) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.proxy.URL+"/api/v1/wallets/"+wallet.String()+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+b.key)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "data:") && strings.Contains(lines.Text(), wallet.String()) {
+			return
+		}
+	}
+	t.Errorf("the stream of %s ended without its balance: %s", wallet, response.Status)
 }
 
 // Old clients know nothing of cells. Their API key says in which one they open wallets.
