@@ -284,6 +284,12 @@ func TestAWalletIsShownWithItsOperations(t *testing.T) {
 	s.expect("wallet "+id.String(), "", 0, "30 of 30 operations")
 	s.expect("wallet "+wallet(t, conn, 2).String(), "", 0, "PENDING")
 	s.expect("wallet "+uuid.NewString(), "", 1, "there is no wallet")
+	const another, absent = "00000000-0000-8fff-8000-000000000001", "00000000-0000-8007-8000-000000000001"
+	execute(t, conn, "UPDATE wallets SET id = '"+another+"' WHERE id = w(3)")
+	execute(t, conn, "INSERT INTO wallet_sequences VALUES ('"+another+"', 0)")
+	s.expect("wallet "+id.String(), "", 0, "cell 0")
+	s.expect("wallet "+another, "", 0, "cell 4095")
+	s.expect("wallet "+absent, "", 1, "cell 7")
 	s.expect("wallet one", "", 2, "ID must be a wallet's id")
 	s.expect("wallet", "", 2, "want 1 arguments")
 }
