@@ -215,7 +215,7 @@ var mutations = []mutation.Mutation{
 		"problemOf(ctx, ws.refusal(requests[i], got.err)).Response", "problemOf(ctx, got.err).Response",
 	),
 	mutation.Of("cells: a full one opens no wallet", "TestAFullCellOpensNothingAndAnswersRetries", "wallets.go",
-		"if !c.full {", "if true {",
+		"if !ws.full {", "if true {",
 	),
 }
 
