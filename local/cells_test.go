@@ -150,6 +150,16 @@ func TestOneAddressReachesBothCells(t *testing.T) {
 		if !strings.Contains(list.text, wallet.String()) || strings.Count(list.text, "walletId") != 1 {
 			t.Errorf("the wallets of cell %d: %s", cell, list.text)
 		}
+		in := fmt.Sprintf("Wallet-Cell: %d", cell)
+		operation, _ := b.send(t, "POST", "/api/v1/wallet", deposit(wallet)).body["operationId"].(string)
+		for _, path := range []string{"/api/v1/key", "/api/v1/status", "/api/v1/operations/" + operation} {
+			if a := b.send(t, "GET", path, "", in); a.status != http.StatusOK {
+				t.Errorf("cell %d: GET %s: %d %s", cell, path, a.status, a.text)
+			}
+		}
+		if a := b.send(t, "GET", "/api/v1/operations/"+operation, "", fmt.Sprintf("Wallet-Cell: %d", 1-cell)); a.body["code"] != "operation-not-found" {
+			t.Errorf("an operation of cell %d in the other one: %d %s", cell, a.status, a.text)
+		}
 		b.mustKeepWebhooks(t, cell)
 		b.mustFollow(t, wallet)
 		// A batch goes where its header says, and each cell answers for its own.

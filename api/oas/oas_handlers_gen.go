@@ -1528,10 +1528,10 @@ func (s *Server) handleDeleteWebhookRequest(args [1]string, argsEscaped bool, w 
 // handleFindOperationRequest handles findOperation operation.
 //
 // The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
-// wallet.
+// wallet. One cell is looked in, the one that `Wallet-Cell` names.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/operations/{operationId}
 func (s *Server) handleFindOperationRequest(args [1]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -1991,7 +1991,7 @@ func (s *Server) handleGetHoldRequest(args [2]string, argsEscaped bool, w http.R
 //
 // Whose the key of this request is, and its scopes. It needs none of them.
 //
-// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/key
 func (s *Server) handleGetKeyRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {
@@ -2277,7 +2277,8 @@ func (s *Server) handleGetOperationRequest(args [2]string, argsEscaped bool, w h
 // What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
 // read it: for any other it is `forbidden`, whatever its scopes.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+// `internal`.
 //
 // GET /api/v1/status
 func (s *Server) handleGetStatusRequest(args [0]string, argsEscaped bool, w http.ResponseWriter, r *http.Request) {

@@ -134,10 +134,10 @@ type Handler interface {
 	// FindOperation implements findOperation operation.
 	//
 	// The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
-	// wallet.
+	// wallet. One cell is looked in, the one that `Wallet-Cell` names.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/operations/{operationId}
 	FindOperation(ctx context.Context, params FindOperationParams) (*OperationReadHeaders, error)
@@ -154,7 +154,7 @@ type Handler interface {
 	//
 	// Whose the key of this request is, and its scopes. It needs none of them.
 	//
-	// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/key
 	GetKey(ctx context.Context) (*KeyReadHeaders, error)
@@ -173,7 +173,8 @@ type Handler interface {
 	// What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
 	// read it: for any other it is `forbidden`, whatever its scopes.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+	// `internal`.
 	//
 	// GET /api/v1/status
 	GetStatus(ctx context.Context) (*StatusReadHeaders, error)

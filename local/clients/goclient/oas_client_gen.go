@@ -148,10 +148,10 @@ type Invoker interface {
 	// FindOperation invokes findOperation operation.
 	//
 	// The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
-	// wallet.
+	// wallet. One cell is looked in, the one that `Wallet-Cell` names.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-	// `overloaded`, `internal`.
+	// `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/operations/{operationId}
 	FindOperation(ctx context.Context, params FindOperationParams) (*OperationReadHeaders, error)
@@ -192,7 +192,7 @@ type Invoker interface {
 	//
 	// Whose the key of this request is, and its scopes. It needs none of them.
 	//
-	// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`, `internal`.
 	//
 	// GET /api/v1/key
 	GetKey(ctx context.Context) (*KeyReadHeaders, error)
@@ -211,7 +211,8 @@ type Invoker interface {
 	// What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
 	// read it: for any other it is `forbidden`, whatever its scopes.
 	//
-	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+	// `internal`.
 	//
 	// GET /api/v1/status
 	GetStatus(ctx context.Context) (*StatusReadHeaders, error)
@@ -1516,10 +1517,10 @@ func (c *Client) sendDeleteWebhook(ctx context.Context, params DeleteWebhookPara
 // FindOperation invokes findOperation operation.
 //
 // The same as `GET /api/v1/wallets/{walletId}/operations/{operationId}`, for who does not know the
-// wallet.
+// wallet. One cell is looked in, the one that `Wallet-Cell` names.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `operation-not-found`,
-// `overloaded`, `internal`.
+// `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/operations/{operationId}
 func (c *Client) FindOperation(ctx context.Context, params FindOperationParams) (*OperationReadHeaders, error) {
@@ -1925,7 +1926,7 @@ func (c *Client) sendGetHold(ctx context.Context, params GetHoldParams) (res *Ho
 //
 // Whose the key of this request is, and its scopes. It needs none of them.
 //
-// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`, `internal`.
 //
 // GET /api/v1/key
 func (c *Client) GetKey(ctx context.Context) (*KeyReadHeaders, error) {
@@ -2157,7 +2158,8 @@ func (c *Client) sendGetOperation(ctx context.Context, params GetOperationParams
 // What Postgres says of all wallets and services, up to a second old. Only a key of all tenants may
 // read it: for any other it is `forbidden`, whatever its scopes.
 //
-// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `overloaded`, `internal`.
+// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wrong-cell`, `overloaded`,
+// `internal`.
 //
 // GET /api/v1/status
 func (c *Client) GetStatus(ctx context.Context) (*StatusReadHeaders, error) {
