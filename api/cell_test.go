@@ -53,6 +53,8 @@ func inCell7() []surface {
 		post("a batch with a transfer to another cell", batchPath, `{"operations":[{"walletId":"W","operationType":"TRANSFER","amount":1,"toWalletId":"`+absent+`"}]}`, 200, "other-cell"),
 		get("a wallet of this cell, and another one in the header", walletsW, 200, "", "Wallet-Cell: 3"),
 		get("this cell's wallets", walletsPath, 200, "", "Wallet-Cell: 7"),
+		get("what the key may do in this cell", keyPath, 200, "", "Wallet-Cell: 7"),
+		get("what the key may do in another cell", keyPath, 421, "wrong-cell", "Wallet-Cell: 3"),
 		get("another cell's wallets, without a key", walletsPath, 401, "unauthorized", "Wallet-Cell: 3", "Authorization: "),
 	}
 	for _, cell := range []string{"x", "", "-1", "07", "+7", "4096", "7.0", "7, 7"} {
