@@ -395,8 +395,8 @@ func TestAStreamOutlivesPostgres(t *testing.T) {
 		return errors.Join(err, testkit.Unless(found, "it is not"))
 	})
 	proxy.Cut()
-	worker.apply(t, walletID, true)
 	late := a.listen(t, walletID, "?after=1") // the cache says that there is such a wallet
+	worker.apply(t, walletID, true)
 	testkit.Until(t, "postgres is named as lost", a.isDegraded("postgres"))
 	proxy.Open(t)
 	for seq := int64(1); seq <= 3; seq++ {

@@ -147,14 +147,15 @@ func rules(schema map[string]any) map[string]any {
 	return schema
 }
 
-// An event tells an operation as the API answers it, once it is finished, but for its settlement.
+// An event tells an operation as the API answers it, once it is finished, but for its settlement and its
+// timeline.
 func TestEventsTellOperationsAsTheAPIDoes(t *testing.T) {
 	t.Parallel()
 	a, api := readAsyncAPI(t), readDocument(t, "openapi.yaml")
 	fields := func(document map[string]any) []string {
 		return slices.Sorted(maps.Keys(at(document, "components", "schemas", "Operation", "properties")))
 	}
-	want := slices.DeleteFunc(fields(api), func(name string) bool { return name == "settlement" })
+	want := slices.DeleteFunc(fields(api), func(name string) bool { return name == "settlement" || name == "timeline" })
 	if diff := cmp.Diff(want, fields(a.document)); diff != "" {
 		t.Errorf("(-openapi.yaml +asyncapi.yaml):\n%s", diff)
 	}

@@ -53,8 +53,8 @@ var faultMutations = []mutation{
 	{
 		"R1: transactions that were running are read later", "relay", "db/walletdb/relay.sql.go",
 		[]string{
-			"(SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM pg_snapshot_xip($1::pg_snapshot) x (xid)",
-			"(SELECT o.id, o.xid, o.topic, o.key, o.payload, o.headers, o.created_at FROM (SELECT NULL::xid8 LIMIT 0) x (xid)",
+			"FROM pg_snapshot_xip($3::pg_snapshot) x (xid)\n     CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload",
+			"FROM (SELECT NULL::xid8 LIMIT 0) x (xid)\n     CROSS JOIN LATERAL (SELECT id, xid, topic, key, payload",
 		},
 		"apache", anyFault,
 	},
