@@ -142,7 +142,7 @@ function Shown({ operation, wallet, other, hold, followers, more, asked }: Known
           </section>
         )}
       </div>
-      {followed.includes(operation.operationType) && (
+      {followed.includes(operation.operationType) && operation.status !== 'FAILED' && (
         <section aria-labelledby="followers">
           <header>
             <h2 id="followers">{hold ? 'What became of the hold' : 'Reversals'}</h2>

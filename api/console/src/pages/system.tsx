@@ -139,8 +139,9 @@ function Figures({ status: s }: { status: Status }) {
       <Fact name="Outbox keeps">{s.outbox ? duration(s.outbox.oldestRowSeconds * 1000) : '—'}</Fact>
       <Fact name="Processes">
         {s.processes
-          ? Object.entries(s.processes)
-              .map(([name, n]) => `${n} ${name}`)
+          ? Object.keys(s.processes)
+              .sort()
+              .map((name) => `${s.processes?.[name]} ${name}`)
               .join(', ')
           : '—'}
       </Fact>
@@ -184,6 +185,7 @@ function Plots({ samples }: { samples: Sample[] }) {
             time
             y={count}
             fromZero
+            width={60}
             series={[
               { name: 'accepted', color: 'accent', values: samples.map((s) => s.accepted) },
               { name: 'applied', color: 'good', values: samples.map((s) => s.applied) },
@@ -199,6 +201,7 @@ function Plots({ samples }: { samples: Sample[] }) {
             time
             y={(ms) => (ms === 0 ? '0' : duration(ms))}
             fromZero
+            width={60}
             series={[
               { name: 'not applied', color: 'accent', values: samples.map((s) => s.pending) },
               { name: 'not published', color: 'wait', values: samples.map((s) => s.waiting) },
@@ -241,7 +244,10 @@ function Parts({ status: s }: { status: Status }) {
             <Fact name="All">{count(s.webhooks.webhooks)}</Fact>
             <Fact name="Failing">{count(s.webhooks.failing)}</Fact>
             <Fact name="Disabled">{count(s.webhooks.disabled)}</Fact>
-            <Fact name="Furthest behind">{s.webhooks.lagSeconds > 0 ? duration(s.webhooks.lagSeconds * 1000) : 'nothing'}</Fact>
+            <Fact name="Not finished">
+              {s.webhooks.lagMessages > 0 ? `${count(s.webhooks.lagMessages)} messages, the oldest ${duration(s.webhooks.lagSeconds * 1000)}` : 'nothing'}
+            </Fact>
+            <Fact name="Saved by hooks">{s.webhooks.savedSecondsAgo > 0 ? `${duration(s.webhooks.savedSecondsAgo * 1000)} ago` : 'never'}</Fact>
             {s.webhooks.disabledIds.length > 0 && (
               <Fact name="Disabled last">
                 {s.webhooks.disabledIds.map((id) => (

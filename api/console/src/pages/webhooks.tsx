@@ -81,7 +81,7 @@ const columns: Column<Webhook>[] = [
     of: (w) => (
       <span>
         <a href={href('webhooks', w.id)}>{w.url}</a>
-        {w.description && <span class="faint under">{w.description}</span>}
+        {w.description && <span class="faint below">{w.description}</span>}
       </span>
     ),
   },

@@ -10,7 +10,7 @@ export interface Series {
 
 // Plot draws series over x. What it shows is said in `says` for those who do not see it. Under the pointer, `at` says
 // what a point is.
-export function Plot({ says, x, time = false, series, y, at, fromZero = false, height = 220 }: {
+export function Plot({ says, x, time = false, series, y, at, fromZero = false, width = 0, height = 220 }: {
   says: string;
   x: number[];
   time?: boolean; // x is in seconds since 1970
@@ -18,6 +18,7 @@ export function Plot({ says, x, time = false, series, y, at, fromZero = false, h
   y: (value: number) => string;
   at: (index: number) => string;
   fromZero?: boolean; // else the axis begins at the least value
+  width?: number; // of x, at least: few points stand at its end
   height?: number;
 }) {
   const box = useRef<HTMLDivElement>(null);
@@ -45,7 +46,7 @@ export function Plot({ says, x, time = false, series, y, at, fromZero = false, h
           height,
           legend: { show: false },
           cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-          scales: { x: { time }, ...(fromZero ? { y: { range: aboveZero } } : {}) },
+          scales: { x: { time, ...(width ? { range: (_: uPlot, first: number, last: number): [number, number] => [Math.min(first, last - width), last] } : {}) }, ...(fromZero ? { y: { range: aboveZero } } : {}) },
           axes: [
             { ...axis, ...whole, size: 32 },
             { ...axis, size: (_, ticks) => 20 + 7 * Math.max(4, ...(ticks ?? []).map((t) => t.length)), incrs: wholeSteps, values: (_, ticks) => ticks.map((v) => now.current.y(Math.round(v))) },
