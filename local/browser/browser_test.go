@@ -193,6 +193,11 @@ func recordHosts(t *testing.T, ctx context.Context) func() []string {
 // openBrowser starts Chromium with a new profile. It can reach this machine only.
 func openBrowser(t *testing.T) context.Context {
 	t.Helper()
+	return openBrowserFor(t, 2*time.Minute)
+}
+
+func openBrowserFor(t *testing.T, limit time.Duration) context.Context {
+	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Fatal("chromium is not installed: apt-get install chromium")
@@ -205,7 +210,7 @@ func openBrowser(t *testing.T) context.Context {
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 		chromedp.WindowSize(1280, 1600),
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	ctx, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancelAllocator)

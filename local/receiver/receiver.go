@@ -128,6 +128,18 @@ func (r *Receiver) Subscribe(api *load.Client, wallets ...uuid.UUID) (uuid.UUID,
 	return webhook.ID, err
 }
 
+// Know has it take only what is signed with a secret that somebody else was told.
+func (r *Receiver) Know(secret string) error {
+	verify, err := standardwebhooks.NewWebhook(secret)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.verify = verify
+	return nil
+}
+
 func (r *Receiver) serve(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, largestBody))
 	if err != nil {
