@@ -112,7 +112,7 @@ function Found({ text }: { text: string }) {
           columns={columns}
           rows={found.wallets}
           keyOf={(w) => w.walletId}
-          empty={<>Nothing has the id or the reference “{text}”, or it belongs to a tenant that this key does not see.</>}
+          empty={<>Nothing has the id or the reference “{text}”, or it belongs to a tenant that this key does not see, or to another cell.</>}
         />
       )}
       {found?.more && <p class="faint">There are more than these.</p>}
@@ -120,12 +120,13 @@ function Found({ text }: { text: string }) {
   );
 }
 
+// unlessAbsent is undefined for what is not here. The id of an operation may look like that of another cell's wallet.
 async function unlessAbsent<T>(question: Promise<T>): Promise<T | undefined> {
   try {
     return await question;
   } catch (error) {
     const failure = failureOf(error);
-    if (failure.status === 404) return undefined;
+    if (failure.status === 404 || failure.code === 'wrong-cell') return undefined;
     throw failure;
   }
 }
