@@ -486,7 +486,7 @@ func TestSomebodyUsesTheConsole(t *testing.T) {
 	p.reads("Accepted as operation 6 of the wallet", "PROCESSED")
 	p.press("Done")
 	p.fact("Balance", "75.00")
-	for n := range 40 { // a statement to look at
+	for n := range 60 { // a statement of more than one page
 		kind, amount := "DEPOSIT", 1000+137*n%5000
 		if n%3 == 2 {
 			kind = "WITHDRAW"
@@ -498,6 +498,7 @@ func TestSomebodyUsesTheConsole(t *testing.T) {
 	p.reads("order 4712")
 	p.readsNoMore("PENDING")
 	p.look("wallet")
+	p.readStatement()
 	p.press("Freeze")
 	p.fill("Reason", "asked for by the owner")
 	p.press("Continue")
@@ -535,6 +536,26 @@ func TestSomebodyUsesTheConsole(t *testing.T) {
 	if len(p.judge()) == 0 {
 		t.Error("axe-core does not see a field that has no name")
 	}
+}
+
+// readStatement reads a statement of 67 operations to its end, saves it, and looks for those that failed.
+func (p *person) readStatement() {
+	t := p.t
+	p.readsNoMore("These are all.")
+	run(t, p.ctx, chromedp.Evaluate[bool](`scrollTo(0, document.body.scrollHeight), true`))
+	p.reads("These are all.", "invoice 2026-0000")
+	run(t, p.ctx, chromedp.Evaluate[bool](`URL.createObjectURL = file => { file.text().then(text => { window.saved = text }); return "#/saved" }, true`))
+	p.press("Save as CSV")
+	lines := strings.Split(strings.TrimSpace(run(t, p.ctx, chromedp.Poll[string](`window.saved`))), "\r\n")
+	if len(lines) != 68 || !strings.HasPrefix(lines[0], "sequence,operationId,") || !strings.HasPrefix(lines[67], "1,") {
+		t.Errorf("%d lines are saved, the first %q, the last %q", len(lines), lines[0], lines[len(lines)-1])
+	}
+	p.click("DisclosureTriangle", "Filters", 1)
+	p.choose("Status", "FAILED")
+	p.readsNoMore("invoice 2026-")
+	p.reads("INSUFFICIENT_FUNDS", "These are all.")
+	p.press("Clear")
+	p.reads("invoice 2026-")
 }
 
 func (p *person) useWebhooks(s *stacktest.System, hears *receiver.Recorder, wallet string) {
