@@ -200,7 +200,7 @@ var mutations = []mutation.Mutation{
 		"walletid.Keyed(cell, name)", "walletid.Keyed(0, name)",
 	),
 	mutation.Of("cells: only a wallet that is not here is another cell's", "TestEveryRequestIsAnsweredAsTheContractSays", "cell.go",
-		"case errors.Is(err, pgx.ErrNoRows):\n\t\treturn ws.noWallet(walletID)", "case true:\n\t\treturn ws.noWallet(walletID)",
+		"case errors.Is(err, pgx.ErrNoRows):\n\t\treturn ws.noWallet(walletID)", "case err == nil || errors.Is(err, pgx.ErrNoRows):\n\t\treturn ws.noWallet(walletID)",
 	),
 	mutation.Of("cells: an id of this cell is not another cell's", "TestEveryRequestIsAnsweredAsTheContractSays", "cell.go",
 		"if cell := walletid.Cell(id); cell != ws.cell {", "if cell := walletid.Cell(id); true {",
