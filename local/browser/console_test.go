@@ -138,14 +138,15 @@ func TestTheConsoleFollowsABusyWallet(t *testing.T) {
 	first, last := slices.Max(heap[:len(heap)/2]), slices.Max(heap[len(heap)/2:])
 	t.Logf("%s at 1,000 operations/s: a click waits for %d ms (p50), %d ms (p95), %d ms (p99), %d ms at most; heap up to %.1f MB in the first half, %.1f MB in the second",
 		duration, share(50), p95, share(99), share(100), first/1e6, last/1e6)
-	limit := 50
+	limit, growth := 50, 1.1
 	if *stacktest.WaitTime == 0 {
-		limit = 250 // other tests run beside, on the same cores: a page that hangs is found, not one that is slow
+		// Other tests run beside, on the same cores, and in half a minute the page has not got all that it keeps.
+		limit, growth = 250, 2
 	}
 	if p95 >= limit {
 		t.Errorf("one click of 20 waits for %d ms or more, want less than %d ms", p95, limit)
 	}
-	if last > 1.1*first {
+	if last > growth*first {
 		t.Errorf("the heap grew from %.1f MB to %.1f MB", first/1e6, last/1e6)
 	}
 
