@@ -182,7 +182,7 @@ func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
 	put(t, conn, topic, "a", 1, 30_000) // A window of many pages.
 	position := func() (open bool, text string) {
 		t.Helper()
-		if err := conn.QueryRow(t.Context(), "SELECT coalesce(bool_or(cur IS NOT NULL), true), coalesce(max(prev || ' ' || after_id), '1:1: 0') FROM relay_positions").Scan(&open, &text); err != nil {
+		if err := conn.QueryRow(t.Context(), "SELECT coalesce(bool_or(cur IS NOT NULL), true), coalesce(max(prev || ' ' || after_id), '1:1: 0') FROM relay_positions WHERE relay = 'wallet-relay'").Scan(&open, &text); err != nil {
 			t.Fatal(err)
 		}
 		return open, text
