@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -528,4 +529,17 @@ func (s *screens) Write(text []byte) (int, error) {
 		s.then()
 	}
 	return len(text), nil
+}
+
+func TestTheConsoleCallsLateWhatStatusCallsLate(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../api/console/src/health.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, limit := range map[string]time.Duration{"slow": slow, "inTransitLong": inTransitLong} {
+		if line := fmt.Sprintf("const %s = %v;\n", name, limit.Seconds()); !strings.Contains(string(text), line) {
+			t.Errorf("api/console/src/health.ts lacks %q", line)
+		}
+	}
 }

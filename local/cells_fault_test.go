@@ -89,7 +89,7 @@ func p99(history []load.Operation, from, to time.Time) (took time.Duration, coun
 	return all[len(all)*99/100], len(all)
 }
 
-// A server of cell 0 is away for a while, which -wait says; cell 1 is not to notice.
+// A server of cell 0 is unreachable for a while, which -wait says; cell 1 is not to notice.
 func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 	away := max(10*time.Second, *stacktest.WaitTime)
 	const before, perSecond = 8 * time.Second, 200
@@ -172,7 +172,7 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 	}
 }
 
-// askDead reads a statement of a cell that is away, which no cache has. Any error has to be 503 with Retry-After.
+// askDead reads a statement of a cell that is unreachable, which no cache has. Any error has to be 503 with Retry-After.
 func askDead(t *testing.T, cells *stack.Cells, wallet string, gone bool, unavailable *atomic.Int64) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, cells.Proxy.URL+"/api/v1/wallets/"+wallet+"/operations?limit=1", nil)

@@ -37,7 +37,7 @@ func plainHeaders(text string) (headers []kafka.Header, ok bool) {
 	if !utf8.ValidString(text) {
 		return nil, false
 	}
-	headers = make([]kafka.Header, 0, 9) // an event has so many
+	headers = make([]kafka.Header, 0, 9) // room for those of an event
 	rest, ok := after(text, '{')
 	if !ok {
 		return nil, false

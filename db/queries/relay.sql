@@ -95,8 +95,8 @@ SELECT EXISTS (SELECT FROM relay_controls WHERE relay = @relay AND paused_at IS 
   ARRAY(SELECT outbox_id FROM parked_rows)::bigint[] AS parked;
 
 -- RelayBacklog counts, for both positions of a relay, the rows that are not published yet, among the first max_rows rows
--- of all topics that the position is not past, and returns how long the oldest of these has waited It names the columns
--- that it reads: the api may read no others.
+-- of all topics that the position is not past, and returns how long the oldest of these has waited. It names the
+-- columns that it reads: the api may read no others.
 -- name: RelayBacklog :many
 SELECT p.relay, count(w.id) AS waiting_rows, coalesce(extract(epoch FROM clock_timestamp() - min(w.created_at)), 0)::float8 AS oldest_seconds
 FROM relay_positions p LEFT JOIN LATERAL (

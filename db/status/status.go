@@ -33,7 +33,7 @@ const (
 	ShownWallets = 10
 	ShownTenants = 10
 
-	// Standing is how long a wallet has not been applied that stands still.
+	// Standing is from when on a wallet with pending operations is stalled.
 	Standing = 30 * time.Second
 	// ExpiryLate is how long a hold may stay open after its time: it should take a second or two.
 	ExpiryLate = 10 * time.Second
@@ -138,7 +138,7 @@ type Pending struct {
 }
 
 // Behind looks at the wallets that the newest outbox rows name, and at some of 30 s, 5 min and 1 h ago. A wallet that
-// stands still for an hour and gets no new operation is not among them.
+// is stalled for an hour and gets no new operation is not among them.
 func Behind(ctx context.Context, q *walletdb.Queries, o Outbox, topic string) (Pending, error) {
 	p := Pending{upTo: []int64{o.LastID}}
 	for _, age := range seenAges {
@@ -219,10 +219,10 @@ func Partitions(ctx context.Context, q *walletdb.Queries, topic string) (int32, 
 	return partitions, err
 }
 
-// Locked is why a section is not known, and so is TooSlow.
+// Locked is why a section is not known while somebody has locked what it reads.
 const Locked = "a table is locked"
 
-// TooSlow is the other reason that passes.
+// TooSlow is why one is not known that was cut off.
 var TooSlow = fmt.Sprintf("it took longer than %s", SectionTimeout)
 
 // Reason says in words why a section failed, or nothing if it is neither of these.

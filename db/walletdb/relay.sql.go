@@ -147,8 +147,8 @@ type RelayBacklogRow struct {
 }
 
 // RelayBacklog counts, for both positions of a relay, the rows that are not published yet, among the first max_rows rows
-// of all topics that the position is not past, and returns how long the oldest of these has waited It names the columns
-// that it reads: the api may read no others.
+// of all topics that the position is not past, and returns how long the oldest of these has waited. It names the
+// columns that it reads: the api may read no others.
 func (q *Queries) RelayBacklog(ctx context.Context, arg RelayBacklogParams) ([]RelayBacklogRow, error) {
 	rows, err := q.db.Query(ctx, relayBacklog,
 		arg.MaxRows,

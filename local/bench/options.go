@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"regexp"
@@ -42,6 +43,9 @@ func parseOptions(args []string) (o options, err error) {
 		return o, err
 	}
 	o.compared, o.byName = flags.Args(), *only != ""
+	if o.compare && o.json+o.folder != "" {
+		return o, errors.New("-compare prints, and writes nothing: -json and -out do not go with it")
+	}
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("-only: %w", err)
 	}

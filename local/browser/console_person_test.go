@@ -200,7 +200,7 @@ func (p *person) click(role, name string, times int) {
 	})
 }
 
-// place scrolls to an element and returns its middle, once it stands still: pages move while they load.
+// place scrolls to an element and returns its middle, once it does not move: pages do while they load.
 func (p *person) place(node cdp.BackendNodeID) (x, y float64, err error) {
 	x, y, err = p.middle(node)
 	if err != nil {

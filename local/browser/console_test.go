@@ -199,7 +199,7 @@ func TestTheConsoleSaysWhatFails(t *testing.T) {
 	p.reads("Live")
 	p.fact("Balance", "10.00")
 
-	t.Run("the api is killed and comes again", func(t *testing.T) {
+	t.Run("the api is killed and comes back", func(t *testing.T) {
 		p := p.in(t)
 		api := s.Process("api")
 		g.answer("", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }) // no try succeeds before it is seen
@@ -219,7 +219,7 @@ func TestTheConsoleSaysWhatFails(t *testing.T) {
 		p.fact("Balance", "20.00")
 	})
 
-	t.Run("the network is away and comes again", func(t *testing.T) {
+	t.Run("the network is lost and comes back", func(t *testing.T) {
 		p := p.in(t)
 		g.Cut()
 		p.reads("Reconnecting…")
@@ -548,6 +548,11 @@ func TestSomebodyUsesTheConsole(t *testing.T) {
 	run(t, p.ctx, chromedp.Evaluate[bool](`document.querySelector("main").append(document.createElement("input")), true`))
 	if len(p.judge()) == 0 {
 		t.Error("axe-core does not see a field that has no name")
+	}
+	for _, sent := range g.changes() {
+		if strings.HasPrefix(sent.path, "/api/v1/wallets") && sent.idempotencyKey == "" {
+			t.Errorf("%s %s has no Idempotency-Key", sent.method, sent.path)
+		}
 	}
 }
 

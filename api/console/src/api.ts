@@ -63,6 +63,16 @@ export async function ask<T>(request: Promise<Answer<T>>): Promise<T> {
   throw refused(answer.response, answer.error, answer.request?.headers.get('Authorization')?.replace('Bearer ', ''));
 }
 
+// unlessMissing is undefined for what is not here. The id of an operation may look like that of another cell's wallet.
+export async function unlessMissing<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof Failure && (error.status === 404 || error.code === 'wrong-cell')) return undefined;
+    throw error;
+  }
+}
+
 // refused makes a Failure of an answer to a request with this key. What stands between here and the api may answer
 // without a problem document.
 export function refused(response: Response, body: unknown, key: string | undefined): Failure {

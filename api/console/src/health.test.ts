@@ -21,7 +21,7 @@ const cases: { name: string; status: Partial<Status>; want: string[] }[] = [
   { name: 'a backlog', status: { relays: [{ ...relay, waitingRows: 5, oldestWaitingSeconds: 3 }] }, want: ['relay: a message has waited for 3.0 s.'] },
   { name: 'an age without a backlog is old news', status: { relays: [{ ...relay, oldestWaitingSeconds: 3 }] }, want: [] },
   { name: 'not applied', status: { oldestPendingSeconds: 65 }, want: ['An operation has waited for 1 min 5 s to be applied.'] },
-  { name: 'a wallet stands still', status: { standingWallets: [stuck] }, want: ['A wallet stands still at operation 7 for 40 s.'] },
+  { name: 'a wallet is stalled', status: { standingWallets: [stuck] }, want: ['A wallet is stalled at operation 7 for 40 s.'] },
   { name: 'a wallet is halted', status: { standingWallets: [{ ...stuck, halted: true }] }, want: ['A wallet is halted at operation 7: the next one is missing.'] },
   { name: 'in transit', status: { inTransit: [{ currency: 'EUR', operations: 1, amountMinor: 1, oldestSeconds: 61 }] }, want: ['EUR are in transit between two wallets for 1 min 1 s.'] },
   { name: 'late holds', status: { lateHolds: { holds: 2, oldestSeconds: 12 } }, want: ['2 holds are open after their time.'] },

@@ -1,13 +1,13 @@
 import type { Status } from '../client/types.gen';
 import { duration } from './parts/time';
 
-// A Problem of the system, as far as the status shows it. `ctl status` knows more.
+// Trouble is a problem of the system, as far as the status shows it. `ctl status` knows more.
 export interface Trouble {
   says: string;
   wallet?: string; // which it is about
 }
 
-// From which age on something is late: the same as in `ctl status`.
+// From which age on something is late, in seconds. The first two are those of `ctl status`, whose tests read them here.
 const slow = 2;
 const inTransitLong = 60;
 const webhooksLag = 60;
@@ -29,7 +29,7 @@ export function troubles(s: Status): Trouble[] {
     say(`An operation has waited for ${seconds(s.oldestPendingSeconds ?? 0)} to be applied.`);
   }
   for (const w of s.standingWallets ?? []) {
-    say(w.halted ? `A wallet is halted at operation ${w.appliedSequence}: the next one is missing.` : `A wallet stands still at operation ${w.appliedSequence} for ${seconds(w.oldestPendingSeconds)}.`, w.walletId);
+    say(w.halted ? `A wallet is halted at operation ${w.appliedSequence}: the next one is missing.` : `A wallet is stalled at operation ${w.appliedSequence} for ${seconds(w.oldestPendingSeconds)}.`, w.walletId);
   }
   for (const t of s.inTransit ?? []) {
     if (t.oldestSeconds >= inTransitLong) say(`${t.currency} are in transit between two wallets for ${seconds(t.oldestSeconds)}.`);

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { findOperation, getWallet, listWallets } from '../../client/sdk.gen';
 import type { Wallet } from '../../client/types.gen';
-import { ask, type Failure } from '../api';
+import { ask, unlessMissing, type Failure } from '../api';
 import { failureOf, useAsked } from '../asked';
 import { Amount } from '../parts/amount';
 import { Badge } from '../parts/badge';
@@ -89,9 +89,9 @@ function Found({ text }: { text: string }) {
     const id = /^([^:]+):\d+$/.exec(text)?.[1] ?? text;
     try {
       if (isUUID(id)) {
-        const wallet = await unlessAbsent(ask(getWallet({ path: { walletId: id } })));
+        const wallet = await unlessMissing(ask(getWallet({ path: { walletId: id } })));
         if (wallet) return go('wallets', wallet.walletId);
-        const operation = await unlessAbsent(ask(findOperation({ path: { operationId: id } })));
+        const operation = await unlessMissing(ask(findOperation({ path: { operationId: id } })));
         if (operation) return go('operations', operation.operationId);
       }
       const page = await ask(listWallets({ query: { reference: text, limit: 100 } }));
@@ -120,22 +120,11 @@ function Found({ text }: { text: string }) {
   );
 }
 
-// unlessAbsent is undefined for what is not here. The id of an operation may look like that of another cell's wallet.
-async function unlessAbsent<T>(question: Promise<T>): Promise<T | undefined> {
-  try {
-    return await question;
-  } catch (error) {
-    const failure = failureOf(error);
-    if (failure.status === 404 || failure.code === 'wrong-cell') return undefined;
-    throw failure;
-  }
-}
-
 // Recent are the wallets that were opened in this tab.
 function Recent() {
   const ids = recentWallets();
   const recent = useAsked(async () => {
-    const wallets = await Promise.all(ids.map((walletId) => unlessAbsent(ask(getWallet({ path: { walletId } })))));
+    const wallets = await Promise.all(ids.map((walletId) => unlessMissing(ask(getWallet({ path: { walletId } })))));
     return wallets.filter((w) => w !== undefined);
   }, []);
   if (ids.length === 0) return null;

@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { findOperation, getHold, getOperation, getWallet, listOperations } from '../../client/sdk.gen';
 import type { Hold, Operation, Wallet } from '../../client/types.gen';
-import { ask, Failure } from '../api';
+import { ask, unlessMissing } from '../api';
 import { type Asked, useAsked } from '../asked';
 import { Amount } from '../parts/amount';
 import { Badge } from '../parts/badge';
@@ -59,21 +59,11 @@ async function read(id: string): Promise<Known> {
   const { walletId, counterpart } = operation;
   const [wallet, other, hold, followers] = await Promise.all([
     ask(getWallet({ path: { walletId } })),
-    counterpart && unlessMissing(ask(getOperation({ path: counterpart }))),
+    counterpart && unlessMissing(ask(getOperation({ path: counterpart }))), // it is accepted when the first leg is applied
     operation.operationType === 'HOLD' ? ask(getHold({ path: { walletId, holdId: id } })) : undefined,
     readFollowers(operation),
   ]);
   return { operation, wallet, other, hold, ...followers };
-}
-
-// unlessMissing: the other leg of a transfer is accepted when the first one is applied.
-async function unlessMissing<T>(read: Promise<T>): Promise<T | undefined> {
-  try {
-    return await read;
-  } catch (error) {
-    if (error instanceof Failure && error.status === 404) return undefined;
-    throw error;
-  }
 }
 
 const followed = ['HOLD', 'DEPOSIT', 'WITHDRAW', 'CAPTURE'];

@@ -231,9 +231,9 @@ function Parts({ status: s }: { status: Status }) {
       </section>
       <section>
         <header>
-          <h2>Wallets that stand still</h2>
+          <h2>Stalled wallets</h2>
         </header>
-        {s.standingWallets ? <Table caption="Wallets that stand still" columns={standingColumns} rows={s.standingWallets} keyOf={(w) => w.walletId} empty="None." /> : <NotKnown />}
+        {s.standingWallets ? <Table caption="Stalled wallets" columns={standingColumns} rows={s.standingWallets} keyOf={(w) => w.walletId} empty="None." /> : <NotKnown />}
       </section>
       <section>
         <header>

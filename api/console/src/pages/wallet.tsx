@@ -1,8 +1,10 @@
 import { useCallback, useEffect, useState } from 'preact/hooks';
 import type { OpenHold, Operation, WalletState } from '../../client/types.gen';
+import { count } from '../amount';
 import { Amount } from '../parts/amount';
 import { Badge } from '../parts/badge';
 import { Id } from '../parts/copy';
+import { Fact } from '../parts/fact';
 import { FailureBox } from '../parts/failure';
 import { LiveMark } from '../parts/live';
 import { Metadata } from '../parts/metadata';
@@ -14,7 +16,6 @@ import { Balances } from '../wallet/balances';
 import { useWallet } from '../wallet/feed';
 import { Holds } from '../wallet/holds';
 import { Statement } from '../wallet/statement';
-import { count } from '../amount';
 
 // What a dialog is open for.
 type Doing =
@@ -57,44 +58,23 @@ export function WalletPage({ id }: { id: string }) {
       {failure && <FailureBox failure={failure} again={reload} />}
       <div class="card">
         <dl class="facts">
-          <div>
-            <dt>Available</dt>
-            <dd class="large">
-              <Amount minor={wallet.available} currency={currency} />
-            </dd>
-          </div>
-          <div>
-            <dt>Balance</dt>
-            <dd class="large">
-              <Amount minor={wallet.balance} currency={currency} />
-            </dd>
-          </div>
-          <div>
-            <dt>Held</dt>
-            <dd class="large">
-              <Amount minor={wallet.held} currency={currency} />
-            </dd>
-          </div>
-          <div>
-            <dt>State</dt>
-            <dd>
-              <Badge is={wallet.state} />
-            </dd>
-          </div>
-          <div>
-            <dt>Operations applied</dt>
-            <dd>{count(wallet.version)}</dd>
-          </div>
-          <div>
-            <dt>Tenant</dt>
-            <dd>{wallet.tenant}</dd>
-          </div>
-          <div>
-            <dt>Opened</dt>
-            <dd>
-              <Time at={wallet.createdAt} />
-            </dd>
-          </div>
+          <Fact name="Available" large>
+            <Amount minor={wallet.available} currency={currency} />
+          </Fact>
+          <Fact name="Balance" large>
+            <Amount minor={wallet.balance} currency={currency} />
+          </Fact>
+          <Fact name="Held" large>
+            <Amount minor={wallet.held} currency={currency} />
+          </Fact>
+          <Fact name="State">
+            <Badge is={wallet.state} />
+          </Fact>
+          <Fact name="Operations applied">{count(wallet.version)}</Fact>
+          <Fact name="Tenant">{wallet.tenant}</Fact>
+          <Fact name="Opened">
+            <Time at={wallet.createdAt} />
+          </Fact>
         </dl>
         <Metadata of={wallet.metadata} />
       </div>

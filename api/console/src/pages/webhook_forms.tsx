@@ -11,7 +11,7 @@ import { announce } from '../parts/announce';
 import { Copy } from '../parts/copy';
 import { Dialog } from '../parts/dialog';
 import { FailureBox } from '../parts/failure';
-import { Time } from '../parts/time';
+import { localTime, Time } from '../parts/time';
 import { href } from '../route';
 import { operationTypes } from '../words';
 
@@ -261,11 +261,6 @@ export function Replay({ webhook, changed, onClose }: Form) {
   );
 }
 
-// localTime is a time as an input of the type datetime-local has it.
-function localTime(time: Date): string {
-  return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
-}
-
 export function Switch({ webhook, changed, onClose }: Form) {
   const { enabled } = webhook;
   return (
@@ -297,7 +292,7 @@ export function Rotate({ webhook, changed, onClose }: Form) {
       <Act
         says={
           <>
-            <p>There is a new secret, which is shown once. For 24 hours deliveries are signed by it and by the one before it.</p>
+            <p>There is a new secret, which is shown once. For 24 hours deliveries are signed by the one before it, too.</p>
             <p>Give the new one to the receiver within that time.</p>
           </>
         }

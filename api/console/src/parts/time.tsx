@@ -15,6 +15,11 @@ export function Time({ at }: { at: string | undefined }) {
   );
 }
 
+// localTime is a time as fields of the type datetime-local have it, in the reader's own zone.
+export function localTime(time: Date): string {
+  return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
 // useNow is the time, renewed every so many milliseconds.
 export function useNow(every = 1000): number {
   const [now, setNow] = useState(Date.now);

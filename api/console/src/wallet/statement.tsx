@@ -9,7 +9,7 @@ import { Badge } from '../parts/badge';
 import { Id } from '../parts/copy';
 import { FailureBox } from '../parts/failure';
 import { Table, type Column } from '../parts/table';
-import { Time } from '../parts/time';
+import { localTime, Time } from '../parts/time';
 import { href } from '../route';
 import { may } from '../session';
 import { isFinal, isReversible, operationTypes, reason, sign, typeWord } from '../words';
@@ -248,11 +248,11 @@ function FilterForm({ filters, onChange }: { filters: Filters; onChange: (filter
         </label>
         <label>
           Accepted from
-          <input type="datetime-local" step="1" value={local(filters.from)} onChange={(e) => time('from', e.currentTarget.value)} />
+          <input type="datetime-local" step="1" value={filters.from && localTime(new Date(filters.from))} onChange={(e) => time('from', e.currentTarget.value)} />
         </label>
         <label>
           Accepted before
-          <input type="datetime-local" step="1" value={local(filters.to)} onChange={(e) => time('to', e.currentTarget.value)} />
+          <input type="datetime-local" step="1" value={filters.to && localTime(new Date(filters.to))} onChange={(e) => time('to', e.currentTarget.value)} />
         </label>
         <label>
           Of the hold or operation
@@ -264,11 +264,4 @@ function FilterForm({ filters, onChange }: { filters: Filters; onChange: (filter
       </form>
     </details>
   );
-}
-
-// local is a time as datetime-local fields have it, in the reader's own zone.
-function local(at: string | undefined): string {
-  if (!at) return '';
-  const time = new Date(at);
-  return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
