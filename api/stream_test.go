@@ -28,6 +28,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
+	"github.com/legendary-wallet/legendary-wallet/db/apikey"
 	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
@@ -437,8 +438,8 @@ func TestThereAreNotMoreStreamsThanMayBe(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	a := startAPI(t, database.As(testdb.API), "AUTH=on", "STREAMS_MAX=3", "STREAMS_PER_KEY=2")
-	a.key = newKey(t, database, "first", everyScope...)
-	other := "Authorization: Bearer " + newKey(t, database, "second", everyScope...)
+	a.key = newKey(t, database, "first", apikey.Scopes...)
+	other := "Authorization: Bearer " + newKey(t, database, "second", apikey.Scopes...)
 	walletID := a.newWallet(t)
 	path := walletPath(walletID) + "/events"
 	refused := func(status int, code string, headers ...string) {
@@ -537,7 +538,7 @@ func newInProcess(t *testing.T, change func(*inProcess)) *inProcess {
 	p.keys = &keys{db: pool, lifetime: 0, known: map[[32]byte]*key{}}
 	q := newQueue(limits{flush: 1})
 	m := newMetrics(registry, q, ws.waiters)
-	p.key = newKey(t, p.database, "client", everyScope...)
+	p.key = newKey(t, p.database, "client", apikey.Scopes...)
 	handler, err := newHandler(&wallets{pool: pool, cache: entries, queue: q, waits: ws, streams: p.streams, keys: p.keys, metrics: m, timeout: 5 * time.Second}, p.keys, m, nil)
 	if err != nil {
 		t.Fatal(err)

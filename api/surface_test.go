@@ -49,9 +49,6 @@ const (
 
 var strangersKey, _ = apikey.New()
 
-// everyScope is every scope, the one that new keys do not get by themselves too.
-var everyScope = append(slices.Clone(apikey.Scopes), "wallets:control", "hooks:write", "status:read")
-
 // metadataOf is metadata of so many bytes.
 func metadataOf(bytes int) string {
 	values := numbered(`"%d":"`+strings.Repeat("x", 490)+`"`, 4)
@@ -428,7 +425,7 @@ func situations() []situation {
 		{
 			name: "Postgres is away",
 			begin: func(t *testing.T, s *scene) {
-				newKeyOf(everyScope...)(t, s) // that the api does not know yet
+				newKeyOf(apikey.Scopes...)(t, s) // that the api does not know yet
 				s.proxy.Cut()
 			},
 			rows: append(everyRoute("without Postgres", 503, "overloaded"), theKey("without Postgres", 503, "overloaded"),
@@ -437,7 +434,7 @@ func situations() []situation {
 		{
 			name: "the api meets what it does not expect",
 			begin: func(t *testing.T, s *scene) {
-				newKeyOf(everyScope...)(t, s)
+				newKeyOf(apikey.Scopes...)(t, s)
 				s.exec(t, "REVOKE SELECT ON api_keys FROM wallet_api")
 			},
 			rows: append(everyRoute("our mistake", 500, "internal"), theKey("our mistake", 500, "internal")),
@@ -525,7 +522,7 @@ func (s situation) play(t *testing.T, met func(route, code string)) {
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
 	a := startAPI(t, proxy.URL, append([]string{"AUTH=on", hooksKey}, s.settings...)...)
-	a.key = newKey(t, database, "client", everyScope...)
+	a.key = newKey(t, database, "client", apikey.Scopes...)
 	here := &scene{api: a, database: database, proxy: proxy}
 	testkit.Until(t, "a wallet is made", func() error { // a key's rate may be low
 		r := a.send("POST", walletsPath, "{}")
