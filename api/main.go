@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 
@@ -38,23 +37,14 @@ var contract []byte
 const drainTime = 3 * time.Second
 
 var program = service.Program[config]{
-	Name:   "api",
-	About:  "The api accepts operations over HTTP, as openapi.yaml says.",
-	Config: parseConfig,
-	Run:    serve,
+	Name:    "api",
+	About:   "The api accepts operations over HTTP, as openapi.yaml says.",
+	Config:  parseConfig,
+	Run:     serve,
+	Ballast: 8 << 20, // each collection looks through the stacks of all waiting requests
 }
 
-func main() {
-	ballast := make([]byte, ballastBytes)
-	program.Main()
-	runtime.KeepAlive(ballast)
-}
-
-// ballastBytes are never touched and take no memory, but the garbage collector counts them: it starts
-// when there is as much garbage as ballast, stacks and what is in use. With the latter alone it would
-// run twenty times a second, and each time look through the stacks of all waiting requests. Unlike a
-// higher GOGC it lets memory grow no further with more clients.
-const ballastBytes = 8 << 20
+func main() { program.Main() }
 
 // serve runs the api until the context ends, and then until waiting requests have their answer.
 func serve(ctx context.Context, c config, log *slog.Logger) error {

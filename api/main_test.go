@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,9 +26,6 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
-// binary is the api as it is shipped, with the race detector and failpoints.
-var binary string
-
 func TestMain(m *testing.M) {
 	if server := os.Getenv("SLOW_PROXY"); server != "" {
 		serveSlowProxy(server)
@@ -36,15 +35,28 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	binary = filepath.Join(folder, "api")
-	build := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", binary, ".")
-	if output, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the api: %v\n%s", err, output)
-		os.Exit(1)
-	}
+	binary = sync.OnceValues(func() (string, error) {
+		flags := []string{"-tags=failpoints"}
+		if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+			flags = append(flags, "-race")
+		}
+		return build(folder, flags...)
+	})
 	code := m.Run()
 	_ = os.RemoveAll(folder)
 	os.Exit(code)
+}
+
+// binary is the api with failpoints, and with the race detector if the tests have it.
+var binary func() (string, error)
+
+func build(folder string, flags ...string) (string, error) {
+	program := filepath.Join(folder, "api")
+	command := exec.Command("go", append([]string{"build", "-o", program}, flags...)...)
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the api: %w\n%s", err, output)
+	}
+	return program, nil
 }
 
 // api is a running process.
@@ -69,7 +81,11 @@ func startAPI(t *testing.T, databaseURL string, settings ...string) *api {
 // launchAPI starts an api; it may not get far.
 func launchAPI(t *testing.T, databaseURL string, settings ...string) *api {
 	t.Helper()
-	return launchProgram(t, binary, databaseURL, settings...)
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return launchProgram(t, program, databaseURL, settings...)
 }
 
 func launchProgram(t *testing.T, program, databaseURL string, settings ...string) *api {

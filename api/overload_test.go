@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,7 +56,7 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 		"batches":    {delay: 100 * time.Millisecond, flush: 50, room: 100, batch: 50},
 	} {
 		t.Run(name, func(t *testing.T) {
-			program := binary
+			program, err := binary()
 			o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = 4*time.Second, 0.8, time.Second, 1024, 3
 			if *overloadTime > 0 {
 				o.delay, o.flush, o.room = 30*time.Millisecond, 65, 1000
@@ -66,9 +64,12 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 					o.batch, o.room = 1000, 2000 // one that is accepted and one that waits
 				}
 				o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = *overloadTime, 0.9, 100*time.Millisecond, 64, 1
-				program = buildAPI(t)
+				program, err = build(t.TempDir())
 			} else {
 				t.Parallel()
+			}
+			if err != nil {
+				t.Fatal(err)
 			}
 			o.measure(t, program)
 		})
@@ -251,14 +252,4 @@ func (l *line) close() {
 	if l.conn != nil {
 		_ = l.conn.Close()
 	}
-}
-
-// buildAPI builds the api without the race detector.
-func buildAPI(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "api")
-	if output, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build the api: %v\n%s", err, output)
-	}
-	return program
 }

@@ -19,10 +19,11 @@ import (
 )
 
 var program = service.Program[config]{
-	Name:   "relay",
-	About:  "The relay publishes accepted operations to Kafka, each wallet's in their order.",
-	Config: parseConfig,
-	Run:    run,
+	Name:    "relay",
+	About:   "The relay publishes accepted operations to Kafka, each wallet's in their order.",
+	Config:  parseConfig,
+	Run:     run,
+	Ballast: 16 << 20,
 }
 
 func main() { program.Main() }
@@ -81,10 +82,6 @@ func leader(c config, status *status, tracer *tracer) (lead func(context.Context
 
 // newRelay wires the relay of a lane to Postgres and Kafka.
 func newRelay(config config, lane lane, lookout *lookout, status *progress) *relay {
-	interval := config.pollInterval
-	if lane.others {
-		interval *= eventsInterval
-	}
 	return &relay{
 		lane: lane,
 		openOutbox: func(ctx context.Context) (outbox, error) {
@@ -100,7 +97,7 @@ func newRelay(config config, lane lane, lookout *lookout, status *progress) *rel
 		},
 		lookout:        lookout,
 		limits:         batchLimits,
-		interval:       interval,
+		interval:       config.pollInterval,
 		publishTimeout: config.publishTimeout,
 		now:            time.Now,
 		sleep:          func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) },

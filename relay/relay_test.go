@@ -379,3 +379,18 @@ func rebase(t testing.TB, conn *pgx.Conn) {
 		t.Fatal(err)
 	}
 }
+
+// A batch of few rows does not make the next one wait longer than the interval, one of many up to three times.
+func TestLargeBatchesAreFurtherApart(t *testing.T) {
+	t.Parallel()
+	r := relay{interval: 20 * time.Millisecond}
+	for messages, want := range map[int]time.Duration{1: 20, 20: 20, 100: 20, 150: 30, 300: 60, 301: 60, 5000: 60} {
+		if got := r.spacing(messages); got != want*time.Millisecond {
+			t.Errorf("after %d messages %v, want %d ms", messages, got, want)
+		}
+	}
+	r.lane.others = true
+	if got := r.spacing(1); got != 100*time.Millisecond {
+		t.Errorf("after an event %v, want 100 ms", got)
+	}
+}

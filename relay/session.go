@@ -17,9 +17,11 @@ const (
 	// so for the first operation in a while, which is shorter than idleAfter (relayRests in the api).
 	idleAfter = time.Second
 	idlePoll  = 250 * time.Millisecond
-	// eventsInterval is how many times further apart than those of the operations the publish batches of events are: a
-	// batch costs the same for few rows as for many, and no money waits for an event.
-	eventsInterval = 5
+	// A publish batch costs about the same for few rows as for many, down to the worker. So those of more than largeBatch
+	// are further apart, up to mostApart intervals; those of events, for which no money waits, are eventsApart.
+	largeBatch  = 100
+	mostApart   = 3
+	eventsApart = 5
 	// lookInterval is how often the relay of the events sees whether that of the operations still looks.
 	lookInterval = time.Second
 	minBackoff   = 50 * time.Millisecond
@@ -37,7 +39,7 @@ type relay struct {
 	openOutbox     func(context.Context) (outbox, error)
 	openProducer   func() (producer, error)
 	limits         limits
-	interval       time.Duration // between the starts of two publish batches, unless rows are known to wait; an idle relay polls twice as often
+	interval       time.Duration // between the starts of two small publish batches; an idle relay polls twice as often
 	publishTimeout time.Duration
 	now            func() time.Time
 	sleep          func(context.Context, time.Duration)
@@ -167,9 +169,9 @@ func (s *session) loop(ctx, work context.Context) error {
 		}
 		switch {
 		case more:
-		case published > 0: // Batches are spaced out: each costs everyone down to the worker about the same.
+		case published > 0:
 			pause, busy = minPause, started
-			s.sleep(ctx, s.interval-s.now().Sub(started))
+			s.sleep(ctx, s.spacing(published)-s.now().Sub(started))
 		case s.lane.others:
 			s.follow(ctx)
 		case started.Sub(busy) >= idleAfter:
@@ -182,6 +184,15 @@ func (s *session) loop(ctx, work context.Context) error {
 		}
 	}
 	return nil
+}
+
+// spacing is the least time from the start of a publish batch of so many messages to that of the next, unless rows are
+// known to wait.
+func (r *relay) spacing(messages int) time.Duration {
+	if r.lane.others {
+		return eventsApart * r.interval
+	}
+	return r.interval * time.Duration(min(max(messages, largeBatch), mostApart*largeBatch)) / largeBatch
 }
 
 // step publishes the next batch and moves the position past it. It reports how many messages that

@@ -20,10 +20,11 @@ import (
 )
 
 var program = service.Program[config]{
-	Name:   "worker",
-	About:  "The worker applies accepted operations to wallets, each wallet's in strict order and exactly once.",
-	Config: parseConfig,
-	Run:    work,
+	Name:    "worker",
+	About:   "The worker applies accepted operations to wallets, each wallet's in strict order and exactly once.",
+	Config:  parseConfig,
+	Run:     work,
+	Ballast: 32 << 20,
 }
 
 func main() { program.Main() }

@@ -67,7 +67,7 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 		scenario{name: "lone operations", connections: 4, ratePerSecond: 5, watchEvery: time.Millisecond},
 		scenario{name: "many fail, c=256", connections: 256, withdrawUpTo: 4000},
 		scenario{name: "replays, c=256", connections: 256, resendPercent: 11},
-		scenario{name: "reads mixed in, c=256", connections: 256, readPercent: 50},
+		scenario{name: "reads mixed in, c=256", connections: 256, readPercent: 50, warmUp: slow},
 		scenario{name: "batch of 10", connections: 64, batch: 10},
 		scenario{name: "batch of 100", connections: 16, batch: 100, pipeline: true},
 		scenario{name: "batch of 1000", connections: 4, batch: 1000},
