@@ -33,6 +33,9 @@ const (
 	// retryPause is the pause after an error that no request has caused.
 	retryPause = 100 * time.Millisecond
 
+	// largeFlush is so many requests that more would hardly make them cheaper.
+	largeFlush = 32
+
 	// For longer than relayRests after it has published, the relay polls often: it soon finds what is accepted
 	// within relayRests of an earlier flush. After a longer pause the flusher wakes the relay.
 	relayRests = 500 * time.Millisecond
@@ -70,15 +73,18 @@ type flusher struct {
 func (f *flusher) run(ctx context.Context) {
 	defer f.disconnect()
 	var started time.Time
-	var size int
+	var size, lately int // requests of the last flush, and of the largest one of late
 	for f.ready(ctx) {
-		time.Sleep(f.queue.pause(time.Since(started), f.interval, size))
+		least, more := f.queue.pause(time.Since(started), f.interval, size)
+		time.Sleep(least)
+		f.queue.await(min(lately, largeFlush), more) // as many as came lately may be all that come
 		requests := f.queue.take(f.locked)
 		if len(requests) == 0 {
 			continue
 		}
 		rested := time.Since(started) > relayRests
 		started, size = time.Now(), len(requests)
+		lately = max(size, lately*7/8)
 		span := f.tracer.flush(requests)
 		back := f.flush(ctx, requests)
 		if rested {

@@ -91,6 +91,9 @@ type queue struct {
 	bytes      int
 	wallets    map[walletRef]int // operations of each wallet that has any
 	crowded    bool              // a request came while another one was not answered
+
+	wanted int           // how many requests await waits for
+	enough chan struct{} // is closed when they are there; nil: it is, or was never made
 }
 
 func newQueue(limits limits) *queue {
@@ -116,21 +119,44 @@ func (q *queue) push(requests ...*request) bool {
 		r.stage = queued
 	}
 	q.waiting = append(q.waiting, requests...)
+	if q.enough != nil && len(q.waiting) >= q.wanted {
+		close(q.enough)
+		q.enough = nil
+	}
 	q.signal()
 	return true
 }
 
-// pause is how long the next flush waits. Under concurrency flushes start an interval apart, so
-// that each gathers more: starting at once costs half as much again at 1,000 operations a second.
-// A client that is alone is never delayed.
-func (q *queue) pause(sinceLast, interval time.Duration, lastSize int) time.Duration {
+// pause is how long the next flush waits in any case, and how much longer while few requests wait. Under concurrency
+// flushes start an interval apart, small ones two, so that each gathers more: starting at once costs half as much again
+// at 1,000 operations a second, and one interval a third. A client that is alone is never delayed.
+func (q *queue) pause(sinceLast, interval time.Duration, lastSize int) (least, more time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	alone := lastSize <= 1 && !q.crowded
 	if alone || len(q.waiting) >= q.limits.flush {
-		return 0
+		return 0, 0
 	}
-	return max(0, interval-sinceLast)
+	least = max(0, interval-sinceLast)
+	return least, max(0, 2*interval-sinceLast-least)
+}
+
+// await returns after d, or as soon as so many requests wait.
+func (q *queue) await(requests int, d time.Duration) {
+	q.mu.Lock()
+	if len(q.waiting) >= requests {
+		q.mu.Unlock()
+		return
+	}
+	enough := make(chan struct{})
+	q.wanted, q.enough = requests, enough
+	q.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-enough:
+	case <-timer.C:
+	}
 }
 
 // take returns the requests of the next flush. Requests of wallets that another transaction has locked

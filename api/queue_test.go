@@ -196,25 +196,50 @@ func TestFlushesAreSpacedUnlessAClientIsAlone(t *testing.T) {
 	t.Parallel()
 	const interval = 5 * time.Millisecond
 	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 10})
-	check := func(when string, sinceLast time.Duration, lastSize int, want time.Duration) {
+	check := func(when string, sinceLast time.Duration, lastSize int, least, more time.Duration) {
 		t.Helper()
-		if got := q.pause(sinceLast, interval, lastSize); got != want {
-			t.Errorf("%s: pause = %v, want %v", when, got, want)
+		if gotLeast, gotMore := q.pause(sinceLast, interval, lastSize); gotLeast != least || gotMore != more {
+			t.Errorf("%s: pause = %v and %v, want %v and %v", when, gotLeast, gotMore, least, more)
 		}
 	}
 	one := fill(t, q, uuid.New(), 1)
-	check("alone", time.Millisecond, 1, 0)
-	check("alone after a crowd", time.Millisecond, 2, 4*time.Millisecond)
-	check("long after a crowd", time.Second, 2, 0)
+	check("alone", time.Millisecond, 1, 0, 0)
+	check("alone after a crowd", time.Millisecond, 2, 4*time.Millisecond, interval)
+	check("later", 7*time.Millisecond, 2, 0, 3*time.Millisecond)
+	check("long after a crowd", time.Second, 2, 0, 0)
 	q.take(nil)
 	q.finish(one)
 	q.putBack(nil)
 	one = fill(t, q, uuid.New(), 1)
-	check("alone again", time.Millisecond, 1, 0)
+	check("alone again", time.Millisecond, 1, 0, 0)
 	q.take(nil)
 	fill(t, q, uuid.New(), 1) // while the other is not answered
-	check("two clients", time.Millisecond, 1, 4*time.Millisecond)
+	check("two clients", time.Millisecond, 1, 4*time.Millisecond, interval)
 	q.finish(one)
 	fill(t, q, uuid.New(), 9)
-	check("a whole flush waits", time.Millisecond, 5, 0)
+	check("a whole flush waits", time.Millisecond, 5, 0, 0)
+}
+
+func TestAFlushWaitsUntilEnoughRequestsAreThere(t *testing.T) {
+	t.Parallel()
+	q := newQueue(limits{operations: 100, bytes: 1 << 20, flush: 10})
+	awaits := func(requests int, d time.Duration) <-chan struct{} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			q.await(requests, d)
+		}()
+		return done
+	}
+	<-awaits(3, time.Millisecond) // which is over
+	fill(t, q, uuid.New(), 2)
+	enough := awaits(3, time.Hour)
+	select {
+	case <-enough:
+		t.Fatal("2 requests are enough, want 3")
+	case <-time.After(20 * time.Millisecond):
+	}
+	fill(t, q, uuid.New(), 2)
+	<-enough
+	<-awaits(3, time.Hour) // which are there
 }
