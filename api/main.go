@@ -158,6 +158,7 @@ func wakeRelay(ctx context.Context, pool *pgxpool.Pool) {
 func flushConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 	config = config.Copy()
 	config.RuntimeParams["lock_timeout"] = fmt.Sprint(lockWait.Milliseconds())
+	db.PlanByIndex(config)
 	return config
 }
 

@@ -93,6 +93,15 @@ func Config(url string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+// PlanByIndex makes a session's statements go by index, row by row, whatever the statistics say. A prepared statement keeps
+// a plan that was made while the tables were small: without this it reads a table that has grown, or joins it, as a
+// whole, until the next ANALYZE. A flush or a batch is a few hundred rows of tables without end.
+func PlanByIndex(config *pgx.ConnConfig) {
+	for _, whole := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin"} {
+		config.RuntimeParams[whole] = "off"
+	}
+}
+
 // pin sets what is pinned, and refuses another value.
 func pin(parameters map[string]string) error {
 	for name, allowed := range pinned {

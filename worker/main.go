@@ -42,6 +42,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	defer admin.Close()
 
 	// Neither pool is closed at the end: an abandoned transaction may still use it.
+	db.PlanByIndex(c.database.ConnConfig)
 	pool, err := db.Open(ctx, c.database)
 	if err != nil {
 		return err

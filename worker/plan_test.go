@@ -9,13 +9,15 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/event"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// The statements stay cheap in tables of a size, with the plans that a prepared statement may get:
-// with statistics and without, custom and generic.
+// The statements stay cheap in tables of a size, with the plans that a prepared statement may get: with statistics and
+// without, custom and generic, and one that was made while there were few rows.
 func TestPlansReadNoMoreThanTheyNeed(t *testing.T) {
 	t.Parallel()
 	for _, analyzed := range []bool{true, false} {
@@ -25,34 +27,59 @@ func TestPlansReadNoMoreThanTheyNeed(t *testing.T) {
 			for _, table := range []string{"wallets", "wallet_sequences", "operations", "outcomes", "open_holds", "outbox"} {
 				s.exec("ALTER TABLE " + table + " SET (autovacuum_enabled = off)")
 			}
-			s.exec("INSERT INTO wallets (id, currency) SELECT gen_random_uuid(), 'EUR' FROM generate_series(1, 50000)")
-			s.exec("INSERT INTO wallet_sequences (wallet_id, last_seq) SELECT id, 2 FROM wallets")
-			s.exec("INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT id, n, gen_random_uuid(), 'DEPOSIT', 1 FROM wallets, generate_series(1, 2) n")
-			s.exec("INSERT INTO outbox (topic, key, payload) SELECT 'wallet-operations', wallet_id::text, '' FROM operations")
-			s.exec("INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM operations")
-			s.exec("UPDATE wallets SET applied_seq = 2, balance = 2")
-			s.exec("INSERT INTO open_holds (wallet_id, seq, hold_id, expires_at) SELECT wallet_id, seq, id, CASE WHEN seq = 2 THEN now() + interval '1 hour' END FROM operations")
+			grow := func(wallets int) {
+				s.exec("INSERT INTO wallets (id, currency) SELECT gen_random_uuid(), 'EUR' FROM generate_series(1, $1::int)", wallets)
+				s.exec("INSERT INTO wallet_sequences (wallet_id, last_seq) SELECT id, 2 FROM wallets ON CONFLICT DO NOTHING")
+				s.exec("INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT id, n, gen_random_uuid(), 'DEPOSIT', 1 FROM wallets, generate_series(1, 2) n ON CONFLICT DO NOTHING")
+				s.exec("INSERT INTO outbox (topic, key, payload) SELECT 'wallet-operations', wallet_id::text, '' FROM operations")
+				s.exec("INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM operations ON CONFLICT DO NOTHING")
+				s.exec("UPDATE wallets SET applied_seq = 2, balance = 2 WHERE applied_seq = 0")
+				s.exec("INSERT INTO open_holds (wallet_id, seq, hold_id, expires_at) SELECT wallet_id, seq, id, CASE WHEN seq = 2 THEN now() + interval '1 hour' END FROM operations ON CONFLICT DO NOTHING")
+			}
+			some := func() (ids []uuid.UUID) {
+				s.scan(&ids, "SELECT array_agg(id) FROM (SELECT id FROM wallets ORDER BY id LIMIT 100 OFFSET 5) w")
+				return ids
+			}
+			early := planned(t, s, "auto")
+			e := testkit.Explain(early)
+			grow(110)
+			for range 10 { // by when a prepared statement has the plan that it keeps
+				checkPlans(t, e, early, some(), false)
+			}
+			grow(50_000)
 			if analyzed {
 				s.exec("ANALYZE")
 			}
-			var ids []uuid.UUID
-			s.scan(&ids, "SELECT array_agg(id) FROM (SELECT id FROM wallets ORDER BY id LIMIT 100 OFFSET 5000) w")
+			t.Run("planned early", func(t *testing.T) { checkPlans(t, e, early, some(), true) })
 			for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 				t.Run(mode, func(t *testing.T) {
-					conn := s.Database.Conn(t)
-					if _, err := conn.Exec(t.Context(), "SET jit = off; SET plan_cache_mode = "+mode); err != nil {
-						t.Fatal(err)
-					}
-					checkPlans(t, conn, ids)
+					conn := planned(t, s, mode)
+					checkPlans(t, testkit.Explain(conn), conn, some(), true)
 				})
 			}
 		})
 	}
 }
 
+// planned is a connection such as the worker's, with a plan_cache_mode.
+func planned(t *testing.T, s *store, mode string) *pgx.Conn {
+	t.Helper()
+	config, err := db.Config(s.Database.As(testdb.Worker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.PlanByIndex(config.ConnConfig)
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = mode
+	conn, err := db.Connect(t.Context(), config.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
 // checkPlans runs every query for 100 wallets or rows of tables whose scan takes 500 buffers and more.
-func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
-	e := testkit.Explain(conn)
+func checkPlans(t *testing.T, e *testkit.Explainer, conn *pgx.Conn, ids []uuid.UUID, strict bool) {
 	q := walletdb.New(e)
 	ctx := t.Context()
 	sequences := repeat(2, len(ids))
@@ -85,7 +112,7 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 		}, most: 2200},
 		{name: "CountOpenHolds", run: func() error {
 			return second(q.CountOpenHolds(ctx, walletdb.CountOpenHoldsParams{Ids: ids, MaxHolds: maxOpenHolds}))
-		}, most: 500},
+		}, most: 520},
 		{name: "LockFollowing", run: func() error { return second(q.LockFollowing(ctx, ids)) }, most: 500},
 		{name: "AcceptedBefore", run: func() error { return second(q.AcceptedBefore(ctx, subjects.Ids)) }, most: 450},
 		{name: "AcceptFollowing", run: func() error { return second(q.AcceptFollowing(ctx, following)) }, most: 3500},
@@ -124,8 +151,10 @@ func checkPlans(t *testing.T, conn *pgx.Conn, ids []uuid.UUID) {
 				got += part.Buffers()
 			}
 		}
-		t.Logf("%s reads %d buffers", query.name, got)
-		if got > query.most {
+		if strict {
+			t.Logf("%s reads %d buffers", query.name, got)
+		}
+		if strict && got > query.most {
 			t.Errorf("%s reads %d buffers, want at most %d", query.name, got, query.most)
 		}
 	}
@@ -152,10 +181,7 @@ func TestTriesOfADeadHoldCostNothing(t *testing.T) {
 	s.exec("UPDATE outcomes SET status = 'PROCESSED', failure_reason = NULL WHERE seq = 1") // or nobody asks what is left
 	s.exec("UPDATE wallets SET applied_seq = 20000")
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-		conn := s.Database.Conn(t)
-		if _, err := conn.Exec(t.Context(), "SET jit = off; SET plan_cache_mode = "+mode); err != nil {
-			t.Fatal(err)
-		}
+		conn := planned(t, s, mode)
 		e := testkit.Explain(conn)
 		err := asPlanned(t.Context(), conn, func() error {
 			return second(walletdb.New(e).Subjects(t.Context(), walletdb.SubjectsParams{
