@@ -82,7 +82,7 @@ func TestHoldsExpireAfterTheWorkerWasDown(t *testing.T) {
 	s := newStore(t)
 	died, e := s.expirer(), s.expirer()
 	wallet, captured := s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100)
-	accepted, never, used := s.holdFor(wallet, 30, 0), s.holdFor(wallet, 20, time.Second), s.holdFor(captured, 10, 100*time.Millisecond)
+	accepted, never, used := s.holdFor(wallet, 30, 0), s.holdFor(wallet, 20, time.Second), s.holdFor(captured, 10, 500*time.Millisecond)
 	first := s.holdFor(wallet, 5, 50*time.Millisecond)
 	s.ask(naming(capture, used, 0))
 	_ = accepted // its time was over when it was accepted
