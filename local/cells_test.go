@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,14 +252,49 @@ func (b *behindHAProxy) mustFollow(t *testing.T, wallet uuid.UUID) {
 	t.Errorf("the stream of %s ended without its balance: %s", wallet, response.Status)
 }
 
-// Old clients know nothing of cells. Their API key says in which one they open wallets.
-func TestGeneratedClientsWorkUnchangedInBothCells(t *testing.T) {
+// The same program works in both cells. It names one in `Wallet-Cell`, which decides where its wallets are opened, too.
+func TestGeneratedClientsSeeTheSameInBothCells(t *testing.T) {
 	b := newCells(t)
 	root, err := stack.Workspace()
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := [2]string{}
+	for language, generate := range generatedClients {
+		t.Run(language, func(t *testing.T) {
+			source := generate(t, root)
+			for cell := range b.cells {
+				b.mustSee(t, source, seenByClients, cell, 2, "API_KEY="+b.key, fmt.Sprintf("WALLET_CELL=%d", cell))
+			}
+		})
+	}
+}
+
+// Old clients know nothing of cells. Their API key says in which one they open wallets.
+func TestTheLastReleasesClientWorksUnchangedInBothCells(t *testing.T) {
+	b := newCells(t)
+	source, saw := clientOfLastRelease(t)
+	for cell, key := range b.keyOfEachCell(t) {
+		b.mustSee(t, source, saw, cell, 1, "API_KEY="+key)
+	}
+}
+
+// mustSee runs a client through the proxy. It opens so many wallets in the cell.
+func (b *behindHAProxy) mustSee(t *testing.T, source *clientSource, want string, cell int, opens int64, env ...string) {
+	t.Helper()
+	before := b.wallets(t, cell)
+	run := *source
+	run.env = slices.Concat(source.env, []string{"API_URL=" + b.proxy.URL}, env)
+	if diff := cmp.Diff(want, run.run(run.program...)); diff != "" {
+		t.Errorf("in cell %d the client saw (-want +got):\n%s", cell, diff)
+	}
+	if opened := b.wallets(t, cell) - before; opened != opens {
+		t.Errorf("cell %d has %d wallets more", cell, opened)
+	}
+}
+
+// keyOfEachCell are API keys by the cell in which a wallet is opened that neither its key nor a header gives to another.
+func (b *behindHAProxy) keyOfEachCell(t *testing.T) (keys [2]string) {
+	t.Helper()
 	for keys[0] == "" || keys[1] == "" {
 		if err := b.cells[0].CreateKey(t.Context()); err != nil {
 			t.Fatal(err)
@@ -272,22 +308,7 @@ func TestGeneratedClientsWorkUnchangedInBothCells(t *testing.T) {
 			keys[cell] = key
 		}
 	}
-	for language, generate := range map[string]func(*testing.T, string) *clientSource{"Go": goClient, "TypeScript": typeScriptClient, "Python": pythonClient} {
-		t.Run(language, func(t *testing.T) {
-			source := generate(t, root)
-			for cell, key := range keys {
-				before := b.wallets(t, cell)
-				run := *source
-				run.env = append(run.env, "API_URL="+b.proxy.URL, "API_KEY="+key)
-				if diff := cmp.Diff(seenByClients, run.run(run.program...)); diff != "" {
-					t.Errorf("in cell %d the client saw (-want +got):\n%s", cell, diff)
-				}
-				if opened := b.wallets(t, cell) - before; opened != 2 {
-					t.Errorf("cell %d has %d wallets more", cell, opened)
-				}
-			}
-		})
-	}
+	return keys
 }
 
 // asHeader writes a key as clients may: quoted where it has to be, and else in either way.

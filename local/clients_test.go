@@ -62,10 +62,7 @@ func TestGeneratedClientsOfFourLanguagesSeeTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients := map[string]func(t *testing.T, root string) *clientSource{
-		"Go": goClient, "TypeScript": typeScriptClient, "Python": pythonClient, "Java": javaClient,
-	}
-	for language, generate := range clients {
+	for language, generate := range generatedClients {
 		t.Run(language, func(t *testing.T) {
 			source := generate(t, root)
 			source.env = append(source.env, "API_URL="+s.APIURLs[0], "API_KEY="+s.APIKey)
@@ -74,6 +71,10 @@ func TestGeneratedClientsOfFourLanguagesSeeTheSame(t *testing.T) {
 			}
 		})
 	}
+}
+
+var generatedClients = map[string]func(t *testing.T, root string) *clientSource{
+	"Go": goClient, "TypeScript": typeScriptClient, "Python": pythonClient, "Java": javaClient,
 }
 
 // clientSource is a folder with a client's sources, and what runs it.

@@ -58,15 +58,23 @@ func programOf(bin string, p *proc.Process) string {
 // what it saw then.
 func TestTheLastReleasesClientSeesWhatItSaw(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-	released := sourceOfLastRelease(t)
-	_, want, _ := strings.Cut(source(t, released, "local", "clients_test.go"), "const seenByClients = `")
-	want, _, found := strings.Cut(want, "`")
-	client := &clientSource{t: t, dir: filepath.Join(released, "local"), env: []string{"API_URL=" + s.APIURLs[0], "API_KEY=" + s.APIKey}}
-	program := filepath.Join(t.TempDir(), "scenario")
-	client.run("go", "build", "-o", program, "./clients/go")
-	if diff := cmp.Diff(want, client.run(program)); !found || diff != "" {
+	client, saw := clientOfLastRelease(t)
+	client.env = []string{"API_URL=" + s.APIURLs[0], "API_KEY=" + s.APIKey}
+	if diff := cmp.Diff(saw, client.run(client.program...)); diff != "" {
 		t.Errorf("the last release's client saw (-then +now):\n%s", diff)
 	}
+}
+
+// clientOfLastRelease is the Go client that the last release's tests ran, and what it saw then.
+func clientOfLastRelease(t *testing.T) (client *clientSource, saw string) {
+	t.Helper()
+	released := sourceOfLastRelease(t)
+	_, saw, _ = strings.Cut(source(t, released, "local", "clients_test.go"), "const seenByClients = `")
+	saw, _, found := strings.Cut(saw, "`")
+	if !found {
+		t.Fatal("the last release has no seenByClients")
+	}
+	return goClient(t, released), saw
 }
 
 // lastRelease builds the programs of the last release.

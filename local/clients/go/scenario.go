@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 func main() {
-	if err := run(context.Background(), os.Getenv("API_URL"), os.Getenv("API_KEY")); err != nil {
+	if err := run(context.Background(), os.Getenv("API_URL"), os.Getenv("API_KEY"), os.Getenv("WALLET_CELL")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -27,8 +28,18 @@ func (k apiKey) BearerAuth(context.Context, goclient.OperationName) (goclient.Be
 	return goclient.BearerAuth{Token: string(k)}, nil
 }
 
-func run(ctx context.Context, url, key string) error {
-	client, err := goclient.NewClient(url, apiKey(key))
+// inCell names a cell in every request, where there are several: it counts for those whose path has no wallet.
+type inCell string
+
+func (cell inCell) Do(request *http.Request) (*http.Response, error) {
+	if cell != "" {
+		request.Header.Set("Wallet-Cell", string(cell))
+	}
+	return http.DefaultClient.Do(request)
+}
+
+func run(ctx context.Context, url, key, cell string) error {
+	client, err := goclient.NewClient(url, apiKey(key), goclient.WithClient(inCell(cell)))
 	if err != nil {
 		return err
 	}

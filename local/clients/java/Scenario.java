@@ -37,10 +37,13 @@ public final class Scenario {
   private final WalletsApi wallets;
   private final HoldsApi holds;
 
-  private Scenario(String url, String key) {
+  private Scenario(String url, String key, String cell) {
     ApiClient client = new ApiClient();
     client.updateBaseUri(url);
     client.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + key));
+    if (!cell.isEmpty()) { // where there are several, requests whose path has no wallet name one
+      client.setRequestInterceptor(client.getRequestInterceptor().andThen(request -> request.header("Wallet-Cell", cell)));
+    }
     operations = new OperationsApi(client);
     wallets = new WalletsApi(client);
     holds = new HoldsApi(client);
@@ -48,7 +51,8 @@ public final class Scenario {
 
   public static void main(String[] args) throws ApiException {
     String url = System.getenv("API_URL");
-    new Scenario(url, System.getenv("API_KEY")).run(new Scenario(url, "lw_unknown"));
+    String cell = Objects.requireNonNullElse(System.getenv("WALLET_CELL"), "");
+    new Scenario(url, System.getenv("API_KEY"), cell).run(new Scenario(url, "lw_unknown", cell));
   }
 
   private void run(Scenario stranger) throws ApiException {

@@ -16,8 +16,10 @@ from client.models import StateRequest, StatusFilter, TransferRequest, TypeFilte
 from client.types import UNSET
 
 
-def main(url: str, key: str) -> None:
+def main(url: str, key: str, cell: str) -> None:
     client = AuthenticatedClient(url, key)
+    if cell:  # where there are several, requests whose path has no wallet name one
+        client = client.with_headers({"Wallet-Cell": cell})
     wallet = create_wallet.sync(client=client, body=WalletRequest(currency="EUR", metadata=Metadata.from_dict({"order": "815"})))
     assert isinstance(wallet, Wallet), wallet
     print(f"wallet: {wallet.currency}, balance {wallet.balance}")
@@ -129,4 +131,4 @@ def print_problem(answer: object) -> None:
     print(f"problem: {answer.status} {answer.code}")
 
 
-main(os.environ["API_URL"], os.environ["API_KEY"])
+main(os.environ["API_URL"], os.environ["API_KEY"], os.environ.get("WALLET_CELL", ""))

@@ -6,6 +6,9 @@ import { releaseHold, reverseOperation, setWalletState } from './client/index.js
 import { client } from './client/client.gen.js';
 
 client.setConfig({ baseUrl: process.env['API_URL'] ?? '', auth: process.env['API_KEY'] ?? '' });
+// Where there are several cells, requests whose path has no wallet name one.
+const cell = process.env['WALLET_CELL'];
+if (cell) client.setConfig({ headers: { 'Wallet-Cell': cell } });
 
 const { data: wallet, error } = await createWallet({ body: { currency: 'EUR', metadata: { order: '815' } } });
 if (!wallet) throw new Error(error.code);
