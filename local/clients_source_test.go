@@ -35,6 +35,40 @@ func TestClientsNeitherCastNorGiveTypesUp(t *testing.T) {
 	}
 }
 
+// A route that is added has to be called by the clients of all four languages. followWallet is an event stream: in
+// Python and Java the clients would wait for its end, so their scenarios leave it out.
+func TestEveryClientCallsEveryOperationOfTheContract(t *testing.T) {
+	root, err := stack.Workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := found(source(t, root, "openapi.yaml"), `(?m)^      operationId: (\w+)$`)
+	if len(operations) < 30 {
+		t.Fatalf("openapi.yaml has %v", operations)
+	}
+	for program, call := range map[string]struct {
+		named   func(operation string) string
+		pattern string
+		leftOut string
+	}{
+		"go/scenario.go":         {func(o string) string { return strings.ToUpper(o[:1]) + o[1:] }, `\bclient\.(\w+)\(`, ""},
+		"typescript/scenario.ts": {strings.Clone, `(?:^|[^.\w])(\w+)\(`, ""},
+		"python/scenario.py":     {snakeCase, `\b(\w+)\.sync(?:_detailed)?\(`, "followWallet"},
+		"java/Scenario.java":     {strings.Clone, `\b(?:wallets|operations|holds|webhooks|system)\.(\w+?)(?:WithHttpInfo)?\(`, "followWallet"},
+	} {
+		calls := found(source(t, root, "local", "clients", program), call.pattern)
+		for _, operation := range operations {
+			if operation != call.leftOut && !slices.Contains(calls, call.named(operation)) {
+				t.Errorf("%s does not call %s", program, operation)
+			}
+		}
+	}
+}
+
+func snakeCase(name string) string {
+	return strings.ToLower(regexp.MustCompile(`[A-Z]`).ReplaceAllString(name, "_$0"))
+}
+
 // What docs/clients.md shows of the clients are lines of the programs that run here.
 func TestDocsShowLinesOfTheClients(t *testing.T) {
 	root, err := stack.Workspace()

@@ -46,8 +46,25 @@ found: TRANSFER 40
 when it was held: balance 750, held 500
 captured for the other wallet: 50 COMPLETED
 problem: 422 not-reversible
+batch: sequence 4
+batch: 422 idempotency-key-reused
+after the batch: PROCESSED, balance 102
+by its id: DEPOSIT 1050, pending before it 0
+by its reference: the other wallet true, balance 102
 frozen: PROCESSED, then WALLET_FROZEN
 wallet: FROZEN, order 815
+key: may write operations true
+status: a relay leads true
+webhook: ACTIVE, secret true
+listed: true
+changed: receipts, enabled false
+read: wallets 1, secret false
+rotated: another secret true
+attempts: 0
+test: has a message true
+replay: asked for later true
+problem: 409 not-stalled
+problem: 404 webhook-not-found
 problem: 401 unauthorized
 problem: 404 wallet-not-found
 problem: 422 idempotency-key-reused

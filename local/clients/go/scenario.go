@@ -2,11 +2,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,7 +99,7 @@ func run(ctx context.Context, url, key, cell string) error {
 		more = params.After.Set
 	}
 
-	money := scenario{client: client, wallet: wallet.WalletID, deposit: first.OperationID}
+	money := scenario{client: client, wallet: wallet.WalletID, deposit: first.OperationID, key: retriable.IdempotencyKey}
 	if err := money.run(ctx); err != nil {
 		return err
 	}
@@ -117,11 +120,13 @@ func run(ctx context.Context, url, key, cell string) error {
 	return nil
 }
 
-// scenario is what happens to a wallet with holds, transfers, reversals and states. Each request for an operation
+// scenario is what happens to a wallet with holds, transfers, reversals, states and a webhook. Each request for an operation
 // has an interface of its own for its answers: with `Prefer: wait` the answer is a finished operation.
 type scenario struct {
 	client                       *goclient.Client
 	wallet, deposit, other, hold uuid.UUID
+	key                          goclient.OptString    // of the deposit
+	reference                    goclient.OptReference // of the other wallet
 	expires, held                goclient.Moment
 	sent                         goclient.Operation
 }
@@ -129,7 +134,7 @@ type scenario struct {
 var wait = goclient.NewOptString("wait=30")
 
 func (s *scenario) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{s.keep, s.capture, s.release, s.topUp, s.transfer, s.reverse, s.read, s.sell, s.freeze} {
+	for _, step := range []func(context.Context) error{s.keep, s.capture, s.release, s.topUp, s.transfer, s.reverse, s.read, s.sell, s.batch, s.find, s.follow, s.freeze, s.look, s.hear} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -195,7 +200,8 @@ func (s *scenario) release(ctx context.Context) error {
 }
 
 func (s *scenario) topUp(ctx context.Context) error {
-	answer, err := s.client.CreateWallet(ctx, &goclient.WalletRequest{Currency: goclient.NewOptCurrency("EUR")}, goclient.CreateWalletParams{})
+	s.reference = goclient.NewOptReference(goclient.Reference(uuid.NewString()))
+	answer, err := s.client.CreateWallet(ctx, &goclient.WalletRequest{Currency: goclient.NewOptCurrency("EUR"), Reference: s.reference}, goclient.CreateWalletParams{})
 	other, ok := answer.(*goclient.WalletCreatedHeaders)
 	if !ok {
 		return fmt.Errorf("create wallet: %T, %w", answer, err)
@@ -284,6 +290,66 @@ func (s *scenario) sell(ctx context.Context) error {
 	return nil
 }
 
+// batch accepts one operation, and refuses one that has the key of another.
+func (s *scenario) batch(ctx context.Context) error {
+	answer, err := s.client.CreateOperations(ctx, &goclient.BatchRequest{Operations: []goclient.BatchOperation{
+		{WalletID: s.other, OperationType: goclient.BatchOperationTypeDEPOSIT, Amount: 7},
+		{WalletID: s.wallet, OperationType: goclient.BatchOperationTypeDEPOSIT, Amount: 9, IdempotencyKey: s.key},
+	}}, goclient.CreateOperationsParams{})
+	if err != nil {
+		return err
+	}
+	var accepted uuid.UUID
+	for _, item := range answer.Items {
+		if item.IsOperation() {
+			accepted = item.Operation.OperationID
+			fmt.Printf("batch: sequence %d\n", item.Operation.Sequence)
+		} else {
+			fmt.Printf("batch: %d %s\n", item.Problem.Status, item.Problem.Code)
+		}
+	}
+	read, err := s.client.GetOperation(ctx, goclient.GetOperationParams{WalletID: s.other, OperationID: accepted, Prefer: wait})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("after the batch: %s, balance %d\n", read.Response.Status, read.Response.BalanceAfter.Value)
+	return nil
+}
+
+// find finds an operation without its wallet, and a wallet by its reference.
+func (s *scenario) find(ctx context.Context) error {
+	answer, err := s.client.FindOperation(ctx, goclient.FindOperationParams{OperationID: s.deposit, Timeline: goclient.NewOptBool(true)})
+	if err != nil {
+		return err
+	}
+	o := answer.Response
+	fmt.Printf("by its id: %s %d, pending before it %d\n", o.OperationType, o.Amount.Value, o.Timeline.Value.PendingBefore)
+	page, err := s.client.ListWallets(ctx, goclient.ListWalletsParams{Reference: s.reference})
+	if err != nil {
+		return err
+	}
+	for _, w := range page.Response.Items {
+		fmt.Printf("by its reference: the other wallet %t, balance %d\n", w.WalletID == s.other, w.Balance)
+	}
+	return nil
+}
+
+// follow prints nothing: not every generated client can read a stream. It goes on for an hour, so it is left.
+func (s *scenario) follow(ctx context.Context) error {
+	answer, err := s.client.FollowWallet(ctx, goclient.FollowWalletParams{WalletID: s.wallet, After: goclient.NewOptInt64(0)})
+	stream, ok := answer.(*goclient.FollowWalletOKRawTextEventStream)
+	if !ok {
+		return fmt.Errorf("follow: %T, %w", answer, err)
+	}
+	defer stream.Response.Body.Close()
+	for lines := bufio.NewScanner(stream.Response.Body); lines.Scan(); {
+		if event, isData := strings.CutPrefix(lines.Text(), "data:"); isData && strings.Contains(event, s.deposit.String()) {
+			return nil
+		}
+	}
+	return errors.New("the stream ended without the deposit")
+}
+
 func (s *scenario) freeze(ctx context.Context) error {
 	request := &goclient.StateRequest{State: goclient.WalletStateFROZEN, Reason: "case 17"}
 	answer, err := s.client.SetWalletState(ctx, request, goclient.SetWalletStateParams{WalletID: s.wallet, Prefer: wait})
@@ -303,6 +369,84 @@ func (s *scenario) freeze(ctx context.Context) error {
 		return fmt.Errorf("wallet: %T, %w", read, err)
 	}
 	fmt.Printf("wallet: %s, order %s\n", now.Response.State, now.Response.Metadata.Value["order"])
+	return nil
+}
+
+// look asks what the key may do, and how the system is.
+func (s *scenario) look(ctx context.Context) error {
+	key, err := s.client.GetKey(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("key: may write operations %t\n", slices.Contains(key.Response.Scopes, "operations:write"))
+	status, err := s.client.GetStatus(ctx)
+	if err != nil {
+		return err
+	}
+	leads := slices.ContainsFunc(status.Response.Relays, func(r goclient.RelayStatus) bool { return r.Leading })
+	fmt.Printf("status: a relay leads %t\n", leads)
+	return nil
+}
+
+// hear makes a webhook, asks all that can be asked of it, and deletes it.
+func (s *scenario) hear(ctx context.Context) error {
+	request := &goclient.WebhookRequest{URL: "http://127.0.0.1:1/hooks", Wallets: []uuid.UUID{s.wallet}}
+	answer, err := s.client.CreateWebhook(ctx, request, goclient.CreateWebhookParams{})
+	created, ok := answer.(*goclient.WebhookCreatedHeaders)
+	if !ok {
+		return fmt.Errorf("create webhook: %T, %w", answer, err)
+	}
+	id, secret := created.Response.ID, created.Response.Secret.Value
+	fmt.Printf("webhook: %s, secret %t\n", created.Response.State, secret != "")
+	page, err := s.client.ListWebhooks(ctx, goclient.ListWebhooksParams{Limit: goclient.NewOptInt32(500)})
+	if err != nil {
+		return err
+	}
+	listed := slices.ContainsFunc(page.Response.Items, func(w goclient.Webhook) bool { return w.ID == id })
+	fmt.Printf("listed: %t\n", listed)
+	changes := &goclient.WebhookUpdate{Description: goclient.NewOptNilString("receipts"), Enabled: goclient.NewOptBool(false)}
+	changed, err := s.client.UpdateWebhook(ctx, changes, goclient.UpdateWebhookParams{ID: id})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("changed: %s, enabled %t\n", changed.Response.Description.Value, changed.Response.Enabled)
+	read, err := s.client.GetWebhook(ctx, goclient.GetWebhookParams{ID: id})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("read: wallets %d, secret %t\n", len(read.Response.Wallets), read.Response.Secret.Set)
+	rotated, err := s.client.RotateWebhookSecret(ctx, goclient.RotateWebhookSecretParams{ID: id})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("rotated: another secret %t\n", rotated.Response.Secret.Set && rotated.Response.Secret.Value != secret)
+	attempts, err := s.client.ListWebhookAttempts(ctx, goclient.ListWebhookAttemptsParams{ID: id})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("attempts: %d\n", len(attempts.Response.Items))
+	return s.ask(ctx, id)
+}
+
+// ask leaves the deliverer of webhooks something to do.
+func (s *scenario) ask(ctx context.Context, id uuid.UUID) error {
+	tested, err := s.client.TestWebhook(ctx, goclient.TestWebhookParams{ID: id})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("test: has a message %t\n", tested.MessageID.Set)
+	replayed, err := s.client.ReplayWebhook(ctx, &goclient.ReplayRequest{Since: s.held}, goclient.ReplayWebhookParams{ID: id})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("replay: asked for later %t\n", replayed.RequestID > tested.RequestID)
+	_, err = s.client.SkipWebhookRun(ctx, goclient.NewOptSkipRequest(goclient.SkipRequest{}), goclient.SkipWebhookRunParams{ID: id})
+	printProblem(err)
+	if err := s.client.DeleteWebhook(ctx, goclient.DeleteWebhookParams{ID: id}); err != nil {
+		return err
+	}
+	_, err = s.client.GetWebhook(ctx, goclient.GetWebhookParams{ID: id})
+	printProblem(err)
 	return nil
 }
 

@@ -8,11 +8,17 @@ from client import AuthenticatedClient
 from client.api.holds import capture_hold, create_hold, get_hold, list_holds, release_hold
 from client.api.operations import create_operation, list_operations
 from client.api.operations import create_transfer, create_wallet_operation, reverse_operation
+from client.api.operations import create_operations, find_operation, get_operation
+from client.api.system import get_key, get_status
 from client.api.wallets import create_wallet, get_wallet
-from client.api.wallets import set_wallet_state
+from client.api.wallets import list_wallets, set_wallet_state
+from client.api.webhooks import create_webhook, delete_webhook, get_webhook, list_webhook_attempts, list_webhooks
+from client.api.webhooks import replay_webhook, rotate_webhook_secret, skip_webhook_run, test_webhook, update_webhook
 from client.models import Operation, OperationPage, OperationRequest, OperationType, Order, Problem, Wallet, WalletRequest
 from client.models import CaptureRequest, Counterpart, Hold, HoldPage, HoldRequest, Metadata, ReleaseRequest, ReverseRequest
-from client.models import StateRequest, StatusFilter, TransferRequest, TypeFilter, WalletOperationRequest, WalletState
+from client.models import BatchOperation, BatchOperationType, BatchRequest, BatchResponse, Key, ReplayRequest, SkipRequest
+from client.models import StateRequest, Status, StatusFilter, Timeline, TransferRequest, TypeFilter, WalletOperationRequest
+from client.models import WalletPage, WalletState, Webhook, WebhookAttempts, WebhookPage, WebhookRequest, WebhookTask, WebhookUpdate
 from client.types import UNSET
 
 
@@ -46,7 +52,9 @@ def main(url: str, key: str, cell: str) -> None:
             print(f"statement: {o.sequence} {o.operation_type} {o.amount} {o.status}")
         after = page.next_
 
-    money(client, wallet.wallet_id, first.operation_id)
+    money(client, wallet.wallet_id, first.operation_id, retriable)
+    look(client)
+    hear(client, wallet.wallet_id, wallet.created_at)
 
     print_problem(get_wallet.sync(wallet.wallet_id, client=AuthenticatedClient(url, "lw_unknown")))
     print_problem(get_wallet.sync(uuid4(), client=client))
@@ -55,8 +63,8 @@ def main(url: str, key: str, cell: str) -> None:
     print_problem(capture_hold.sync(wallet.wallet_id, uuid4(), client=client, body=CaptureRequest()))
 
 
-def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> None:
-    """Holds, captures, releases, transfers, reverses and freezes."""
+def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID, deposit_key: str) -> None:
+    """Holds, captures, releases, transfers, reverses, finds it all again and freezes."""
     wait = "wait=30"
     expires = datetime.now(timezone.utc) + timedelta(hours=1)
     hold = operation(create_hold.sync(wallet_id, client=client, body=HoldRequest(500, expires_at=expires), prefer=wait))
@@ -74,7 +82,8 @@ def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> Non
     released = operation(release_hold.sync(wallet_id, second.operation_id, client=client, body=ReleaseRequest(), prefer=wait))
     print(f"released: {released.amount}, available {released.available_after}")
 
-    other = create_wallet.sync(client=client, body=WalletRequest(currency="EUR"))
+    reference = str(uuid4())
+    other = create_wallet.sync(client=client, body=WalletRequest(currency="EUR", reference=reference))
     assert isinstance(other, Wallet), other
     top_up = WalletOperationRequest(OperationType.DEPOSIT, 5)
     topped_up = operation(create_wallet_operation.sync(other.wallet_id, client=client, body=top_up, prefer=wait))
@@ -106,12 +115,81 @@ def money(client: AuthenticatedClient, wallet_id: UUID, deposit_id: UUID) -> Non
     print(f"captured for the other wallet: {sold.amount} {sold.settlement}")
     print_problem(reverse_operation.sync(wallet_id, sent.operation_id, client=client, body=ReverseRequest()))
 
+    in_batch = BatchOperation(other.wallet_id, BatchOperationType.DEPOSIT, 7)
+    reused = BatchOperation(wallet_id, BatchOperationType.DEPOSIT, 9, idempotency_key=deposit_key)
+    batch = create_operations.sync(client=client, body=BatchRequest([in_batch, reused]))
+    assert isinstance(batch, BatchResponse), batch
+    for item in batch.items:
+        if isinstance(item, Operation):
+            accepted = item.operation_id
+            print(f"batch: sequence {item.sequence}")
+        else:
+            print(f"batch: {item.status} {item.code}")
+    read = operation(get_operation.sync(other.wallet_id, accepted, client=client, prefer=wait))
+    print(f"after the batch: {read.status}, balance {read.balance_after}")
+    found = operation(find_operation.sync(deposit_id, client=client, timeline=True))
+    assert isinstance(found.timeline, Timeline), found
+    print(f"by its id: {found.operation_type} {found.amount}, pending before it {found.timeline.pending_before}")
+    wallets = list_wallets.sync(client=client, reference=reference)
+    assert isinstance(wallets, WalletPage), wallets
+    for w in wallets.items:
+        print(f"by its reference: the other wallet {truth(w.wallet_id == other.wallet_id)}, balance {w.balance}")
+
     freeze = StateRequest(WalletState.FROZEN, "case 17")
     frozen = operation(set_wallet_state.sync(wallet_id, client=client, body=freeze, prefer=wait))
     print(f"frozen: {frozen.status}, then {withdraw(client, wallet_id, 1).failure_reason}")
     wallet = get_wallet.sync(wallet_id, client=client)
     assert isinstance(wallet, Wallet) and isinstance(wallet.metadata, Metadata), wallet
     print(f"wallet: {wallet.state}, order {wallet.metadata['order']}")
+
+
+def look(client: AuthenticatedClient) -> None:
+    """Asks what the key may do, and how the system is."""
+    key = get_key.sync(client=client)
+    assert isinstance(key, Key), key
+    print(f"key: may write operations {truth('operations:write' in key.scopes)}")
+    status = get_status.sync(client=client)
+    assert isinstance(status, Status), status
+    print(f"status: a relay leads {truth(any(relay.leading for relay in status.relays or []))}")
+
+
+def hear(client: AuthenticatedClient, wallet_id: UUID, since: datetime) -> None:
+    """Makes a webhook, asks all that can be asked of it, and deletes it."""
+    body = WebhookRequest("http://127.0.0.1:1/hooks", wallets=[wallet_id])
+    created = webhook(create_webhook.sync(client=client, body=body))
+    print(f"webhook: {created.state}, secret {truth(bool(created.secret))}")
+    page = list_webhooks.sync(client=client, limit=500)
+    assert isinstance(page, WebhookPage), page
+    print(f"listed: {truth(any(w.id == created.id for w in page.items))}")
+    changes = WebhookUpdate(description="receipts", enabled=False)
+    changed = webhook(update_webhook.sync(created.id, client=client, body=changes))
+    print(f"changed: {changed.description}, enabled {truth(changed.enabled)}")
+    read = webhook(get_webhook.sync(created.id, client=client))
+    print(f"read: wallets {len(read.wallets or [])}, secret {truth(bool(read.secret))}")
+    rotated = webhook(rotate_webhook_secret.sync(created.id, client=client))
+    print(f"rotated: another secret {truth(bool(rotated.secret) and rotated.secret != created.secret)}")
+    attempts = list_webhook_attempts.sync(created.id, client=client)
+    assert isinstance(attempts, WebhookAttempts), attempts
+    print(f"attempts: {len(attempts.items)}")
+    tested = test_webhook.sync(created.id, client=client)
+    assert isinstance(tested, WebhookTask), tested
+    print(f"test: has a message {truth(bool(tested.message_id))}")
+    replayed = replay_webhook.sync(created.id, client=client, body=ReplayRequest(since))
+    assert isinstance(replayed, WebhookTask), replayed
+    print(f"replay: asked for later {truth(replayed.request_id > tested.request_id)}")
+    print_problem(skip_webhook_run.sync(created.id, client=client, body=SkipRequest()))
+    deleted = delete_webhook.sync_detailed(created.id, client=client)
+    assert deleted.status_code == 204, deleted
+    print_problem(get_webhook.sync(created.id, client=client))
+
+
+def webhook(answer: object) -> Webhook:
+    assert isinstance(answer, Webhook), answer
+    return answer
+
+
+def truth(fact: bool) -> str:
+    return "true" if fact else "false"
 
 
 def operation(answer: object) -> Operation:
