@@ -36,6 +36,7 @@ type Guard struct {
 	timeout time.Duration // of one use
 	// failed is called for each failure, changed when the cache is lost and, with nil, when it is back.
 	failed, changed func(error)
+	readings        readings
 
 	mu    sync.Mutex
 	err   error     // why the cache is not used; nil: it is
@@ -86,13 +87,24 @@ func (g *Guard) Err() error {
 // Refused reports whether Redis answers and refuses what the cache needs.
 func (g *Guard) Refused() bool { return refused(g.Err()) }
 
-// Read reports false if Postgres is to be asked.
+// Read reports false if Postgres is to be asked. Callers share what they get: they may not change it.
 func (g *Guard) Read(id uuid.UUID) (w Entry, ticket Ticket, found bool) {
+	r, first := g.readings.join(id)
+	if first {
+		g.read(id, r)
+	}
+	<-r.done
+	return r.wallet, r.ticket, r.found
+}
+
+func (g *Guard) read(id uuid.UUID, r *reading) {
 	g.use(g.timeout, func(ctx context.Context) (err error) {
-		w, ticket, found, err = Read(ctx, g.client, id)
+		r.wallet, r.ticket, r.found, err = Read(ctx, g.client, id)
 		return err
 	})
-	return w, ticket, found
+	if next := g.readings.end(id, r); next != nil {
+		go g.read(id, next)
+	}
 }
 
 // Fill writes what was read from Postgres, before a client gets it. It returns when no reader can find an

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,5 +190,56 @@ func TestAWriteLeftOutDuringInvalidationCounts(t *testing.T) {
 	p.watched(t).eventuallyWell(t)
 	if w, _, found := p.Read(wallet.ID); found && w.AppliedSeq == 0 {
 		t.Error("version 0 can be read although 1 is committed")
+	}
+}
+
+// Whoever comes while a wallet is being read gets no state of before, and shares one more reading with the others.
+func TestReadersShareAReadingOfAfterTheyCame(t *testing.T) {
+	t.Parallel()
+	client, wallet := ownDatabase(t, 9), newWallet()
+	fill(t, client, wallet)
+	p := newProcess(t, 9)
+	if _, _, found := p.Read(wallet.ID); !found { // it has a connection now, and Redis the script
+		t.Fatal("the wallet is not cached")
+	}
+
+	var reads atomic.Int64
+	came, goOn := make(chan struct{}), make(chan struct{})
+	p.set(func(l *link) {
+		l.after = func(command string) {
+			if command == "evalsha" && reads.Add(1) == 1 {
+				close(came)
+				<-goOn
+			}
+		}
+	})
+	read := func(version chan<- int64) {
+		w, _, _ := p.Read(wallet.ID)
+		version <- w.AppliedSeq
+	}
+	first, later := make(chan int64, 1), make(chan int64)
+	go read(first)
+	<-came // what the first reader gets has left Redis
+	newer := wallet.Wallet
+	newer.AppliedSeq++
+	if err := walletcache.Raise(t.Context(), client, newer); err != nil {
+		t.Fatal(err)
+	}
+	const others = 20
+	for range others {
+		go read(later)
+	}
+	time.Sleep(50 * time.Millisecond)
+	close(goOn)
+	if got := <-first; got != wallet.AppliedSeq {
+		t.Errorf("the first reader gets version %d, want %d", got, wallet.AppliedSeq)
+	}
+	for range others {
+		if got := <-later; got != newer.AppliedSeq {
+			t.Errorf("a reader that came later gets version %d, want %d", got, newer.AppliedSeq)
+		}
+	}
+	if got := reads.Load(); got > 3 {
+		t.Errorf("%d readings for %d readers, want 2, or 3 on a busy machine", got, others+1)
 	}
 }
