@@ -229,6 +229,17 @@ func TestTheConsoleSaysWhatFails(t *testing.T) {
 		p.fact("Balance", "30.00")
 	})
 
+	t.Run("what a page could not read is asked for again", func(t *testing.T) {
+		p := p.in(t)
+		g.answer("GET /api/v1/wallets/"+wallet+"/holds", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+		p.open("#/system")
+		p.open("#/wallets/" + wallet)
+		p.reads("Status 502")
+		g.answer("", nil)
+		p.readsNoMore("Status 502")
+		p.reads("Nothing is held.")
+	})
+
 	t.Run("a 5xx is shown whole, and copied", func(t *testing.T) {
 		p := p.in(t)
 		g.answer("GET /api/v1/wallets/"+wallet, problem(http.StatusServiceUnavailable, "overloaded", "Overloaded", "The queue is full."))
