@@ -233,6 +233,7 @@ func TestTheConsoleSaysWhatFails(t *testing.T) {
 		p := p.in(t)
 		g.answer("GET /api/v1/wallets/"+wallet+"/holds", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 		p.open("#/system")
+		p.reads("Accepted a second") // or the wallet's page may stay as it is
 		p.open("#/wallets/" + wallet)
 		p.reads("Status 502")
 		g.answer("", nil)
@@ -244,6 +245,7 @@ func TestTheConsoleSaysWhatFails(t *testing.T) {
 		p := p.in(t)
 		g.answer("GET /api/v1/wallets/"+wallet, problem(http.StatusServiceUnavailable, "overloaded", "Overloaded", "The queue is full."))
 		p.open("#/system")
+		p.reads("Accepted a second") // or the wallet's page may stay as it is
 		p.open("#/wallets/" + wallet)
 		p.reads("Overloaded", "The queue is full.", "overloaded", "Status 503", "request-of-the-test")
 		run(t, p.ctx, chromedp.Evaluate[bool](`navigator.clipboard.writeText = async text => { window.copied = text }, true`))
