@@ -15,7 +15,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
-// cacheTimeout is how long a request waits for Redis before it continues without.
+// cacheTimeout is how long Redis may take before a request continues without. One that shares a reading waits for that
+// before it, too.
 const cacheTimeout = 50 * time.Millisecond
 
 // cache is Redis while it answers and takes writes. No client gets a version of which readers could find

@@ -69,8 +69,8 @@ func parseConfig(env *service.Env) config {
 	c.streams.perKey = env.Int("STREAMS_PER_KEY", 50, 1, math.MaxInt, "How many of them with one API key; beyond it: 429.")
 	c.limits.flush = env.Int("FLUSH_MAX", 500, 1, math.MaxInt, "The most operations that one database transaction accepts.")
 	c.flushInterval = env.Duration("FLUSH_INTERVAL", 5*time.Millisecond, 0,
-		`The least time between the starts of two such transactions while requests come in, and half of it while they
-		are few: more costs latency, less costs CPU. A lone request never waits.`)
+		`The least time between the starts of two such transactions while requests come in, up to twice as long while
+		they are few: more costs latency, less costs CPU. A lone request never waits.`)
 	c.limits.operations = env.Int("QUEUE_MAX_OPERATIONS", 10_000, 1, math.MaxInt,
 		"What may wait for a transaction, in operations; beyond it: 503 and Retry-After.")
 	c.limits.bytes = env.Int("QUEUE_MAX_BYTES", 32<<20, 1<<20, math.MaxInt, "The same in bytes of operations.")

@@ -56,7 +56,8 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 		"batches":    {delay: 100 * time.Millisecond, flush: 50, room: 100, batch: 50},
 	} {
 		t.Run(name, func(t *testing.T) {
-			program, err := binary()
+			var program string
+			var err error
 			o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = 4*time.Second, 0.8, time.Second, 1024, 3
 			if *overloadTime > 0 {
 				o.delay, o.flush, o.room = 30*time.Millisecond, 65, 1000
@@ -67,6 +68,7 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 				program, err = build(t.TempDir())
 			} else {
 				t.Parallel()
+				program, err = binary()
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -95,7 +95,7 @@ func Config(url string) (*pgxpool.Config, error) {
 
 // PlanByIndex makes a session's statements go by index, row by row, whatever the statistics say. A prepared statement keeps
 // a plan that was made while the tables were small: without this it reads a table that has grown, or joins it, as a
-// whole, until the next ANALYZE. A flush or a batch is a few hundred rows of tables without end.
+// whole, until the next ANALYZE. A flush, a batch or a poll is a few hundred rows of tables without end.
 func PlanByIndex(config *pgx.ConnConfig) {
 	for _, whole := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin"} {
 		config.RuntimeParams[whole] = "off"

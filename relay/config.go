@@ -1,12 +1,12 @@
 package main
 
 import (
-	"maps"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/service"
 	"github.com/legendary-wallet/legendary-wallet/service/tracing"
 )
@@ -26,7 +26,10 @@ type config struct {
 func parseConfig(env *service.Env) config {
 	c := config{postgres: service.DatabaseURL(env)}
 	if c.postgres != nil {
-		maps.Copy(c.postgres.ConnConfig.RuntimeParams, planSettings)
+		// The plans that are tested, and no single poll planned anew: else every poll does a full scan of an outbox that
+		// few large transactions have filled, once for each transaction that runs.
+		db.PlanByIndex(c.postgres.ConnConfig)
+		c.postgres.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	}
 	brokers, rdkafka := service.Brokers(env), service.Librdkafka(env)
 	c.kafka = producerConfig(env, brokers, rdkafka)

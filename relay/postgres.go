@@ -21,11 +21,6 @@ const (
 	patience = 10 * time.Minute
 )
 
-// planSettings make Postgres use the plans that are tested, whatever the statistics say, and plan no single
-// poll anew. Without the second, every poll does a full scan of an outbox that few large transactions
-// have filled, once for each transaction that runs.
-var planSettings = map[string]string{"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
-
 // postgres is the outbox.
 type postgres struct {
 	conn  *pgx.Conn

@@ -98,13 +98,16 @@ func (g *Guard) Read(id uuid.UUID) (w Entry, ticket Ticket, found bool) {
 }
 
 func (g *Guard) read(id uuid.UUID, r *reading) {
+	// Deferred: a panic, which an HTTP server survives, would leave all who read the wallet waiting for ever.
+	defer func() {
+		if next := g.readings.end(id, r); next != nil {
+			go g.read(id, next)
+		}
+	}()
 	g.use(g.timeout, func(ctx context.Context) (err error) {
 		r.wallet, r.ticket, r.found, err = Read(ctx, g.client, id)
 		return err
 	})
-	if next := g.readings.end(id, r); next != nil {
-		go g.read(id, next)
-	}
 }
 
 // Fill writes what was read from Postgres, before a client gets it. It returns when no reader can find an

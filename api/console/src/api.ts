@@ -36,6 +36,11 @@ export class Failure extends Error {
     return this.problem?.code ?? '';
   }
 
+  // mayPass: another try may be answered otherwise. There was no answer, or the server or a proxy is not well.
+  get mayPass(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+
   // unsure: it may have been done all the same. Sending it again with its key is safe.
   get unsure(): boolean {
     return this.status === 0 || this.code === 'outcome-unknown' || (this.status >= 500 && this.code !== 'overloaded');

@@ -8,7 +8,7 @@ export interface Asked<T> {
   reload: () => Promise<void>;
 }
 
-const failurePause = 5000;
+const failurePause = 5000; // or as long as the server asked for
 
 // useAsked asks when the page is opened and whenever dependencies change, and again every so many milliseconds if
 // `every` is given, while the page is visible; after a failure that may pass in any case. A late answer of an earlier
@@ -32,16 +32,13 @@ export function useAsked<T>(load: () => Promise<T>, dependencies: unknown[], eve
     void reload();
     return () => void ++question.current;
   }, [reload]);
-  const pause = every ?? (state.failure && mayPass(state.failure) ? failurePause : undefined);
+  const pause = every ?? (state.failure?.mayPass ? Math.max(failurePause, (state.failure.retryAfter ?? 0) * 1000) : undefined);
   useEffect(() => {
     if (pause === undefined) return;
     return repeat(reload, pause);
   }, [reload, pause]);
   return { data: state.data, failure: state.failure, loading: state.loading, reload };
 }
-
-// mayPass reports whether another try may be answered otherwise: there was no answer, or the server or a proxy is not well.
-const mayPass = ({ status }: Failure) => status === 0 || status === 429 || status >= 500;
 
 // repeat calls again and again, a pause after the end of each call, while the page is visible; at once when it
 // becomes visible again.

@@ -36,8 +36,8 @@ async function run(walletId: string, follower: Follower, over: AbortSignal): Pro
     } catch (error) {
       const failure = error instanceof Failure ? error : undefined;
       if (over.aborted) return;
-      // Of these another try would be answered alike. (A 401 has ended the session.)
-      if (failure && [400, 401, 403, 404, 421].includes(failure.status)) {
+      // Another try would be answered alike. (A 401 has ended the session.)
+      if (failure && !failure.mayPass) {
         follower.live('ended', failure);
         return;
       }
