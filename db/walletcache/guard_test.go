@@ -243,3 +243,25 @@ func TestReadersShareAReadingOfAfterTheyCame(t *testing.T) {
 		t.Errorf("%d readings for %d readers, want 2, or 3 on a busy machine", got, others+1)
 	}
 }
+
+// A handler's panic ends its request, and not the process: those who come later are not to wait for its reading.
+func TestAReadingThatPanicsIsOver(t *testing.T) {
+	t.Parallel()
+	p, id := newProcess(t, 9), newWallet().ID
+	p.set(func(l *link) { l.after = func(string) { panic("while reading") } })
+	func() {
+		defer func() { _ = recover() }()
+		p.Read(id)
+	}()
+	p.set(func(l *link) { l.after = nil })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Read(id)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Error("the next reader waits for it")
+	}
+}
