@@ -232,8 +232,10 @@ func TestAFlushWaitsUntilEnoughRequestsAreThere(t *testing.T) {
 		return done
 	}
 	<-awaits(3, time.Millisecond) // which is over
-	fill(t, q, uuid.New(), 2)
+	fill(t, q, uuid.New(), 1)
 	enough := awaits(3, time.Hour)
+	time.Sleep(20 * time.Millisecond)
+	fill(t, q, uuid.New(), 1)
 	select {
 	case <-enough:
 		t.Fatal("2 requests are enough, want 3")
