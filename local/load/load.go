@@ -30,6 +30,7 @@ type Load struct {
 	RatePerSecond int
 	Duration      time.Duration
 	WithoutKeys   bool
+	Deposits      bool   // only they
 	WithdrawUpTo  int64  // 0: as much as deposits, so that few fail
 	Zipf          bool   // some wallets get far more than others
 	InTurn        bool   // wallets take turns

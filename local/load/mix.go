@@ -55,7 +55,7 @@ func (s *sender) operation(random *rand.Rand, zipf *rand.Zipf, n int64) Operatio
 	if !l.Mix.empty() && s.mixed(&op, random, wallet) {
 		return op
 	}
-	if random.IntN(10) < 3 {
+	if !l.Deposits && random.IntN(10) < 3 {
 		op.Kind = "WITHDRAW"
 		if l.WithdrawUpTo > 0 {
 			op.Amount = 1 + random.Int64N(l.WithdrawUpTo)

@@ -333,10 +333,10 @@ func (s *System) Kill(p *proc.Process, signal syscall.Signal) {
 	s.Until(p.Name+" starts again", 10*time.Second, func() bool { return p.StartCount() > before })
 }
 
-// Deposit sends one operation and returns its sequence.
+// Deposit sends one and returns it.
 func (s *System) Deposit(api string, wallet uuid.UUID) load.Operation {
 	s.T.Helper()
-	l := &load.Load{APIs: []string{api}, APIKey: s.APIKey, Wallets: []uuid.UUID{wallet}, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: 12 * time.Second, Patience: 30 * time.Second}
+	l := &load.Load{APIs: []string{api}, APIKey: s.APIKey, Wallets: []uuid.UUID{wallet}, Deposits: true, Connections: 1, RatePerSecond: 1, Duration: time.Second, Attempt: 12 * time.Second, Patience: 30 * time.Second}
 	history := l.Send(s.T.Context())
 	if len(history) != 1 || history[0].Answered.IsZero() {
 		s.T.Fatalf("a lone operation was not acknowledged: %+v", history)
