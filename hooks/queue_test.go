@@ -97,8 +97,7 @@ func (l *testLog) queue() *queue {
 // TestSimulation runs an endpoint against receivers that take, refuse, hang and lose their answers, through
 // restarts from what was saved last, replays, and memory that is given back. Whatever happens, a wallet's runs come in
 // order and without a gap, one at a time, and in the end all have come.
-func TestSimulation(t *testing.T) {
-	t.Parallel()
+func TestSimulation(t *testing.T) { // as TestACursorIsASetOfFinishedOffsets, before those that run at once
 	for seed := range uint64(24) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
