@@ -305,15 +305,8 @@ func TestTheCacheIsShownAndRenewed(t *testing.T) {
 	}
 	execute(t, conn, "INSERT INTO wallet_sequences VALUES ('"+id.String()+"', 0)")
 	s.expect("cache renew --reason r", "", 2, "REDIS_URL is required")
-	// A logical database of its own, for a renewal concerns everything that is cached.
-	options, err := redis.ParseURL(redisURL(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.DB = 9
-	cache := redis.NewClient(options)
-	t.Cleanup(func() { _ = cache.Close() })
-	s.environ = append(s.environ, fmt.Sprintf("REDIS_URL=redis://%s/9", options.Addr))
+	cache, cacheURL := ownCache(t, 8)
+	s.environ = append(s.environ, "REDIS_URL="+cacheURL)
 	s.expect("wallet "+id.String(), "", 0, "has no entry")
 	putInCache(t, cache, walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: 7, Balance: 1234, Held: 34, State: "ACTIVE"})
 	s.expect("wallet "+id.String(), "", 0, "balance 1,234, 34 held at version 7")
@@ -485,6 +478,20 @@ func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
 }
 
 func redisURL(t *testing.T) string { return requiredSetting(t, "TEST_REDIS_URL") }
+
+// ownCache is a logical database, 1 to 8, of a test: others renew the generation of what they share, and so lose all
+// that is cached there.
+func ownCache(t *testing.T, number int) (cache *redis.Client, url string) {
+	t.Helper()
+	options, err := redis.ParseURL(redisURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.DB = number
+	cache = redis.NewClient(options)
+	t.Cleanup(func() { _ = cache.Close() })
+	return cache, fmt.Sprintf("redis://%s/%d", options.Addr, number)
+}
 
 // produce sends one message and waits until it is stored.
 func produce(t *testing.T, s shell, topic, key, value string) {
