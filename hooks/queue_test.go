@@ -575,8 +575,6 @@ func TestFilters(t *testing.T) {
 	}{
 		"all of the tenant":      {filter{tenant: "default"}, true},
 		"another tenant":         {filter{tenant: "other"}, false},
-		"finished at its time":   {filter{tenant: "default", since: epoch}, true},
-		"finished before":        {filter{tenant: "default", since: epoch.Add(time.Microsecond)}, false},
 		"the wallet":             {filter{tenant: "default", wallets: map[uuid.UUID]bool{walletOf(0, 1): true}}, true},
 		"another wallet":         {filter{tenant: "default", wallets: map[uuid.UUID]bool{walletOf(0, 2): true}}, false},
 		"a type":                 {filter{tenant: "default", types: []string{"HOLD", "DEPOSIT"}}, true},
@@ -585,6 +583,27 @@ func TestFilters(t *testing.T) {
 	} {
 		if takes := test.filter.takes(m); takes != test.takes {
 			t.Errorf("%s: %v", name, takes)
+		}
+	}
+}
+
+// What was finished before the endpoint's time is not told. From its time on everything is, also while the clock of
+// Postgres is behind, and after a restart from what was saved then.
+func TestNothingIsPassedOverWhileTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	l, back := newTestLog(1), epoch.Add(-time.Hour)
+	for i, at := range []time.Time{
+		epoch.Add(-lookBack), epoch.Add(-time.Microsecond), // early
+		epoch, epoch.Add(-time.Second), back, back.Add(time.Second), epoch.Add(time.Second),
+	} {
+		l.add(0, walletOf(0, i), 1, at)
+	}
+	for from, want := range map[int64]int{0: 5, 4: 3} {
+		q := newQueue(testRetries(), &filter{tenant: "default", since: epoch})
+		q.begin(0, cursor{next: from})
+		q.load(q.windows[0], l.partitions[0][from:])
+		if got := len(q.windows[0].loaded); got != want {
+			t.Errorf("from offset %d: %d are told, want %d", from, got, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 type window struct {
 	cursor
 	read    int64      // the next offset to load
+	begun   bool       // a message was not early: no later one is, whatever the clock does
 	loaded  []*message // taken by the filter and not all finished, in order
 	bytes   int        // of those that are not finished
 	waiting time.Time  // of the first unfinished one, if it has been read; zero: none has
@@ -41,7 +42,8 @@ func (q *queue) load(w *window, messages []*message) {
 			return
 		}
 		w.read++
-		if !w.finished(m.offset) && m.walletID != uuid.Nil && q.filter.takes(m) {
+		w.begun = w.begun || !q.filter.early(m)
+		if !w.finished(m.offset) && m.walletID != uuid.Nil && w.begun && q.filter.takes(m) {
 			q.enqueue(w, m)
 			continue
 		}
