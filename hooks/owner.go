@@ -122,9 +122,26 @@ func (o *owner) session(ctx context.Context) error {
 			return err
 		}
 		o.health.Set(service.Postgres, nil)
-		service.Sleep(ctx, saveInterval-time.Since(started))
+		if err := rest(ctx, conn, saveInterval-time.Since(started)); err != nil {
+			return err
+		}
 	}
 	o.end(conn)
+	return nil
+}
+
+// rest waits, and returns an error as soon as Postgres ends the session: then another process may have the endpoints at
+// once. A clock of Postgres that jumps forward ends it before lease is over.
+func rest(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_, err := conn.WaitForNotification(ctx)
+	if ctx.Err() != nil && !conn.IsClosed() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("rest between two rounds: %w", err)
+	}
 	return nil
 }
 
