@@ -134,8 +134,8 @@ func (f *filter) takes(m *message) bool {
 		(f.types == nil || slices.ContainsFunc(m.types, func(kind string) bool { return slices.Contains(f.types, kind) }))
 }
 
-// early reports whether a message was finished before the endpoint's time. The log is read from lookBack before it: what
-// seems to be older still comes after that place, and was finished while the clock was set back.
+// early reports whether a message was finished before the endpoint's time. The log is read from lookBack before it, and
+// may be out of order by as much: what seems to be older still was finished while the clock was set back.
 func (f *filter) early(m *message) bool {
-	return m.at.Before(f.since) && !m.at.Before(f.since.Add(-lookBack))
+	return m.at.Before(f.since) && !m.at.Before(f.since.Add(-2*lookBack))
 }
