@@ -146,6 +146,17 @@ func Connect(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// WaitOn waits for a notification, for d at most. It returns an error as soon as the session is over.
+func WaitOn(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_, err := conn.WaitForNotification(ctx)
+	if ctx.Err() != nil && !conn.IsClosed() {
+		return nil
+	}
+	return err
+}
+
 // Disconnect gives the server a second to hear of it.
 func Disconnect(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -219,6 +219,44 @@ func TestPostgresAndKafkaAway(t *testing.T) {
 	t.Logf("%d deliveries, %d of them had come before", r.taken, r.doubled)
 }
 
+// When Postgres ends a session in the middle of a rest, what is under way is cut off then, and not in the next round.
+func TestWhatIsUnderWayIsCutOffWithTheSession(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	cut := make(chan time.Time, 100)
+	r.answers(func(_ http.ResponseWriter, request *http.Request, _ received) int {
+		<-request.Context().Done()
+		cut <- time.Now()
+		return 0
+	})
+	id := b.endpoint(r)
+	b.start()
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	const attempts = 5 // for one in which nothing else keeps the machine busy
+	for attempt := 1; ; attempt++ {
+		testkit.Until(t, "a delivery is under way", func() error {
+			return testkit.Unless(len(r.seen()) == attempt, "there were %d", len(r.seen()))
+		})
+		var ended time.Time
+		testkit.Until(t, "the session is ended while it rests", func() error {
+			var sessions int
+			ended = time.Now()
+			b.scan(&sessions, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()
+				AND usename = 'test_wallet_hooks' AND state = 'idle' AND clock_timestamp() - state_change BETWEEN '100 ms' AND '300 ms'`)
+			return testkit.Unless(sessions > 0, "it does not rest")
+		})
+		took := (<-cut).Sub(ended)
+		t.Logf("cut off after %v", took)
+		if took < saveInterval/2 {
+			return
+		}
+		if attempt == attempts {
+			t.Fatal("it is cut off in the next round only")
+		}
+	}
+}
+
 // What retention has removed is passed over, and said.
 func TestWhatTheLogDoesNotHaveIsReported(t *testing.T) {
 	t.Parallel()

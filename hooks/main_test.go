@@ -13,7 +13,6 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
-	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
@@ -375,32 +374,5 @@ func TestASecretThatCannotBeOpenedIsSaid(t *testing.T) {
 	})
 	if len(r.seen()) > 0 || b.state(id, "failing_since") != "" {
 		t.Error("the receiver is blamed")
-	}
-}
-
-// A session that Postgres has ended is noticed at once, and not in the next round.
-func TestARestEndsWithTheSession(t *testing.T) {
-	t.Parallel()
-	database := testdb.New(t)
-	conn := database.Conn(t)
-	if err := rest(t.Context(), conn, 20*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	if err := conn.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
-		t.Fatalf("after a rest: %v", err)
-	}
-	ended := make(chan error)
-	go func() { ended <- rest(t.Context(), conn, time.Hour) }()
-	if _, err := database.Conn(t).Exec(t.Context(), "SELECT pg_terminate_backend($1)", pid); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case err := <-ended:
-		if err == nil {
-			t.Error("the session is over, and the rest was undisturbed")
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("the session is over, and the rest goes on")
 	}
 }

@@ -122,26 +122,13 @@ func (o *owner) session(ctx context.Context) error {
 			return err
 		}
 		o.health.Set(service.Postgres, nil)
-		if err := rest(ctx, conn, saveInterval-time.Since(started)); err != nil {
-			return err
+		// Once Postgres has ended the session, another process may have the endpoints at once: a clock of Postgres that
+		// jumps forward ends it before lease is over.
+		if err := db.WaitOn(ctx, conn, saveInterval-time.Since(started)); err != nil {
+			return fmt.Errorf("rest between two rounds: %w", err)
 		}
 	}
 	o.end(conn)
-	return nil
-}
-
-// rest waits, and returns an error as soon as Postgres ends the session: then another process may have the endpoints at
-// once. A clock of Postgres that jumps forward ends it before lease is over.
-func rest(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	_, err := conn.WaitForNotification(ctx)
-	if ctx.Err() != nil && !conn.IsClosed() {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("rest between two rounds: %w", err)
-	}
 	return nil
 }
 

@@ -55,13 +55,7 @@ func (p *postgres) await(ctx context.Context, d time.Duration) error {
 	if p.woken.Load() {
 		return nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	_, err := p.conn.WaitForNotification(waiting)
-	if waiting.Err() != nil && !p.conn.IsClosed() {
-		return nil
-	}
-	if err != nil {
+	if err := db.WaitOn(ctx, p.conn, d); err != nil {
 		return fmt.Errorf("wait for rows: %w", err)
 	}
 	return nil
