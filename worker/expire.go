@@ -112,9 +112,10 @@ func (e *expirer) expired(ctx context.Context, next walletdb.ExpiredHoldsParams)
 	return expired, nil
 }
 
-// accept makes sure that holds have an EXPIRE, except in wallets that somebody else has locked, and returns up to where
-// their wallets have to be applied. The locked rows say which EXPIREs exist: so none is accepted twice, and none that
-// exists aborts the others.
+// accept makes sure that holds, in the order of their times, have an EXPIRE, except in wallets that somebody else has
+// locked, and returns up to where their wallets have to be applied. The locked rows say which EXPIREs exist: so none is
+// accepted twice, and none that exists aborts the others. If Postgres's clock was set back since the holds were found,
+// none is accepted: no hold ends before its time.
 func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) ([]target, error) {
 	if len(holds) == 0 {
 		return nil, nil
@@ -149,7 +150,7 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 	if len(missing) == 0 {
 		err = walletdb.New(e.conn).Rollback(ctx)
 	} else {
-		err = e.write(ctx, missing)
+		err = e.write(ctx, missing, holds[len(holds)-1].ExpiresAt)
 	}
 	if err != nil {
 		return nil, err
@@ -201,12 +202,17 @@ func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked
 	return last, exist, err
 }
 
-func (e *expirer) write(ctx context.Context, missing []following) error {
+func (e *expirer) write(ctx context.Context, missing []following, notBefore time.Time) error {
 	params := acceptance(e.topic, missing)
+	params.NotBefore = notBefore
 	conn := e.conn
 	var timesBack int64
 	err := e.commits.Send(context.WithoutCancel(ctx), conn, transactionTimeout, func(q *walletdb.Queries) (err error) {
-		if timesBack, err = q.AcceptFollowing(ctx, params); err != nil {
+		timesBack, err = q.AcceptFollowing(ctx, params)
+		if failed := new(pgconn.PgError); errors.As(err, &failed) && failed.ColumnName == "created_at" {
+			err = fmt.Errorf("Postgres's clock was set back to before %s, when it had said that holds end: %w", notBefore.Format(time.RFC3339), err)
+		}
+		if err != nil {
 			return fmt.Errorf("accept EXPIREs: %w", err)
 		}
 		return commit(ctx, q)

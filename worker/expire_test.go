@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +113,33 @@ func TestHoldsExpireAfterTheWorkerWasDown(t *testing.T) {
 		t.Errorf("%d EXPIREs, want one for each of two holds", expires)
 	}
 	s.wantMessages()
+	s.audit()
+}
+
+// The clock that said that a hold's time is over is set back before the EXPIRE is accepted.
+func TestNoHoldExpiresBeforeItsTime(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	e := s.expirer()
+	wallet := s.funded(e.applier.ledger, 100)
+	h := s.holdFor(wallet, 30, 200*time.Millisecond)
+	s.settle(e.applier.ledger, wallet)
+	if err := e.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.exec("UPDATE wallet_sequences SET last_at = $2 WHERE wallet_id = $1", wallet, h.ExpiresAt.Add(time.Hour))
+	_, err := e.accept(t.Context(), []walletdb.ExpiredHoldsRow{{WalletID: wallet, Seq: h.Seq, HoldID: h.ID, ExpiresAt: h.ExpiresAt.Add(time.Hour)}})
+	if err == nil || !strings.Contains(err.Error(), "clock was set back") {
+		t.Errorf("%v, want that the clock was set back", err)
+	}
+	s.wantOpenHolds(wallet, h.ID)
+	s.wantMessages()
+	e.disconnect()
+	s.waitForTime(h)
+	if err := e.look(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.wantOpenHolds(wallet)
 	s.audit()
 }
 

@@ -122,14 +122,16 @@ SELECT wallet_id, seq, id FROM operations WHERE id = ANY (@ids::uuid[]);
 -- wallet's last one, unless that is more than 5 s ahead of the clock, which was set back then; times_back counts the
 -- wallets in which that was so. A row whose wallet does not exist has no sequence, and fails with a not-null violation;
 -- one whose id exists with a unique violation: nothing may be committed then, and nothing may be left out, for its
--- sequence would be missing for ever. The payload is db/event's; a nil UUID and an empty reference are none.
+-- sequence would be missing for ever. If the clock says that it is not not_before yet, it fails likewise. The payload is
+-- db/event's; a nil UUID and an empty reference are none.
 -- name: AcceptFollowing :one
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 following AS (
   SELECT f.n, f.wallet_id, s.last_seq + row_number() OVER (PARTITION BY f.wallet_id ORDER BY f.n) AS seq,
          f.id, f.type::operation_type AS type, f.amount, nullif(f.reference, '') AS reference, f.subject_id,
          nullif(f.counterpart_id, '00000000-0000-0000-0000-000000000000') AS counterpart_id,
-         CASE WHEN s.last_at <= c.now + interval '5 seconds' THEN greatest(s.last_at, c.now) ELSE c.now END AS created_at,
+         CASE WHEN c.now < @not_before::timestamptz THEN NULL
+              WHEN s.last_at <= c.now + interval '5 seconds' THEN greatest(s.last_at, c.now) ELSE c.now END AS created_at,
          coalesce(s.last_at > c.now + interval '5 seconds', false) AS goes_back
   FROM clock c
   CROSS JOIN ROWS FROM (unnest(@wallet_ids::uuid[]), unnest(@ids::uuid[]), unnest(@types::text[]), unnest(@amounts::bigint[]),

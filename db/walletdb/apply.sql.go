@@ -18,11 +18,12 @@ following AS (
   SELECT f.n, f.wallet_id, s.last_seq + row_number() OVER (PARTITION BY f.wallet_id ORDER BY f.n) AS seq,
          f.id, f.type::operation_type AS type, f.amount, nullif(f.reference, '') AS reference, f.subject_id,
          nullif(f.counterpart_id, '00000000-0000-0000-0000-000000000000') AS counterpart_id,
-         CASE WHEN s.last_at <= c.now + interval '5 seconds' THEN greatest(s.last_at, c.now) ELSE c.now END AS created_at,
+         CASE WHEN c.now < $1::timestamptz THEN NULL
+              WHEN s.last_at <= c.now + interval '5 seconds' THEN greatest(s.last_at, c.now) ELSE c.now END AS created_at,
          coalesce(s.last_at > c.now + interval '5 seconds', false) AS goes_back
   FROM clock c
-  CROSS JOIN ROWS FROM (unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::bigint[]),
-    unnest($5::text[]), unnest($6::uuid[]), unnest($7::uuid[]))
+  CROSS JOIN ROWS FROM (unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::text[]), unnest($5::bigint[]),
+    unnest($6::text[]), unnest($7::uuid[]), unnest($8::uuid[]))
     WITH ORDINALITY AS f (wallet_id, id, type, amount, reference, subject_id, counterpart_id, n)
   LEFT JOIN wallet_sequences s ON s.wallet_id = f.wallet_id
 ), accepted AS (
@@ -31,7 +32,7 @@ following AS (
   RETURNING wallet_id, seq, id, type, amount, created_at
 ), announced AS (
   INSERT INTO outbox (topic, headers, key, payload)
-  SELECT $8::text, $9::text, wallet_id::text, convert_to(
+  SELECT $9::text, $10::text, wallet_id::text, convert_to(
     '{"walletId":"' || wallet_id || '","sequence":' || seq || ',"operationId":"' || id || '","type":"' || type || '","amount":' || amount
     || ',"acceptedAt":"' || to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}', 'UTF8')
   FROM accepted ORDER BY wallet_id, seq
@@ -44,6 +45,7 @@ SELECT count(DISTINCT wallet_id) FILTER (WHERE goes_back) AS times_back FROM fol
 `
 
 type AcceptFollowingParams struct {
+	NotBefore      time.Time
 	WalletIds      []uuid.UUID
 	Ids            []uuid.UUID
 	Types          []string
@@ -60,9 +62,11 @@ type AcceptFollowingParams struct {
 // wallet's last one, unless that is more than 5 s ahead of the clock, which was set back then; times_back counts the
 // wallets in which that was so. A row whose wallet does not exist has no sequence, and fails with a not-null violation;
 // one whose id exists with a unique violation: nothing may be committed then, and nothing may be left out, for its
-// sequence would be missing for ever. The payload is db/event's; a nil UUID and an empty reference are none.
+// sequence would be missing for ever. If the clock says that it is not not_before yet, it fails likewise. The payload is
+// db/event's; a nil UUID and an empty reference are none.
 func (q *Queries) AcceptFollowing(ctx context.Context, arg AcceptFollowingParams) (int64, error) {
 	row := q.db.QueryRow(ctx, acceptFollowing,
+		arg.NotBefore,
 		arg.WalletIds,
 		arg.Ids,
 		arg.Types,
