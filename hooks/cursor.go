@@ -45,8 +45,8 @@ func (c *cursor) finish(offset int64) {
 // pass moves over offsets before to that the log does not have. All before from are finished or have their
 // bit to come.
 func (c *cursor) pass(from, to int64) {
-	if c.next == from { // so no bit is set
-		c.next = max(c.next, to)
+	if c.next == from && to-from >= windowSize {
+		*c = cursor{next: to}
 		return
 	}
 	for offset := from; offset < to && c.within(offset); offset++ {

@@ -20,9 +20,20 @@ func TestACursorIsASetOfFinishedOffsets(t *testing.T) {
 			if c.within(offset) != (offset < first+windowSize) {
 				t.Fatalf("offset %d is within a window from %d: %v", offset, first, c.within(offset))
 			}
-			c.finish(offset)
-			if offset < first+windowSize {
-				want[offset] = true
+			switch to := first + random.Int64N(4); {
+			case random.IntN(20) > 0:
+				c.finish(offset)
+				if offset < first+windowSize {
+					want[offset] = true
+				}
+			default: // the log has lost its beginning
+				if random.IntN(20) == 0 {
+					to = first + windowSize - 10 + random.Int64N(20)
+				}
+				c.pass(first, to)
+				for o := first; o < to; o++ {
+					want[o] = true
+				}
 			}
 			for want[first] {
 				first++
@@ -65,6 +76,14 @@ func TestACursorPassesWhatTheLogDoesNotHave(t *testing.T) {
 	c.finish(10_000)
 	if c.next != 10_005 || c.ahead() != 0 {
 		t.Errorf("%+v", c)
+	}
+	for to, first := range map[int64]int64{12: 13, 14: 14, 10 + windowSize: 10 + windowSize, 10_000: 10_000} {
+		c := cursor{next: 10}
+		c.finish(12) // and has been read again since: what is passed begins with the first
+		c.pass(10, to)
+		if c.next != first || c.ahead() != 0 {
+			t.Errorf("passing on to %d: %+v", to, c)
+		}
 	}
 	full := cursor{next: 0}
 	for offset := int64(windowSize - 1); offset >= 0; offset-- {

@@ -48,7 +48,7 @@ type endpoint struct {
 	earlier   []earlierSecret // that sign too
 	created   time.Time
 	suspended bool // its tenant is disabled
-	releasing bool // it begins nothing any more
+	releasing bool // it begins nothing
 	queue     *queue
 	filter    *filter
 
@@ -330,11 +330,12 @@ func (e *endpoint) judgeDisabled(now time.Time) {
 	e.logger.Warn("an endpoint is disabled", "endpoint", e.id, "reason", e.queue.disabled)
 }
 
-// release lets the endpoint begin nothing any more.
-func (e *endpoint) release() {
+// release lets the endpoint begin nothing while it is to leave.
+func (e *endpoint) release(leaves bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.releasing = true
+	e.releasing = leaves
+	e.wake()
 }
 
 // settled reports whether nothing is under way, and all is saved.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -180,9 +181,51 @@ func TestProcessesShareEndpoints(t *testing.T) {
 			t.Errorf("receiver %d: %d came twice although nobody died", i, r.doubled)
 		}
 	}
+	stop()
+	for i, r := range receivers {
+		testkit.Until(t, fmt.Sprintf("receiver %d has all, whichever process has its endpoint", i), r.has(b))
+	}
+	stop = b.traffic(20)
 	first.kill()
 	testkit.Until(t, "the second has all", second.admin.Counts(has(""), "6"))
 	stop()
+	for _, r := range receivers {
+		testkit.Until(t, "all has arrived", r.has(b))
+	}
+}
+
+// The process for which it was to be given up ends before nothing of it is under way.
+func TestAnEndpointThatNeedNotBeGivenUpAnyMoreIsKept(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, 1)
+	var receivers []*receiver
+	var ids []uuid.UUID
+	answer := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(answer) })
+	for range 2 {
+		r := newReceiver(t)
+		r.answers(func(http.ResponseWriter, *http.Request, received) int {
+			<-answer
+			return http.StatusOK
+		})
+		t.Cleanup(letGo)
+		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
+	}
+	first := b.start("LOG_LEVEL=debug")
+	b.awaitBegun(ids...)
+	b.produce(1, 1)
+	for _, r := range receivers {
+		testkit.Until(t, "a delivery is under way", func() error { return testkit.Unless(len(r.seen()) > 0, "none is") })
+	}
+	second := b.start()
+	says := func(leaves string) func() error {
+		return func() error { return testkit.Unless(first.log.Count(`"leaves":`+leaves) == 1, "it does not") }
+	}
+	testkit.Until(t, "the first says that one leaves", says("true"))
+	second.stop()
+	testkit.Until(t, "the first says that it stays", says("false"))
+	letGo()
+	b.produce(1, 1)
 	for _, r := range receivers {
 		testkit.Until(t, "all has arrived", r.has(b))
 	}

@@ -363,21 +363,28 @@ func (o *owner) show(stands []standing) {
 	o.health.Set(secrets, keyless)
 }
 
-// release gives up what is above the share, each endpoint once nothing of it is under way and all is saved.
+// release gives up what is above the share, each endpoint once nothing of it is under way and all is saved. What is
+// leaving goes first; what need not go any more stays.
 func (o *owner) release(ctx context.Context, q *walletdb.Queries, share int) error {
 	owned := o.all()
-	above := len(owned) - share
+	var ids, staying []uuid.UUID
 	for id, e := range owned {
-		if above <= 0 {
-			return nil
+		if e.leaving {
+			ids = append(ids, id)
+		} else {
+			staying = append(staying, id)
 		}
-		above--
-		if !e.leaving {
-			e.leaving = true
-			e.endpoint.release()
+	}
+	ids = append(ids, staying...)
+	for i, id := range ids {
+		e := owned[id]
+		if leaves := i < len(ids)-share; leaves != e.leaving {
+			e.leaving = leaves
+			e.release(leaves)
+			o.logger.Debug("whether an endpoint is given up to another process", "endpoint", id, "leaves", leaves)
 			continue // saved in the next round
 		}
-		if !e.settled() {
+		if !e.leaving || !e.settled() {
 			continue
 		}
 		o.drop(id)
@@ -424,7 +431,7 @@ func (o *owner) end(conn *pgx.Conn) {
 	defer cancel()
 	owned := o.all()
 	for _, e := range owned {
-		e.endpoint.release()
+		e.release(true)
 	}
 	for _, e := range owned {
 		for !e.idle() && service.Sleep(ctx, 10*time.Millisecond) {

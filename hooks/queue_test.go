@@ -315,6 +315,30 @@ func takeAll(q *queue, now time.Time) (all []*delivery) {
 	return all
 }
 
+// The log lacks more than a window behind a run that is under way.
+func TestAGapInTheLogIsPassedOnceWhatIsBeforeItIsFinished(t *testing.T) {
+	t.Parallel()
+	q, log := testQueue(1)
+	log.add(0, walletOf(0, 2), 1, epoch)
+	last := log.partitions[0][1]
+	last.offset = 5_000
+	w := q.windows[0]
+	q.load(w, []*message{last})
+	under := takeAll(q, epoch)
+	if len(under) != 1 || w.read >= last.offset {
+		t.Fatalf("%d deliveries are under way, and the next to read is %d", len(under), w.read)
+	}
+	q.done(under[0], result{verdict: delivered}, epoch)
+	q.load(w, []*message{last})
+	if under = takeAll(q, epoch); len(under) != 1 || under[0].messages[0] != last {
+		t.Fatalf("%d deliveries after the gap, and the next to read is %d", len(under), w.read)
+	}
+	q.done(under[0], result{verdict: delivered}, epoch)
+	if w.next != last.offset+1 {
+		t.Errorf("the first unfinished is %d", w.next)
+	}
+}
+
 func TestAReceiverThatCannotBeReachedIsProbedByOneDelivery(t *testing.T) {
 	t.Parallel()
 	q, _ := testQueue(slices.Collect(func(yield func(int) bool) {

@@ -36,7 +36,9 @@ func (q *queue) load(w *window, messages []*message) {
 		}
 		if m.offset > w.read {
 			w.pass(w.read, m.offset)
-			w.read = m.offset
+			if w.read = min(m.offset, w.next+windowSize); w.read < m.offset {
+				return
+			}
 		}
 		if !q.room(w) {
 			return
