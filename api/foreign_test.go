@@ -89,7 +89,7 @@ func (f *foreign) mustBeForbidden(t *testing.T, request contractRequest) {
 	t.Helper()
 	for _, key := range []string{f.owner, f.stranger} {
 		if r := f.send(request, key, f.owners); r.status != http.StatusForbidden || r.body["code"] != "forbidden" {
-			t.Errorf("%s %s: %d %s", request.method, request.path, r.status, r.text)
+			t.Fatalf("%s %s: %d %s", request.method, request.path, r.status, r.text)
 		}
 	}
 }
@@ -252,7 +252,7 @@ func (f *foreign) mustBeAlike(t *testing.T, name string, theirs, nobodys reply) 
 		return answer{r.status, header, unlike(r.text)}
 	}
 	if diff := cmp.Diff(alike(nobodys), alike(theirs)); diff != "" {
-		t.Errorf("%s (-nobody's +theirs):\n%s", name, diff)
+		t.Fatalf("%s (-nobody's +theirs):\n%s", name, diff)
 	}
 	text := theirs.text
 	if instance, ok := theirs.body["instance"].(string); ok {

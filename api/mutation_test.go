@@ -42,7 +42,7 @@ var mutations = []mutation.Mutation{
 		"settlements[leg] = settlementReturned", "settlements[leg] = settlementPending",
 	),
 	mutation.Of("wait: it goes on until the money is received", "TestAWaitOnATransferEndsWithItsSettlement", "operations.go",
-		"\t\tws.awaitSettlement(ctx, operation, until)\n", "",
+		"ws.awaitSettlement(ctx, operation, until) != tooManyWait", "true",
 	),
 	mutation.Of("wait: it goes on until the money is back", "TestAWaitOnATransferEndsWithItsSettlement", "settlement.go",
 		"[]uuid.UUID{receive, event.ReturnID(receive)}", "[]uuid.UUID{receive}",

@@ -272,8 +272,9 @@ func (ws *wallets) finish(ctx context.Context, operation walletdb.OperationState
 		if operation, end = ws.awaitOutcome(ctx, operation, until); end == tooManyWait {
 			return operation, "", applied, nil
 		}
-		applied = appliedWait(limit)
-		ws.awaitSettlement(ctx, operation, until)
+		if ws.awaitSettlement(ctx, operation, until) != tooManyWait {
+			applied = appliedWait(limit)
+		}
 	}
 	ws.cache.raise(ctx, operation)
 	settlements, err := ws.settlements(ctx, operation)

@@ -80,21 +80,22 @@ func (ws *wallets) settlements(ctx context.Context, operations ...walletdb.Opera
 
 // awaitSettlement waits until the money of a processed debit leg is received or returned, as far as it can
 // find out.
-func (ws *wallets) awaitSettlement(ctx context.Context, leg walletdb.OperationState, until time.Time) {
+func (ws *wallets) awaitSettlement(ctx context.Context, leg walletdb.OperationState, until time.Time) (end waitEnd) {
 	if !isDebitLeg(leg) || leg.Status != statusProcessed {
-		return
+		return applied
 	}
 	receive := event.ReceiveID(leg.ID)
 	for _, id := range []uuid.UUID{receive, event.ReturnID(receive)} {
 		found, err := ws.findOperations(ctx, id)
 		next, exists := found[id]
 		if err != nil || !exists {
-			return
+			return applied
 		}
-		if next, _ = ws.awaitOutcome(ctx, next, until); next.Status != statusFailed {
-			return
+		if next, end = ws.awaitOutcome(ctx, next, until); next.Status != statusFailed {
+			return end
 		}
 	}
+	return applied
 }
 
 // findOperations returns those of the operations that exist, by their ids.

@@ -292,7 +292,7 @@ func (s *stream) alive() error {
 func (s *stream) write(text []byte) error {
 	for len(text) > 0 {
 		if err := s.control.SetWriteDeadline(time.Now().Add(s.streams.write)); err != nil {
-			return err
+			return writeError(err)
 		}
 		part := text[:min(len(text), writeSize)]
 		if _, err := s.answer.Write(part); err != nil {

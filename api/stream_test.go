@@ -446,7 +446,7 @@ func TestThereAreNotMoreStreamsThanMayBe(t *testing.T) {
 		t.Helper()
 		r := a.send("GET", path, "", headers...)
 		if r.status != status || r.body["code"] != code || r.header.Get("Retry-After") != "5" {
-			t.Errorf("one more: %d %s %v", r.status, r.text, r.header)
+			t.Fatalf("one more: %d %s %v", r.status, r.text, r.header)
 		}
 	}
 	first := a.listen(t, walletID, "")

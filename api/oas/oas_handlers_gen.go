@@ -379,10 +379,9 @@ func (s *Server) handleCreateHoldRequest(args [1]string, argsEscaped bool, w htt
 //
 // 503 `overloaded` and 429 mean that nothing was accepted. After 503 `outcome-unknown`, after a
 // time-out and after a lost connection nobody knows: send the request again with its
-// `Idempotency-Key`. Without a key, look for the operation by its id; that it is not found is certain
-// only a minute later. Where the database waits for synchronous standbys, and one is missing, it is
-// not certain even then: the operation may show up hours later, and only sending it again with its key
-// settles it.
+// `Idempotency-Key`. Without a key, look for the operation by its id: found, it was accepted. Not
+// found, it may still be: while the database waits for a synchronous standby or a disk, for hours.
+// Only sending it again with its key settles that.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,

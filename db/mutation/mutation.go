@@ -56,7 +56,7 @@ func Run(t *testing.T, mutations []Mutation) {
 	for _, m := range mutations {
 		t.Run(m.rule, func(t *testing.T) {
 			// GOFLAGS reaches the builds that a test does itself.
-			child := exec.CommandContext(t.Context(), "go", "test", "-tags=e2e", "-count=1", "-timeout=2m", "-run=^"+m.test+"$", ".")
+			child := exec.CommandContext(t.Context(), "go", "test", "-tags=e2e", "-count=1", "-timeout=2m", "-failfast", "-parallel=8", "-run=^"+m.test+"$", ".")
 			child.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -vet=off -ldflags=-w -overlay="+overlay(t, m))
 			output, err := child.CombinedOutput()
 			failed := regexp.MustCompile(`--- FAIL: ` + m.test + ` \((\S+)\)`).FindSubmatch(output)
