@@ -95,6 +95,7 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 	const before, perSecond = 8 * time.Second, 200
 	cells := wholeCells(t)
 	victim := cells.Stacks[0]
+	quiet := newQuietStream(t, cells)
 	sent := make([][]load.Operation, 2) // to each cell, until now
 	for _, fault := range []struct {
 		name        string
@@ -122,6 +123,9 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 			loads := []*load.Load{cellLoad(t, cells, 0, perSecond, cells.Proxy.URL, 3*time.Minute), cellLoad(t, cells, 1, perSecond, cells.Proxy.URL, time.Minute)}
 			histories := make([][]load.Operation, 2)
 			done := make(chan int)
+			followed := loads[1].Wallets[0]
+			stream := follow(t, cells.Proxy.URL, followed, []string{cells.APIKey}, 0, 1)
+			defer stream.end()
 			for cell, l := range loads {
 				go func() { histories[cell] = l.Send(t.Context()); done <- cell }()
 			}
@@ -168,8 +172,38 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 				sent[cell] = append(sent[cell], histories[cell]...)
 				mustKeepPromises(t, s, sent[cell])
 			}
+			_, version := stacktest.Balance(t, cells.Proxy.URL, cells.APIKey, followed)
+			stacktest.Until(t, "the stream through the proxy has told every operation", 10*time.Second, func() bool { return stream.first.Load() == version })
+			t.Logf("a stream of cell 1 told %d operations, each once and in order", version)
 		})
 	}
+	quiet.mustGoOn(t)
+}
+
+// quietStream is a stream, through the proxy, of a wallet in which nothing happens.
+type quietStream struct {
+	load  *load.Load
+	since time.Time
+	*followers
+}
+
+func newQuietStream(t *testing.T, cells *stack.Cells) quietStream {
+	t.Helper()
+	l := cellLoad(t, cells, 1, 10, cells.Proxy.URL, time.Minute)
+	l.Wallets, l.Deposits, l.Duration = l.Wallets[:1], true, time.Second
+	return quietStream{l, time.Now(), follow(t, cells.Proxy.URL, l.Wallets[0], []string{cells.APIKey}, 0, 1)}
+}
+
+// mustGoOn fails the test unless the stream still tells what happens, after longer than the proxy bears silence.
+func (q quietStream) mustGoOn(t *testing.T) {
+	t.Helper()
+	defer q.end()
+	const longest = 75 * time.Second // of deploy/cells/haproxy.cfg
+	time.Sleep(time.Until(q.since.Add(longest + 5*time.Second)))
+	silent := time.Since(q.since)
+	sent := int64(len(q.load.Send(t.Context())))
+	stacktest.Until(t, "a quiet stream through the proxy tells again", 10*time.Second, func() bool { return sent > 0 && q.first.Load() == sent })
+	t.Logf("a stream of cell 1 that was quiet for %.0f s told %d operations", silent.Seconds(), sent)
 }
 
 // askDead reads a statement of a cell that is unreachable, which no cache has. Any error has to be 503 with Retry-After.

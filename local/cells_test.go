@@ -11,6 +11,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +37,8 @@ type behindHAProxy struct {
 	key   string
 }
 
-func newCells(t *testing.T) *behindHAProxy {
+// newCells starts them. Keys have these buckets, lines of buckets.map, or half of all in each cell.
+func newCells(t *testing.T, buckets ...string) *behindHAProxy {
 	t.Helper()
 	root, err := stack.Workspace()
 	if err != nil {
@@ -59,6 +62,15 @@ func newCells(t *testing.T) *behindHAProxy {
 		t.Fatal(err)
 	}
 	t.Cleanup(state.Close)
+	if len(buckets) > 0 {
+		folder := filepath.Join(state.Dir, "haproxy")
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "buckets.map"), []byte(strings.Join(buckets, "\n")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if b.proxy, err = stack.StartProxy(t.Context(), root, state, "", stacks); err != nil {
 		t.Fatal(err)
 	}
@@ -327,6 +339,31 @@ func anyKey() string {
 		key[i] = letters[rand.IntN(len(letters))]
 	}
 	return string(key) + uuid.NewString()
+}
+
+// The buckets are those of a cell that the proxy does not know, or of none.
+func TestAKeyedCreationIsMadeInItsOwnCellOnly(t *testing.T) {
+	t.Parallel()
+	b := newCells(t, "0:1023 0", "1024:2047 7", "2048:3071 1")
+	made := [2]int64{}
+	for range 100 {
+		key := anyKey()
+		a := b.send(t, "POST", "/api/v1/wallets", "{}", "Idempotency-Key: "+asHeader(key, true))
+		switch owner := walletid.Bucket(key) / 1024; {
+		case owner == 0 || owner == 2:
+			made[owner/2]++
+			if a.status != http.StatusCreated {
+				t.Errorf("cell %d: %d %s", owner/2, a.status, a.text)
+			}
+		case a.status != http.StatusServiceUnavailable || a.body["code"] != "overloaded" || a.header.Get("Retry-After") == "":
+			t.Errorf("%q of bucket %d: %d %s", key, walletid.Bucket(key), a.status, a.text)
+		}
+	}
+	for cell, want := range made {
+		if got := b.wallets(t, cell); got != want || want == 100 {
+			t.Errorf("cell %d has %d wallets, want %d", cell, got, want)
+		}
+	}
 }
 
 func TestEveryRetryOfAKeyedCreationMeetsItsWallet(t *testing.T) {

@@ -344,18 +344,24 @@ func (s *System) Deposit(api string, wallet uuid.UUID) load.Operation {
 	return history[0]
 }
 
-// Balance is what the api says a wallet holds, and at which version.
+// Balance is what the first api says a wallet holds, and at which version.
 func (s *System) Balance(wallet uuid.UUID) (balance, version int64) {
 	s.T.Helper()
-	c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[0], "http://"), APIKey: s.APIKey, Timeout: 10 * time.Second}
+	return Balance(s.T, s.APIURLs[0], s.APIKey, wallet)
+}
+
+// Balance is what an api says a wallet holds, and at which version.
+func Balance(t *testing.T, api, apiKey string, wallet uuid.UUID) (balance, version int64) {
+	t.Helper()
+	c := load.Client{Addr: strings.TrimPrefix(api, "http://"), APIKey: apiKey, Timeout: 10 * time.Second}
 	defer c.Close()
 	r, err := c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)
 	if err != nil {
-		s.T.Fatal(err)
+		t.Fatal(err)
 	}
 	var w struct{ Balance, Version int64 }
 	if err := json.Unmarshal(r.Body, &w); err != nil || r.Status != http.StatusOK {
-		s.T.Fatalf("read wallet: %d %s %v", r.Status, r.Body, err)
+		t.Fatalf("read wallet: %d %s %v", r.Status, r.Body, err)
 	}
 	return w.Balance, w.Version
 }
