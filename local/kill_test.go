@@ -28,11 +28,19 @@ const killsOfEach = 20
 
 func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 	t.Parallel()
-	for name, wallets := range map[string]int{"one wallet": 1, "many wallets": 300} {
+	for name, others := range map[string]int{"one wallet, deposits and withdrawals": 0, "two hot wallets and 300, every type": 300} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
-			l := s.Load(s.OpenWallets(wallets))
+			wallets, mix := s.OpenWallets(1), load.Mix{}
+			var closed []load.Operation
+			if others > 0 {
+				hot := append(wallets, s.OpenWallets(1)...)
+				wallets, mix = append(slices.Repeat(hot, others/2), s.OpenWallets(others)...), load.EveryType
+				mix.Refusing = s.OpenWallets(1)
+				closed = s.close(mix.Refusing[0])
+			}
+			l := s.MixedLoad(mix, wallets)
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 0))
@@ -48,7 +56,7 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 					s.Kill(s.Services[i], syscall.SIGKILL)
 				}
 			}
-			s.Keep(l)
+			s.Keep(l, closed...)
 			t.Logf("%d operations", s.Totals().Operations)
 		})
 	}
