@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
@@ -47,6 +48,32 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	}
 	s.Keep(l)
 	t.Logf("%d operations accepted", l.Accepted.Load())
+}
+
+// A worker of the last release meets what it does not know: the apis came first. It leaves that wallet waiting and
+// applies the others, and one of today applies what has waited.
+func TestAWorkerOfTheLastReleaseLeavesWhatItDoesNotKnow(t *testing.T) {
+	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
+	s.OtherTimes, s.EventGaps = true, true
+	today, worker := s.Bin, s.Process("worker")
+	worker.Replace(programOf(lastRelease(t), worker))
+	s.Kill(worker, syscall.SIGTERM)
+	wallets := s.OpenWallets(2)
+	history := []load.Operation{s.Deposit(s.APIURLs[0], wallets[0])}
+	s.Until("the worker of the last release applies", 20*time.Second, func() bool { return s.Outcomes() == 1 })
+	l := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Attempt: 12 * time.Second, Patience: 30 * time.Second}
+	history = append(history, l.SendThese(t.Context(), load.Operation{Wallet: wallets[0], Kind: "HOLD", Amount: 1})...)
+	for range 3 {
+		history = append(history, s.Deposit(s.APIURLs[0], wallets[0]), s.Deposit(s.APIURLs[0], wallets[1]))
+	}
+	s.Until("the other wallet's are applied", 20*time.Second, func() bool { return s.Outcomes() == 4 })
+	if _, version := s.Balance(wallets[0]); version != 1 {
+		t.Errorf("the wallet is at version %d behind what the worker does not know", version)
+	}
+	worker.Replace(programOf(today, worker))
+	s.Kill(worker, syscall.SIGTERM)
+	s.Until("a worker of today applies what has waited", 20*time.Second, func() bool { return s.Outcomes() == 8 })
+	s.KeepPromises(history)
 }
 
 // programOf is a process's program in another folder.
