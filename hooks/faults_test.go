@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -191,6 +194,44 @@ func TestProcessesShareEndpoints(t *testing.T) {
 	stop()
 	for _, r := range receivers {
 		testkit.Until(t, "all has arrived", r.has(b))
+	}
+}
+
+// Neither the log, at its most talkative, nor the database has a secret, whatever goes wrong with deliveries.
+func TestNoSecretIsToldOrStoredInTheClear(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	h := b.start("LOG_LEVEL=debug")
+	b.awaitBegun(id)
+	for _, status := range []int{http.StatusInternalServerError, http.StatusBadRequest, http.StatusFound} {
+		r.status(status)
+		b.produce(1, 1, 2)
+		before := len(r.seen())
+		testkit.Until(t, "it is tried again", func() error { return testkit.Unless(len(r.seen()) > before+1, "it is not") })
+	}
+	b.ask(id, hook.Test, nil, nil)
+	r.answers(nil)
+	testkit.Until(t, "all has arrived", r.has(b))
+	b.awaitSaved(id)
+	var stored string
+	b.scan(&stored, `SELECT string_agg(row, ' ') FROM (
+		SELECT e::text FROM hook_endpoints e UNION ALL SELECT s::text FROM hook_states s UNION ALL SELECT q::text FROM hook_requests q
+		UNION ALL SELECT w::text FROM webhooks w) AS rows (row)`)
+	encoded := strings.TrimPrefix(r.secret, "whsec_")
+	raw, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(stored, id.String()) || !strings.Contains(stored, "500") {
+		t.Fatalf("what is stored says nothing: %s", stored)
+	}
+	for where, text := range map[string]string{"the log": h.log.String(), "the database": stored} {
+		for _, form := range []string{encoded, hex.EncodeToString(raw), string(raw), strings.TrimPrefix(testKey, "test:")} {
+			if strings.Contains(text, form) {
+				t.Errorf("%s has a secret", where)
+			}
+		}
 	}
 }
 
