@@ -94,31 +94,50 @@ func (f *foreign) mustBeForbidden(t *testing.T, request contractRequest) {
 	}
 }
 
+// mustTakeAlike fails the test if the same one of the two takes a fifth longer each time that they are compared: on a
+// busy machine that happens, but not so often by chance.
 func (f *foreign) mustTakeAlike(t *testing.T, state string) {
 	t.Helper()
-	const rounds = 11
+	const times = 12
 	for _, r := range contractRoutes(t) {
 		request := r.request()
 		slots := request.slots()
 		if len(slots) == 0 {
 			continue
 		}
-		var took [2][]time.Duration
-		for range rounds {
-			for side, named := range []ids{f.owners, f.nobodys()} {
-				started := time.Now()
-				f.send(request, f.stranger, f.strangers.with(named, slots))
-				took[side] = append(took[side], time.Since(started))
+		slower := map[bool]int{}
+		for n := 1; ; n++ {
+			theirs, nobodys := f.take(request, slots)
+			if n == 1 {
+				t.Logf("%-10s %-70s another tenant's %8v, nobody's %8v", state, r.name, theirs, nobodys)
+			}
+			if 5*max(theirs, nobodys) <= 6*min(theirs, nobodys) {
+				break
+			}
+			if slower[theirs > nobodys]++; len(slower) > 1 {
+				break
+			}
+			if n == times {
+				t.Errorf("%s, %s: another tenant's takes %v, nobody's %v", r.name, state, theirs, nobodys)
+				break
 			}
 		}
-		slices.Sort(took[0])
-		slices.Sort(took[1])
-		theirs, nobodys := took[0][rounds/2], took[1][rounds/2]
-		t.Logf("%-10s %-70s another tenant's %8v, nobody's %8v", state, r.name, theirs.Round(10*time.Microsecond), nobodys.Round(10*time.Microsecond))
-		if max(theirs, nobodys) > 2*min(theirs, nobodys)+lockWait/4 {
-			t.Errorf("%s, %s: another tenant's takes %v, nobody's %v", r.name, state, theirs, nobodys)
-		}
 	}
+}
+
+// take returns how long a request takes that names what the owner has, and one that names what nobody has: medians.
+func (f *foreign) take(request contractRequest, slots []string) (theirs, nobodys time.Duration) {
+	const rounds = 11
+	var took [2][]time.Duration
+	for i := range 2 * rounds {
+		side := (i + i/2) % 2 // neither is always the first
+		started := time.Now()
+		f.send(request, f.stranger, f.strangers.with([]ids{f.owners, f.nobodys()}[side], slots))
+		took[side] = append(took[side], time.Since(started))
+	}
+	slices.Sort(took[0])
+	slices.Sort(took[1])
+	return took[0][rounds/2].Round(10 * time.Microsecond), took[1][rounds/2].Round(10 * time.Microsecond)
 }
 
 // foreign are two tenants of one api: the owner, and a stranger, whose client has the same name.
