@@ -58,13 +58,10 @@ func says(r stack.Readiness, expected []string) bool {
 func TestAllServicesSayTheSameOfTheSameFault(t *testing.T) {
 	s, own := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1})
 	wallet := s.OpenWallets(1)[0]
-	server := func(name string) *proc.Process {
-		return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
-	}
-	take := func(name string) func() { return func() { server(name).Stop() } }
+	take := func(name string) func() { return func() { serverOf(own, name).Stop() } }
 	give := func(name string) func() {
 		return func() {
-			if err := server(name).Start(t.Context()); err != nil {
+			if err := serverOf(own, name).Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -284,6 +281,10 @@ func newOwnSystem(t *testing.T, c stack.Config, settings ...string) (*system, *s
 	s, own := newOwnSystemNotStarted(t, c, settings...)
 	s.Begin()
 	return s, own
+}
+
+func serverOf(own *servers.Backing, name string) *proc.Process {
+	return own.Processes[slices.IndexFunc(own.Processes, func(p *proc.Process) bool { return p.Name == name })]
 }
 
 // newOwnSystemNotStarted gives a test the time to set what single processes are to be told.

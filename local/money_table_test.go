@@ -29,11 +29,17 @@ type moneyClient struct {
 // do returns an operation as it is once it is applied, or has failed the test. Numbers stay as they were written.
 func (c moneyClient) do(method, path, body string) map[string]any {
 	c.T.Helper()
+	return c.ask("wait=20", method, path, body)
+}
+
+// ask is do with another preference.
+func (c moneyClient) ask(prefer, method, path, body string) map[string]any {
+	c.T.Helper()
 	request, err := http.NewRequestWithContext(c.T.Context(), method, c.APIURLs[0]+"/api/v1/wallets"+path, strings.NewReader(body))
 	if err != nil {
 		c.T.Fatal(err)
 	}
-	request.Header = http.Header{"Authorization": {"Bearer " + c.APIKey}, "Content-Type": {"application/json"}, "Prefer": {"wait=20"}}
+	request.Header = http.Header{"Authorization": {"Bearer " + c.APIKey}, "Content-Type": {"application/json"}, "Prefer": {prefer}}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		c.T.Fatal(err)
