@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -112,10 +113,10 @@ func (e *expirer) expired(ctx context.Context, next walletdb.ExpiredHoldsParams)
 	return expired, nil
 }
 
-// accept makes sure that holds, in the order of their times, have an EXPIRE, except in wallets that somebody else has
-// locked, and returns up to where their wallets have to be applied. The locked rows say which EXPIREs exist: so none is
-// accepted twice, and none that exists aborts the others. If Postgres's clock was set back since the holds were found,
-// none is accepted: no hold ends before its time.
+// accept makes sure that holds, in the order of their times, have an EXPIRE, except in wallets whose sequences somebody
+// else has locked, and returns up to where wallets have to be applied, except those that somebody else has locked. The
+// locked rows say which EXPIREs exist: so none is accepted twice, and none that exists, also where it should not, aborts
+// the others. If Postgres's clock was set back since the holds were found, none is accepted: no hold ends before its time.
 func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) ([]target, error) {
 	if len(holds) == 0 {
 		return nil, nil
@@ -126,26 +127,27 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 		all[i] = following{walletID: h.WalletID, id: event.ExpireID(h.HoldID), kind: expire, subjectID: h.HoldID}
 		ids[i] = all[i].id
 	}
-	last, exist, err := e.lock(ctx, into(all), ids, false)
+	found, err := e.lock(ctx, into(all), ids, false)
 	if locked := new(pgconn.PgError); errors.As(err, &locked) && locked.Code == "55P03" {
-		last, exist, err = e.lock(ctx, into(all), ids, true)
+		found, err = e.lock(ctx, into(all), ids, true)
 	}
 	if err != nil {
 		return nil, err
 	}
 	upTo := map[uuid.UUID]int64{}
-	for id, seq := range exist {
-		upTo[id.walletID] = max(upTo[id.walletID], seq)
-	}
 	var missing []following
 	for _, f := range all {
-		seq, ours := last[f.walletID]
-		if _, there := exist[expireOf{f.walletID, f.id}]; there || !ours {
-			continue
+		seq, ours := found.last[f.walletID]
+		switch row, there := found.exist[f.id]; {
+		case there && row.WalletID != f.walletID:
+			e.applier.halted.add([]damage{{walletID: f.walletID, what: fmt.Sprintf("the EXPIRE %s of its hold %s is in another wallet", f.id, f.subjectID)}})
+		case there:
+			upTo[f.walletID] = max(upTo[f.walletID], row.Seq)
+		case ours:
+			found.last[f.walletID] = seq + 1
+			upTo[f.walletID] = seq + 1
+			missing = append(missing, f)
 		}
-		last[f.walletID] = seq + 1
-		upTo[f.walletID] = seq + 1
-		missing = append(missing, f)
 	}
 	if len(missing) == 0 {
 		err = walletdb.New(e.conn).Rollback(ctx)
@@ -157,24 +159,31 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 	}
 	var targets []target
 	for id, seq := range upTo {
-		if !e.applier.halted.has(id) {
+		if slices.Contains(found.free, id) && !e.applier.halted.has(id) {
 			targets = append(targets, target{walletID: id, upTo: seq, accepted: true})
 		}
 	}
 	return targets, nil
 }
 
-// expireOf is a wallet's EXPIRE.
-type expireOf struct{ walletID, id uuid.UUID }
+// found is what stands once sequences are locked.
+type found struct {
+	last  map[uuid.UUID]int64 // of the wallets whose sequences are
+	exist map[uuid.UUID]walletdb.AcceptedBeforeRow
+	free  []uuid.UUID // wallets that nobody has locked
+}
 
-// lock locks the wallets' sequences, which it returns, and looks up in a later statement which of the EXPIREs exist.
-func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked bool) (last map[uuid.UUID]int64, exist map[expireOf]int64, err error) {
+// lock locks the wallets' sequences, and looks up in a later statement which of the EXPIREs exist.
+func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked bool) (found, error) {
 	ctx, cancel := context.WithTimeout(ctx, expireTimeout)
 	defer cancel()
-	last, exist = map[uuid.UUID]int64{}, map[expireOf]int64{}
-	err = db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) error {
+	f := found{last: map[uuid.UUID]int64{}, exist: map[uuid.UUID]walletdb.AcceptedBeforeRow{}}
+	err := db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
+		}
+		if f.free, err = q.LockFreeWallets(ctx, wallets); err != nil {
+			return fmt.Errorf("lock wallets: %w", err)
 		}
 		lock := q.LockFollowing
 		if skipLocked {
@@ -182,14 +191,14 @@ func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked
 		}
 		locked, err := lock(ctx, wallets)
 		for _, row := range locked {
-			last[row.WalletID] = row.LastSeq
+			f.last[row.WalletID] = row.LastSeq
 		}
 		if err != nil {
 			return fmt.Errorf("lock sequences: %w", err)
 		}
 		rows, err := q.AcceptedBefore(ctx, ids)
 		for _, row := range rows {
-			exist[expireOf{row.WalletID, row.ID}] = row.Seq
+			f.exist[row.ID] = row
 		}
 		if err != nil {
 			return fmt.Errorf("look up EXPIREs: %w", err)
@@ -199,7 +208,7 @@ func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked
 	if err != nil {
 		_ = walletdb.New(e.conn).Rollback(ctx) // or the next query fails, and ends the connection
 	}
-	return last, exist, err
+	return f, err
 }
 
 func (e *expirer) write(ctx context.Context, missing []following, notBefore time.Time) error {

@@ -184,34 +184,44 @@ func TestTwoWorkersExpireAHoldOnce(t *testing.T) {
 	s.audit()
 }
 
-// Somebody has locked one wallet's sequence, and another wallet's EXPIRE cannot be applied.
+// Somebody has locked one wallet's sequence and another wallet, a third wallet's EXPIRE cannot be applied, and that of a
+// fourth has an id that exists elsewhere.
 func TestAHoldThatCannotExpireStopsNoOther(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	e := s.expirer()
-	locked, damaged, healthy := s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100)
-	for _, wallet := range []uuid.UUID{locked, damaged, healthy} {
+	locked, frozen, damaged, healthy := s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100)
+	for _, wallet := range []uuid.UUID{locked, frozen, damaged, healthy} {
 		s.holdFor(wallet, 30, 200*time.Millisecond)
 	}
-	s.settle(e.applier.ledger, locked, damaged, healthy)
+	s.settle(e.applier.ledger, locked, frozen, damaged, healthy)
 	s.accept(damaged, 1)
 	s.exec("DELETE FROM operations WHERE wallet_id = $1 AND seq = 3", damaged)
+	foreign := s.holdFor(s.funded(e.applier.ledger, 100), 30, 200*time.Millisecond)
+	s.settle(e.applier.ledger, foreign.WalletID)
+	s.exec("INSERT INTO operations (wallet_id, seq, id, type, amount) VALUES ($1, 99, $2, 'DEPOSIT', 1)", s.wallet(), event.ExpireID(foreign.ID))
 	s.waitForTime(s.holdFor(healthy, 30, 200*time.Millisecond))
 	holder := s.Database.Conn(t)
-	for _, sql := range []string{"BEGIN", "SELECT FROM wallet_sequences WHERE wallet_id = '" + locked.String() + "' FOR UPDATE"} {
+	for _, sql := range []string{
+		"BEGIN", "SELECT FROM wallet_sequences WHERE wallet_id = '" + locked.String() + "' FOR UPDATE", "SELECT FROM wallets WHERE id = '" + frozen.String() + "' FOR UPDATE",
+	} {
 		if _, err := holder.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
+	began := time.Now()
 	for range 2 {
 		if err := e.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("two looks took %v", took)
+	}
 	s.wantOpenHolds(healthy)
 	var open int
-	if s.scan(&open, "SELECT count(*) FROM open_holds"); open != 2 {
-		t.Errorf("%d holds are open, want those of the locked wallet and of the damaged one", open)
+	if s.scan(&open, "SELECT count(*) FROM open_holds"); open != 4 {
+		t.Errorf("%d holds are open, want those of the locked wallets and of the damaged ones", open)
 	}
 	if _, err := holder.Exec(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)
@@ -220,4 +230,5 @@ func TestAHoldThatCannotExpireStopsNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wantOpenHolds(locked)
+	s.wantOpenHolds(frozen)
 }

@@ -112,6 +112,10 @@ SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER
 -- name: LockFreeFollowing :many
 SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
 
+-- LockFreeWallets locks, before the sequences, the wallets that nobody has locked.
+-- name: LockFreeWallets :many
+SELECT id FROM wallets WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+
 -- AcceptedBefore returns those of the operations that exist. It must be a later statement than the lock: a
 -- statement that waited for a lock keeps the snapshot it began with.
 -- name: AcceptedBefore :many

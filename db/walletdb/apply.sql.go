@@ -446,6 +446,31 @@ func (q *Queries) LockFreeFollowing(ctx context.Context, walletIds []uuid.UUID) 
 	return items, nil
 }
 
+const lockFreeWallets = `-- name: LockFreeWallets :many
+SELECT id FROM wallets WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+`
+
+// LockFreeWallets locks, before the sequences, the wallets that nobody has locked.
+func (q *Queries) LockFreeWallets(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockFreeWallets, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockWallets = `-- name: LockWallets :many
 SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 `
