@@ -93,7 +93,7 @@ func (p postgres) attempt(ctx context.Context, targets []target, messages []rece
 	next.full = next.full || len(read.pending) == maxOperations
 	failpoint.ReachIf(next.leadsTo(receive), "worker-before-credit-commit")
 	failpoint.ReachIf(next.leadsTo(giveBack), "worker-before-return-commit")
-	if err := p.write(ctx, conn, &next); err != nil {
+	if next.timesBack, err = p.write(ctx, conn, next); err != nil {
 		return plan{following: next.following}, err
 	}
 	failpoint.ReachIf(next.leadsTo(receive), "worker-after-credit-commit")
@@ -159,18 +159,19 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, targets []target, withMeta
 }
 
 // write waits for its COMMIT also when the worker has to end, which ends it after a while in any case. If
-// another worker has applied everything, it confirms that: the cache and Kafka get it next.
-func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) error {
+// another worker has applied everything, it confirms that: the cache and Kafka get it next. It returns in how many wallets
+// times went back. A COMMIT that is left behind still reads the plan: it has its own.
+func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done plan) (timesBack int64, err error) {
 	ctx = context.WithoutCancel(ctx)
 	if len(done.applied) == 0 {
-		return p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) error {
+		return 0, p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) error {
 			if err := q.Confirm(ctx); err != nil {
 				return fmt.Errorf("confirm: %w", err)
 			}
 			return commit(ctx, q)
 		}, conn.Release)
 	}
-	var advanced, told, timesBack int64
+	var advanced, told, back int64
 	wallets, accept := into(done.following), acceptance(p.topic, done.following)
 	var events walletdb.InsertEventsParams
 	if done.events != nil {
@@ -179,7 +180,7 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 			Payloads: done.events.Payloads, Starts: done.events.Starts, Lengths: done.events.Lengths,
 		}
 	}
-	err := p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
+	err = p.commits.Send(ctx, conn.Conn(), transactionTimeout, func(q *walletdb.Queries) (err error) {
 		if err := q.InsertOutcomes(ctx, done.outcomes); err != nil {
 			return fmt.Errorf("insert outcomes: %w", err)
 		}
@@ -207,7 +208,7 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 			if _, err := q.LockFollowing(ctx, wallets); err != nil {
 				return fmt.Errorf("lock sequences: %w", err)
 			}
-			if timesBack, err = q.AcceptFollowing(ctx, accept); err != nil {
+			if back, err = q.AcceptFollowing(ctx, accept); err != nil {
 				return fmt.Errorf("accept what follows: %w", err)
 			}
 		}
@@ -215,12 +216,12 @@ func (p postgres) write(ctx context.Context, conn *pgxpool.Conn, done *plan) err
 		return commit(ctx, q)
 	}, conn.Release)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if done.timesBack = timesBack; advanced != int64(len(done.advances.Ids)) {
-		return fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(done.advances.Ids))
+	if advanced != int64(len(done.advances.Ids)) {
+		return 0, fmt.Errorf("%w: %d of %d locked wallets advanced", errUnexpected, advanced, len(done.advances.Ids))
 	}
-	return nil
+	return back, nil
 }
 
 // refusesFollowing reports whether Postgres may have refused what was to be accepted because it exists, or because

@@ -28,7 +28,12 @@ import (
 // ledger connects as the worker; parameters are added to the connection string.
 func (s *store) ledger(parameters ...string) postgres {
 	s.Helper()
-	config, err := db.Config(s.As(testdb.Worker) + "&" + strings.Join(parameters, "&"))
+	return s.ledgerAt(s.As(testdb.Worker) + "&" + strings.Join(parameters, "&"))
+}
+
+func (s *store) ledgerAt(url string) postgres {
+	s.Helper()
+	config, err := db.Config(url)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -139,7 +144,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.write(t.Context(), conn, &next); err != nil {
+	if _, err := second.write(t.Context(), conn, next); err != nil {
 		t.Fatal(err)
 	}
 	a := <-answers

@@ -13,6 +13,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/receiver"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
@@ -116,11 +117,19 @@ func (f *System) checkOutcomes(ctx context.Context, kinds []Fault) (invariants [
 	if f.Receiver == nil {
 		return []check.Invariant{events}, receipt, nil
 	}
-	proc.Await(ctx, min(OfWebhooks, f.Patience), func() bool {
-		webhooks, receipt = check.Webhooks(f.Receiver.Got(f.Wallets), finished)
-		return lost || receipt.Missed == 0
-	})
-	webhooks.Broken = append(webhooks.Broken, f.Receiver.Forget()...)
+	told := func(r *receiver.Recorder) (webhooks check.Invariant, receipt check.Receipt) {
+		proc.Await(ctx, min(OfWebhooks, f.Patience), func() bool {
+			webhooks, receipt = check.Webhooks(r.Got(f.Wallets), finished)
+			return lost || receipt.Missed == 0
+		})
+		webhooks.Broken = append(webhooks.Broken, r.Forget()...)
+		return webhooks, receipt
+	}
+	webhooks, receipt = told(f.Receiver)
+	bystander, _ := told(f.Bystander)
+	for _, broken := range bystander.Broken {
+		webhooks.Broken = append(webhooks.Broken, "the receiver that never fails: "+broken)
+	}
 	if lost {
 		return nil, check.Receipt{}, nil
 	}

@@ -61,11 +61,13 @@ type System struct {
 	Events   *logReader[check.Event]
 	Receiver *receiver.Recorder
 	Webhook  uuid.UUID // the receiver's
-	Doors    map[Door]way
-	Kfake    *kfake.Cluster // instead of Apache Kafka
-	Disk     *smallDisk
-	Away     time.Duration // of standbys, for long
-	Clock    string        // the file that moves Postgres's clock, if it can be moved
+	// Bystander is told the same, and never fails: so each process of hooks has an endpoint, and gives one up.
+	Bystander *receiver.Recorder
+	Doors     map[Door]way
+	Kfake     *kfake.Cluster // instead of Apache Kafka
+	Disk      *smallDisk
+	Away      time.Duration // of standbys, for long
+	Clock     string        // the file that moves Postgres's clock, if it can be moved
 
 	Footprints map[string]Footprint // the most after any round, by service
 	Patience   time.Duration        // with a system that does not recover
@@ -154,14 +156,24 @@ func (f *System) Connect(ctx context.Context) (err error) {
 	if len(f.Stack.Replicas("hooks")) == 0 {
 		return nil
 	}
-	if f.Receiver, err = receiver.Record(); err != nil {
-		return err
-	}
-	f.Receiver.Takes = receiverTakes
 	api := f.API()
 	defer api.Close()
-	f.Webhook, err = f.Receiver.Subscribe(&api)
+	if f.Receiver, f.Webhook, err = subscribed(&api); err != nil {
+		return err
+	}
+	f.Bystander, _, err = subscribed(&api)
 	return err
+}
+
+// subscribed is a new receiver, and its webhook.
+func subscribed(api *load.Client) (*receiver.Recorder, uuid.UUID, error) {
+	r, err := receiver.Record()
+	if err != nil {
+		return nil, uuid.Nil, err
+	}
+	r.Takes = receiverTakes
+	id, err := r.Subscribe(api)
+	return r, id, err
 }
 
 // API is a client of the first api.
@@ -180,8 +192,10 @@ func (f *System) Disconnect() {
 	if f.Events != nil {
 		f.Events.close()
 	}
-	if f.Receiver != nil {
-		f.Receiver.Close()
+	for _, r := range []*receiver.Recorder{f.Receiver, f.Bystander} {
+		if r != nil {
+			r.Close()
+		}
 	}
 	if f.Cache != nil {
 		_ = f.Cache.Close()
