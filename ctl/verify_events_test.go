@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -165,4 +166,39 @@ func TestVerifyLooksAgainForRowsThatCameLate(t *testing.T) {
 	if diff := gocmp.Diff([]string{"event-missing"}, found); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A page of runs is not compared with every operation of its wallet.
+func TestRunsOfAHotWalletAreLookedUp(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	conn := database.Conn(t)
+	id := uuid.New()
+	for _, sql := range []string{
+		"INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'EUR', 50000, 50000)",
+		"INSERT INTO wallet_sequences (wallet_id, last_seq) VALUES ($1, 50000)",
+		"INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT $1, n, gen_random_uuid(), 'DEPOSIT', 1 FROM generate_series(1, 50000) n",
+		"INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM operations WHERE wallet_id = $1",
+	} {
+		if _, err := conn.Exec(t.Context(), sql, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	var runs walletdb.AuditRunsParams
+	for i := range int64(1000) {
+		runs.Runs, runs.WalletIds = append(runs.Runs, i), append(runs.WalletIds, id)
+		runs.FromSeqs, runs.Versions = append(runs.FromSeqs, 10*i+1), append(runs.Versions, 10*i+10)
+	}
+	began := time.Now()
+	stored, err := walletdb.New(conn).AuditRuns(t.Context(), runs)
+	if err != nil || len(stored) != 10_000 {
+		t.Fatalf("%d operations, %v", len(stored), err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("1,000 runs of 10 operations took %v", took)
+	}
+	t.Logf("1,000 runs of 10 operations took %v", time.Since(began))
 }

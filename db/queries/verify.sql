@@ -89,12 +89,15 @@ WHERE id > sqlc.arg(after) AND id <= sqlc.arg(up_to) AND topic = @topic AND (sql
 ORDER BY id;
 
 -- AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
--- and sequence. Operations that are pending are among them.
+-- and sequence. Operations that are pending are among them. OFFSET 0 has each run looked up by the index: as a join it may
+-- be compared with every operation of its wallet.
 -- name: AuditRuns :many
 SELECT r.run::bigint AS run, sqlc.embed(operation_states), w.currency, w.tenant
 FROM (SELECT unnest(@runs::bigint[]) AS run, unnest(@wallet_ids::uuid[]) AS wallet_id,
              unnest(@from_seqs::bigint[]) AS from_seq, unnest(@versions::bigint[]) AS version) r
-JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
+CROSS JOIN LATERAL (
+  SELECT * FROM operation_states s WHERE s.wallet_id = r.wallet_id AND s.seq BETWEEN r.from_seq AND r.version OFFSET 0
+) operation_states
 JOIN wallets w ON w.id = r.wallet_id
 ORDER BY r.run, operation_states.seq;
 
