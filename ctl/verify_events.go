@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
@@ -48,7 +49,7 @@ func (v *verifier) events(ctx context.Context, key string) error {
 			runs := v.readRuns(rows, part == 0)
 			if part == 0 {
 				v.total.EventRows += len(rows)
-				if err := v.compareRuns(ctx, queries, rows, runs); err != nil {
+				if err := v.compareRuns(ctx, rows, runs); err != nil {
 					return err
 				}
 			}
@@ -112,8 +113,21 @@ func readRun(row walletdb.AuditEventsRow) (*event.Run, error) {
 	return &run, nil
 }
 
+// storedRuns looks the operations of runs up, one run after the other.
+func storedRuns(ctx context.Context, conn *pgx.Conn, asked walletdb.AuditRunsParams) (stored []walletdb.AuditRunsRow, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		queries := walletdb.New(tx)
+		if err := queries.LookUpByIndex(ctx); err != nil {
+			return err
+		}
+		stored, err = queries.AuditRuns(ctx, asked)
+		return err
+	})
+	return stored, err
+}
+
 // compareRuns holds what rows tell against what is stored.
-func (v *verifier) compareRuns(ctx context.Context, queries *walletdb.Queries, rows []walletdb.AuditEventsRow, runs []*event.Run) error {
+func (v *verifier) compareRuns(ctx context.Context, rows []walletdb.AuditEventsRow, runs []*event.Run) error {
 	asked := walletdb.AuditRunsParams{}
 	for i, run := range runs {
 		if run != nil {
@@ -121,7 +135,7 @@ func (v *verifier) compareRuns(ctx context.Context, queries *walletdb.Queries, r
 			asked.WalletIds, asked.FromSeqs, asked.Versions = append(asked.WalletIds, run.WalletID), append(asked.FromSeqs, run.FromSequence), append(asked.Versions, run.Version)
 		}
 	}
-	stored, err := queries.AuditRuns(ctx, asked)
+	stored, err := storedRuns(ctx, v.conn, asked)
 	if err != nil {
 		return fmt.Errorf("read outcomes: %w", err)
 	}

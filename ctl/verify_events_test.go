@@ -193,7 +193,7 @@ func TestRunsOfAHotWalletAreLookedUp(t *testing.T) {
 		runs.FromSeqs, runs.Versions = append(runs.FromSeqs, 10*i+1), append(runs.Versions, 10*i+10)
 	}
 	began := time.Now()
-	stored, err := walletdb.New(conn).AuditRuns(t.Context(), runs)
+	stored, err := storedRuns(t.Context(), conn, runs)
 	if err != nil || len(stored) != 10_000 {
 		t.Fatalf("%d operations, %v", len(stored), err)
 	}

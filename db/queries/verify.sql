@@ -1,3 +1,7 @@
+-- LookUpByIndex is what db.PlanByIndex says, for one transaction.
+-- name: LookUpByIndex :exec
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+
 -- AuditWallets returns a page of the wallets from one id up to another, in order, each with its last accepted sequence and the tenant
 -- that its acceptance goes by; -1 and none if its row of wallet_sequences is missing.
 -- name: AuditWallets :many
@@ -89,15 +93,13 @@ WHERE id > sqlc.arg(after) AND id <= sqlc.arg(up_to) AND topic = @topic AND (sql
 ORDER BY id;
 
 -- AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
--- and sequence. Operations that are pending are among them. OFFSET 0 has each run looked up by the index: as a join it may
--- be compared with every operation of its wallet.
+-- and sequence. Operations that are pending are among them. It needs LookUpByIndex: joined as a whole, each run is compared
+-- with every operation of its wallet.
 -- name: AuditRuns :many
 SELECT r.run::bigint AS run, sqlc.embed(operation_states), w.currency, w.tenant
 FROM (SELECT unnest(@runs::bigint[]) AS run, unnest(@wallet_ids::uuid[]) AS wallet_id,
              unnest(@from_seqs::bigint[]) AS from_seq, unnest(@versions::bigint[]) AS version) r
-CROSS JOIN LATERAL (
-  SELECT * FROM operation_states s WHERE s.wallet_id = r.wallet_id AND s.seq BETWEEN r.from_seq AND r.version OFFSET 0
-) operation_states
+JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
 JOIN wallets w ON w.id = r.wallet_id
 ORDER BY r.run, operation_states.seq;
 

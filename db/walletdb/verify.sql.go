@@ -417,9 +417,7 @@ const auditRuns = `-- name: AuditRuns :many
 SELECT r.run::bigint AS run, operation_states.wallet_id, operation_states.seq, operation_states.id, operation_states.type, operation_states.amount, operation_states.reference, operation_states.created_at, operation_states.status, operation_states.failure_reason, operation_states.balance_after, operation_states.applied_at, operation_states.subject_id, operation_states.counterpart_id, operation_states.expires_at, operation_states.final, operation_states.metadata, operation_states.held_after, operation_states.state_after, operation_states.applied_amount, operation_states.subject_left, w.currency, w.tenant
 FROM (SELECT unnest($1::bigint[]) AS run, unnest($2::uuid[]) AS wallet_id,
              unnest($3::bigint[]) AS from_seq, unnest($4::bigint[]) AS version) r
-CROSS JOIN LATERAL (
-  SELECT wallet_id, seq, id, type, amount, reference, created_at, status, failure_reason, balance_after, applied_at, subject_id, counterpart_id, expires_at, final, metadata, held_after, state_after, applied_amount, subject_left FROM operation_states s WHERE s.wallet_id = r.wallet_id AND s.seq BETWEEN r.from_seq AND r.version OFFSET 0
-) operation_states
+JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
 JOIN wallets w ON w.id = r.wallet_id
 ORDER BY r.run, operation_states.seq
 `
@@ -439,8 +437,8 @@ type AuditRunsRow struct {
 }
 
 // AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
-// and sequence. Operations that are pending are among them. OFFSET 0 has each run looked up by the index: as a join it may
-// be compared with every operation of its wallet.
+// and sequence. Operations that are pending are among them. It needs LookUpByIndex: joined as a whole, each run is compared
+// with every operation of its wallet.
 func (q *Queries) AuditRuns(ctx context.Context, arg AuditRunsParams) ([]AuditRunsRow, error) {
 	rows, err := q.db.Query(ctx, auditRuns,
 		arg.Runs,
@@ -606,6 +604,16 @@ func (q *Queries) GetOutcome(ctx context.Context, arg GetOutcomeParams) (Outcome
 		&i.SubjectLeft,
 	)
 	return i, err
+}
+
+const lookUpByIndex = `-- name: LookUpByIndex :exec
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+`
+
+// LookUpByIndex is what db.PlanByIndex says, for one transaction.
+func (q *Queries) LookUpByIndex(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lookUpByIndex)
+	return err
 }
 
 const outboxTopics = `-- name: OutboxTopics :many
