@@ -114,7 +114,7 @@ SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER
 
 -- LockFreeWallets locks, before the sequences, the wallets that nobody has locked.
 -- name: LockFreeWallets :many
-SELECT id FROM wallets WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED;
+SELECT id FROM wallets WHERE id = ANY (@ids::uuid[]) FOR NO KEY UPDATE SKIP LOCKED;
 
 -- AcceptedBefore returns those of the operations that exist. It must be a later statement than the lock: a
 -- statement that waited for a lock keeps the snapshot it began with.

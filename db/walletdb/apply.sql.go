@@ -447,7 +447,7 @@ func (q *Queries) LockFreeFollowing(ctx context.Context, walletIds []uuid.UUID) 
 }
 
 const lockFreeWallets = `-- name: LockFreeWallets :many
-SELECT id FROM wallets WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+SELECT id FROM wallets WHERE id = ANY ($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
 `
 
 // LockFreeWallets locks, before the sequences, the wallets that nobody has locked.
