@@ -20,7 +20,7 @@ var mutations = []mutation.Mutation{
 	),
 	mutation.Of("the operations are read by a later statement than the lock", "TestTwoWorkersApplyOneWalletAtOnce", applySQL,
 		"ORDER BY id FOR NO KEY UPDATE", "ORDER BY id",
-		"JOIN wallets w ON w.id = t.id", "JOIN (SELECT * FROM wallets WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE) w ON w.id = t.id",
+		"JOIN wallets w ON w.id = t.id", "JOIN (SELECT * FROM wallets WHERE id = ANY ($2) ORDER BY id FOR NO KEY UPDATE) w ON w.id = t.id",
 	),
 	mutation.Of("the time of application is read once the wallets are locked", "TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked", "../db/walletdb/accept.sql.go",
 		"SELECT clock_timestamp()::timestamptz AS now", "SELECT now()::timestamptz AS now",
