@@ -13,8 +13,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
 
-// What another tenant has takes no other time than what nobody has, also while somebody has locked the wallet, and once its owner's requests wait
-// for that: the flusher then skips what is locked.
+// What another tenant has takes no other time than what nobody has, also while somebody has locked the wallet, and once
+// its owner's requests wait for that: the flusher then skips what is locked.
 func TestWhatAnotherTenantHasTakesNoOtherTime(t *testing.T) {
 	t.Parallel()
 	f := newForeign(t)

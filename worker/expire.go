@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -127,9 +128,9 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 		all[i] = following{walletID: h.WalletID, id: event.ExpireID(h.HoldID), kind: expire, subjectID: h.HoldID}
 		ids[i] = all[i].id
 	}
-	found, err := e.lock(ctx, into(all), ids, false)
+	last, exist, err := e.lock(ctx, into(all), ids, false)
 	if locked := new(pgconn.PgError); errors.As(err, &locked) && locked.Code == "55P03" {
-		found, err = e.lock(ctx, into(all), ids, true)
+		last, exist, err = e.lock(ctx, into(all), ids, true)
 	}
 	if err != nil {
 		return nil, err
@@ -137,14 +138,14 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 	upTo := map[uuid.UUID]int64{}
 	var missing []following
 	for _, f := range all {
-		seq, ours := found.last[f.walletID]
-		switch row, there := found.exist[f.id]; {
+		seq, ours := last[f.walletID]
+		switch row, there := exist[f.id]; {
 		case there && row.WalletID != f.walletID:
 			e.applier.halted.add([]damage{{walletID: f.walletID, what: fmt.Sprintf("the EXPIRE %s of its hold %s is in another wallet", f.id, f.subjectID)}})
 		case there:
 			upTo[f.walletID] = max(upTo[f.walletID], row.Seq)
 		case ours:
-			found.last[f.walletID] = seq + 1
+			last[f.walletID] = seq + 1
 			upTo[f.walletID] = seq + 1
 			missing = append(missing, f)
 		}
@@ -157,33 +158,40 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 	if err != nil {
 		return nil, err
 	}
-	var targets []target
-	for id, seq := range upTo {
-		if slices.Contains(found.free, id) && !e.applier.halted.has(id) {
-			targets = append(targets, target{walletID: id, upTo: seq, accepted: true})
-		}
-	}
-	return targets, nil
+	return e.free(ctx, upTo)
 }
 
-// found is what stands once sequences are locked.
-type found struct {
-	last  map[uuid.UUID]int64 // of the wallets whose sequences are
-	exist map[uuid.UUID]walletdb.AcceptedBeforeRow
-	free  []uuid.UUID // wallets that nobody has locked
-}
-
-// lock locks the wallets' sequences, and looks up in a later statement which of the EXPIREs exist.
-func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked bool) (found, error) {
+// free leaves out the wallets that somebody has locked, since the others would wait with them, and those that are halted.
+func (e *expirer) free(ctx context.Context, upTo map[uuid.UUID]int64) (targets []target, err error) {
 	ctx, cancel := context.WithTimeout(ctx, expireTimeout)
 	defer cancel()
-	f := found{last: map[uuid.UUID]int64{}, exist: map[uuid.UUID]walletdb.AcceptedBeforeRow{}}
-	err := db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) (err error) {
+	var free []uuid.UUID
+	wallets := slices.Collect(maps.Keys(upTo))
+	err = db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) (err error) {
 		if err := q.Begin(ctx); err != nil {
 			return err
 		}
-		if f.free, err = q.LockFreeWallets(ctx, wallets); err != nil {
-			return fmt.Errorf("lock wallets: %w", err)
+		if free, err = q.LockFreeWallets(ctx, wallets); err != nil {
+			return fmt.Errorf("look for wallets that nobody has locked: %w", err)
+		}
+		return q.Rollback(ctx)
+	})
+	for _, id := range free {
+		if !e.applier.halted.has(id) {
+			targets = append(targets, target{walletID: id, upTo: upTo[id], accepted: true})
+		}
+	}
+	return targets, err
+}
+
+// lock locks the wallets' sequences, which it returns, and looks up in a later statement which of the EXPIREs exist.
+func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked bool) (last map[uuid.UUID]int64, exist map[uuid.UUID]walletdb.AcceptedBeforeRow, err error) {
+	ctx, cancel := context.WithTimeout(ctx, expireTimeout)
+	defer cancel()
+	last, exist = map[uuid.UUID]int64{}, map[uuid.UUID]walletdb.AcceptedBeforeRow{}
+	err = db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) error {
+		if err := q.Begin(ctx); err != nil {
+			return err
 		}
 		lock := q.LockFollowing
 		if skipLocked {
@@ -191,14 +199,14 @@ func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked
 		}
 		locked, err := lock(ctx, wallets)
 		for _, row := range locked {
-			f.last[row.WalletID] = row.LastSeq
+			last[row.WalletID] = row.LastSeq
 		}
 		if err != nil {
 			return fmt.Errorf("lock sequences: %w", err)
 		}
 		rows, err := q.AcceptedBefore(ctx, ids)
 		for _, row := range rows {
-			f.exist[row.ID] = row
+			exist[row.ID] = row
 		}
 		if err != nil {
 			return fmt.Errorf("look up EXPIREs: %w", err)
@@ -208,7 +216,7 @@ func (e *expirer) lock(ctx context.Context, wallets, ids []uuid.UUID, skipLocked
 	if err != nil {
 		_ = walletdb.New(e.conn).Rollback(ctx) // or the next query fails, and ends the connection
 	}
-	return f, err
+	return last, exist, err
 }
 
 func (e *expirer) write(ctx context.Context, missing []following, notBefore time.Time) error {

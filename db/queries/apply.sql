@@ -112,7 +112,7 @@ SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER
 -- name: LockFreeFollowing :many
 SELECT * FROM wallet_sequences WHERE wallet_id = ANY (@wallet_ids::uuid[]) ORDER BY wallet_id FOR UPDATE SKIP LOCKED;
 
--- LockFreeWallets locks, before the sequences, the wallets that nobody has locked.
+-- LockFreeWallets locks the wallets that nobody has locked.
 -- name: LockFreeWallets :many
 SELECT id FROM wallets WHERE id = ANY (@ids::uuid[]) FOR NO KEY UPDATE SKIP LOCKED;
 
@@ -126,7 +126,7 @@ SELECT wallet_id, seq, id FROM operations WHERE id = ANY (@ids::uuid[]);
 -- wallet's last one, unless that is more than 5 s ahead of the clock, which was set back then; times_back counts the
 -- wallets in which that was so. A row whose wallet does not exist has no sequence, and fails with a not-null violation;
 -- one whose id exists with a unique violation: nothing may be committed then, and nothing may be left out, for its
--- sequence would be missing for ever. If the clock says that it is not not_before yet, it fails likewise. The payload is
+-- sequence would be missing for ever. Before not_before, which may be any time of the past, it fails likewise. The payload is
 -- db/event's; a nil UUID and an empty reference are none.
 -- name: AcceptFollowing :one
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),

@@ -62,7 +62,7 @@ type AcceptFollowingParams struct {
 // wallet's last one, unless that is more than 5 s ahead of the clock, which was set back then; times_back counts the
 // wallets in which that was so. A row whose wallet does not exist has no sequence, and fails with a not-null violation;
 // one whose id exists with a unique violation: nothing may be committed then, and nothing may be left out, for its
-// sequence would be missing for ever. If the clock says that it is not not_before yet, it fails likewise. The payload is
+// sequence would be missing for ever. Before not_before, which may be any time of the past, it fails likewise. The payload is
 // db/event's; a nil UUID and an empty reference are none.
 func (q *Queries) AcceptFollowing(ctx context.Context, arg AcceptFollowingParams) (int64, error) {
 	row := q.db.QueryRow(ctx, acceptFollowing,
@@ -450,7 +450,7 @@ const lockFreeWallets = `-- name: LockFreeWallets :many
 SELECT id FROM wallets WHERE id = ANY ($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
 `
 
-// LockFreeWallets locks, before the sequences, the wallets that nobody has locked.
+// LockFreeWallets locks the wallets that nobody has locked.
 func (q *Queries) LockFreeWallets(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, lockFreeWallets, ids)
 	if err != nil {
