@@ -134,7 +134,7 @@ var mutations = []mutation.Mutation{
 		"exist[f.id]; {", "exist[f.id]; {\n\t\tcase there && row.WalletID != f.walletID && ours:\n\t\t\tmissing = append(missing, f)",
 	),
 	mutation.Of("a wallet that somebody has locked is not waited for", "TestAHoldThatCannotExpireStopsNoOther", "expire.go",
-		"for _, id := range free {", "for _, id := range wallets {",
+		"for _, id := range free {", "for _, id := range append(free, wallets...) {",
 	),
 	mutation.Of("no hold expires before its time", "TestNoHoldExpiresBeforeItsTime", applySQL,
 		"c.now < $1::timestamptz THEN", "c.now < $1::timestamptz - interval '1 day' THEN",
