@@ -330,12 +330,16 @@ func (e *endpoint) judgeDisabled(now time.Time) {
 	e.logger.Warn("an endpoint is disabled", "endpoint", e.id, "reason", e.queue.disabled)
 }
 
-// release lets the endpoint begin nothing while it is to leave.
-func (e *endpoint) release(leaves bool) {
+// release lets the endpoint begin nothing, or go on, and reports whether that is new.
+func (e *endpoint) release(releases bool) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.releasing = leaves
+	if e.releasing == releases {
+		return false
+	}
+	e.releasing = releases
 	e.wake()
+	return true
 }
 
 // settled reports whether nothing is under way, and all is saved.

@@ -235,8 +235,8 @@ func TestNoSecretIsToldOrStoredInTheClear(t *testing.T) {
 	}
 }
 
-// The process for which it was to be given up ends before nothing of it is under way.
-func TestAnEndpointThatNeedNotBeGivenUpAnyMoreIsKept(t *testing.T) {
+// The process for which it was to be released ends while its deliveries still wait for their answers.
+func TestAnEndpointWhoseReleaseIsCalledOffGoesOn(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, 1)
 	var receivers []*receiver
@@ -259,12 +259,14 @@ func TestAnEndpointThatNeedNotBeGivenUpAnyMoreIsKept(t *testing.T) {
 		testkit.Until(t, "a delivery is under way", func() error { return testkit.Unless(len(r.seen()) > 0, "none is") })
 	}
 	second := b.start()
-	says := func(leaves string) func() error {
-		return func() error { return testkit.Unless(first.log.Count(`"leaves":`+leaves) == 1, "it does not") }
+	says := func(releases string) func() error {
+		return func() error {
+			return testkit.Unless(first.log.Count(`"releases":`+releases) == 1, "it does not")
+		}
 	}
-	testkit.Until(t, "the first says that one leaves", says("true"))
+	testkit.Until(t, "the first releases one", says("true"))
 	second.stop()
-	testkit.Until(t, "the first says that it stays", says("false"))
+	testkit.Until(t, "the first calls that off", says("false"))
 	letGo()
 	b.produce(1, 1)
 	for _, r := range receivers {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -72,7 +73,6 @@ type owner struct {
 type ownedEndpoint struct {
 	*endpoint
 	cancel   context.CancelFunc
-	leaving  bool
 	finished chan struct{}
 }
 
@@ -363,28 +363,18 @@ func (o *owner) show(stands []standing) {
 	o.health.Set(secrets, keyless)
 }
 
-// release gives up what is above the share, each endpoint once nothing of it is under way and all is saved. What is
-// leaving goes first; what need not go any more stays.
+// release gives up what is above the share, the first by their ids, each once nothing of it is under way and all is
+// saved. What need not be given up any more goes on.
 func (o *owner) release(ctx context.Context, q *walletdb.Queries, share int) error {
 	owned := o.all()
-	var ids, staying []uuid.UUID
-	for id, e := range owned {
-		if e.leaving {
-			ids = append(ids, id)
-		} else {
-			staying = append(staying, id)
-		}
-	}
-	ids = append(ids, staying...)
+	ids := slices.SortedFunc(maps.Keys(owned), func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
 	for i, id := range ids {
-		e := owned[id]
-		if leaves := i < len(ids)-share; leaves != e.leaving {
-			e.leaving = leaves
-			e.release(leaves)
-			o.logger.Debug("whether an endpoint is given up to another process", "endpoint", id, "leaves", leaves)
+		e, releases := owned[id], i < len(ids)-share
+		if e.release(releases) {
+			o.logger.Debug("an endpoint's release begins or is called off", "endpoint", id, "releases", releases)
 			continue // saved in the next round
 		}
-		if !e.leaving || !e.settled() {
+		if !releases || !e.settled() {
 			continue
 		}
 		o.drop(id)

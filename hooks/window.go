@@ -37,7 +37,7 @@ func (q *queue) load(w *window, messages []*message) {
 		if m.offset > w.read {
 			w.pass(w.read, m.offset)
 			if w.read = min(m.offset, w.next+windowSize); w.read < m.offset {
-				return
+				return // the rest once what is before it is finished
 			}
 		}
 		if !q.room(w) {
