@@ -11,13 +11,13 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
-// Two wallets pay each other as fast as two apis and two workers take it, beside a closed one, which gives back what it
+// Wallets pay each other as fast as two apis and two workers take it, beside a closed one, which gives back what it
 // gets. Postgres counts no deadlock. -wait says for how long.
 func TestWalletsThatPayEachOtherNeverDeadlock(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 2})
-	wallets := s.OpenWallets(3)
-	told := s.close(wallets[2])
+	wallets, closed := s.OpenWallets(40), s.OpenWallets(1)
+	told := s.close(closed[0])
 	deadlocks := func() (n int64) {
 		if err := s.Conn.QueryRow(t.Context(), "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&n); err != nil {
 			t.Fatal(err)
@@ -26,7 +26,7 @@ func TestWalletsThatPayEachOtherNeverDeadlock(t *testing.T) {
 	}
 	before := deadlocks()
 	l := &load.Load{
-		APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets[:2], Mix: load.Mix{Transfers: 80, Refusing: wallets[2:]}, Connections: 100,
+		APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Mix: load.Mix{Transfers: 80, Refusing: closed}, Connections: 100,
 		Duration: max(5*time.Second, *stacktest.WaitTime), Attempt: 12 * time.Second, Patience: time.Minute,
 	}
 	history := append(told, l.Send(t.Context())...)
