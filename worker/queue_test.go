@@ -68,11 +68,17 @@ func TestBatches(t *testing.T) {
 		}
 		next(t, q, 18, 100*time.Millisecond)
 	})
-	run("a full batch does not wait, and takes all there is", func(t *testing.T, q *queue) {
+	run("a full batch does not wait", func(t *testing.T, q *queue) {
 		add(q, 1)
 		next(t, q, 1, 0)
-		time.AfterFunc(20*time.Millisecond, func() { add(q, 70) })
-		next(t, q, 70, 20*time.Millisecond)
+		time.AfterFunc(20*time.Millisecond, func() { add(q, 50) })
+		next(t, q, 50, 20*time.Millisecond)
+	})
+	run("a full batch takes all there is", func(t *testing.T, q *queue) {
+		add(q, 1)
+		next(t, q, 1, 0)
+		add(q, 70)
+		next(t, q, 70, 0)
 	})
 	run("a batch is limited", func(t *testing.T, q *queue) {
 		add(q, maxOperations+60)
