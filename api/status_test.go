@@ -144,12 +144,14 @@ func TestATimelineRaisesTheCache(t *testing.T) {
 	t.Parallel()
 	database, cache := testdb.New(t), newCached(t)
 	a := startAPI(t, database.As(testdb.API), cache.setting())
-	walletID, pending := insertWallet(t, database), uuid.New()
-	cache.hold(t, a, walletID)
-	write(t, database.Conn(t), walletID, row{kind: "DEPOSIT", amount: 5, status: processed, balance: 5}, row{kind: "DEPOSIT", amount: 1, id: pending})
-	if r := a.send("GET", walletPath(walletID), ""); r.number(t, "version") != 0 {
-		t.Fatalf("it was not read from the cache: %s", r.text)
-	}
+	var walletID, pending uuid.UUID
+	testkit.Until(t, "it is read from the cache", func() error { // which a busy machine can make too slow
+		walletID, pending = insertWallet(t, database), uuid.New()
+		cache.hold(t, a, walletID)
+		write(t, database.Conn(t), walletID, row{kind: "DEPOSIT", amount: 5, status: processed, balance: 5}, row{kind: "DEPOSIT", amount: 1, id: pending})
+		r := a.send("GET", walletPath(walletID), "")
+		return testkit.Unless(r.number(t, "version") == 0, "%s", r.text)
+	})
 	a.send("GET", "/api/v1/operations/"+pending.String()+"?timeline=true", "")
 	if r := a.send("GET", walletPath(walletID), ""); r.number(t, "version") != 1 {
 		t.Errorf("after a timeline: %s", r.text)
