@@ -85,7 +85,7 @@ func TestBrokerFaultsLoseNothing(t *testing.T) {
 			addr := cluster.ListenAddrs()[0]
 			conn := database.Conn(t)
 			// Small batches: a wave has many, and the first may fail while others wait behind it.
-			start(t, environ(database, addr, "TOPIC="+topic, "WAVE_TIMEOUT=1s", "RDKAFKA_BATCH_NUM_MESSAGES=7"), t.Output())
+			start(t, environ(database, addr, "TOPIC="+topic, "WAVE_TIMEOUT=1s", "RDKAFKA_BATCH_NUM_MESSAGES=7"), testkit.NewLog(t, "the relay"))
 			want := map[string]int{}
 			write := func(transactions int) (total int) {
 				for range transactions {
@@ -212,7 +212,7 @@ func TestKafkaCountsAsLostWhileItDoesNotAnswer(t *testing.T) {
 		cluster.KeepControl()
 		return nil, nil, !answers.Load()
 	})
-	start(t, environ(database, addr, "TOPIC="+topic, setting, "WAVE_TIMEOUT=1s"), t.Output())
+	start(t, environ(database, addr, "TOPIC="+topic, setting, "WAVE_TIMEOUT=1s"), testkit.NewLog(t, "the relay"))
 	up, lost := admin.Counts(`wallet_dependency_up{dependency="kafka"}`, "1"), admin.Counts(`wallet_dependency_up{dependency="kafka"}`, "0")
 	testkit.Until(t, "a relay without anything to publish does not miss it", up)
 	put(t, conn, topic, "a", 1, 1)
@@ -240,7 +240,7 @@ func TestAnUnregisteredTopicStopsPublishingUntilRegistered(t *testing.T) {
 	put(t, conn, "other", "a", 1, 1)
 	put(t, conn, topic, "a", 11, 10)
 	admin, setting := newAdmin(t)
-	start(t, environ(database, addr, setting, "TOPIC=other"), t.Output())
+	start(t, environ(database, addr, setting, "TOPIC=other"), testkit.NewLog(t, "the relay"))
 	testkit.Until(t, "the relay stops at row 11", admin.Says(`outbox row 11: topic "other" is not registered`))
 	checkOrder(t, consume(t, addr, topic, 3, distinct(20)), map[string]int{"a": 20}) // the other lane goes on
 	register(t, database, "other", 3)
@@ -301,7 +301,7 @@ func TestEventsThatKafkaDoesNotTakeDelayNothing(t *testing.T) {
 			}
 			conn := database.Conn(t)
 			admin, setting := newAdmin(t)
-			start(t, environ(database, addr, setting, "TOPIC="+topic, "PUBLISH_TIMEOUT=1s"), t.Output())
+			start(t, environ(database, addr, setting, "TOPIC="+topic, "PUBLISH_TIMEOUT=1s"), testkit.NewLog(t, "the relay"))
 			put(t, conn, "events", "a", 1, 10)
 			testkit.Until(t, "the events stop", admin.Says(test.says))
 			consumer := subscribe(t, addr, topic, 3)
@@ -340,7 +340,7 @@ func TestFewerPartitionsAtTheBrokerStopPublishing(t *testing.T) {
 	register(t, database, "narrow", 4)
 	put(t, database.Conn(t), "narrow", "a", 1, 1)
 	admin, setting := newAdmin(t)
-	start(t, environ(database, cluster.ListenAddrs()[0], setting, "TOPIC=narrow"), t.Output())
+	start(t, environ(database, cluster.ListenAddrs()[0], setting, "TOPIC=narrow"), testkit.NewLog(t, "the relay"))
 	testkit.Until(t, "the relay stops", admin.Says(`topic "narrow" has 2 partitions at the broker and 4 registered`))
 }
 
@@ -387,7 +387,7 @@ func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
 	})
 	for name, addr := range map[string]string{"nobody listens": testkit.FreeAddr(t).String(), "nobody answers": cluster.ListenAddrs()[0]} {
 		admin, setting := newAdmin(t)
-		stop := start(t, environ(database, addr, setting, "TOPIC=topic"), t.Output())
+		stop := start(t, environ(database, addr, setting, "TOPIC=topic"), testkit.NewLog(t, "the relay"))
 		if name == "nobody answers" {
 			<-waves
 		} else {

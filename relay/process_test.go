@@ -150,7 +150,7 @@ func TestTwoLeadersOnlyAddDuplicates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lead := leader(config, newStatus(slogTo(t.Output())), nil)
+		lead := leader(config, newStatus(slogTo(testkit.NewLog(t, "the relay"))), nil)
 		relays.Go(func() { lead(ctx) })
 	}
 	want := map[string]int{}
@@ -189,7 +189,7 @@ func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
 	}
 	stops := 0
 	for open, before := position(); open; open, before = position() {
-		stop := start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+		stop := start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 		testkit.Until(t, "the position moves", func() error {
 			_, text := position()
 			return testkit.Unless(text != before, "it is %s", text)
@@ -199,7 +199,7 @@ func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
 	}
 	t.Logf("ended %d times", stops)
 	put(t, conn, topic, "a", 30_001, 1)
-	start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	all := consume(t, brokers(t), topic, 3, distinct(30_001))
 	if duplicates := checkOrder(t, all, map[string]int{"a": 30_001}); duplicates > 0 {
 		t.Errorf("%d duplicates", duplicates)
@@ -212,14 +212,14 @@ func TestAPositionRolledBackOnlyAddsDuplicates(t *testing.T) {
 	topic := newTopic(t, database, brokers(t), 3)
 	conn := database.Conn(t)
 	put(t, conn, topic, "a", 1, 100)
-	stop := start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+	stop := start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	consume(t, brokers(t), topic, 3, distinct(100))
 	stop()
 	if _, err := conn.Exec(t.Context(), "UPDATE relay_positions SET prev = '1:1:'"); err != nil {
 		t.Fatal(err)
 	}
 	put(t, conn, topic, "a", 101, 100)
-	start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	all := consume(t, brokers(t), topic, 3, distinct(200))
 	if duplicates := checkOrder(t, all, map[string]int{"a": 200}); duplicates != 100 {
 		t.Errorf("%d duplicates, want 100", duplicates)
@@ -231,7 +231,7 @@ func TestLostPostgresConnectionsLoseNothing(t *testing.T) {
 	database := testdb.New(t)
 	topic := newTopic(t, database, brokers(t), 3)
 	conn := database.Conn(t)
-	start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	stop := writer(t, database, topic, "a")
 	random := rand.New(rand.NewPCG(1, 1))
 	for range 10 {
@@ -254,7 +254,7 @@ func TestASilentPostgresIsLeftAndFoundAgain(t *testing.T) {
 	proxy := testkit.NewProxy(t, database.As(testdb.Relay))
 	proxy.Open(t)
 	admin, setting := newAdmin(t)
-	start(t, append(environ(database, brokers(t), "TOPIC="+topic, setting), "DATABASE_URL="+proxy.URL), t.Output())
+	start(t, append(environ(database, brokers(t), "TOPIC="+topic, setting), "DATABASE_URL="+proxy.URL), testkit.NewLog(t, "the relay"))
 	conn := database.Conn(t)
 	put(t, conn, topic, "a", 1, 10)
 	consume(t, brokers(t), topic, 3, distinct(10))
@@ -278,7 +278,7 @@ func TestARestoredDumpStopsPublishingUntilRebased(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, conn, topic, "a", 1, 10)
-	stop := start(t, environ(original, brokers(t), "TOPIC="+topic), t.Output())
+	stop := start(t, environ(original, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	consume(t, brokers(t), topic, 3, distinct(10))
 	stop()
 	put(t, conn, topic, "a", 11, 10)
@@ -292,7 +292,7 @@ func TestARestoredDumpStopsPublishingUntilRebased(t *testing.T) {
 	conn = restored.Conn(t)
 
 	admin, setting := newAdmin(t)
-	start(t, environ(restored, brokers(t), "TOPIC="+topic, setting), t.Output())
+	start(t, environ(restored, brokers(t), "TOPIC="+topic, setting), testkit.NewLog(t, "the relay"))
 	testkit.Until(t, "the relay stops", admin.Says("ctl relay rebase"))
 	if _, err := conn.Exec(ctx, "DELETE FROM relay_positions"); err != nil { // The xids alone tell.
 		t.Fatal(err)
@@ -320,7 +320,7 @@ func TestAPausedRelayPublishesNothing(t *testing.T) {
 	}
 	put(t, conn, topic, "a", 1, 10)
 	admin, setting := newAdmin(t)
-	start(t, environ(database, brokers(t), "TOPIC="+topic, setting), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic, setting), testkit.NewLog(t, "the relay"))
 	testkit.Until(t, "the relay pauses", admin.Says("an operator paused publishing"))
 	if n := endOffsets(t, brokers(t), topic, 3); n != 0 {
 		t.Errorf("%d messages", n)
@@ -341,7 +341,7 @@ func TestAStoppedLaneMeasuresItsWindowOnce(t *testing.T) {
 	put(t, conn, "events", "a", 1, 3)
 	put(t, conn, topic, "a", 1, batchLimits.rows+1)
 	admin, setting := newAdmin(t)
-	stop := start(t, environ(database, brokers(t), "TOPIC="+topic, setting), t.Output())
+	stop := start(t, environ(database, brokers(t), "TOPIC="+topic, setting), testkit.NewLog(t, "the relay"))
 	testkit.Until(t, "the events stop", admin.Says(`topic "events" is not registered`))
 	window := func() (cur *string, after, last int64) {
 		t.Helper()
@@ -359,7 +359,7 @@ func TestAStoppedLaneMeasuresItsWindowOnce(t *testing.T) {
 	measured, _, _ := window()
 	put(t, conn, "events", "a", 4, 3)
 	admin, setting = newAdmin(t)
-	start(t, environ(database, brokers(t), "TOPIC="+topic, setting), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic, setting), testkit.NewLog(t, "the relay"))
 	testkit.Until(t, "the events stop again", admin.Says(`topic "events" is not registered`))
 	if cur, _, _ := window(); cur == nil || *cur != *measured {
 		t.Errorf("the window is measured again")

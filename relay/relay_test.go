@@ -179,7 +179,7 @@ func TestRowsArriveInOrderWithTheirHeadersAndPartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	all := consume(t, brokers(t), topic, 4, distinct(20000))
 	want := map[string]int{}
 	for n := range 10 {
@@ -205,7 +205,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 	if _, err := owner.Exec(ctx, "CREATE TABLE wallet (id int PRIMARY KEY, seq int NOT NULL); INSERT INTO wallet SELECT n, 0 FROM generate_series(1, 5) n"); err != nil {
 		t.Fatal(err)
 	}
-	start(t, environ(database, brokers(t), "TOPIC="+topic), t.Output())
+	start(t, environ(database, brokers(t), "TOPIC="+topic), testkit.NewLog(t, "the relay"))
 	var writers sync.WaitGroup
 	for n := range 10 {
 		conn := database.Conn(t)
