@@ -27,6 +27,8 @@ type ledger interface {
 	transaction(ctx context.Context, targets []target, messages []received) (plan, error)
 	// lastSequences returns the last accepted sequence of each wallet that exists.
 	lastSequences(ctx context.Context, wallets []uuid.UUID) (map[uuid.UUID]int64, error)
+	// lockedWallets returns those of the wallets that somebody else has locked. It waits for none of them.
+	lockedWallets(ctx context.Context, wallets []uuid.UUID) ([]uuid.UUID, error)
 }
 
 // applier applies targets through the ledger, for the partitions and for the sweeps.
@@ -140,8 +142,12 @@ const (
 	unknown    cause = "unknown"    // needs a person
 )
 
-// errUnexpected marks what this program read but does not understand.
-var errUnexpected = errors.New("unexpected")
+var (
+	// errUnexpected marks what this program read but does not understand.
+	errUnexpected = errors.New("unexpected")
+	// errLocked is why a wallet that somebody else has locked is not applied.
+	errLocked = errors.New("another transaction has locked it")
+)
 
 func causeOf(err error) cause {
 	var connect *pgconn.ConnectError
@@ -152,6 +158,8 @@ func causeOf(err error) cause {
 		return connection
 	case errors.Is(err, errUnexpected), errors.As(err, &scan):
 		return unknown
+	case errors.Is(err, errLocked):
+		return conflict
 	case !errors.As(err, &server):
 		return connection // also a COMMIT without an answer, or whose wait for a standby was cut short
 	}
@@ -166,4 +174,10 @@ func causeOf(err error) cause {
 		return connection
 	}
 	return unknown
+}
+
+// lockTimedOut reports whether a statement has waited for a lock as long as it may.
+func lockTimedOut(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == "55P03"
 }

@@ -129,7 +129,7 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 		ids[i] = all[i].id
 	}
 	last, exist, err := e.lock(ctx, into(all), ids, false)
-	if locked := new(pgconn.PgError); errors.As(err, &locked) && locked.Code == "55P03" {
+	if lockTimedOut(err) {
 		last, exist, err = e.lock(ctx, into(all), ids, true)
 	}
 	if err != nil {
@@ -165,17 +165,8 @@ func (e *expirer) accept(ctx context.Context, holds []walletdb.ExpiredHoldsRow) 
 func (e *expirer) free(ctx context.Context, upTo map[uuid.UUID]int64) (targets []target, err error) {
 	ctx, cancel := context.WithTimeout(ctx, expireTimeout)
 	defer cancel()
-	var free []uuid.UUID
 	wallets := slices.Collect(maps.Keys(upTo))
-	err = db.Pipeline(ctx, e.conn, func(q *walletdb.Queries) (err error) {
-		if err := q.Begin(ctx); err != nil {
-			return err
-		}
-		if free, err = q.LockFreeWallets(ctx, wallets); err != nil {
-			return fmt.Errorf("look for wallets that nobody has locked: %w", err)
-		}
-		return q.Rollback(ctx)
-	})
+	free, err := freeWallets(ctx, e.conn, wallets)
 	for _, id := range free {
 		if !e.applier.halted.has(id) {
 			targets = append(targets, target{walletID: id, upTo: upTo[id], accepted: true})

@@ -36,7 +36,7 @@ type partition struct {
 	sleep    func(ctx context.Context, d time.Duration) // until ctx ends at most
 
 	next       int64     // the offset after the last message applied, or unknownOffset
-	stuck      []target  // wallets that fail on their own, and keep the offset where it is
+	stuck      []target  // wallets that fail on their own or are locked, and keep the offset where it is
 	stuckUntil time.Time // when they are tried again
 
 	stored    atomic.Int64 // the last offset stored, or unknownOffset; others read it
@@ -124,15 +124,16 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 	return nil
 }
 
-// retryStuck tries every stuck wallet again.
+// retryStuck tries every stuck wallet again that nobody else has locked.
 func (p *partition) retryStuck(ctx context.Context) {
-	failed, err := p.oneByOne(ctx, p.stuck, nil)
+	free, locked := p.divide(ctx, p.stuck)
+	failed, err := p.oneByOne(ctx, free, nil)
 	p.stuckUntil = time.Now().Add(stuckDelay)
 	if err != nil {
 		p.progress.report(err)
 		return
 	}
-	p.stuck = failed
+	p.stuck = append(locked, failed...)
 }
 
 // targets returns what a batch asks for, without the wallets that are stuck: those get
@@ -161,30 +162,57 @@ func (p *partition) targets(batch []received) []target {
 	})
 }
 
-// settle applies targets, for as long as it takes, and returns those that fail on their own.
+// settle applies targets, for as long as it takes, and returns those that fail on their own, or that somebody else
+// has locked once one was waited for in vain.
 // Nothing becomes FAILED here: what cannot be written now is tried again. Its error says that ctx
 // has ended.
 func (p *partition) settle(ctx context.Context, targets []target, batch []received) (failed []target, err error) {
 	failures := 0
 	for delay := minRetryDelay; ; delay = min(2*delay, maxRetryDelay) {
+		var alone []target
 		if failures < failuresBeforeSplit {
 			err = p.applier.apply(ctx, targets, batch)
 		} else {
-			failed, err = p.oneByOne(ctx, targets, batch)
+			alone, err = p.oneByOne(ctx, targets, batch)
 			failures = 0
 		}
 		if err == nil {
-			return failed, nil
+			return append(failed, alone...), nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		p.progress.report(err)
+		if lockTimedOut(err) {
+			free, locked := p.divide(ctx, targets)
+			if len(locked) > 0 { // or it was another lock, of what follows
+				targets, failed = free, append(failed, locked...)
+				continue
+			}
+		}
 		if causeOf(err) != connection {
 			failures++
 		}
 		p.sleep(ctx, delay)
 	}
+}
+
+// divide tells the wallets that somebody else has locked from the others, which would wait with them. If it cannot,
+// none is locked.
+func (p *partition) divide(ctx context.Context, targets []target) (free, locked []target) {
+	ids, err := p.applier.ledger.lockedWallets(ctx, walletIDs(targets))
+	if err != nil {
+		p.progress.report(err)
+	}
+	for _, t := range targets {
+		if !slices.Contains(ids, t.walletID) {
+			free = append(free, t)
+			continue
+		}
+		locked = append(locked, t)
+		p.progress.report(fmt.Errorf("wallet %s: %w", t.walletID, errLocked))
+	}
+	return free, locked
 }
 
 // oneByOne applies each target on its own and returns those that fail. It returns an error if the cause is

@@ -287,3 +287,42 @@ func (p postgres) lastSequences(ctx context.Context, wallets []uuid.UUID) (map[u
 	}
 	return last, nil
 }
+
+// lockedWallets returns no wallet that does not exist: nobody has locked it.
+func (p postgres) lockedWallets(ctx context.Context, wallets []uuid.UUID) (locked []uuid.UUID, err error) {
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Release()
+	free, err := freeWallets(ctx, conn.Conn(), wallets)
+	if err != nil {
+		return nil, err
+	}
+	exist, err := walletdb.New(conn).WalletVersions(ctx, wallets)
+	if err != nil {
+		return nil, fmt.Errorf("look up wallets: %w", err)
+	}
+	for _, w := range exist {
+		if !slices.Contains(free, w.ID) {
+			locked = append(locked, w.ID)
+		}
+	}
+	return locked, nil
+}
+
+// freeWallets returns those of the wallets that nobody has locked, and leaves them so.
+func freeWallets(ctx context.Context, conn *pgx.Conn, wallets []uuid.UUID) (free []uuid.UUID, err error) {
+	err = db.Pipeline(ctx, conn, func(q *walletdb.Queries) (err error) {
+		if err := q.Begin(ctx); err != nil {
+			return err
+		}
+		if free, err = q.LockFreeWallets(ctx, wallets); err != nil {
+			return fmt.Errorf("look for wallets that nobody has locked: %w", err)
+		}
+		return q.Rollback(ctx)
+	})
+	return free, err
+}

@@ -450,6 +450,73 @@ func TestALockedWalletStopsNoOther(t *testing.T) {
 	s.audit()
 }
 
+// Somebody holds rows of two wallets locked, for longer than a lock is waited for.
+func TestLockedWalletsDelayTheOthersOnce(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	locked, healthy := []uuid.UUID{s.wallet(), s.wallet()}, []uuid.UUID{s.wallet(), s.wallet(), s.wallet()}
+	holder := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
+	holder.exec("BEGIN")
+	holder.exec("SELECT FROM wallets WHERE id = ANY ($1) FOR UPDATE", locked)
+	b := newBench(s.ledger())
+	b.sleep = func(ctx context.Context, d time.Duration) { service.Sleep(ctx, d) }
+	b.queue = newQueue(20*time.Millisecond, 2_000)
+	offset := int64(0)
+	send := func(payloads ...[]byte) {
+		for _, m := range batch(offset, payloads...) {
+			b.queue.add(m)
+			offset++
+		}
+	}
+	applied := func(wallet uuid.UUID, seq int64, within time.Duration) {
+		t.Helper()
+		sent := time.Now()
+		testkit.Until(s, "the wallet is applied", func() error {
+			var got int64
+			s.scan(&got, "SELECT applied_seq FROM wallets WHERE id = $1", wallet)
+			return testkit.Unless(got >= seq, "up to %d, not %d", got, seq)
+		})
+		if took := time.Since(sent); took > within {
+			t.Errorf("applied after %v, want %v at most", took, within)
+		}
+	}
+	nobody := uuid.New()
+	if got, err := b.applier.ledger.lockedWallets(t.Context(), slices.Concat(healthy, locked[:1], []uuid.UUID{nobody})); err != nil || !slices.Equal(got, locked[:1]) {
+		t.Errorf("%v are locked (%v), want %v", got, err, locked[:1])
+	}
+	send(s.accept(locked[0], 1)[0], s.accept(locked[1], 1)[0], message(operation{WalletID: nobody, Seq: 1, ID: uuid.New()}))
+	b.start()
+	defer func() { b.stop(); <-b.done }()
+
+	within := 4 * time.Second
+	began := time.Now()
+	seq := int64(1)
+	for ; time.Since(began) < 15*time.Second; seq++ {
+		for _, wallet := range healthy {
+			send(s.accept(wallet, 1)...)
+		}
+		send(s.accept(locked[seq%2], 1)...)
+		for _, wallet := range healthy {
+			applied(wallet, seq, within)
+		}
+		within = time.Second
+		service.Sleep(t.Context(), 100*time.Millisecond)
+	}
+	if b.partition.stored.Load() != unknownOffset {
+		t.Errorf("offset %d stored although wallets are not done", b.partition.stored.Load())
+	}
+	holder.exec("ROLLBACK")
+	for _, wallet := range locked {
+		var last int64
+		s.scan(&last, "SELECT last_seq FROM wallet_sequences WHERE wallet_id = $1", wallet)
+		applied(wallet, last, stuckDelay+time.Second)
+	}
+	testkit.Until(s, "the offset is stored", func() error {
+		return testkit.Unless(b.partition.stored.Load() == offset, "it is %d, not %d", b.partition.stored.Load(), offset)
+	})
+	s.audit()
+}
+
 // gathered is the value of a counter.
 func gathered(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	t.Helper()

@@ -49,7 +49,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d schedules: %v", schedules, total)
 	// A simulation in which nothing happens proves nothing.
-	for _, event := range []string{"applied", "duplicate", "late", "lost", "kill in a transaction", "zombie", "conflict", "outcome unknown, happened", "stuck", "unstuck", "damaged", "unknown type", "restored", "swept", "full", "received", "returned", "expired"} {
+	for _, event := range []string{"applied", "duplicate", "late", "lost", "kill in a transaction", "zombie", "conflict", "found locked", "outcome unknown, happened", "stuck", "unstuck", "damaged", "unknown type", "restored", "swept", "full", "received", "returned", "expired"} {
 		if total[event] < schedules/20 && schedules > 1 {
 			t.Errorf("%q happened only %d times", event, total[event])
 		}
@@ -460,7 +460,7 @@ func (x *simWorker) dieMaybe(percent int) {
 
 var (
 	errLost     = errors.New("connection lost")
-	errLocked   = &pgconn.PgError{Code: "55P03"}
+	errTimedOut = &pgconn.PgError{Code: "55P03"}
 	errPoisoned = &pgconn.PgError{Code: "23514"}
 )
 
@@ -481,7 +481,7 @@ func (x *simWorker) transaction(_ context.Context, targets []target, _ []receive
 		}
 		if wallet.locked {
 			w.events["conflict"]++
-			return plan{}, errLocked
+			return plan{}, errTimedOut
 		}
 		mine = append(mine, wallet)
 		wallets = append(wallets, wallet.Wallet)
@@ -566,6 +566,20 @@ func (x *simWorker) lastSequences(_ context.Context, ids []uuid.UUID) (map[uuid.
 		last[id] = int64(len(x.world.wallet(id).operations))
 	}
 	return last, nil
+}
+
+func (x *simWorker) lockedWallets(_ context.Context, ids []uuid.UUID) (locked []uuid.UUID, err error) {
+	x.dieMaybe(2)
+	if x.world.chance(3) {
+		return nil, errLost
+	}
+	for _, id := range ids {
+		if x.world.wallet(id).locked {
+			x.world.events["found locked"]++
+			locked = append(locked, id)
+		}
+	}
+	return locked, nil
 }
 
 // check is of what holds at every moment.

@@ -79,6 +79,26 @@ func TestTheSweepFollowsTheOutboxAtADistance(t *testing.T) {
 	}
 }
 
+// Rows from before the step are ahead of the clock, and those behind them wait for nothing but their own age.
+func TestTheSweepDoesNotWaitForAClockThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	before, after, young := s.wallet(), s.wallet(), s.wallet()
+	s.accept(before, 1)
+	s.grow("-1 hour")
+	s.accept(after, 1)
+	s.exec("UPDATE outbox SET created_at = now() - interval '2 minutes' WHERE key = $1", after.String())
+	s.accept(young, 1)
+	sweeper, q := s.sweeper(time.Minute)
+	sweeper.untilComplete(s, q)
+	if _, err := sweeper.sweepOutbox(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	s.wantBalance(before, 1, 1)
+	s.wantBalance(after, 1, 1)
+	s.wantBalance(young, 0, 0)
+}
+
 // A commit that waits for a standby keeps ids to itself, for however long. Later rows grow old meanwhile.
 func TestTheSweepDoesNotPassATransactionThatIsOpen(t *testing.T) {
 	t.Parallel()

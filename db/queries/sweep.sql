@@ -20,11 +20,12 @@ SELECT coalesce((SELECT o.created_at < now() - sqlc.arg(age_ms)::bigint * interv
 SELECT coalesce((SELECT id FROM outbox ORDER BY id DESC LIMIT 1), 0)::bigint AS last_id,
        pg_snapshot_xmin(pg_current_snapshot())::xid8 AS oldest_xid, pg_snapshot_xmax(pg_current_snapshot())::xid8 AS next_xid;
 
--- OutboxAfter returns the next rows by id, with the age of each. Those of other topics are empty: there may be many, and
--- large ones.
+-- OutboxAfter returns the next rows by id, each with whether it is old. So is one that is more than 5 s ahead of the
+-- clock, which was set back then. Those of other topics are empty: there may be many, and large ones.
 -- name: OutboxAfter :many
 SELECT id, (CASE WHEN topic = sqlc.arg(topic)::text THEN payload END)::bytea AS payload,
-       coalesce(CASE WHEN topic = sqlc.arg(topic)::text THEN headers END, '')::text AS headers, (created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond')::boolean AS old
+       coalesce(CASE WHEN topic = sqlc.arg(topic)::text THEN headers END, '')::text AS headers,
+       (created_at < now() - sqlc.arg(age_ms)::bigint * interval '1 millisecond' OR created_at > now() + interval '5 seconds')::boolean AS old
 FROM outbox WHERE id > sqlc.arg(after)::bigint AND id <= sqlc.arg(up_to)::bigint ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
 
 -- WalletsBehind returns those of the wallets that have not applied their sequence yet.

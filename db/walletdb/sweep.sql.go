@@ -77,7 +77,8 @@ func (q *Queries) LastOutboxID(ctx context.Context) (int64, error) {
 
 const outboxAfter = `-- name: OutboxAfter :many
 SELECT id, (CASE WHEN topic = $1::text THEN payload END)::bytea AS payload,
-       coalesce(CASE WHEN topic = $1::text THEN headers END, '')::text AS headers, (created_at < now() - $2::bigint * interval '1 millisecond')::boolean AS old
+       coalesce(CASE WHEN topic = $1::text THEN headers END, '')::text AS headers,
+       (created_at < now() - $2::bigint * interval '1 millisecond' OR created_at > now() + interval '5 seconds')::boolean AS old
 FROM outbox WHERE id > $3::bigint AND id <= $4::bigint ORDER BY id LIMIT $5::bigint
 `
 
@@ -96,8 +97,8 @@ type OutboxAfterRow struct {
 	Old     bool
 }
 
-// OutboxAfter returns the next rows by id, with the age of each. Those of other topics are empty: there may be many, and
-// large ones.
+// OutboxAfter returns the next rows by id, each with whether it is old. So is one that is more than 5 s ahead of the
+// clock, which was set back then. Those of other topics are empty: there may be many, and large ones.
 func (q *Queries) OutboxAfter(ctx context.Context, arg OutboxAfterParams) ([]OutboxAfterRow, error) {
 	rows, err := q.db.Query(ctx, outboxAfter,
 		arg.Topic,
