@@ -159,7 +159,7 @@ func (c *catchUp) offsetsAt(client *kafka.Consumer, partitions []int32, at time.
 			return nil, err
 		}
 		offsets[partition] = high
-		times[i] = kafka.TopicPartition{Topic: &c.topic, Partition: partition, Offset: kafka.Offset(at.UnixMilli())}
+		times[i] = kafka.TopicPartition{Topic: &c.topic, Partition: partition, Offset: kafka.Offset(max(0, at.UnixMilli()))} // Kafka refuses times before 1970
 	}
 	found, err := client.OffsetsForTimes(times, watchTimeoutMs)
 	if err != nil {

@@ -54,6 +54,13 @@ func (c *cursor) pass(from, to int64) {
 	}
 }
 
+// reopen takes back that messages from an offset on are finished; those before the first unfinished one stay so.
+func (c *cursor) reopen(from int64) {
+	for n := max(0, from-c.next); n < windowSize; n++ {
+		c.bits[n/64] &^= 1 << (n % 64)
+	}
+}
+
 // move goes on by n messages.
 func (c *cursor) move(n int) {
 	words, rest := n/64, n%64

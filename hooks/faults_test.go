@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
@@ -403,6 +404,117 @@ func TestATopicThatWasMadeAnewIsReadFromItsBeginning(t *testing.T) {
 		return testkit.Unless(b.state(id, "missed->0->>'to'") == "20", "%s", b.state(id, "missed"))
 	})
 	h.admin.UntilWell(t)
+}
+
+// A run stalls when the log is made anew: what was finished beyond the end of the new one says nothing of its messages.
+func TestATopicThatWasMadeAnewIsReadBehindAStalledRun(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	h := b.start()
+	b.awaitBegun(id)
+	r.answers(func(_ http.ResponseWriter, _ *http.Request, m received) int {
+		if m.walletID == walletOf(0, 2) {
+			return http.StatusBadRequest
+		}
+		return http.StatusOK
+	})
+	b.produce(1, 2)
+	for range 20 {
+		b.produce(1, 1)
+	}
+	testkit.Until(t, "all behind the stalled run has arrived", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return testkit.Unless(r.got[walletOf(0, 1)] == 20, "%d have", r.got[walletOf(0, 1)])
+	})
+	b.deleteTopic()
+	testkit.Until(t, "it says that there is no topic", h.admin.Says("topic of events"))
+	b.createTopic()
+	b.connect()
+	testkit.Until(t, "it says what is missing", func() error {
+		return testkit.Unless(b.state(id, "missed->0->>'to'") == "21", "%s", b.state(id, "missed"))
+	})
+	for range 5 {
+		b.produce(1, 1, 2)
+	}
+	r.mu.Lock()
+	r.got[walletOf(0, 2)] = 1 // the client reads the statement
+	r.mu.Unlock()
+	r.answers(nil)
+	testkit.Until(t, "all has arrived", r.has(b))
+}
+
+// A partition without a leader holds up no other, and is delivered from once it has one.
+func TestAPartitionThatCannotBeAskedHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	b, broker := newBrokenBed(t, 3)
+	r := newReceiver(t)
+	id := b.endpoint(r)
+	h := b.start()
+	b.awaitBegun(id)
+	h.stop()
+	var leads atomic.Bool
+	broker.ControlKey(int16(kmsg.ListOffsets), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		list := request.(*kmsg.ListOffsetsRequest)
+		if leads.Load() || list.Topics[0].Partitions[0].Partition != 1 {
+			return nil, nil, false
+		}
+		response := list.ResponseKind().(*kmsg.ListOffsetsResponse)
+		topic, partition := kmsg.NewListOffsetsResponseTopic(), kmsg.NewListOffsetsResponseTopicPartition()
+		partition.Partition, partition.ErrorCode = 1, kerr.LeaderNotAvailable.Code
+		topic.Topic, topic.Partitions = b.topic, append(topic.Partitions, partition)
+		response.Topics = append(response.Topics, topic)
+		return response, nil, true
+	})
+	h = b.launch()
+	b.produce(1, 0, 1, 2)
+	testkit.Until(t, "what is in the other partitions has arrived", func() error {
+		return testkit.Unless(len(r.seen()) == 2, "%d have", len(r.seen()))
+	})
+	testkit.Until(t, "health says it", h.admin.Says("partition 1"))
+	leads.Store(true)
+	testkit.Until(t, "all has arrived", r.has(b))
+	h.admin.UntilWell(t)
+}
+
+// SIGTERM in the middle of a query ends neither the session nor what is under way: that is saved.
+func TestAProcessThatEndsInTheMiddleOfARoundSavesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	answer := make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(letGo)
+	r.answers(func(http.ResponseWriter, *http.Request, received) int {
+		<-answer
+		return http.StatusOK
+	})
+	id := b.endpoint(r)
+	h := b.start()
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	testkit.Until(t, "a delivery is under way", func() error { return testkit.Unless(len(r.seen()) > 0, "none is") })
+	tx, err := b.Conn(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE hook_states IN EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	b.ask(id, hook.Enable, nil, nil)
+	testkit.Until(t, "it waits for Postgres", func() error {
+		var waits int
+		b.scan(&waits, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'test_wallet_hooks' AND wait_event_type = 'Lock'")
+		return testkit.Unless(waits == 1, "%d wait", waits)
+	})
+	h.cancel()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	letGo()
+	<-h.done
+	b.awaitSaved(id)
 }
 
 // An endpoint whose receiver was down for long is read from the log, by turns, and holds next to nothing in memory.

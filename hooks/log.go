@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ type eventLog struct {
 	arrivals chan struct{}
 
 	mu    sync.Mutex
-	rings []*ring // by partition
+	rings []*ring // by partition; nil: where it starts is not known yet
 
 	moved map[int]movement // only watch uses it
 }
@@ -148,18 +149,24 @@ func (l *eventLog) read(from *kafka.Message) *message {
 // move has Kafka's client read all partitions, from where their rings end.
 func (l *eventLog) move(to moves) error {
 	l.mu.Lock()
-	for partition := len(l.rings); partition < to.partitions; partition++ {
-		l.rings = append(l.rings, newRing(to.starts[partition], to.partitions))
+	rings := append(slices.Clone(l.rings), make([]*ring, max(0, to.partitions-len(l.rings)))...)
+	for partition, start := range to.starts {
+		if rings[partition] == nil {
+			rings[partition] = newRing(start, to.partitions)
+		}
 	}
-	rings := l.rings
+	l.rings = rings
 	l.mu.Unlock()
-	places := make([]kafka.TopicPartition, len(rings))
+	var places []kafka.TopicPartition
 	for i, r := range rings {
+		if r == nil {
+			continue
+		}
 		if start, anew := to.starts[i]; anew {
 			r.restart(start)
 		}
 		end, _ := r.ends()
-		places[i] = kafka.TopicPartition{Topic: &l.topic, Partition: int32(i), Offset: kafka.Offset(end)}
+		places = append(places, kafka.TopicPartition{Topic: &l.topic, Partition: int32(i), Offset: kafka.Offset(end)})
 	}
 	if err := l.client.Assign(places); err != nil {
 		return fmt.Errorf("assign partitions: %w", err)
@@ -207,7 +214,8 @@ func (l *eventLog) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 
 var errNoTopic = errors.New("there is no such topic: `ctl topic create` makes it")
 
-// look finds new partitions, and rings that are not within their partition any more.
+// look finds new partitions, and rings that are not within their partition any more. A partition that cannot be asked,
+// such as one without a leader, holds up no other: the next look asks it again.
 func (l *eventLog) look(ctx context.Context, giveUp context.CancelCauseFunc) error {
 	metadata, err := l.client.GetMetadata(&l.topic, false, watchTimeoutMs)
 	if err != nil {
@@ -220,10 +228,12 @@ func (l *eventLog) look(ctx context.Context, giveUp context.CancelCauseFunc) err
 		return fmt.Errorf("topic %s: %w", l.topic, topic.Error)
 	}
 	starts := map[int]int64{}
+	var failed error
 	for partition := range topic.Partitions {
 		low, high, err := l.client.QueryWatermarkOffsets(l.topic, int32(partition), watchTimeoutMs)
 		if err != nil {
-			return err
+			failed = fmt.Errorf("partition %d: %w", partition, err)
+			continue
 		}
 		r := l.ring(partition)
 		if r == nil {
@@ -239,13 +249,13 @@ func (l *eventLog) look(ctx context.Context, giveUp context.CancelCauseFunc) err
 		l.judge(partition, end, high, giveUp)
 	}
 	if len(starts) == 0 {
-		return nil
+		return failed
 	}
 	select {
 	case l.moves <- moves{len(topic.Partitions), starts}:
 	case <-ctx.Done():
 	}
-	return nil
+	return failed
 }
 
 // judge gives up if Kafka's client brings nothing of what a partition has.

@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
 // TestMain lets the test binary be hooks, so that tests can kill and stop one.
@@ -228,6 +231,20 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// The log is read from a little before the time of a replay, and Kafka knows none before 1970.
+func TestAReplaySinceTheEpochIsDone(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	b.start()
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	testkit.Until(t, "all has arrived", r.has(b))
+	since := time.Unix(0, 0)
+	b.awaitRequest(id, b.ask(id, hook.Replay, &since, nil))
+	testkit.Until(t, "it comes again", func() error { return testkit.Unless(len(r.seen()) == 2, "it does not") })
+}
+
 func runIDOf(b *bed, n int) string {
 	id, _ := b.wallet(n)
 	return id.String() + ":" + "3"
@@ -248,6 +265,32 @@ func TestADisabledTenantsEndpointStops(t *testing.T) {
 	}
 	b.exec("UPDATE tenants SET disabled_at = NULL")
 	testkit.Until(t, "all has arrived", r.has(b))
+}
+
+// An endpoint that is taken over knows that it may not deliver, and what is asked of it, before it runs.
+func TestAnEndpointThatIsTakenOverKnowsWhatForbidsDeliveries(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	b.exec("UPDATE tenants SET disabled_at = now()")
+	request := b.ask(id, hook.Disable, nil, nil)
+	q := walletdb.New(b.Conn(t))
+	all, err := q.HookEndpoints(t.Context())
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
+	}
+	o := &owner{base: time.Now(), keys: b.keys, retries: testRetries(), log: &eventLog{}, owned: map[uuid.UUID]*ownedEndpoint{}}
+	e, err := o.takeOver(t.Context(), q, all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.drop(id)
+	known, _ := e.known()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.suspended || known != request {
+		t.Errorf("it is suspended: %v; it knows request %d of %d", e.suspended, known, request)
+	}
 }
 
 func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {

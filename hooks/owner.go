@@ -118,7 +118,8 @@ func (o *owner) session(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		started := time.Now()
-		if err := o.round(ctx, conn); err != nil && ctx.Err() == nil {
+		// A query that is cancelled would end the session, and the locks with it, before what is under way has ended.
+		if err := o.round(context.WithoutCancel(ctx), conn); err != nil {
 			return err
 		}
 		o.health.Set(service.Postgres, nil)
@@ -142,6 +143,9 @@ func (o *owner) join(ctx context.Context, conn *pgx.Conn) error {
 	o.hear(asked)
 	return nil
 }
+
+// query asks Postgres within queryTimeout, and notes that it has answered.
+type query func(what string, fn func(ctx context.Context) error) error
 
 // round looks at everything once, and saves what has changed.
 func (o *owner) round(ctx context.Context, conn *pgx.Conn) error {
@@ -180,7 +184,7 @@ func (o *owner) round(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	share := (len(all) + int(max(1, processes)) - 1) / int(max(1, processes))
-	if err := query("take endpoints", func(ctx context.Context) error { return o.take(ctx, q, all, share) }); err != nil {
+	if err := o.take(query, q, all, there, share); err != nil {
 		return err
 	}
 	for id, e := range o.all() {
@@ -217,7 +221,7 @@ func (o *owner) all() map[uuid.UUID]*ownedEndpoint {
 }
 
 // take takes endpoints that nobody has, up to the process's share.
-func (o *owner) take(ctx context.Context, q *walletdb.Queries, all []walletdb.HookEndpointsRow, share int) error {
+func (o *owner) take(query query, q *walletdb.Queries, all []walletdb.HookEndpointsRow, there map[uuid.UUID]walletdb.HookEndpointsRow, share int) error {
 	owned := o.all()
 	var wanted []uuid.UUID
 	for _, row := range all {
@@ -228,13 +232,21 @@ func (o *owner) take(ctx context.Context, q *walletdb.Queries, all []walletdb.Ho
 	// Some are asked for at a time: more than the share would be locked, and given back.
 	for taken := 0; len(wanted) > 0 && len(owned) < share && taken < takeAtOnce; {
 		n := min(len(wanted), share-len(owned), takeAtOnce)
-		ids, err := q.TryHookLocks(ctx, walletdb.TryHookLocksParams{Ids: wanted[:n], Lock: int32(db.HookLock)})
+		var ids []uuid.UUID
+		err := query("lock endpoints", func(ctx context.Context) (err error) {
+			ids, err = q.TryHookLocks(ctx, walletdb.TryHookLocksParams{Ids: wanted[:n], Lock: int32(db.HookLock)})
+			return err
+		})
 		if err != nil {
 			return err
 		}
 		wanted = wanted[n:]
 		for _, id := range ids {
-			e, err := o.takeOver(ctx, q, id)
+			var e *ownedEndpoint
+			err := query("take an endpoint", func(ctx context.Context) (err error) {
+				e, err = o.takeOver(ctx, q, there[id])
+				return err
+			})
 			if err != nil {
 				return err
 			}
@@ -247,8 +259,10 @@ func (o *owner) take(ctx context.Context, q *walletdb.Queries, all []walletdb.Ho
 	return nil
 }
 
-// takeOver raises the term of an endpoint whose lock this process has, and begins to deliver.
-func (o *owner) takeOver(ctx context.Context, q *walletdb.Queries, id uuid.UUID) (*ownedEndpoint, error) {
+// takeOver raises the term of an endpoint whose lock this process has, and begins to deliver, unless what is known of
+// the endpoint by then forbids it.
+func (o *owner) takeOver(ctx context.Context, q *walletdb.Queries, listed walletdb.HookEndpointsRow) (*ownedEndpoint, error) {
+	id := listed.ID
 	state, err := q.TakeHook(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) { // it was deleted
 		return nil, o.unlock(ctx, q, id)
@@ -268,8 +282,12 @@ func (o *owner) takeOver(ctx context.Context, q *walletdb.Queries, id uuid.UUID)
 	if err != nil {
 		return nil, err
 	}
+	taken := o.newEndpoint(row, state, cursors)
+	if err := o.follow(ctx, q, taken, listed); err != nil {
+		return nil, err
+	}
 	delivering, cancel := context.WithCancel(context.Background())
-	e := &ownedEndpoint{endpoint: o.newEndpoint(row, state, cursors), cancel: cancel, finished: make(chan struct{})}
+	e := &ownedEndpoint{endpoint: taken, cancel: cancel, finished: make(chan struct{})}
 	o.mu.Lock()
 	o.owned[id] = e
 	o.mu.Unlock()

@@ -63,7 +63,7 @@ type wallet struct {
 	flying  bool
 	listed  bool      // in ready
 	attempt int       // that the first runs have had
-	repeat  int       // how many runs the next attempt has, as the last one had; 0: as many as fit
+	repeat  int       // how many runs the next attempt has at most, as the last one had; 0: as many as fit
 	alone   int       // so many runs are sent alone
 	refused bool      // the receiver refuses the first run, and not all that it gets
 	since   time.Time // the first of the attempts that failed
@@ -112,16 +112,16 @@ func (q *queue) take(now time.Time) *delivery {
 
 // together returns the runs that go out as one delivery.
 func (of *wallet) together() []*message {
-	n, size := 1, len(of.runs[0].value)
+	n, size, most := 1, len(of.runs[0].value), len(of.runs)
 	switch {
 	case of.repeat > 0:
-		n = min(of.repeat, len(of.runs))
+		most = min(of.repeat, most)
 	case of.alone > 0:
-	default:
-		for n < len(of.runs) && of.runs[n].from == of.runs[n-1].version+1 && size+len(of.runs[n].value) <= mergedSize {
-			size += len(of.runs[n].value)
-			n++
-		}
+		most = 1
+	}
+	for n < most && of.runs[n].from == of.runs[n-1].version+1 && size+len(of.runs[n].value) <= mergedSize {
+		size += len(of.runs[n].value)
+		n++
 	}
 	return slices.Clone(of.runs[:n])
 }
@@ -178,6 +178,7 @@ func (q *queue) done(d *delivery, r result, now time.Time) {
 		of.repeat = len(d.messages)
 		q.disable("the receiver answered 410 Gone")
 	case r.verdict == unreachable && !q.lastSuccess.After(d.started):
+		of.repeat = len(d.messages)
 		q.fail(d, r, now)
 	default:
 		q.refuse(of, d, r, now)
@@ -206,7 +207,6 @@ func (q *queue) succeeded(now time.Time) {
 
 // fail makes the endpoint wait. Deliveries that were under way together fail together: they count once.
 func (q *queue) fail(d *delivery, r result, now time.Time) {
-	d.wallet.repeat = len(d.messages)
 	if q.down() && d.started.Before(q.lastFailure) {
 		return
 	}

@@ -559,6 +559,80 @@ func TestARefusedDeliveryOfSeveralRunsIsTakenApart(t *testing.T) {
 	}
 }
 
+// The refusal that makes the endpoint one that fails as a whole takes its delivery apart as any other does.
+func TestTheLastOfManyRefusalsTakesItsDeliveryApartToo(t *testing.T) {
+	t.Parallel()
+	var wallets []int
+	for i := range refusalsInARow {
+		wallets = append(wallets, i, i)
+	}
+	q, _ := testQueue(wallets...)
+	under := takeAll(q, epoch)
+	for _, d := range under {
+		q.done(d, judge(400, nil, epoch), epoch)
+	}
+	last := under[len(under)-1].wallet
+	if n := len(last.together()); len(under) != refusalsInARow || !q.down() || n != 1 {
+		t.Errorf("after %d refusals the last wallet's next delivery has %d runs", len(under), n)
+	}
+}
+
+// While the first part of a delivery that was taken apart is under way, it can be asked for.
+func TestASkipWaitsForTheFirstPartOfADeliveryThatWasTakenApart(t *testing.T) {
+	t.Parallel()
+	q, _ := testQueue(1, 1)
+	q.done(q.take(epoch), judge(400, nil, epoch), epoch)
+	now := q.wait(epoch)
+	d := q.take(now)
+	if _, later := q.skip(d.id()); !later || d.number != 1 {
+		t.Errorf("the skip is dropped while attempt %d is under way", d.number)
+	}
+	q.done(d, judge(400, nil, now), now)
+	if runs, _ := q.skip(d.id()); len(runs) != 1 || runs[0].Version != 1 {
+		t.Errorf("skipped: %+v", runs)
+	}
+}
+
+// A replay also sends again what was finished behind a run that stalls before its beginning.
+func TestAReplaySendsAgainWhatIsBehindAStalledRun(t *testing.T) {
+	t.Parallel()
+	q, log := testQueue(1, 2, 3, 4)
+	for _, d := range takeAll(q, epoch) {
+		if d.wallet.id == walletOf(0, 1) {
+			q.done(d, judge(400, nil, epoch), epoch)
+		} else {
+			q.done(d, result{verdict: delivered}, epoch)
+		}
+	}
+	q.replay(map[int32]int64{0: 2})
+	log.fill(q)
+	var again []int64
+	for _, d := range takeAll(q, epoch) {
+		again = append(again, d.messages[0].offset)
+	}
+	if want := []int64{0, 2, 3}; !slices.Equal(again, want) {
+		t.Errorf("offsets %d are sent, want %d", again, want)
+	}
+}
+
+// A filter that was narrowed leaves a gap in what was sent as one delivery.
+func TestRunsThatAreSentAgainAreMergedOnlyIfTheyJoin(t *testing.T) {
+	t.Parallel()
+	q, log := testQueue(1, 1, 1)
+	d := q.take(epoch)
+	q.done(d, result{verdict: unreachable, err: "no answer"}, epoch)
+	q.unload()
+	log.partitions[0][1].types = []string{"HOLD"}
+	q.filter.types = []string{"DEPOSIT"}
+	log.fill(q)
+	if d := q.take(q.wait(epoch)); len(d.messages) != 1 {
+		t.Errorf("%d runs with a gap between them are merged", len(d.messages))
+	}
+	if all := q.setbacks(); len(all) != 1 || len(all[0].Offsets) != 1 {
+		t.Errorf("setbacks: %+v", all)
+	}
+}
+
 func TestMergedRunsAreOneRun(t *testing.T) {
 	t.Parallel()
 	log := newTestLog(1)

@@ -58,7 +58,7 @@ func (e *endpoint) fill(now time.Time) {
 	for i, r := range e.log.partitions() {
 		partition := int32(i)
 		w := e.queue.windows[partition]
-		if w == nil || e.catching[partition] {
+		if w == nil || r == nil || e.catching[partition] {
 			continue
 		}
 		for e.queue.room(w) {
@@ -133,12 +133,14 @@ func (e *endpoint) turnBack(partition int32, high int64) {
 	}
 	e.look(time.Now(), []int32{partition}, at.Add(-lookBack), func(offsets map[int32]int64) {
 		e.whenQuiet(func() {
-			before := e.queue.windows[partition].next
-			to := offsets[partition]
-			if to >= before {
+			w, to := e.queue.windows[partition], offsets[partition]
+			before, read := w.next, w.read
+			e.queue.unload()
+			if to >= before { // a run stalls before the end: other messages come where some beyond it were finished
+				w.reopen(min(to, high))
+				e.miss(partition, high, read)
 				return
 			}
-			e.queue.unload()
 			e.queue.begin(partition, cursor{next: to})
 			e.miss(partition, min(high, before), before)
 		})

@@ -50,7 +50,9 @@ func (e *endpoint) standing(now time.Time) standing {
 func (e *endpoint) ends() map[int32]int64 {
 	ends := map[int32]int64{}
 	for partition, r := range e.log.partitions() {
-		_, ends[int32(partition)] = r.ends()
+		if r != nil {
+			_, ends[int32(partition)] = r.ends()
+		}
 	}
 	return ends
 }

@@ -37,10 +37,10 @@ func (q *queue) recall(of *wallet) {
 
 // setback describes the wallet's failed delivery, if its last one failed.
 func (of *wallet) setback(waits bool) (setback, bool) {
-	if of.attempt == 0 && of.err == "" || len(of.runs) == 0 || of.flying && of.attempt == 1 {
+	if of.attempt == 0 && of.err == "" || len(of.runs) == 0 || of.flying && of.attempt == 1 && of.err == "" {
 		return setback{}, false
 	}
-	messages := of.runs[:max(1, min(of.repeat, len(of.runs)))]
+	messages := of.together()
 	last := messages[len(messages)-1]
 	s := setback{Partition: last.partition, Refused: of.refused, Stalled: hook.Stalled{Run: last.run(), Since: of.since, Attempts: of.attempt, Error: of.err}}
 	s.FromSequence = messages[0].from

@@ -118,8 +118,12 @@ func (q *queue) replay(to map[int32]int64) {
 	q.unload()
 	clear(q.set)
 	for partition, offset := range to {
-		if w := q.windows[partition]; w != nil && offset < w.next {
+		switch w := q.windows[partition]; {
+		case w == nil:
+		case offset < w.next:
 			q.begin(partition, cursor{next: offset})
+		default: // a run before it stalls
+			w.reopen(offset)
 		}
 	}
 }
