@@ -101,6 +101,7 @@ func (v *verifier) conserve(ctx context.Context) error {
 		return fmt.Errorf("add up what is accepted and applied: %w", err)
 	}
 	if now.LastSeq != v.sequences.LastSeq || now.AppliedSeq != v.sequences.AppliedSeq {
+		v.total.NotAdded = "something was accepted or applied meanwhile, or a wallet is missing"
 		return nil
 	}
 	v.total.Money = v.flows.sorted()

@@ -85,6 +85,10 @@ func TestRowsAreParkedAndUnparked(t *testing.T) {
 	s.expect("relay unpark 2 --yes --reason mended", "", 0, "outbox row 2 is published in its place")
 	s.expect("relay unpark 2 --yes --reason mended", "", 1, "is not parked")
 	s.expect("relay park 2 --reason too-large --yes", "", 0, "is parked")
+	execute(t, conn, "UPDATE relay_positions SET cur = pg_current_snapshot(), after_id = 2, last_id = 3")
+	s.expect("relay unpark 2 --yes --reason mended", "", 1, "passed over already")
+	s.expect("relay park 1 --reason x", "", 1, "published already")
+	s.expect("relay park 3 --reason x", "no\n", 1, "it is never published")
 	execute(t, conn, "UPDATE relay_positions SET prev = pg_current_snapshot()")
 	s.expect("relay unpark 2 --yes --reason mended", "", 1, "passed over already")
 	s.expect("relay park 3 --reason x", "", 1, "published already")
@@ -111,6 +115,9 @@ func TestRelaysArePausedAndResumed(t *testing.T) {
 		}
 	}
 	s.expect("relay pause", "", 2, "--reason is required")
+	s.expect("relay pause --reason x --yes", "", 0, "no relay of that name has published here so far")
+	execute(t, conn, "INSERT INTO relay_positions (relay, prev, system_identifier, database_oid) VALUES ('wallet-relay', '1:1:', 1, 1)")
+	s.expect("relay pause --reason x --yes", "", 0, "it heeds it within a second")
 }
 
 func TestRebaseAsksAndOnlyThenBeginsAnew(t *testing.T) {

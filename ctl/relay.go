@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -121,6 +123,14 @@ func setPaused(c *call, paused bool, does string) (task, error) {
 		})
 		if err != nil {
 			return fmt.Errorf("pause or resume: %w", err)
+		}
+		relays, err := c.q.RelayStates(ctx, int32(db.RelayLock))
+		if err != nil {
+			return fmt.Errorf("list the relays: %w", err)
+		}
+		if !slices.ContainsFunc(relays, func(r walletdb.RelayStatesRow) bool { return r.Relay == c.relay }) {
+			fmt.Fprintf(c.stdout, "%s is told, but no relay of that name has published here so far: is RELAY_NAME right?\n", c.relay)
+			return nil
 		}
 		fmt.Fprintf(c.stdout, "%s is told; it heeds it within a second\n", c.relay)
 		return nil

@@ -23,12 +23,13 @@ const (
 
 // relayReplay publishes messages again, for consumers that lost them. It copies rows to the end of the
 // outbox, and the relay publishes the copies as it does all rows: no position moves, and nothing
-// else waits. Each page is a transaction of its own, so that a replay that was cut short has published
-// some twice and can be run again.
+// else waits. Each page is a transaction of its own. A replay that was cut short goes on with --up-to, or it would
+// copy what it has written already.
 func relayReplay(c *call) (task, error) {
 	a := newAction(c)
 	sinceText := c.flags.String("since", "", "what was written since this `TIME` (2026-11-24T15:04:05Z): operations when they were accepted, events when these were applied")
 	topic := c.flags.String("topic", "", "only the messages of this topic `NAME`")
+	upTo := c.flags.Int64("up-to", 0, "no row after this `ID`: what an earlier replay has written is not copied again")
 	walletText := c.flags.String("wallet", "", "the messages of this wallet `ID` alone")
 	if _, err := a.parse(); err != nil {
 		return nil, err
@@ -59,8 +60,12 @@ func relayReplay(c *call) (task, error) {
 		if edges.LastID == 0 {
 			return errors.New("the outbox is empty: there is nothing to publish again")
 		}
+		last := edges.LastID
+		if *upTo > 0 {
+			last = min(last, *upTo)
+		}
 		oldest := time.Now().Add(-time.Duration(edges.FirstSeconds * float64(time.Second))).UTC()
-		first, err := firstRowSince(ctx, c.q, edges.FirstID, edges.LastID, since.Add(-longestFlush))
+		first, err := firstRowSince(ctx, c.q, edges.FirstID, last, since.Add(-longestFlush))
 		if err != nil {
 			return err
 		}
@@ -72,7 +77,7 @@ func relayReplay(c *call) (task, error) {
 			what += " of topic " + *topic
 		}
 		does := fmt.Sprintf("%s in the outbox since %s is published again, out of at most %d rows. Older rows are deleted (OUTBOX_RETENTION).",
-			what, later(since, oldest).Format(time.RFC3339), edges.LastID-first+1)
+			what, later(since, oldest).Format(time.RFC3339), max(0, last-first+1))
 		if err := a.confirm(does); err != nil {
 			return err
 		}
@@ -80,14 +85,14 @@ func relayReplay(c *call) (task, error) {
 			return err
 		}
 		var copied int64
-		for after := first - 1; after < edges.LastID; after += replayIDs {
+		for after := first - 1; after < last; after += replayIDs {
 			var n int64
 			err := db.Write(ctx, c.conn, func(q *walletdb.Queries) (err error) {
-				n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, edges.LastID), Since: since, Topic: *topic, Key: key})
+				n, err = q.ReplayRows(ctx, walletdb.ReplayRowsParams{After: after, UpTo: min(after+replayIDs, last), Since: since, Topic: *topic, Key: key})
 				return err
 			})
 			if err != nil {
-				return fmt.Errorf("copy rows, after %d of them: %w", copied, err)
+				return fmt.Errorf("copy rows, after %d of them (--up-to %d leaves these out the next time): %w", copied, last, err)
 			}
 			copied += n
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
@@ -67,7 +68,7 @@ func (row operationRow) result() result {
 	case row.Status == "PROCESSED":
 		r.amount = row.cameTo()
 	case row.AppliedAmount != nil:
-		r.amount = *row.AppliedAmount // which a failed one has not
+		r.amount = cmp.Or(*row.AppliedAmount, none) // which a failed one has not
 	}
 	if row.SubjectLeft != nil {
 		r.left = *row.SubjectLeft

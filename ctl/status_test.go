@@ -420,6 +420,9 @@ func TestMessagesArePublishedAgain(t *testing.T) {
 	s.expect("relay replay --since "+since+" --reason r --yes", "", 0, "11 messages are in the outbox again")
 	s.expect("relay replay --wallet "+id+" --reason r --yes", "", 0, "messages are in the outbox again")
 	s.expect("relay replay --since "+since+" --topic wallet-events --reason r --yes", "", 0, "0 messages are in the outbox again")
+	s.expect("relay replay --since "+since+" --up-to 24 --reason r --yes", "", 0, "4 messages are in the outbox again")
+	execute(t, conn, "INSERT INTO parked_rows (outbox_id, actor, reason) VALUES (22, 'a', 'r')")
+	s.expect("relay replay --since "+since+" --up-to 24 --reason r --yes", "", 0, "3 messages are in the outbox again")
 	var inOrder bool
 	if err := conn.QueryRow(t.Context(), `SELECT array_agg(seq ORDER BY id) = array_agg(seq ORDER BY seq)
 		FROM (SELECT id, (convert_from(payload, 'UTF8')::json->>'sequence')::int AS seq FROM outbox WHERE key = w(1)::text AND id > 42 ORDER BY id LIMIT 30) o`).Scan(&inOrder); err != nil || !inOrder {

@@ -24,25 +24,29 @@ type cacheDoubt struct {
 	entry    walletdb.Wallet
 }
 
-func (v *verifier) compareCache(ctx context.Context, wallets []walletdb.AuditWalletsRow) ([]cacheDoubt, error) {
+// compareCache holds the entries of wallets against what was read of them.
+func (v *verifier) compareCache(ctx context.Context, wallets []walletdb.AuditWalletsRow) error {
 	if v.cache == nil {
-		return nil, nil
+		return nil
 	}
 	var doubts []cacheDoubt
 	for _, wallet := range wallets {
 		entry, found, err := walletcache.Get(ctx, v.cache, wallet.ID)
 		if err != nil {
-			return nil, fmt.Errorf("read the cache: %w", err)
+			return fmt.Errorf("read the cache: %w", err)
 		}
 		if !found {
 			continue
 		}
 		v.total.CachedWallets++
+		if entry.Tenant != wallet.Tenant || entry.Currency != wallet.Currency {
+			v.report(finding{"cache-wrong", &wallet.ID, entry.AppliedSeq, fmt.Sprintf("the cache says %s of tenant %s, the wallet %s of tenant %s", entry.Currency, entry.Tenant, wallet.Currency, wallet.Tenant)})
+		}
 		if entry.AppliedSeq != wallet.AppliedSeq || moneyOf(entry.Wallet) != (money{wallet.Balance, wallet.Held, wallet.State}) {
 			doubts = append(doubts, cacheDoubt{wallet, entry.Wallet})
 		}
 	}
-	return doubts, nil
+	return v.settleDoubts(ctx, doubts)
 }
 
 // settleDoubts looks again after the time that the worker has to write: an entry that is still older

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,8 +37,12 @@ func (v *verifier) compareMessages(ctx context.Context, queries *walletdb.Querie
 	ids := make([]uuid.UUID, len(rows))
 	for i, row := range rows {
 		var err error
-		if messages[i], err = event.Decode(row.Payload); err != nil {
+		if messages[i], err = event.Decode(row.Payload); err == nil && messages[i].OperationID == uuid.Nil {
+			err = errors.New("it names no operation")
+		}
+		if err != nil {
 			v.report(finding{"message-unreadable", nil, 0, fmt.Sprintf("outbox row %d: %v", row.ID, err)})
+			continue
 		}
 		messages[i].AcceptedAt = time.Time{} // not compared
 		ids[i] = messages[i].OperationID
@@ -51,7 +56,7 @@ func (v *verifier) compareMessages(ctx context.Context, queries *walletdb.Querie
 		accepted[o.ID] = event.Message{WalletID: o.WalletID, Sequence: o.Seq, OperationID: o.ID, Type: string(o.Type), Amount: o.Amount}
 	}
 	for i, m := range messages {
-		if m != (event.Message{}) && (accepted[m.OperationID] != m || rows[i].Key != m.WalletID.String()) {
+		if ids[i] != uuid.Nil && (accepted[m.OperationID] != m || rows[i].Key != m.WalletID.String()) {
 			v.report(finding{"message-wrong", &m.WalletID, m.Sequence, fmt.Sprintf("outbox row %d says %+v with key %s, accepted was %+v", rows[i].ID, m, rows[i].Key, accepted[m.OperationID])})
 		}
 	}

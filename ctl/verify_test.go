@@ -60,10 +60,14 @@ func TestVerifyFindsEachTampering(t *testing.T) {
 		{"applied_seq of a wallet without outcomes", "UPDATE wallets SET applied_seq = 1 WHERE id = w(3)", "applied-seq-wrong"},
 		{"last_seq", "UPDATE wallet_sequences SET last_seq = 31 WHERE wallet_id = w(1)", "last-seq-wrong"},
 		{"a deleted wallet", "DELETE FROM wallets WHERE id = w(1)", "wallet-missing"},
+		{"a deleted wallet without operations", "DELETE FROM wallets WHERE id = w(3)", "wallet-missing"},
+		{"a wallet deleted with all that it had", "DELETE FROM wallets WHERE id = w(1); DELETE FROM operations WHERE wallet_id = w(1); DELETE FROM outcomes WHERE wallet_id = w(1); DELETE FROM outbox WHERE key = w(1)::text", "wallet-missing"},
+		{"an amount that a failed operation came to", "UPDATE outcomes SET applied_amount = 0 WHERE wallet_id = w(1) AND seq = 3", "outcome-wrong"},
 		{"a wallet that is behind", "UPDATE operations SET created_at = now() - interval '2 minutes' WHERE wallet_id = w(2)", "behind"},
 		{"a message", "UPDATE outbox SET payload = convert_to(replace(convert_from(payload, 'UTF8'), '\"amount\" : 7', '\"amount\" : 8'), 'UTF8')", "message-wrong"},
 		{"a message's key", "UPDATE outbox SET key = w(3)::text WHERE key = w(2)::text", "message-wrong"},
 		{"an unreadable message", "UPDATE outbox SET payload = 'x' WHERE id = 1", "message-unreadable"},
+		{"an empty message", "UPDATE outbox SET payload = '{}' WHERE id = 1", "message-unreadable"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -98,14 +102,16 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 		version, balance int64
 		held             int64
 		state            walletdb.WalletState
+		tenant           string
 		finding          string
 	}{
-		{"the wallet as it is", 30, 50, 0, "ACTIVE", ""},
-		{"an older version", 29, 50, 0, "ACTIVE", "cache-stale"},
-		{"another balance", 30, 51, 0, "ACTIVE", "cache-wrong"},
-		{"what is not held", 30, 50, 1, "ACTIVE", "cache-wrong"},
-		{"another state", 30, 50, 0, "FROZEN", "cache-wrong"},
-		{"a version that was never reached", 31, 50, 0, "ACTIVE", "cache-ahead"},
+		{"the wallet as it is", 30, 50, 0, "ACTIVE", "default", ""},
+		{"an older version", 29, 50, 0, "ACTIVE", "default", "cache-stale"},
+		{"another balance", 30, 51, 0, "ACTIVE", "default", "cache-wrong"},
+		{"what is not held", 30, 50, 1, "ACTIVE", "default", "cache-wrong"},
+		{"another state", 30, 50, 0, "FROZEN", "default", "cache-wrong"},
+		{"another tenant", 30, 50, 0, "ACTIVE", "other", "cache-wrong"},
+		{"a version that was never reached", 31, 50, 0, "ACTIVE", "default", "cache-ahead"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -119,7 +125,7 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 			if err := conn.QueryRow(t.Context(), "SELECT w(1)").Scan(&id); err != nil {
 				t.Fatal(err)
 			}
-			entry := walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: test.version, Balance: test.balance, Held: test.held, State: test.state}
+			entry := walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: test.version, Balance: test.balance, Held: test.held, State: test.state, Tenant: test.tenant}
 			putInCache(t, cache, entry)
 			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + cacheURL}
 			expectFinding(t, test.finding, environ)

@@ -10,7 +10,8 @@ SELECT partitions FROM outbox_topics WHERE topic = @topic;
 -- topic is of: a relay's own is of the operations' topic, and that of its events of every other one, if there is one.
 -- name: OutboxRow :one
 SELECT topic, key, created_at,
-  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p
+  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)
+      OR coalesce(outbox.id <= p.after_id AND pg_visible_in_snapshot(outbox.xid, p.cur), false)) FROM relay_positions p
     WHERE (p.relay LIKE '%/events') = (outbox.topic <> sqlc.arg(operations)::text)
       OR NOT EXISTS (SELECT FROM relay_positions e WHERE e.relay = p.relay || '/events' OR p.relay LIKE '%/events')), false)::boolean AS published
 FROM outbox WHERE id = @id;
@@ -290,12 +291,13 @@ FROM relay_positions p, outbox o WHERE o.id = @id AND p.relay NOT LIKE '%/events
 SELECT id, created_at FROM outbox WHERE id >= sqlc.arg(id)::bigint ORDER BY id LIMIT 1;
 
 -- ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order: those of a topic and
--- of a key, if they are not empty.
+-- of a key, if they are not empty. A parked row would stop the relays again.
 -- name: ReplayRows :execrows
 INSERT INTO outbox (topic, key, payload, headers)
 SELECT topic, key, payload, headers FROM outbox o
 WHERE o.id > sqlc.arg(after)::bigint AND o.id <= sqlc.arg(up_to)::bigint AND o.created_at >= @since
   AND (sqlc.arg(topic)::text = '' OR o.topic = sqlc.arg(topic)::text) AND (sqlc.arg(key)::text = '' OR o.key = sqlc.arg(key)::text)
+  AND NOT EXISTS (SELECT FROM parked_rows p WHERE p.outbox_id = o.id)
 ORDER BY o.id;
 
 -- Migrator returns the session that holds the lock migrate_lock, 0 if none does, and whether it is this

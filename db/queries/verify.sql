@@ -10,6 +10,15 @@ SELECT w.id, w.currency, w.tenant, w.balance, w.held, w.state::text AS state, w.
 FROM wallets w LEFT JOIN wallet_sequences s ON s.wallet_id = w.id
 WHERE w.id >= sqlc.arg(from_id) AND w.id <= sqlc.arg(up_to) ORDER BY w.id LIMIT sqlc.arg(max_rows);
 
+-- AuditOrphans returns up to max_rows wallets in a range of ids that have a row of wallet_sequences, and neither a row of wallets
+-- nor an operation. LIMIT keeps the planner from reading all wallets.
+-- name: AuditOrphans :many
+SELECT s.wallet_id, s.last_seq FROM wallet_sequences s
+LEFT JOIN LATERAL (SELECT true AS found FROM wallets w WHERE w.id = s.wallet_id LIMIT 1) w ON true
+LEFT JOIN LATERAL (SELECT true AS found FROM operations o WHERE o.wallet_id = s.wallet_id LIMIT 1) o ON true
+WHERE s.wallet_id >= sqlc.arg(from_id) AND s.wallet_id <= sqlc.arg(up_to) AND w.found IS NULL AND o.found IS NULL
+ORDER BY s.wallet_id LIMIT sqlc.arg(max_rows);
+
 -- AuditOperations returns a page of operations and outcomes by wallet and sequence, joined where
 -- both exist; the type or the status is empty, and the time is the epoch, where a side is missing. age_seconds is how long ago the
 -- operation was accepted, by the database's clock alone. Each side is cut to the page first, so that a

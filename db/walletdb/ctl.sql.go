@@ -727,7 +727,8 @@ func (q *Queries) OutboxAge(ctx context.Context) (OutboxAgeRow, error) {
 
 const outboxRow = `-- name: OutboxRow :one
 SELECT topic, key, created_at,
-  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)) FROM relay_positions p
+  coalesce((SELECT bool_and(pg_visible_in_snapshot(outbox.xid, p.prev)
+      OR coalesce(outbox.id <= p.after_id AND pg_visible_in_snapshot(outbox.xid, p.cur), false)) FROM relay_positions p
     WHERE (p.relay LIKE '%/events') = (outbox.topic <> $1::text)
       OR NOT EXISTS (SELECT FROM relay_positions e WHERE e.relay = p.relay || '/events' OR p.relay LIKE '%/events')), false)::boolean AS published
 FROM outbox WHERE id = $2
@@ -950,6 +951,7 @@ INSERT INTO outbox (topic, key, payload, headers)
 SELECT topic, key, payload, headers FROM outbox o
 WHERE o.id > $1::bigint AND o.id <= $2::bigint AND o.created_at >= $3
   AND ($4::text = '' OR o.topic = $4::text) AND ($5::text = '' OR o.key = $5::text)
+  AND NOT EXISTS (SELECT FROM parked_rows p WHERE p.outbox_id = o.id)
 ORDER BY o.id
 `
 
@@ -962,7 +964,7 @@ type ReplayRowsParams struct {
 }
 
 // ReplayRows writes the rows of a range of ids again, at the end of the outbox and in their order: those of a topic and
-// of a key, if they are not empty.
+// of a key, if they are not empty. A parked row would stop the relays again.
 func (q *Queries) ReplayRows(ctx context.Context, arg ReplayRowsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, replayRows,
 		arg.After,

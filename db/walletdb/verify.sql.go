@@ -311,6 +311,47 @@ func (q *Queries) AuditOperations(ctx context.Context, arg AuditOperationsParams
 	return items, nil
 }
 
+const auditOrphans = `-- name: AuditOrphans :many
+SELECT s.wallet_id, s.last_seq FROM wallet_sequences s
+LEFT JOIN LATERAL (SELECT true AS found FROM wallets w WHERE w.id = s.wallet_id LIMIT 1) w ON true
+LEFT JOIN LATERAL (SELECT true AS found FROM operations o WHERE o.wallet_id = s.wallet_id LIMIT 1) o ON true
+WHERE s.wallet_id >= $1 AND s.wallet_id <= $2 AND w.found IS NULL AND o.found IS NULL
+ORDER BY s.wallet_id LIMIT $3
+`
+
+type AuditOrphansParams struct {
+	FromID  uuid.UUID
+	UpTo    uuid.UUID
+	MaxRows int32
+}
+
+type AuditOrphansRow struct {
+	WalletID uuid.UUID
+	LastSeq  int64
+}
+
+// AuditOrphans returns up to max_rows wallets in a range of ids that have a row of wallet_sequences, and neither a row of wallets
+// nor an operation. LIMIT keeps the planner from reading all wallets.
+func (q *Queries) AuditOrphans(ctx context.Context, arg AuditOrphansParams) ([]AuditOrphansRow, error) {
+	rows, err := q.db.Query(ctx, auditOrphans, arg.FromID, arg.UpTo, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditOrphansRow
+	for rows.Next() {
+		var i AuditOrphansRow
+		if err := rows.Scan(&i.WalletID, &i.LastSeq); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditOutbox = `-- name: AuditOutbox :many
 SELECT id, key, payload FROM outbox
 WHERE id > $1 AND id <= $2 AND topic = $3 AND ($4::text = '' OR key = $4::text)
