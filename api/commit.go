@@ -14,7 +14,7 @@ import (
 // commitUntilKnown commits what run does and returns what it has read. It tries again until it knows: run must do nothing
 // the second time, and it uses a result for nothing but to return it (db.Pipeline). again is whether an attempt
 // before the last one may have been committed. run returns pgx.ErrNoRows or a problem if what it asks for is not
-// so. An outcome that is not known in time is the problem unknown.
+// so. An outcome that is not known in time is the problem unknown. So is a refusal after an attempt that may have been committed, and may be why.
 //
 // It always confirms: what was there before may be on this server's disk only.
 func commitUntilKnown[T any](ctx context.Context, ws *wallets, unknown problem, run func(q *walletdb.Queries, result *T) error) (result T, again bool, err error) {
@@ -37,13 +37,13 @@ func commitUntilKnown[T any](ctx context.Context, ws *wallets, unknown problem, 
 		switch {
 		case err == nil:
 			return *attempt, again, nil
-		case errors.Is(err, pgx.ErrNoRows), errors.As(err, &p):
+		case !again && (errors.Is(err, pgx.ErrNoRows) || errors.As(err, &p)):
 			return result, again, err
-		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
+		case !again && errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
 			return result, again, readError(err)
 		case !sent && !again:
 			return result, again, errOverloaded // there was no connection
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, pgx.ErrNoRows), errors.As(err, &p):
 			return result, again, unknown
 		}
 		again = again || sent

@@ -3,16 +3,20 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-faster/jx"
 	"github.com/go-faster/yaml"
 
 	"github.com/legendary-wallet/legendary-wallet/db/apikey"
@@ -253,6 +257,17 @@ func TestPagesOfAllowedOriginsMayUseTheAPI(t *testing.T) {
 			t.Errorf("%s: %q is exposed", c.name, says)
 		}
 	}
+	contract, err := os.ReadFile("../openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range regexp.MustCompile(`(?m)^    (get|post|put|patch|delete):$`).FindAllSubmatch(contract, -1) {
+		method := strings.ToUpper(string(found[1]))
+		asked := all.send("OPTIONS", operationsPath, "", "Origin: https://shop.example", "Access-Control-Request-Method: "+method)
+		if got := asked.header.Get("Access-Control-Allow-Methods"); got != method {
+			t.Errorf("pages may send %q, want %s", got, method)
+		}
+	}
 	if refused := none.send("OPTIONS", operationsPath, "", append(preflight, "Origin: https://shop.example")...); refused.status != 405 {
 		t.Errorf("without CORS, OPTIONS is answered with %d", refused.status)
 	}
@@ -322,4 +337,26 @@ func FuzzHalfSurrogate(f *testing.F) {
 			t.Errorf("%q: half a pair: %v, decoded %q", text, half, decoded)
 		}
 	})
+}
+
+// What a body costs to look at is bounded by its size.
+func TestABodyIsLookedAtInLittleMemory(t *testing.T) {
+	for what, body := range map[string]string{
+		"objects in each other":          strings.Repeat(`{"`+strings.Repeat("n", 100)+`":`, 10_000),
+		"arrays in each other":           strings.Repeat("[", 1<<20),
+		"many arrays under a long name":  `{"` + strings.Repeat("n", 500_000) + `":[` + strings.Repeat("[],", 150_000) + "0]}",
+		"many objects under a long name": `{"` + strings.Repeat("n", 500_000) + `":[` + strings.Repeat(`{"a":[]},`, 50_000) + "0]}",
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := strictFields(jx.DecodeStr(body), "", 0)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 100<<20 {
+			t.Errorf("%s: %d bytes were looked at in %d bytes of memory", what, len(body), took)
+		}
+		var p problem
+		if deep := strings.HasSuffix(what, "in each other"); deep != (errors.As(err, &p) && p.code == invalidRequest) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }

@@ -283,3 +283,20 @@ func TestAWrongConfigurationEndsTheProcessWithCode2(t *testing.T) {
 		t.Error("not both mistakes are named, each once")
 	}
 }
+
+// A creation whose answer was lost may still be in its COMMIT when it is sent to Postgres again, and hold its lock for longer
+// than is waited for one. Nobody then knows that nothing was created.
+func TestACreationWaitsForTheAttemptBeforeIt(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t)
+	execute(t, database.Conn(t), `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4.5); RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON wallets DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`)
+	proxy := newProxy(t, database.As(testdb.API))
+	a := startAPI(t, proxy.URL)
+	proxy.passInsert(func() { time.AfterFunc(300*time.Millisecond, func() { proxy.Cut(); proxy.Open(t) }) })
+	began := time.Now()
+	r := a.send("POST", walletsPath, `{"reference":"`+cutHere+`"}`)
+	if r.status != http.StatusCreated || time.Since(began) < 4*time.Second {
+		t.Errorf("%d %s after %v", r.status, r.text, time.Since(began))
+	}
+}

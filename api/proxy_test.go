@@ -103,6 +103,16 @@ func (p *proxy) holdInsert() <-chan struct{} {
 
 func (p *proxy) release() { close(p.held) }
 
+// passInsert lets the next insert through, and does something then.
+func (p *proxy) passInsert(do func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.insert = func(testkit.Packet) (pass bool) {
+		do()
+		return true
+	}
+}
+
 // slowProxyURL returns databaseURL by way of a proxy that delays what goes to Postgres. It is a process of
 // its own, so that a test which is busy does not delay it more.
 func slowProxyURL(t *testing.T, databaseURL string, delay time.Duration) string {

@@ -277,20 +277,49 @@ func (s *stream) wait(wake <-chan struct{}, over <-chan time.Time) error {
 	}
 }
 
-// alive sends a comment, if the key still may read the wallet. While nobody can say so, nothing is read
-// either, and the stream goes on.
+// over is an error if the stream has to end now.
+func (s *stream) over() error {
+	select {
+	case <-s.beat:
+		return s.admitted()
+	case <-s.lifetime:
+		return errLifetimeOver
+	case <-s.streams.draining:
+		return errDrains
+	case <-s.ctx.Done():
+		return errClientLeft
+	default:
+		return nil
+	}
+}
+
+// alive sends a comment, if the key still may read the wallet.
 func (s *stream) alive() error {
-	if err := s.allowed(); err != nil {
-		var p problem
-		if errors.As(err, &p) && (p.code == unauthorized || p.code == forbidden) {
-			return errKeyEnded
-		}
+	if err := s.admitted(); err != nil {
+		return err
 	}
 	return s.write([]byte(":\n\n"))
 }
 
+// admitted is an error if the key may not read the wallet any more. While nobody can say so, nothing is read
+// either, and the stream goes on.
+func (s *stream) admitted() error {
+	var p problem
+	if err := s.allowed(); errors.As(err, &p) && (p.code == unauthorized || p.code == forbidden) {
+		return errKeyEnded
+	}
+	return nil
+}
+
+// write ends in the midst of an event if the stream is over: clients drop what has no end. One that reads slowly puts
+// that off by a part.
 func (s *stream) write(text []byte) error {
-	for len(text) > 0 {
+	for first := true; len(text) > 0; first = false {
+		if !first {
+			if err := s.over(); err != nil {
+				return err
+			}
+		}
 		if err := s.control.SetWriteDeadline(time.Now().Add(s.streams.write)); err != nil {
 			return writeError(err)
 		}

@@ -811,3 +811,44 @@ func TestAChunkBeginsWhereAStreamIs(t *testing.T) {
 		t.Errorf("the last one is %d", c.last())
 	}
 }
+
+// written counts the parts that are written, and does something after each.
+type written struct {
+	http.ResponseWriter
+	parts int
+	after func()
+}
+
+func (w *written) Write(part []byte) (int, error) {
+	w.parts++
+	w.after()
+	return len(part), nil
+}
+
+func (w *written) SetWriteDeadline(time.Time) error { return nil }
+func (w *written) Flush()                           {}
+
+// A client that reads slowly keeps no stream from its end.
+func TestAStreamEndsInTheMidstOfAnEvent(t *testing.T) {
+	t.Parallel()
+	for want, revoked := range map[error]bool{errKeyEnded: true, errDrains: false} {
+		beat, draining := make(chan time.Time, 3), make(chan struct{})
+		var keyError error
+		answer := &written{}
+		answer.after = func() {
+			if revoked {
+				keyError = problem{code: unauthorized}
+				beat <- time.Now()
+			} else if answer.parts == 1 {
+				close(draining)
+			}
+		}
+		s := &stream{
+			streams: &streams{draining: draining, write: time.Second}, ctx: t.Context(), answer: answer, control: http.NewResponseController(answer),
+			allowed: func() error { return keyError }, beat: beat,
+		}
+		if err := s.write(make([]byte, 3*writeSize)); !errors.Is(err, want) || answer.parts != 1 {
+			t.Errorf("%v after %d parts, want %v after one", err, answer.parts, want)
+		}
+	}
+}

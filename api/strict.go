@@ -76,7 +76,7 @@ func (b *strictBody) check() {
 	case halfSurrogate(text):
 		b.err = problem{code: invalidRequest, detail: `A string has half a surrogate pair (\ud800 to \udfff), which is not a character.`}
 	default:
-		b.err = strictFields(jx.DecodeBytes(text), "")
+		b.err = strictFields(jx.DecodeBytes(text), "", 0)
 		b.rest.Reset(text)
 	}
 }
@@ -127,10 +127,21 @@ func escapedUnit(text []byte) rune {
 	return rune(unit)
 }
 
+const (
+	// maxNesting is how deep objects and arrays may lie in each other: deeper than any that are asked for.
+	maxNesting = 8
+	// maxFieldName is how many bytes of a field's name a path has: a body can have a megabyte of them, over and over.
+	maxFieldName = 100
+)
+
 // strictFields refuses objects that have a field twice: readers would disagree on which one counts; and
 // ids and times in forms that ogen takes, but openapi.yaml does not. It leaves broken JSON to the decoder.
-func strictFields(d *jx.Decoder, path string) error {
-	switch d.Next() {
+func strictFields(d *jx.Decoder, path string, depth int) error {
+	next := d.Next()
+	if depth > maxNesting && (next == jx.Object || next == jx.Array) {
+		return problem{code: invalidRequest, detail: "Objects and arrays may lie " + strconv.Itoa(maxNesting) + " deep in each other."}
+	}
+	switch next {
 	case jx.Object:
 		seen := map[string]bool{}
 		return onlyProblem(d.Obj(func(d *jx.Decoder, key string) error {
@@ -145,7 +156,7 @@ func strictFields(d *jx.Decoder, path string) error {
 				}
 				return err
 			}
-			return strictFields(d, path+key+".")
+			return strictFields(d, path+key[:min(len(key), maxFieldName)]+".", depth+1)
 		}))
 	case jx.Array:
 		i := -1
@@ -159,7 +170,7 @@ func strictFields(d *jx.Decoder, path string) error {
 				}
 				return err
 			}
-			return strictFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].")
+			return strictFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].", depth+1)
 		}))
 	default:
 		return d.Skip()

@@ -120,6 +120,9 @@ func (t *tracer) headers(requests []*request, accepted []walletdb.OperationState
 	return headers
 }
 
+// maxTraceHeaders is how many bytes of a message's headers may be of its trace.
+const maxTraceHeaders = 1 << 10
+
 // traces are the headers of those operations that have a trace.
 func (t *tracer) traces(requests []*request) map[uuid.UUID]string {
 	if t == nil {
@@ -131,6 +134,10 @@ func (t *tracer) traces(requests []*request) map[uuid.UUID]string {
 			headers := propagation.MapCarrier{"version": event.Version(string(r.kind))}
 			tracing.Context.Inject(trace.ContextWithSpan(context.Background(), r.span), headers)
 			text, _ := json.Marshal(headers) // of strings: it cannot fail
+			if len(text) > maxTraceHeaders { // a row of the outbox is not for what the client's other tools have to say
+				delete(headers, "tracestate")
+				text, _ = json.Marshal(headers)
+			}
 			traces[r.id] = string(text)
 		}
 	}

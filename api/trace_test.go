@@ -2,7 +2,11 @@ package main
 
 import (
 	"net/http"
+	"strings"
 	"testing"
+
+	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -41,5 +45,24 @@ func BenchmarkTracingThatIsOff(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		untraced(b, requests, rows)
+	}
+}
+
+// What a client's tools note in tracestate is not worth an operation.
+func TestALongTracestateIsNotPassedOn(t *testing.T) {
+	for _, test := range []struct {
+		value  string
+		passed bool
+	}{{"short", true}, {strings.Repeat("<", 250), false}} {
+		state, err := trace.ParseTraceState("a=" + test.value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled, TraceState: state})
+		r := &request{id: uuid.New(), kind: walletdb.OperationTypeDEPOSIT, span: trace.SpanFromContext(trace.ContextWithSpanContext(t.Context(), client))}
+		headers := (&tracer{}).traces([]*request{r})[r.id]
+		if !strings.Contains(headers, "traceparent") || strings.Contains(headers, "tracestate") != test.passed || len(headers) > maxTraceHeaders {
+			t.Errorf("%d bytes of tracestate: %s", len(test.value), headers)
+		}
 	}
 }

@@ -100,7 +100,7 @@ func (ws *wallets) CreateWebhook(ctx context.Context, body *oas.WebhookRequest, 
 		answer.Secret.SetTo(secret)
 		return &oas.WebhookCreatedHeaders{Location: location, Response: answer}, nil
 	}
-	if !sameWebhook(made.stored, wanted) {
+	if unchanged := made.stored.UpdatedAt.Equal(made.stored.CreatedAt); unchanged && !sameWebhook(made.stored, wanted) {
 		return nil, errKeyReused
 	}
 	return &oas.WebhookReplayedHeaders{Location: location, IdempotencyReplayed: oas.NewOptBool(true), Response: answer}, nil
@@ -113,7 +113,7 @@ func (h *webhooks) judge(ctx context.Context, url oas.WebhookURL) error {
 	switch {
 	case errors.As(err, &refused):
 		return problem{code: urlRefused, detail: "The URL may not be called: " + string(refused) + ".", errors: []oas.FieldError{{Field: "url", Detail: string(refused)}}}
-	case err != nil: // the request has ended
+	case err != nil: // the name could not be resolved now, or the request has ended
 		return errOverloaded
 	}
 	return nil

@@ -206,8 +206,9 @@ func (p Policy) resolve(ctx context.Context, host string) ([]netip.Addr, error) 
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	addrs, err := lookup(ctx, "ip", host)
-	if errors.Is(err, context.Canceled) {
-		return nil, err
+	var failure *net.DNSError
+	if errors.Is(err, context.Canceled) || errors.As(err, &failure) && (failure.IsTemporary || failure.IsTimeout) {
+		return nil, err // nothing is known of the name
 	}
 	if err != nil || len(addrs) == 0 {
 		return nil, notPublic

@@ -260,6 +260,13 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s, with %q let in: %v, want %v", row.url, row.allow, err, row.want)
 		}
 	}
+	away := Policy{Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+		return nil, &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+	}}
+	var refused Refused
+	if err := away.URL(t.Context(), "https://public.example/"); err == nil || errors.As(err, &refused) {
+		t.Errorf("while no name can be resolved: %v", err)
+	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	p := Policy{Lookup: func(ctx context.Context, _, _ string) ([]netip.Addr, error) { return nil, ctx.Err() }}

@@ -20,7 +20,8 @@ interface Action<T> {
 export function Act<T>({ says, button, danger = false, send, outcome, back }: Action<T>) {
   const [key] = useState(newKey);
   const [asked] = useState(Date.now);
-  const [state, setState] = useState<{ sending?: boolean; sent?: boolean; failure?: Failure; done?: { result: T } }>({});
+  const [state, setState] = useState<{ sending?: boolean; failure?: Failure; done?: { result: T } }>({});
+  const [unsure, setUnsure] = useState(false); // since then, whatever is answered: a later refusal says nothing of what was sent before
   const agree = useRef<HTMLButtonElement>(null);
   useEffect(() => agree.current?.focus(), []);
   if (state.done) return <>{outcome(state.done.result)}</>;
@@ -28,11 +29,13 @@ export function Act<T>({ says, button, danger = false, send, outcome, back }: Ac
     // The second click of a double click on the button before this one is not meant for this one.
     const stray = event.detail > 1 && Date.now() - asked < doubleClick;
     if (stray || state.sending) return;
-    setState({ sending: true, sent: true });
+    setState({ sending: true });
     try {
       setState({ done: { result: await send(key) } });
     } catch (error) {
-      setState({ sent: true, failure: failureOf(error) });
+      const failure = failureOf(error);
+      setState({ failure });
+      setUnsure((before) => before || failure.unsure);
     }
   };
   const { failure } = state;
@@ -40,13 +43,13 @@ export function Act<T>({ says, button, danger = false, send, outcome, back }: Ac
     <div class="act">
       <div class="says">{says}</div>
       {failure && <FailureBox failure={failure} />}
-      {failure?.unsure && (
+      {unsure && (
         <p>
           It is not known whether this was done. Send it again: it has the same <code>Idempotency-Key</code>, and will be done once.
         </p>
       )}
       <footer>
-        {back && !failure?.unsure && (
+        {back && !unsure && (
           <button type="button" disabled={state.sending} onClick={back}>
             Back
           </button>
