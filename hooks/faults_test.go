@@ -474,6 +474,12 @@ func TestAPartitionThatCannotBeAskedHoldsUpNoOther(t *testing.T) {
 		return testkit.Unless(len(r.seen()) == 2, "%d have", len(r.seen()))
 	})
 	testkit.Until(t, "health says it", h.admin.Says("partition 1"))
+	newcomer := newReceiver(t)
+	b.endpoint(newcomer)
+	b.produce(1, 3, 5) // wallets of which it knows nothing yet, in the same partitions
+	testkit.Until(t, "an endpoint that is made meanwhile begins", func() error {
+		return testkit.Unless(len(newcomer.seen()) == 2, "%d have arrived", len(newcomer.seen()))
+	})
 	leads.Store(true)
 	testkit.Until(t, "all has arrived", r.has(b))
 	h.admin.UntilWell(t)

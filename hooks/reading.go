@@ -9,12 +9,12 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 )
 
-// begun reports whether each partition has a cursor. An endpoint begins with what was finished at its
+// begun reports whether each partition that can be read has a cursor. An endpoint begins with what was finished at its
 // creation.
 func (e *endpoint) begun(now time.Time) bool {
 	var without []int32
-	for partition := range e.log.partitions() {
-		if e.queue.windows[int32(partition)] == nil {
+	for partition, r := range e.log.partitions() {
+		if r != nil && e.queue.windows[int32(partition)] == nil {
 			without = append(without, int32(partition))
 		}
 	}
