@@ -108,8 +108,10 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 		p.retryStuck(ctx)
 	}
 	if len(failed) > 0 {
+		if len(p.stuck) == 0 { // or the others would wait longer each time that one joins them
+			p.stuckUntil = time.Now().Add(stuckDelay)
+		}
 		p.stuck = append(p.stuck, failed...)
-		p.stuckUntil = time.Now().Add(stuckDelay)
 	}
 	if len(batch) > 0 {
 		p.next = batch[len(batch)-1].offset + 1
@@ -127,7 +129,11 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 // retryStuck tries every stuck wallet again that nobody else has locked.
 func (p *partition) retryStuck(ctx context.Context) {
 	free, locked := p.divide(ctx, p.stuck)
-	failed, err := p.oneByOne(ctx, free, nil)
+	var failed []target
+	err := p.applier.apply(ctx, free, nil) // a lock that has ended may have been many wallets'
+	if err != nil && causeOf(err) != connection {
+		failed, err = p.oneByOne(ctx, free, nil)
+	}
 	p.stuckUntil = time.Now().Add(stuckDelay)
 	if err != nil {
 		p.progress.report(err)
