@@ -156,7 +156,7 @@ func strictFields(d *jx.Decoder, path string, depth int) error {
 				}
 				return err
 			}
-			return strictFields(d, path+key[:min(len(key), maxFieldName)]+".", depth+1)
+			return strictFields(d, path+strings.ToValidUTF8(key[:min(len(key), maxFieldName)], "")+".", depth+1)
 		}))
 	case jx.Array:
 		i := -1
