@@ -346,9 +346,13 @@ func TestAKeyedCreationIsMadeInItsOwnCellOnly(t *testing.T) {
 	t.Parallel()
 	b := newCells(t, "0:1023 0", "1024:2047 7", "2048:3071 1")
 	made := [2]int64{}
-	for range 100 {
+	for i := range 100 {
 		key := anyKey()
-		a := b.send(t, "POST", "/api/v1/wallets", "{}", "Idempotency-Key: "+asHeader(key, true))
+		headers := []string{"Idempotency-Key: " + asHeader(key, true)}
+		if i%2 == 0 {
+			headers = append(headers, "Wallet-Cell: ") // names none
+		}
+		a := b.send(t, "POST", "/api/v1/wallets", "{}", headers...)
 		switch owner := walletid.Bucket(key) / 1024; {
 		case owner == 0 || owner == 2:
 			made[owner/2]++
