@@ -14,7 +14,8 @@ import (
 // commitUntilKnown commits what run does and returns what it has read. It tries again until it knows: run must do nothing
 // the second time, and it uses a result for nothing but to return it (db.Pipeline). again is whether an attempt
 // before the last one may have been committed. run returns pgx.ErrNoRows or a problem if what it asks for is not
-// so. An outcome that is not known in time is the problem unknown. So is a refusal after an attempt that may have been committed, and may be why.
+// so. An outcome that is not known in time is the problem unknown, and so is a refusal after an attempt that may have been
+// committed: that may be why.
 //
 // It always confirms: what was there before may be on this server's disk only.
 func commitUntilKnown[T any](ctx context.Context, ws *wallets, unknown problem, run func(q *walletdb.Queries, result *T) error) (result T, again bool, err error) {
@@ -34,16 +35,17 @@ func commitUntilKnown[T any](ctx context.Context, ws *wallets, unknown problem, 
 		})
 		var refused *pgconn.PgError
 		var p problem
+		notSo := errors.Is(err, pgx.ErrNoRows) || errors.As(err, &p)
 		switch {
 		case err == nil:
 			return *attempt, again, nil
-		case !again && (errors.Is(err, pgx.ErrNoRows) || errors.As(err, &p)):
+		case notSo && !again:
 			return result, again, err
-		case !again && errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR":
+		case errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" && !again:
 			return result, again, readError(err)
 		case !sent && !again:
 			return result, again, errOverloaded // there was no connection
-		case ctx.Err() != nil, errors.Is(err, pgx.ErrNoRows), errors.As(err, &p):
+		case notSo, ctx.Err() != nil:
 			return result, again, unknown
 		}
 		again = again || sent

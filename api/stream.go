@@ -314,12 +314,7 @@ func (s *stream) admitted() error {
 // write ends in the midst of an event if the stream is over: clients drop what has no end. One that reads slowly puts
 // that off by a part.
 func (s *stream) write(text []byte) error {
-	for first := true; len(text) > 0; first = false {
-		if !first {
-			if err := s.over(); err != nil {
-				return err
-			}
-		}
+	for len(text) > 0 {
 		if err := s.control.SetWriteDeadline(time.Now().Add(s.streams.write)); err != nil {
 			return writeError(err)
 		}
@@ -327,7 +322,11 @@ func (s *stream) write(text []byte) error {
 		if _, err := s.answer.Write(part); err != nil {
 			return writeError(err)
 		}
-		text = text[len(part):]
+		if text = text[len(part):]; len(text) > 0 {
+			if err := s.over(); err != nil {
+				return err
+			}
+		}
 	}
 	return writeError(s.control.Flush())
 }

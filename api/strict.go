@@ -137,11 +137,10 @@ const (
 // strictFields refuses objects that have a field twice: readers would disagree on which one counts; and
 // ids and times in forms that ogen takes, but openapi.yaml does not. It leaves broken JSON to the decoder.
 func strictFields(d *jx.Decoder, path string, depth int) error {
-	next := d.Next()
-	if depth > maxNesting && (next == jx.Object || next == jx.Array) {
+	if depth > maxNesting {
 		return problem{code: invalidRequest, detail: "Objects and arrays may lie " + strconv.Itoa(maxNesting) + " deep in each other."}
 	}
-	switch next {
+	switch d.Next() {
 	case jx.Object:
 		seen := map[string]bool{}
 		return onlyProblem(d.Obj(func(d *jx.Decoder, key string) error {
@@ -155,6 +154,9 @@ func strictFields(d *jx.Decoder, path string, depth int) error {
 					return invalid(path+key, rules[key])
 				}
 				return err
+			}
+			if isPlain(d) {
+				return d.Skip()
 			}
 			return strictFields(d, path+strings.ToValidUTF8(key[:min(len(key), maxFieldName)], "")+".", depth+1)
 		}))
@@ -170,11 +172,20 @@ func strictFields(d *jx.Decoder, path string, depth int) error {
 				}
 				return err
 			}
+			if isPlain(d) {
+				return d.Skip()
+			}
 			return strictFields(d, strings.TrimSuffix(path, ".")+"["+strconv.Itoa(i)+"].", depth+1)
 		}))
 	default:
 		return d.Skip()
 	}
+}
+
+// isPlain reports whether what comes next has nothing in it that could be wrong here: its path need not be known.
+func isPlain(d *jx.Decoder) bool {
+	next := d.Next()
+	return next != jx.Object && next != jx.Array
 }
 
 // forms says whether the text of a field has the right form, as far as ogen does not.

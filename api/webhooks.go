@@ -100,6 +100,7 @@ func (ws *wallets) CreateWebhook(ctx context.Context, body *oas.WebhookRequest, 
 		answer.Secret.SetTo(secret)
 		return &oas.WebhookCreatedHeaders{Location: location, Response: answer}, nil
 	}
+	// Once it was changed, nobody knows any more what it was made from.
 	if unchanged := made.stored.UpdatedAt.Equal(made.stored.CreatedAt); unchanged && !sameWebhook(made.stored, wanted) {
 		return nil, errKeyReused
 	}

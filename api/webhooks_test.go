@@ -90,13 +90,13 @@ func TestWebhooksAreKeptAndTheirSecretsAreNot(t *testing.T) {
 		t.Errorf("the same key of another tenant's client: %d %s", theirs.status, theirs.text)
 	}
 
-	const changed = `{"description":"changed"}`
-	if r := a.send("PATCH", path, changed); r.status != http.StatusOK {
+	if r := a.send("PATCH", path, `{"description":"changed"}`); r.status != http.StatusOK {
 		t.Errorf("changed: %d %s", r.status, r.text)
 	}
 	if r := a.send("POST", webhooksPath, body, "Idempotency-Key: k"); r.status != http.StatusOK || r.body["description"] != "changed" {
 		t.Errorf("created again after a change: %d %s", r.status, r.text)
 	}
+
 	rotated := a.send("POST", path+"/rotate-secret", "")
 	second, _ := rotated.body["secret"].(string)
 	if now, before := storedSecrets(t, conn, id); rotated.status != http.StatusOK || second == secret || now != second || before != secret {

@@ -68,7 +68,7 @@ func (row operationRow) result() result {
 	case row.Status == "PROCESSED":
 		r.amount = row.cameTo()
 	case row.AppliedAmount != nil:
-		r.amount = cmp.Or(*row.AppliedAmount, none) // which a failed one has not
+		r.amount = cmp.Or(*row.AppliedAmount, none) // a failed one has none, not even 0
 	}
 	if row.SubjectLeft != nil {
 		r.left = *row.SubjectLeft

@@ -381,8 +381,8 @@ func (o *owner) show(stands []standing) {
 	o.health.Set(secrets, keyless)
 }
 
-// release gives up what is above the share, the first by their ids, each once nothing of it is under way and all is
-// saved. What need not be given up any more goes on.
+// release lets go of what is above the share, the first by their ids, each once nothing of it is under way and all is
+// saved. A release that is not needed any more is called off.
 func (o *owner) release(ctx context.Context, q *walletdb.Queries, share int) error {
 	owned := o.all()
 	ids := slices.SortedFunc(maps.Keys(owned), func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })

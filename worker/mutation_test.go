@@ -149,7 +149,7 @@ var mutations = []mutation.Mutation{
 		"if lockTimedOut(err) {", "if false {",
 	),
 	mutation.Of("stuck wallets that somebody has locked are not waited for", "TestLockedWalletsDelayTheOthersOnce", "partition.go",
-		"free, locked := p.divide(ctx, p.stuck)", "free, locked := p.stuck, []target(nil)",
+		"free, stuck := p.divide(ctx, p.stuck)", "free, stuck := p.stuck, []target(nil)",
 	),
 	mutation.Of("an offset is stored after its messages are applied", "TestSimulation", "partition.go",
 		"\tfailed, err := p.settle(ctx, p.targets(batch), batch)\n",

@@ -128,18 +128,17 @@ func (p *partition) process(ctx context.Context, batch []received) error {
 
 // retryStuck tries every stuck wallet again that nobody else has locked.
 func (p *partition) retryStuck(ctx context.Context) {
-	free, locked := p.divide(ctx, p.stuck)
-	var failed []target
-	err := p.applier.apply(ctx, free, nil) // a lock that has ended may have been many wallets'
-	if err != nil && causeOf(err) != connection {
-		failed, err = p.oneByOne(ctx, free, nil)
-	}
+	free, stuck := p.divide(ctx, p.stuck)
+	err := p.applier.applyEach(ctx, free, nil, func(t target, err error) {
+		stuck = append(stuck, t)
+		p.progress.report(fmt.Errorf("wallet %s: %w", t.walletID, err))
+	})
 	p.stuckUntil = time.Now().Add(stuckDelay)
 	if err != nil {
 		p.progress.report(err)
 		return
 	}
-	p.stuck = append(locked, failed...)
+	p.stuck = stuck
 }
 
 // targets returns what a batch asks for, without the wallets that are stuck: those get

@@ -158,7 +158,8 @@ func (t *transport) CloseIdleConnections() {
 }
 
 // URL returns a Refused if a URL may not be called: by its form, or because its host is or resolves to a
-// refused address now. A host that does not resolve is refused in the same words.
+// refused address now. A host that does not resolve is refused in the same words; another error says that nobody can tell
+// for the moment.
 func (p Policy) URL(ctx context.Context, text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Opaque != "" {

@@ -21,7 +21,7 @@ export function Act<T>({ says, button, danger = false, send, outcome, back }: Ac
   const [key] = useState(newKey);
   const [asked] = useState(Date.now);
   const [state, setState] = useState<{ sending?: boolean; failure?: Failure; done?: { result: T } }>({});
-  const [unsure, setUnsure] = useState(false); // since then, whatever is answered: a later refusal says nothing of what was sent before
+  const [unsure, setUnsure] = useState(false); // for good: a later refusal says nothing of what was sent before
   const agree = useRef<HTMLButtonElement>(null);
   useEffect(() => agree.current?.focus(), []);
   if (state.done) return <>{outcome(state.done.result)}</>;
