@@ -217,8 +217,8 @@ func TestInANewServerNothingIsCachedForAWhile(t *testing.T) {
 		t.Errorf("an entry may be made after %v", took)
 	}
 	s.do("REPLICAOF 127.0.0.1 1")
-	s.do("REPLICAOF NO ONE")
 	promoted := time.Now()
+	s.do("REPLICAOF NO ONE")
 	for range 3 { // a process that missed something renews the generation, and waits as long
 		if err := walletcache.Renew(t.Context(), s); err != nil {
 			t.Fatal(err)
