@@ -52,7 +52,7 @@ var binary func() (string, error)
 
 func build(folder string, flags ...string) (string, error) {
 	program := filepath.Join(folder, "api")
-	command := exec.Command("go", append([]string{"build", "-o", program}, flags...)...)
+	command := exec.Command("go", append([]string{"build", "-ldflags=-w", "-o", program}, flags...)...)
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the api: %w\n%s", err, output)
 	}

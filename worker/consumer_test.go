@@ -167,7 +167,7 @@ func TestRevokedWhileATransactionRuns(t *testing.T) {
 			s, k := newStore(t), newTopic(t, 2)
 			locker := &store{TB: t, Database: s.Database, conn: s.Database.Conn(t)}
 			var messages [][]byte
-			for range 10 {
+			for range 20 { // of both partitions
 				messages = append(messages, s.accept(s.wallet(), 1)...)
 			}
 			locker.exec("BEGIN")
@@ -175,13 +175,13 @@ func TestRevokedWhileATransactionRuns(t *testing.T) {
 			url := "DATABASE_URL=" + s.As("wallet_worker") + "&lock_timeout=20000&statement_timeout=20000"
 			a := s.startWorker(k, url)
 			k.produce(messages...)
-			s.waitForLock()
+			s.waitForLocks(2) // whichever of the two is taken away
 			b := s.startWorker(k, url)
 			a.waitForLog(release)
 			locker.exec("COMMIT")
 			s.waitApplied()
 			b.waitForPartitions()
-			s.waitCommitted(k, 10)
+			s.waitCommitted(k, 20)
 			a.stop()
 			b.stop()
 			s.audit()
@@ -265,7 +265,7 @@ func TestAZombieDoesNoHarm(t *testing.T) {
 	locker.exec("SELECT FROM wallets FOR UPDATE")
 	zombie := s.startProcess(k, "RDKAFKA_SESSION_TIMEOUT_MS=6000")
 	k.produce(s.accept(wallet, 5, -3, -3)...)
-	s.waitForLock()
+	s.waitForLocks(1)
 	zombie.signal(syscall.SIGSTOP)
 	locker.exec("COMMIT") // the zombie has the lock now, and does nothing with it
 

@@ -138,7 +138,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 		done, err := second.transaction(context.Background(), []target{{walletID: wallet, upTo: 5}}, nil)
 		answers <- answer{done, err}
 	}()
-	s.waitForLock()
+	s.waitForLocks(1)
 
 	next, err := newPlan(read)
 	if err != nil {
@@ -176,7 +176,7 @@ func TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked(t *testing.T) {
 		_, err := worker.transaction(context.Background(), []target{{walletID: wallet, upTo: 1}}, nil)
 		done <- err
 	}()
-	s.waitForLock()
+	s.waitForLocks(1)
 	var released, applied time.Time
 	s.scan(&released, "SELECT clock_timestamp()")
 	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
@@ -190,13 +190,13 @@ func TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked(t *testing.T) {
 	}
 }
 
-// waitForLock waits until a connection to the database waits for another's row lock.
-func (s *store) waitForLock() {
+// waitForLocks waits until so many connections to the database wait for others' row locks.
+func (s *store) waitForLocks(count int) {
 	s.Helper()
-	testkit.Until(s, "somebody waits for a lock", func() error {
-		var waiting bool
-		s.scan(&waiting, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
-		return testkit.Unless(waiting, "nobody does")
+	testkit.Until(s, fmt.Sprintf("%d wait for locks", count), func() error {
+		var waiting int
+		s.scan(&waiting, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+		return testkit.Unless(waiting >= count, "%d do", waiting)
 	})
 }
 

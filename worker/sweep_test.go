@@ -253,7 +253,7 @@ func TestTheWalkRestsLongerThanItReads(t *testing.T) {
 	locker.exec("LOCK wallets")
 	began, page := time.Now(), make(chan error)
 	go func() { page <- sweeper.sweepWallets(context.Background(), q) }()
-	s.waitForLock()
+	s.waitForLocks(1)
 	waited := time.Since(began)
 	locker.exec("COMMIT")
 	if err := <-page; err != nil {

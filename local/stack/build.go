@@ -41,7 +41,7 @@ func Build(ctx context.Context, root, bin string, out io.Writer, flags ...string
 		}
 	}
 	started := time.Now()
-	args := append(append([]string{"build"}, flags...), "-o", bin+"/")
+	args := append(append([]string{"build", "-ldflags=-w"}, flags...), "-o", bin+"/") // linked in half the time: no debugger needs to read them
 	for _, program := range programs {
 		if _, err := os.Stat(filepath.Join(root, program)); err == nil { // an earlier release has no hooks
 			args = append(args, "./"+program)
