@@ -116,7 +116,7 @@ check-generated:
 LOCAL = go build -o bin/local ./local && bin/local
 
 # Packages are tested in this order, one on each core: what takes long first, and none of it alone at the end.
-LONG = ./local ./relay ./worker ./hooks ./api ./ctl
+LONG = ./local ./relay ./worker ./ctl ./hooks ./api
 
 # The tests of $(2), with $(1) for a name, linked without what debuggers read, which takes half the time. Each test is
 # printed as it ends, without its subtests; what failed comes again at the end. A skipped test is a failure: nothing is
@@ -133,7 +133,7 @@ endef
 test: export SCHEDULES = 200
 test: export KILLS = 5
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
-	SCHEDULES=1000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
+	SCHEDULES=1000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker ./hooks
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=1000
 	$(call run-tests,test,-parallel 8)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
@@ -144,7 +144,7 @@ e2e: export SCHEDULES = 500
 e2e: export KAFKA = apache
 e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu) or says how
 	@local/needs.sh
-	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker
+	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker ./hooks
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=20000 # 100000 after a change of the rules
 	$(call run-tests,e2e,-tags e2e)
 

@@ -42,6 +42,9 @@ func TestACursorIsASetOfFinishedOffsets(t *testing.T) {
 			if c.next != first {
 				t.Fatalf("the first unfinished is %d, want %d", c.next, first)
 			}
+			if random.IntN(20) > 0 {
+				continue // all of a window is looked at once in a while, for it takes long
+			}
 			ahead := 0
 			for o := first; o < first+windowSize+10; o++ {
 				if c.finished(o) != want[o] {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,9 +98,14 @@ func (l *testLog) queue() *queue {
 
 // TestSimulation runs an endpoint against receivers that take, refuse, hang and lose their answers, through
 // restarts from what was saved last, replays, and memory that is given back. Whatever happens, a wallet's runs come in
-// order and without a gap, one at a time, and in the end all have come.
+// order and without a gap, one at a time, and in the end all have come. SCHEDULES=500 plays 24 of them, each as long as
+// many of the relay's and the worker's.
 func TestSimulation(t *testing.T) { // as TestACursorIsASetOfFinishedOffsets, before those that run at once
-	for seed := range uint64(24) {
+	schedules := uint64(24)
+	if given, err := strconv.ParseUint(os.Getenv("SCHEDULES"), 10, 64); err == nil {
+		schedules = max(1, given*24/500)
+	}
+	for seed := range schedules {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			(&simulation{T: t, random: rand.New(rand.NewPCG(seed, 1)), now: epoch}).run()

@@ -98,7 +98,7 @@ func TestBrokerFaultsLoseNothing(t *testing.T) {
 			}
 			consume(t, addr, topic, 3, distinct(write(2)))
 			test.inject(cluster, topic)
-			all := consume(t, addr, topic, 3, distinct(write(20)))
+			all := consume(t, addr, topic, 3, distinct(write(8)))
 			t.Logf("%d duplicates", checkOrder(t, all, want))
 		})
 	}
