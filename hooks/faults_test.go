@@ -529,7 +529,7 @@ func TestManyEndpointsFarBehindCatchUp(t *testing.T) {
 	b := newBed(t, 2)
 	var receivers []*receiver
 	var ids []uuid.UUID
-	for range 8 {
+	for range 4 {
 		r := newReceiver(t)
 		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
 	}
