@@ -81,7 +81,9 @@ func TestAForeignWalletThatIsLockedIsNotWaitedFor(t *testing.T) {
 	database := testdb.New(t)
 	walletID := insertWallet(t, database) // the default tenant's
 	lockWallet(t, database, walletID)
-	for _, skipLocked := range []bool{false, true} {
+	quickest := map[bool]time.Duration{false: time.Hour, true: time.Hour} // for a busy machine takes its time as well
+	for i := range 6 {
+		skipLocked := i%2 == 1
 		f := newFlusher(t, database.As(testdb.API))
 		foreign := waitingRequest(t.Context(), walletID)
 		foreign.tenant = "acme"
@@ -96,9 +98,7 @@ func TestAForeignWalletThatIsLockedIsNotWaitedFor(t *testing.T) {
 		f.queue.push(requests...)
 		started := time.Now()
 		back := f.flush(t.Context(), f.queue.take(nil))
-		if took := time.Since(started); took >= lockWait {
-			t.Errorf("a flush took %v", took)
-		}
+		quickest[skipLocked] = min(quickest[skipLocked], time.Since(started))
 		if len(back) != len(requests)-1 {
 			t.Errorf("%d of %d requests wait on", len(back), len(requests))
 		}
@@ -109,6 +109,11 @@ func TestAForeignWalletThatIsLockedIsNotWaitedFor(t *testing.T) {
 			}
 		default:
 			t.Errorf("skipLocked %v: a foreign wallet is waited for", skipLocked)
+		}
+	}
+	for skipLocked, took := range quickest {
+		if took >= lockWait {
+			t.Errorf("skipLocked %v: a flush took %v", skipLocked, took)
 		}
 	}
 }

@@ -1,0 +1,47 @@
+package testdb
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Standstill commits beside a test that has a time limit. The function that it returns ends that, and says for how long
+// nothing was committed at most: so long the machine stood still, and the limit is to be longer.
+func Standstill(t testing.TB, databaseURL string) (longest func() time.Duration) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatalf("testdb: %v", err)
+	}
+	ctx, over := context.WithCancel(t.Context())
+	measured := make(chan time.Duration, 1)
+	go func() {
+		defer func() { _ = conn.Close(context.Background()) }()
+		committed := []time.Time{time.Now()}
+		for ctx.Err() == nil {
+			if _, err := conn.Exec(context.Background(), "SELECT pg_logical_emit_message(true, '', '')"); err != nil {
+				break
+			}
+			committed = append(committed, time.Now())
+			time.Sleep(10 * time.Millisecond)
+		}
+		measured <- LongestPause(append(committed, time.Now()))
+	}()
+	return func() time.Duration {
+		over()
+		return <-measured
+	}
+}
+
+// LongestPause is the longest time between two of the times, in whatever order they are.
+func LongestPause(times []time.Time) (longest time.Duration) {
+	slices.SortFunc(times, time.Time.Compare)
+	for i := 1; i < len(times); i++ {
+		longest = max(longest, times[i].Sub(times[i-1]))
+	}
+	return longest
+}
