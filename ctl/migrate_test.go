@@ -372,21 +372,22 @@ func TestAnIndexThatAnotherSessionMakesIsNotDropped(t *testing.T) {
 		built <- err
 	}()
 	await(t, conn, "the index is there, and not finished", "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('balances') AND NOT indisvalid)")
-	var output string
+	var output bytes.Buffer
+	says := &heardWriter{to: &output, word: "makes index balances", heard: make(chan struct{})}
+	m := migrator{call: &call{settings: settings{databaseURL: database.URL}, stdout: says}, files: files, until: time.Now().Add(time.Minute)}
 	migrated := make(chan error, 1)
-	go func() {
-		var err error
-		output, err = migrateFiles(t, database, files)
-		migrated <- err
-	}()
-	await(t, conn, "ctl migrate has the lock", "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304519)")
+	go func() { migrated <- m.run(t.Context()) }()
+	select {
+	case <-says.heard:
+	case <-time.After(30 * time.Second): // it does the wrong thing
+	}
 	time.Sleep(300 * time.Millisecond) // for it to do the wrong thing
 	execute(t, writer, "ROLLBACK")
 	if err := <-built; err != nil {
 		t.Errorf("who makes the index is disturbed: %v", err)
 	}
-	if err := <-migrated; err != nil || !strings.Contains(output, fmt.Sprintf("session %d makes index balances", builder.PgConn().PID())) || strings.Contains(output, "dropped") {
-		t.Errorf("%v\n%s", err, output)
+	if err := <-migrated; err != nil || !strings.Contains(output.String(), fmt.Sprintf("session %d makes index balances", builder.PgConn().PID())) || strings.Contains(output.String(), "dropped") {
+		t.Errorf("%v\n%s", err, &output)
 	}
 }
 

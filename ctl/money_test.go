@@ -101,8 +101,8 @@ func store(t *testing.T, conn *pgx.Conn, history []told) {
 		batch.Queue("INSERT INTO wallet_sequences (wallet_id) VALUES (w($1)) ON CONFLICT DO NOTHING", o.wallet)
 		batch.Queue("UPDATE wallet_sequences SET last_seq = last_seq + 1 WHERE wallet_id = w($1)", o.wallet)
 		batch.Queue(`INSERT INTO operations (wallet_id, seq, id, type, amount, subject_id, counterpart_id, expires_at, final, created_at)
-			SELECT wallet_id, last_seq, o($2), $3::text::operation_type, $4, o($5), CASE WHEN $6 <> '' THEN w($6) END, clock_timestamp() + nullif($7, '')::interval,
-			CASE WHEN $3 = 'CAPTURE' THEN NOT $8::boolean END, clock_timestamp() - $9::interval FROM wallet_sequences WHERE wallet_id = w($1)`,
+			SELECT wallet_id, last_seq, o($2), $3::text::operation_type, $4, o($5), CASE WHEN $6 <> '' THEN w($6) END, c.at + nullif($7, '')::interval,
+			CASE WHEN $3 = 'CAPTURE' THEN NOT $8::boolean END, c.at - $9::interval FROM wallet_sequences, (SELECT clock_timestamp() AS at OFFSET 0) c WHERE wallet_id = w($1)`,
 			o.wallet, o.name, o.kind, o.amount, o.subject, o.to, o.expires, o.notFinal, o.acceptedBefore)
 		batch.Queue(`INSERT INTO outbox (topic, key, payload) SELECT 'wallet-operations', wallet_id::text, convert_to(json_build_object('walletId', wallet_id, 'sequence', seq,
 			'operationId', id, 'type', type, 'amount', amount, 'acceptedAt', created_at)::text, 'UTF8') FROM operations WHERE id = o($1)`, o.name)

@@ -29,6 +29,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/freeport"
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -302,7 +303,8 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 			silent[p.Name] = "nothing"
 		}
 	}
-	proc.Await(ctx, toldWithin, func() bool {
+	standstill, asked := testdb.Standstill(c.T, c.Backing.DatabaseURL), time.Now()
+	proc.Await(ctx, wellWithin, func() bool {
 		for _, p := range c.Services {
 			r, err := stack.AskReady(ctx, p)
 			if said := strings.Join(r.Degraded, "; "); err == nil && strings.Contains(said, f.told) {
@@ -311,6 +313,9 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 		}
 		return len(silent) == 0
 	})
+	if took := time.Since(asked); len(silent) == 0 && took > toldWithin+standstill() {
+		silent["all"] = "told after " + took.String()
+	}
 	var report struct{ Problems []string }
 	var out bytes.Buffer
 	_ = c.Ctl(ctx, &out, "status", "--json") // exits 1 as long as something is wrong

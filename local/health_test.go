@@ -246,18 +246,18 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	s := sharedSystem(t)
 	s.Prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	api := s.Process("api")
-	api.Env = append(api.Env, "DRAIN_DELAY=3s")
+	api.Env = append(api.Env, "DRAIN_DELAY=10s")
 	s.Begin()
 	wallet := s.OpenWallets(1)[0]
 	told := time.Now()
 	pid := api.CurrentPID()
 	api.Signal(syscall.SIGTERM)
-	s.Until("the api is not ready", 2*time.Second, func() bool {
+	s.Until("the api is not ready", 4*time.Second, func() bool {
 		now, err := stack.AskReady(t.Context(), api)
 		return err == nil && says(now, []string{"not ready: draining"})
 	})
 	accepted := 0
-	for ; time.Since(told) < 2500*time.Millisecond; accepted++ { // each one on a connection of its own
+	for ; time.Since(told) < 7*time.Second; accepted++ { // each one on a connection of its own
 		http.DefaultClient.CloseIdleConnections()
 		if status, body := s.post("/api/v1/wallet", s.APIURLs[0], deposit(wallet)); status != http.StatusAccepted {
 			t.Fatalf("while it drains: %d %s", status, body)
@@ -266,8 +266,8 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	if accepted < 3 {
 		t.Errorf("only %d operations were tried", accepted)
 	}
-	s.Until("it ends", 10*time.Second, func() bool { return api.CurrentPID() != pid })
-	if took := time.Since(told); took < 3*time.Second {
+	s.Until("it ends", 20*time.Second, func() bool { return api.CurrentPID() != pid })
+	if took := time.Since(told); took < 10*time.Second {
 		t.Errorf("it ended after %s, before its delay was over", took)
 	}
 	if text := api.Death(); text != "exit status 0" {

@@ -323,12 +323,13 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 	}
 	time.Sleep(backLongEnough)
 	history := l.Finish()
-	if _, err := a.Conn.Exec(t.Context(), "SELECT pg_switch_wal()"); err != nil {
+	var segment string
+	if err := a.Conn.QueryRow(t.Context(), "SELECT pg_walfile_name(pg_switch_wal())").Scan(&segment); err != nil {
 		t.Fatal(err)
 	}
 	a.Until("the log is archived", 20*time.Second, func() bool {
 		var archived bool
-		err := a.Conn.QueryRow(t.Context(), "SELECT last_archived_time > clock_timestamp() - interval '1 second' FROM pg_stat_archiver").Scan(&archived)
+		err := a.Conn.QueryRow(t.Context(), "SELECT coalesce(last_archived_wal >= $1, false) FROM pg_stat_archiver", segment).Scan(&archived)
 		return err == nil && archived
 	})
 	proc.StopAll(a.Services)

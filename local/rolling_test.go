@@ -21,8 +21,8 @@ const (
 	// longestLag is the most that an operation may wait to be applied while services are restarted, on
 	// a machine that runs other tests beside.
 	longestLag = 10 * time.Second
-	// drainDelay is longer than the balancer takes to notice.
-	drainDelay = "1s"
+	// drainDelay is longer than the balancer takes to notice, on a machine that stands still, too.
+	drainDelay = "3s"
 )
 
 // Every service is restarted, one process after the other, under 1,000 operations a second whose

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/machine"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -78,8 +79,11 @@ func TestStreamsCostLittle(t *testing.T) {
 		last = follow(t, s.APIURLs[0], wallet, keys, balances, full)
 		p50, p99, cpu = send()
 		with = append(with, p99)
-		_, version := s.Balance(wallet)
-		s.Until("everything is told", 10*time.Second, func() bool { return last.first.Load() == version })
+		applied, err := check.AwaitIdle(t.Context(), s.Conn, 20*time.Second) // the stream passes any earlier version
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Until("everything is told", 10*time.Second, func() bool { return last.first.Load() == applied.AppliedSeq })
 		rss = machine.ProcessUsage(api.CurrentPID()).RSSMiB
 		last.end()
 		slices.Sort(last.late)

@@ -135,18 +135,21 @@ func (s *system) watchCommits(wallet uuid.UUID) (stop func() []seenCommit) {
 		defer conn.Close(context.Background())
 		var commits []seenCommit
 		last := time.Now() // when it was not yet
-		for {
+		for over := false; ; {
+			select {
+			case <-end:
+				over = true // and one more look, for what was answered until now
+			case <-time.After(time.Millisecond):
+			}
 			now := time.Now()
 			rows, err := walletdb.New(conn).AppliedSequences(context.Background(), []uuid.UUID{wallet})
 			if err == nil && len(rows) == 1 && (len(commits) == 0 || rows[0].AppliedSeq > commits[len(commits)-1].seq) {
 				commits = append(commits, seenCommit{last, rows[0].AppliedSeq})
 			}
 			last = now
-			select {
-			case <-end:
+			if over {
 				seen <- commits
 				return
-			case <-time.After(time.Millisecond):
 			}
 		}
 	}()

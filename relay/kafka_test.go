@@ -301,7 +301,7 @@ func TestEventsThatKafkaDoesNotTakeDelayNothing(t *testing.T) {
 			}
 			conn := database.Conn(t)
 			admin, setting := newAdmin(t)
-			start(t, environ(database, addr, setting, "TOPIC="+topic, "PUBLISH_TIMEOUT=1s"), testkit.NewLog(t, "the relay"))
+			start(t, environ(database, addr, setting, "TOPIC="+topic, "PUBLISH_TIMEOUT=5s"), testkit.NewLog(t, "the relay"))
 			put(t, conn, "events", "a", 1, 10)
 			testkit.Until(t, "the events stop", admin.Says(test.says))
 			consumer := subscribe(t, addr, topic, 3)
@@ -393,6 +393,10 @@ func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
 		} else {
 			testkit.Until(t, "the relay misses Kafka", admin.Says("kafka: "))
 		}
+		standstill, began := testdb.Standstill(t, database.URL), time.Now()
 		stop()
+		if took := time.Since(began); took > 5*time.Second+standstill() {
+			t.Errorf("%s: it ended after %v", name, took)
+		}
 	}
 }

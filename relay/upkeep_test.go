@@ -116,14 +116,14 @@ func TestTheSearchForTheFirstRowMayTakeItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer relay.Close(ctx)
-	if _, err := relay.Exec(ctx, "SET statement_timeout = '200ms'"); err != nil {
+	if _, err := relay.Exec(ctx, "SET statement_timeout = '2s'"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := owner.Exec(ctx, "BEGIN; LOCK outbox"); err != nil {
 		t.Fatal(err)
 	}
 	unlocked := make(chan error)
-	time.AfterFunc(600*time.Millisecond, func() {
+	time.AfterFunc(3*time.Second, func() {
 		_, err := owner.Exec(ctx, "COMMIT")
 		unlocked <- err
 	})
@@ -132,7 +132,7 @@ func TestTheSearchForTheFirstRowMayTakeItsTime(t *testing.T) {
 		t.Errorf("low mark %d, %v, %v", low, err, unlockErr)
 	}
 	var after string
-	if err := relay.QueryRow(ctx, "SHOW statement_timeout").Scan(&after); err != nil || after != "200ms" {
+	if err := relay.QueryRow(ctx, "SHOW statement_timeout").Scan(&after); err != nil || after != "2s" {
 		t.Errorf("afterwards statement_timeout is %s (%v)", after, err)
 	}
 }
