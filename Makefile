@@ -115,18 +115,17 @@ check-generated:
 
 LOCAL = go build -o bin/local ./local && bin/local
 
-# Packages are tested in this order, one on each core: what takes long first, and none of it alone at the end.
-LONG = ./local ./relay ./worker ./ctl ./hooks ./api
-
 # The tests of $(2), with $(1) for a name, linked without what debuggers read, which takes half the time. Each test is
 # printed as it ends, without its subtests; what failed comes again at the end. A skipped test is a failure: nothing is
 # left out silently.
 define run-tests
 	@mkdir -p bin; set -o pipefail; $(LOCAL) parts -- $(GOTESTSUM) --format testname --jsonfile bin/$(1).json -- \
-	  -race -ldflags=-w -timeout 60m $(2) $(ARGS) $(LONG) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
+	  -race -ldflags=-w -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
 	@if grep '"Action":"skip".*"Test":' bin/$(1).json; then echo 'a test was skipped' >&2; exit 1; fi
 endef
 
+# Packages are tested in this order, one on each core: what takes long first, and none of it alone at the end.
+test: LONG = ./local ./relay ./worker ./ctl ./hooks ./api
 # Most tests wait, so eight of a package run at once. The race detector makes the simulations ten times as slow: most
 # of their schedules run without it. make e2e plays 20,000, and as many against the model, and kills each service 20 times.
 .PHONY: test e2e mutations
@@ -135,7 +134,7 @@ test: export KILLS = 5
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	SCHEDULES=1000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker ./hooks
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=1000
-	$(call run-tests,test,-parallel 8)
+	$(call run-tests,test,-parallel 8 $(LONG))
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
 	@echo 'clients (Node, Python, Java), PgBouncer, schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'

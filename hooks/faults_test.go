@@ -529,7 +529,7 @@ func TestManyEndpointsFarBehindCatchUp(t *testing.T) {
 	b := newBed(t, 2)
 	var receivers []*receiver
 	var ids []uuid.UUID
-	for range 4 {
+	for range 6 { // of two partitions each: more than maxCatchUp, and some wait for their turn
 		r := newReceiver(t)
 		receivers, ids = append(receivers, r), append(ids, b.endpoint(r))
 	}

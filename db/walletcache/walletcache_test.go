@@ -285,7 +285,7 @@ func newWallet() walletcache.Entry {
 
 func connect(t *testing.T) *redis.Client {
 	t.Helper()
-	client := connectTo(t, 0)
+	client := connectTo(t, 9) // others renew the generation of database 0
 	leased(t, client)
 	return client
 }

@@ -209,6 +209,7 @@ func openBrowserFor(t *testing.T, limit time.Duration) context.Context {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 		chromedp.WindowSize(1280, 1600),
+		chromedp.WSURLReadTimeout(time.Minute), // how long it may take to start
 	)
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)

@@ -149,10 +149,15 @@ func TestAPageFollowsAWalletThroughRestarts(t *testing.T) {
 		})
 	}
 	goesOn("the start")
-	s.Kill(api, syscall.SIGKILL)
-	goesOn("a crash of the api")
-	s.Kill(api, syscall.SIGTERM)
-	goesOn("a restart of the api")
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		before := told(ctx)
+		s.Kill(api, signal)
+		testkit.Within(t, time.Minute, "both connect again", func() error {
+			now := told(ctx)
+			return testkit.Unless(now[0].Connects > before[0].Connects && now[1].Connects > before[1].Connects, "%d and %d connections", now[0].Connects, now[1].Connects)
+		})
+		goesOn("the api's end by " + signal.String())
+	}
 	redis.Kill()
 	goesOn("the loss of Redis")
 	redis.Start()

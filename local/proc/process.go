@@ -19,7 +19,7 @@ import (
 
 const (
 	stopWithin   = 10 * time.Second
-	ReadyWithin  = 60 * time.Second
+	ReadyWithin  = 2 * time.Minute
 	ProbeEvery   = 20 * time.Millisecond
 	restartPause = 50 * time.Millisecond
 	longestPause = 2 * time.Second
