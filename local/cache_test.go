@@ -769,7 +769,8 @@ func startCluster(t *testing.T) (string, []redisFault) {
 			if !proc.Await(ctx, 40*time.Second, func() bool { _, dead, _, err = owner(ctx, slot); return err == nil && dead != nil }) {
 				return fmt.Errorf("nobody has slot %d: %w", slot, err)
 			}
-			return dead.kill(ctx)
+			_ = dead.kill(ctx)
+			return nil
 		}, heal: func(ctx context.Context) error {
 			// Its replica has taken over when the cluster is whole again.
 			for _, r := range servers {
