@@ -228,12 +228,17 @@ func (s *System) Load(wallets []uuid.UUID, apis ...string) *RunningLoad {
 
 // MixedLoad is Load with operations of other types among them.
 func (s *System) MixedLoad(mix load.Mix, wallets []uuid.UUID, apis ...string) *RunningLoad {
+	return s.LoadOf(LoadPerSecond, mix, wallets, apis...)
+}
+
+// LoadOf is MixedLoad with another number of operations a second.
+func (s *System) LoadOf(perSecond int, mix load.Mix, wallets []uuid.UUID, apis ...string) *RunningLoad {
 	if len(apis) == 0 {
 		apis = s.APIURLs
 	}
 	l := &RunningLoad{
 		Load: &load.Load{
-			APIs: apis, APIKey: s.APIKey, Wallets: wallets, Mix: mix, Connections: 200, RatePerSecond: LoadPerSecond, Duration: time.Hour,
+			APIs: apis, APIKey: s.APIKey, Wallets: wallets, Mix: mix, Connections: 200, RatePerSecond: perSecond, Duration: time.Hour,
 			ResendPercent: 2, Attempt: 12 * time.Second, Patience: time.Minute,
 		},
 		History: make(chan []load.Operation, 1),
