@@ -63,7 +63,7 @@ func TestVerifyFindsEachTampering(t *testing.T) {
 		{"a deleted wallet without operations", "DELETE FROM wallets WHERE id = w(3)", "wallet-missing"},
 		{"a wallet deleted with all that it had", "DELETE FROM wallets WHERE id = w(1); DELETE FROM operations WHERE wallet_id = w(1); DELETE FROM outcomes WHERE wallet_id = w(1); DELETE FROM outbox WHERE key = w(1)::text", "wallet-missing"},
 		{"an amount that a failed operation came to", "UPDATE outcomes SET applied_amount = 0 WHERE wallet_id = w(1) AND seq = 3", "outcome-wrong"},
-		{"a wallet that is behind", "UPDATE operations SET created_at = now() - interval '2 minutes' WHERE wallet_id = w(2)", "behind"},
+		{"a wallet that is behind", "UPDATE operations SET created_at = now() - interval '2 hours' WHERE wallet_id = w(2)", "behind"},
 		{"a message", "UPDATE outbox SET payload = convert_to(replace(convert_from(payload, 'UTF8'), '\"amount\" : 7', '\"amount\" : 8'), 'UTF8')", "message-wrong"},
 		{"a message's key", "UPDATE outbox SET key = w(3)::text WHERE key = w(2)::text", "message-wrong"},
 		{"an unreadable message", "UPDATE outbox SET payload = 'x' WHERE id = 1", "message-unreadable"},
@@ -86,7 +86,7 @@ func TestVerifyFindsEachTampering(t *testing.T) {
 // audited returns the findings, in an order that does not depend on how they were found.
 func audited(t *testing.T, conn *pgx.Conn, size pages, audit func(*verifier, context.Context) error) (found []string) {
 	t.Helper()
-	v := &verifier{conn: conn, pages: size, topic: "wallet-operations", eventsTopic: "wallet-events", overdue: time.Minute, total: &summary{}}
+	v := &verifier{conn: conn, pages: size, topic: "wallet-operations", eventsTopic: "wallet-events", overdue: time.Hour, total: &summary{}}
 	v.report = func(f finding) { found = append(found, strings.Split(f.String(), " for ")[0]) } // without the age
 	if err := audit(v, t.Context()); err != nil {
 		t.Fatal(err)

@@ -51,8 +51,7 @@ func New(t testing.TB) Database {
 		t.Fatalf("testdb: %v", err)
 	}
 	name := "test_" + hex.EncodeToString(newID())
-	// Copied files cost a checkpoint, but not the WAL and the dirty buffers that DROP DATABASE would have to get rid of.
-	exec(t, server, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s STRATEGY file_copy", name, template))
+	exec(t, server, fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template))
 	t.Cleanup(func() { exec(t, server, fmt.Sprintf("DROP DATABASE %s WITH (FORCE)", name)) })
 	return Database{URL: withPath(server, name)}
 }
