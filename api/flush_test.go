@@ -364,11 +364,11 @@ func TestATransactionLeftOpenIsEndedAndHoldsItsWalletNoLonger(t *testing.T) {
 	go stopped.deposit(walletID, 1, "Idempotency-Key: stopped")
 	<-holding // the wallet is locked, the insert on its way
 	stopped.signal(t, syscall.SIGSTOP)
-	standstill, start := testdb.Standstill(t, database.URL), time.Now()
+	stall, start := testdb.WatchStalls(t, database.URL), time.Now()
 	if r := other.deposit(walletID, 1); r.status != http.StatusAccepted {
 		t.Fatalf("%d %s %v", r.status, r.text, r.err)
 	}
-	if took := time.Since(start); took < 2*time.Second || took > 7*time.Second+standstill() {
+	if took := time.Since(start); took < 2*time.Second || took > 7*time.Second+stall() {
 		t.Errorf("the wallet was held for %v, not for the 5 s of the session's limit", took)
 	}
 	if said := other.log.Lines("wallet is locked by another transaction"); len(said) != 1 || !strings.Contains(said[0], walletID.String()) {

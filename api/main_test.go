@@ -98,8 +98,8 @@ func launchProgram(t *testing.T, program, databaseURL string, settings ...string
 	cmd := exec.Command(program)
 	cmd.Env = append([]string{
 		"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=" + string(a.admin), "AUTH=off",
+		"GORACE=atexit_sleep_ms=0", // else the race detector sleeps for a second at the end
 	}, settings...)
-	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0") // the race detector waits for a second at the end otherwise
 	cmd.Stderr = a.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

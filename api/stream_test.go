@@ -490,15 +490,15 @@ func TestStreamsEndWithTheProcess(t *testing.T) {
 	for _, l := range streams {
 		l.next(t, "balance", 0)
 	}
-	standstill, began := testdb.Standstill(t, database.URL), time.Now()
+	stall, began := testdb.WatchStalls(t, database.URL), time.Now()
 	a.signal(t, syscall.SIGTERM)
 	for _, l := range streams {
 		if err := l.ends(t); !errors.Is(err, io.EOF) {
 			t.Errorf("the stream ends with %v", err)
 		}
 	}
-	code := a.exitCode(t, 10*time.Second)
-	if took := time.Since(began); code != 0 || took > drainTime-time.Second+standstill() {
+	code := a.exitCode(t, 10*time.Second) // who waits for streams to end takes drainTime
+	if took := time.Since(began); code != 0 || took > drainTime-time.Second+stall() {
 		t.Errorf("exit code %d after %v", code, took)
 	}
 }

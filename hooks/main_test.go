@@ -121,7 +121,7 @@ func TestADeadEndpointSlowsNoOther(t *testing.T) {
 	id := b.endpoint(good)
 	b.start()
 	b.awaitBegun(id)
-	standstill := testdb.Standstill(t, b.Database.URL)
+	stall := testdb.WatchStalls(t, b.Database.URL)
 	wallets := make([]int, 50)
 	for i := range wallets {
 		wallets[i] = i
@@ -131,7 +131,7 @@ func TestADeadEndpointSlowsNoOther(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	testkit.Until(t, "all has arrived at the good one", good.has(b))
-	if good.latest > 2*time.Second+standstill() {
+	if good.latest > 2*time.Second+stall() {
 		t.Errorf("the good one waited for %v", good.latest)
 	}
 	t.Logf("the longest time from applied to received: %v", good.latest)

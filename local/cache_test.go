@@ -303,7 +303,7 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 			silent[p.Name] = "nothing"
 		}
 	}
-	standstill, asked := testdb.Standstill(c.T, c.Backing.DatabaseURL), time.Now()
+	stall, asked := testdb.WatchStalls(c.T, c.Backing.DatabaseURL), time.Now()
 	proc.Await(ctx, wellWithin, func() bool {
 		for _, p := range c.Services {
 			r, err := stack.AskReady(ctx, p)
@@ -313,7 +313,7 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 		}
 		return len(silent) == 0
 	})
-	if took, stood := time.Since(asked), standstill(); len(silent) == 0 && took > toldWithin+stood {
+	if took, stalled := time.Since(asked), stall(); len(silent) == 0 && took > toldWithin+stalled {
 		silent["all"] = "told after " + took.String()
 	}
 	var report struct{ Problems []string }
@@ -576,7 +576,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 		return nil
 	}
 	promoted := func(ctx context.Context, before *realRedis) error {
-		if !proc.Await(ctx, 90*time.Second, func() bool { // a Sentinel that stood still for 2 s does nothing for 30 s
+		if !proc.Await(ctx, 90*time.Second, func() bool { // a Sentinel that stalled for 2 s does nothing for 30 s
 			now, _, err := master(ctx)
 			return err == nil && now != before
 		}) {

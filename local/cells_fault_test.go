@@ -136,7 +136,7 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 			}
 			began := time.Now()
 			time.Sleep(before)
-			standstill, fell := testdb.Standstill(t, cells.Stacks[1].Backing.DatabaseURL), time.Now()
+			stall, fell := testdb.WatchStalls(t, cells.Stacks[1].Backing.DatabaseURL), time.Now()
 			if err := fault.begin(); err != nil {
 				t.Fatal(err)
 			}
@@ -146,7 +146,7 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 				time.Sleep(200 * time.Millisecond)
 			}
 			refusedBefore := loads[1].Refused.Load()
-			rose, stood := time.Now(), standstill()
+			rose, stalled := time.Now(), stall()
 			if err := fault.end(); err != nil {
 				t.Fatal(err)
 			}
@@ -167,8 +167,8 @@ func TestAFaultOfOneCellIsNotFeltInTheOther(t *testing.T) {
 			if loads[1].Failures.Load()+refusedBefore > 0 {
 				t.Errorf("cell 1 had %d errors and %d answers 503", loads[1].Failures.Load(), refusedBefore)
 			}
-			// A machine that stands still delays some, what the fault does to cell 1 delays most.
-			if during > 3*quiet+100*time.Millisecond+stood || during50 > 3*quiet50+100*time.Millisecond {
+			// A stalled machine delays some operations, what the fault does to cell 1 delays most.
+			if during > 3*quiet+100*time.Millisecond+stalled || during50 > 3*quiet50+100*time.Millisecond {
 				t.Errorf("cell 1 accepts within %s (p99), %s (p50), and %s, %s before", during, during50, quiet, quiet50)
 			}
 			if fault.unreachable && unavailable.Load() == 0 {

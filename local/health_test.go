@@ -246,7 +246,8 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	s := sharedSystem(t)
 	s.Prepare(stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	api := s.Process("api")
-	api.Env = append(api.Env, "DRAIN_DELAY=10s")
+	const delay = 10 * time.Second
+	api.Env = append(api.Env, "DRAIN_DELAY="+delay.String())
 	s.Begin()
 	wallet := s.OpenWallets(1)[0]
 	told := time.Now()
@@ -257,7 +258,7 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 		return err == nil && says(now, []string{"not ready: draining"})
 	})
 	accepted := 0
-	for ; time.Since(told) < 7*time.Second; accepted++ { // each one on a connection of its own
+	for ; time.Since(told) < delay-3*time.Second; accepted++ { // each one on a connection of its own
 		http.DefaultClient.CloseIdleConnections()
 		if status, body := s.post("/api/v1/wallet", s.APIURLs[0], deposit(wallet)); status != http.StatusAccepted {
 			t.Fatalf("while it drains: %d %s", status, body)
@@ -266,8 +267,8 @@ func TestReadinessFallsBeforeTheAPIStopsServing(t *testing.T) {
 	if accepted < 3 {
 		t.Errorf("only %d operations were tried", accepted)
 	}
-	s.Until("it ends", 20*time.Second, func() bool { return api.CurrentPID() != pid })
-	if took := time.Since(told); took < 10*time.Second {
+	s.Until("it ends", 2*delay, func() bool { return api.CurrentPID() != pid })
+	if took := time.Since(told); took < delay {
 		t.Errorf("it ended after %s, before its delay was over", took)
 	}
 	if text := api.Death(); text != "exit status 0" {

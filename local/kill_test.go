@@ -150,7 +150,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(1)
 	l := s.Load(wallets)
-	standstill := testdb.Standstill(t, s.Backing.DatabaseURL)
+	stall := testdb.WatchStalls(t, s.Backing.DatabaseURL)
 	relay := s.Process("relay")
 	for range 3 {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
@@ -163,8 +163,8 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	if _, err := check.AwaitIdle(t.Context(), s.Conn, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	lag, stood := time.Since(began), standstill()
-	if lag > 5*time.Second+stood {
+	lag, stalled := time.Since(began), stall()
+	if lag > 5*time.Second+stalled {
 		t.Errorf("the lag was back to zero after %s", lag)
 	}
 	if l.Failures.Load() > 0 {
@@ -174,7 +174,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	for _, op := range history {
 		accepted = append(accepted, op.Answered)
 	}
-	if pause, allowed := testdb.LongestPause(accepted), time.Second+stood; pause > allowed {
+	if pause, allowed := testdb.LongestPause(accepted), time.Second+stalled; pause > allowed {
 		t.Errorf("nothing was accepted for %s, %s are allowed", pause, allowed)
 	}
 	s.KeepPromises(history)
@@ -214,7 +214,7 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 		return false
 	})
 	var histories []load.Operation
-	standstill, slowest := testdb.Standstill(t, s.Backing.DatabaseURL), time.Duration(0)
+	stall, slowest := testdb.WatchStalls(t, s.Backing.DatabaseURL), time.Duration(0)
 	began := time.Now()
 	freed := make(chan load.Operation)
 	go func() { freed <- s.Deposit(s.APIURLs[1], stuck) }()
@@ -229,11 +229,11 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 			slowest = max(slowest, op.Answered.Sub(op.SentAt))
 		}
 	}
-	took, stood := time.Since(began), standstill()
-	if slowest > time.Second+stood {
+	took, stalled := time.Since(began), stall()
+	if slowest > time.Second+stalled {
 		t.Errorf("another wallet's operation took %s", slowest)
 	}
-	if took > 8*time.Second+stood {
+	if took > 8*time.Second+stalled {
 		t.Errorf("the wallet was held up for %s", took)
 	}
 	api.Signal(syscall.SIGCONT)

@@ -21,7 +21,7 @@ const (
 	// longestLag is the most that an operation may wait to be applied while services are restarted, on
 	// a machine that runs other tests beside.
 	longestLag = 10 * time.Second
-	// drainDelay is longer than the balancer takes to notice, on a machine that stands still, too.
+	// drainDelay is longer than the balancer takes to notice, even if the machine stalls.
 	drainDelay = "3s"
 )
 

@@ -393,9 +393,9 @@ func TestARelayEndsInTimeWithoutKafka(t *testing.T) {
 		} else {
 			testkit.Until(t, "the relay misses Kafka", admin.Says("kafka: "))
 		}
-		standstill, began := testdb.Standstill(t, database.URL), time.Now()
+		stall, began := testdb.WatchStalls(t, database.URL), time.Now()
 		stop()
-		if took := time.Since(began); took > 5*time.Second+standstill() {
+		if took := time.Since(began); took > 5*time.Second+stall() {
 			t.Errorf("%s: it ended after %v", name, took)
 		}
 	}

@@ -89,11 +89,11 @@ func TestAStandbyTakesOverFromALeaderThatDiesOrStops(t *testing.T) {
 			}
 		}
 	}()
-	// arrives measures how long a row takes that is inserted now, but for what the machine stands still.
+	// arrives measures how long a row takes that is inserted now, without stalls of the machine.
 	number := 0
 	arrives := func() time.Duration {
 		t.Helper()
-		standstill := testdb.Standstill(t, database.URL)
+		stall := testdb.WatchStalls(t, database.URL)
 		started := time.Now()
 		number++
 		put(t, conn, topic, "single", number, 1)
@@ -105,7 +105,7 @@ func TestAStandbyTakesOverFromALeaderThatDiesOrStops(t *testing.T) {
 			}
 			return testkit.Unless(last == fmt.Sprint(number), "row %d does not, row %q does", number, last)
 		})
-		return time.Since(started) - standstill()
+		return time.Since(started) - stall()
 	}
 
 	first := startChild(t, environ(database, brokers(t), "TOPIC="+topic))
@@ -195,9 +195,9 @@ func TestARelayToldToEndResumesWhereItWas(t *testing.T) {
 			_, text := position()
 			return testkit.Unless(text != before, "it is %s", text)
 		})
-		standstill, began := testdb.Standstill(t, database.URL), time.Now()
+		stall, began := testdb.WatchStalls(t, database.URL), time.Now()
 		stop()
-		if took := time.Since(began); took > 5*time.Second+standstill() {
+		if took := time.Since(began); took > 5*time.Second+stall() {
 			t.Errorf("it ended after %v", took)
 		}
 		stops++

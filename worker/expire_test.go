@@ -49,7 +49,7 @@ func TestHoldsExpireWithinTwoSecondsWithoutKafka(t *testing.T) {
 	s := newStore(t)
 	e := s.expirer()
 	wallet := s.funded(e.applier.ledger, 100)
-	standstill := testdb.Standstill(t, s.Database.URL)
+	stall := testdb.WatchStalls(t, s.Database.URL)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); e.run(ctx) }()
@@ -65,7 +65,7 @@ func TestHoldsExpireWithinTwoSecondsWithoutKafka(t *testing.T) {
 	})
 	var took float64
 	s.scan(&took, "SELECT extract(epoch FROM applied_at - $1)::float8 FROM operation_states WHERE id = $2", h.ExpiresAt, event.ExpireID(h.ID))
-	if took < 0 || took > 2+standstill().Seconds() {
+	if took < 0 || took > 2+stall().Seconds() {
 		t.Errorf("it has expired after %v s", took)
 	}
 	late := s.ask(naming(capture, h, 1))
@@ -211,13 +211,13 @@ func TestAHoldThatCannotExpireStopsNoOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	standstill, began := testdb.Standstill(t, s.Database.URL), time.Now()
+	stall, began := testdb.WatchStalls(t, s.Database.URL), time.Now()
 	for range 2 {
 		if err := e.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if took := time.Since(began); took > 3*time.Second+standstill() { // which is how long one lock is waited for
+	if took := time.Since(began); took > 3*time.Second+stall() { // which is how long one lock is waited for
 		t.Errorf("two looks took %v", took)
 	}
 	s.wantOpenHolds(healthy)

@@ -486,7 +486,7 @@ func TestLockedWalletsDelayTheOthersOnce(t *testing.T) {
 	b.start()
 	defer func() { b.stop(); <-b.done }()
 
-	standstill := testdb.Standstill(t, s.Database.URL)
+	stall := testdb.WatchStalls(t, s.Database.URL)
 	var first, later, freed time.Duration
 	began := time.Now()
 	seq := int64(1)
@@ -514,7 +514,7 @@ func TestLockedWalletsDelayTheOthersOnce(t *testing.T) {
 		s.scan(&last, "SELECT last_seq FROM wallet_sequences WHERE wallet_id = $1", wallet)
 		freed = max(freed, applied(wallet, last))
 	}
-	if stood := standstill(); first > 4*time.Second+stood || later > time.Second+stood || freed > stuckDelay+time.Second+stood {
+	if stalled := stall(); first > 4*time.Second+stalled || later > time.Second+stalled || freed > stuckDelay+time.Second+stalled {
 		t.Errorf("applied after %v, then after %v, and after %v when nothing was locked", first, later, freed)
 	}
 	testkit.Until(s, "the offset is stored", func() error {

@@ -9,9 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Standstill commits beside a test that has a time limit. The function that it returns, to be called once, ends that, and
-// says for how long nothing was committed at most: so long the machine stood still, and the limit is to be longer.
-func Standstill(t testing.TB, databaseURL string) (longest func() time.Duration) {
+// WatchStalls commits beside a test that has a time limit. The function that it returns, to be called once, ends that, and
+// says for how long nothing was committed at most: so long the machine stalled, and the limit is to be longer.
+func WatchStalls(t testing.TB, databaseURL string) (longest func() time.Duration) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), databaseURL)
 	if err != nil {
