@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -36,18 +35,14 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = sync.OnceValues(func() (string, error) {
-		flags := []string{"-tags=failpoints"}
-		if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-			flags = append(flags, "-race")
-		}
-		return build(folder, flags...)
+		return build(folder, testkit.BuildFlags()...)
 	})
 	code := m.Run()
 	_ = os.RemoveAll(folder)
 	os.Exit(code)
 }
 
-// binary is the api with failpoints, and with the race detector if the tests have it.
+// binary is the api as testkit.BuildFlags says.
 var binary func() (string, error)
 
 func build(folder string, flags ...string) (string, error) {

@@ -59,7 +59,7 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 	s, _ := newOwnSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallets := s.OpenWallets(3)
 	before := s.Deposit(s.APIURLs[0], wallets[2])
-	s.Until("it is applied", 10*time.Second, func() bool { return s.Outcomes() == 1 })
+	s.Until("it is applied", time.Minute, func() bool { return s.Outcomes() == 1 })
 	s.waitForStandbys("away")
 
 	requests := map[string]struct{ path, body string }{
@@ -119,11 +119,11 @@ func TestNothingIsAcknowledgedWithoutItsStandby(t *testing.T) {
 
 	s.waitForStandbys("")
 	for kind, request := range requests {
-		s.Until(kind+" is acknowledged", 15*time.Second, func() bool {
+		s.Until(kind+" is acknowledged", time.Minute, func() bool {
 			return acknowledges(s.ask(request.path, "key-"+kind, request.body))
 		})
 	}
-	s.Until("everything is applied", 15*time.Second, func() bool { return s.Outcomes() == 4 })
+	s.Until("everything is applied", time.Minute, func() bool { return s.Outcomes() == 4 })
 	var sum int64
 	if err := s.Conn.QueryRow(t.Context(), "SELECT sum(balance) FROM wallets WHERE id = ANY ($1)", wallets[:2]).Scan(&sum); err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestThePromotedStandbyHasAllThatWasAcknowledged(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newReplicatedSystem(t, stack.Config{APIs: 2, Relays: 1, Workers: 1, Standbys: 1})
 			e := load.SendEverything(t.Context(), s.APIURLs, s.APIKey, s.OpenWallets(20), 1000)
-			s.UntilApplied(20 * time.Second)
+			s.UntilApplied(time.Minute)
 			const quiet = 2 * time.Second
 			time.Sleep(quiet)
 			standby := s.PostgresServers()[1]
@@ -245,7 +245,7 @@ func (s *system) noAdviceToCutWaits() {
 func (s *system) untilTold(what string) {
 	s.T.Helper()
 	for _, p := range s.Services {
-		s.Until(p.Name+" tells "+what, 15*time.Second, func() bool {
+		s.Until(p.Name+" tells "+what, time.Minute, func() bool {
 			r, err := stack.AskReady(s.T.Context(), p)
 			return err == nil && r.Ready && strings.Contains(strings.Join(r.Degraded, ""), what)
 		})

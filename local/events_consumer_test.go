@@ -47,19 +47,19 @@ func TestAConsumerWrittenFromAsyncAPIAloneKeepsBalances(t *testing.T) {
 			c = startConsumer(t, source)
 		case 4:
 			s.registerEvents(t, false)
-			s.UntilApplied(30 * time.Second)
+			s.UntilApplied(time.Minute)
 			s.registerEvents(t, true)
 		default:
 			replicas := s.Replicas([]string{"api", "relay", "worker"}[kind])
 			s.Kill(replicas[random.IntN(len(replicas))], syscall.SIGKILL)
 		}
-		s.UntilApplied(30 * time.Second)
+		s.UntilApplied(time.Minute)
 		if t.Failed() {
 			t.Fatalf("after fault %d", n+1)
 		}
 	}
 	// What was not told while the topic was off shows by the next event.
-	s.Until("the workers tell of outcomes again", 30*time.Second, func() bool {
+	s.Until("the workers tell of outcomes again", time.Minute, func() bool {
 		return !slices.ContainsFunc(s.Replicas("worker"), func(p *proc.Process) bool {
 			r, err := stack.AskReady(t.Context(), p)
 			return err != nil || len(r.Degraded) > 0

@@ -16,14 +16,14 @@ func TestAnUpgradedSystemGoesOnWithoutTheTopicOfEvents(t *testing.T) {
 	s := &system{stacktest.NewWithoutEvents(t, stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1})}
 	wallet := s.OpenWallets(1)[0]
 	s.Deposit(s.APIURLs[0], wallet)
-	s.Until("the deposit is applied", 20*time.Second, func() bool { return s.Outcomes() == 1 })
+	s.Until("the deposit is applied", time.Minute, func() bool { return s.Outcomes() == 1 })
 	for _, name := range []string{"worker", "hooks"} {
 		s.Until(name+" is ready and names the topic", 10*time.Second, func() bool {
 			state, err := stack.AskReady(t.Context(), s.Process(name))
 			return err == nil && state.Ready && strings.Contains(strings.Join(state.Degraded, "\n"), s.EventsTopic)
 		})
 	}
-	s.Until("the relay lacks nothing", 10*time.Second, func() bool {
+	s.Until("the relay lacks nothing", time.Minute, func() bool {
 		state, err := stack.AskReady(t.Context(), s.Process("relay"))
 		return err == nil && state.Ready && len(state.Degraded) == 0
 	})
@@ -36,7 +36,7 @@ func TestAnUpgradedSystemGoesOnWithoutTheTopicOfEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"worker", "hooks"} {
-		s.Until(name+" lacks nothing", 20*time.Second, func() bool {
+		s.Until(name+" lacks nothing", time.Minute, func() bool {
 			state, err := stack.AskReady(t.Context(), s.Process(name))
 			return err == nil && state.Ready && len(state.Degraded) == 0
 		})

@@ -58,7 +58,7 @@ func TestHoldsExpireAtTheFirstMomentAtWhichTheyCan(t *testing.T) {
 		test.end()
 		var at time.Time
 		expire := event.ExpireID(uuid.MustParse(c.ids["short"]))
-		s.Until("the hold has expired", 20*time.Second, func() bool {
+		s.Until("the hold has expired", time.Minute, func() bool {
 			return s.Conn.QueryRow(t.Context(), "SELECT applied_at FROM operation_states WHERE id = $1 AND status = 'PROCESSED'", expire).Scan(&at) == nil
 		})
 		took := at.Sub(could)
@@ -66,7 +66,7 @@ func TestHoldsExpireAtTheFirstMomentAtWhichTheyCan(t *testing.T) {
 		if took > 2*time.Second+stall() || at.Before(until) {
 			t.Errorf("%s: the hold has expired %v after it could", test.name, took)
 		}
-		s.Until("the late capture has failed", 20*time.Second, func() bool {
+		s.Until("the late capture has failed", time.Minute, func() bool {
 			return outcome(c.c.do("GET", fmt.Sprintf("/%s/operations/%s", c.wallet, late["operationId"]), "")) == "HOLD_EXPIRED"
 		})
 	}

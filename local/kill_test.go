@@ -52,7 +52,7 @@ func TestKilledServicesLoseDoubleAndReorderNothing(t *testing.T) {
 			for range kills {
 				for _, i := range random.Perm(len(s.Services)) {
 					// Each kill hits a system in which operations get all the way, at a moment of its own.
-					s.UntilApplied(20 * time.Second)
+					s.UntilApplied(time.Minute)
 					time.Sleep(time.Duration(random.Int64N(int64(100 * time.Millisecond))))
 					s.Kill(s.Services[i], syscall.SIGKILL)
 				}
@@ -83,14 +83,14 @@ func TestServicesKilledAtEachNamedPointLoseDoubleAndReorderNothing(t *testing.T)
 	} {
 		p := s.Process(service)
 		for _, point := range points {
-			s.UntilApplied(20 * time.Second)
+			s.UntilApplied(time.Minute)
 			p.NextStartWith("FAILPOINT="+point, "FAILPOINT_AFTER=3")
 			s.Kill(p, syscall.SIGKILL)
 			atPoint := p.StartCount()
-			s.Until(service+" dies at "+point, 20*time.Second, func() bool { return p.StartCount() > atPoint })
+			s.Until(service+" dies at "+point, time.Minute, func() bool { return p.StartCount() > atPoint })
 		}
 	}
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 	s.Keep(l, closed...)
 }
 
@@ -112,11 +112,11 @@ func TestHooksKilledAtEachNamedPointMissesNothing(t *testing.T) {
 	hooks := s.Process("hooks")
 	for _, point := range []string{"hooks-after-take", "hooks-before-attempt", "hooks-after-delivery", "hooks-between-states-and-cursors", "hooks-after-save"} {
 		came := len(r.Got(wallets))
-		s.Until("webhooks arrive", 30*time.Second, func() bool { return len(r.Got(wallets)) > came })
+		s.Until("webhooks arrive", time.Minute, func() bool { return len(r.Got(wallets)) > came })
 		hooks.NextStartWith("FAILPOINT=" + point)
 		s.Kill(hooks, syscall.SIGKILL)
 		atPoint := hooks.StartCount()
-		s.Until("hooks dies at "+point, 30*time.Second, func() bool { return hooks.StartCount() > atPoint })
+		s.Until("hooks dies at "+point, time.Minute, func() bool { return hooks.StartCount() > atPoint })
 	}
 	s.Keep(l)
 	finished, err := walletdb.New(s.Conn).FinishedOperations(t.Context(), walletdb.FinishedOperationsParams{Wallets: wallets})
@@ -154,7 +154,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	relay := s.Process("relay")
 	for range 3 {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-			s.UntilApplied(20 * time.Second)
+			s.UntilApplied(time.Minute)
 			s.Kill(relay, signal)
 		}
 	}
@@ -184,17 +184,17 @@ func TestStoppedLeaderRelayIsReplacedAndHarmlessWhenItReturns(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 2, Workers: 1})
 	l := s.Load(s.OpenWallets(5))
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 	leader, standby := s.Process("relay"), s.Process("relay-2")
 	if stack.Role(leader) != "leader" {
 		leader, standby = standby, leader
 	}
 	leader.Signal(syscall.SIGSTOP)
-	s.Until("the standby leads", 10*time.Second, func() bool { return stack.Role(standby) == "leader" })
-	t.Logf("applied again %s after the standby led", s.UntilApplied(5*time.Second))
+	s.Until("the standby leads", time.Minute, func() bool { return stack.Role(standby) == "leader" })
+	t.Logf("applied again %s after the standby led", s.UntilApplied(20*time.Second))
 	leader.Signal(syscall.SIGCONT)
-	s.Until("the stopped one stands by", 20*time.Second, func() bool { return stack.Role(leader) == "standby" })
-	s.UntilApplied(5 * time.Second)
+	s.Until("the stopped one stands by", time.Minute, func() bool { return stack.Role(leader) == "standby" })
+	s.UntilApplied(20 * time.Second)
 	s.Keep(l)
 }
 

@@ -32,7 +32,7 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 	defer client.Close()
 	for _, sent := range []load.Operation{first, second} {
 		var records []*kgo.Record
-		s.Until("a record is there", 20*time.Second, func() bool {
+		s.Until("a record is there", time.Minute, func() bool {
 			// A poll may return without one, as while the topic's leader is not known yet.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -66,7 +66,7 @@ func TestBothTopicsAreWhatAsyncAPISays(t *testing.T) {
 	a := readAsyncAPI(t)
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	l := s.MixedLoad(load.EveryType, s.OpenWallets(3))
-	s.Until("some hundred operations are applied", 30*time.Second, func() bool { return s.Outcomes() > enough })
+	s.Until("some hundred operations are applied", time.Minute, func() bool { return s.Outcomes() > enough })
 	s.Keep(l)
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.ConsumeTopics(s.Topic, s.EventsTopic))
@@ -77,7 +77,7 @@ func TestBothTopicsAreWhatAsyncAPISays(t *testing.T) {
 	totals := s.Totals()
 	accepted, told := int64(0), map[string]bool{}
 	types := map[string]int{}
-	s.Until("everything is read", 30*time.Second, func() bool {
+	s.Until("everything is read", time.Minute, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for record := range client.PollFetches(ctx).RecordsAll() {

@@ -158,7 +158,7 @@ func (s *system) warmUp() {
 	if status, _ := s.post("/api/v1/wallet", s.APIURLs[0], fmt.Sprintf(`{"walletId":"%s","operationType":"WITHDRAW","amount":9007199254740991}`, wallet)); status != http.StatusAccepted {
 		s.T.Fatalf("withdraw: status %d", status)
 	}
-	s.Until("both are applied", 20*time.Second, func() bool { return s.appliedUpTo(wallet) == 2 })
+	s.Until("both are applied", time.Minute, func() bool { return s.appliedUpTo(wallet) == 2 })
 }
 
 // checkNames holds every metric on the dashboard and in the alerts against those that the services
@@ -167,7 +167,7 @@ func (s *system) checkNames(w *watched) {
 	s.T.Helper()
 	check := func(where, query string) {
 		for _, name := range metricsIn(query) {
-			s.Until(where+": a service exposes "+name, 15*time.Second, func() bool { return s.exposes(name) })
+			s.Until(where+": a service exposes "+name, time.Minute, func() bool { return s.exposes(name) })
 		}
 	}
 	for _, rule := range alertRules(s.T) {
@@ -175,7 +175,7 @@ func (s *system) checkNames(w *watched) {
 	}
 	for panel, query := range panelQueries(s.T) {
 		check(panel, query)
-		s.Until("the panel "+panel+" shows something", 15*time.Second, func() bool {
+		s.Until("the panel "+panel+" shows something", time.Minute, func() bool {
 			series, err := w.query(s.T.Context(), query)
 			if err != nil {
 				s.T.Fatal(err)
@@ -239,7 +239,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	if stack.Role(leader) != "leader" {
 		leader = s.Process("relay-2")
 	}
-	s.Until("the relay pauses", 20*time.Second, func() bool {
+	s.Until("the relay pauses", time.Minute, func() bool {
 		now, err := stack.AskReady(s.T.Context(), leader)
 		return err == nil && len(now.Degraded) > 0
 	})
@@ -255,7 +255,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	if status, body := s.post(fmt.Sprintf("/api/v1/wallets/%s/transfers", sender), s.APIURLs[0], fmt.Sprintf(`{"toWalletId":"%s","amount":1}`, halted)); status != http.StatusAccepted {
 		s.T.Fatalf("a transfer: %d %s", status, body)
 	}
-	s.Until("the transfer is applied", 40*time.Second, func() bool { return s.appliedUpTo(sender) == 2 })
+	s.Until("the transfer is applied", time.Minute, func() bool { return s.appliedUpTo(sender) == 2 })
 	s.exec("UPDATE operations SET created_at = now() - interval '2 minutes' WHERE wallet_id = $1 AND type = 'RECEIVE'", halted)
 	s.exec("ALTER TYPE operation_type ADD VALUE 'BONUS'")
 	s.Deposit(s.APIURLs[0], newer)
@@ -272,7 +272,7 @@ func (s *system) publishingFaults(f *faultsToSee) {
 	s.exec("UPDATE operations SET type = 'DEPOSIT' WHERE wallet_id = $1", newer)
 	f.heal("WalletHalted", "WalletMoneyInTransit", "WalletTypeUnknown", "WalletRelayPaused", "WalletOutboxWaits")
 	s.mustCtl("relay", "resume", "--reason", "a test", "--yes")
-	s.Until("the halted wallet goes on", 20*time.Second, func() bool { return s.appliedUpTo(halted) == 4 && s.appliedUpTo(newer) == 1 })
+	s.Until("the halted wallet goes on", time.Minute, func() bool { return s.appliedUpTo(halted) == 4 && s.appliedUpTo(newer) == 1 })
 	s.fire(f, "WalletAppliedLate")
 
 	f.make("WalletEventsNotPublished")
@@ -325,7 +325,7 @@ func (s *system) applyingFaults(f *faultsToSee) {
 	f.heal("WalletUnparseableMessages")
 
 	s.Deposit(s.APIURLs[0], broken)
-	s.Until("the wallet is applied", 20*time.Second, func() bool { return s.appliedUpTo(broken) == 1 })
+	s.Until("the wallet is applied", time.Minute, func() bool { return s.appliedUpTo(broken) == 1 })
 	f.make("WalletDatabaseErrorsUnknown")
 	s.exec("UPDATE wallets SET applied_seq = 0 WHERE id = $1", broken) // its outcome is there already
 	s.Deposit(s.APIURLs[0], broken)
@@ -342,7 +342,7 @@ func (s *system) applyingFaults(f *faultsToSee) {
 	f.heal("WalletDatabaseErrorsUnknown", "WalletWorkerBehind", "WalletWorkerStandsStill", "WalletAppliedLate")
 	s.exec("UPDATE wallets SET applied_seq = 1 WHERE id = $1", broken)
 	held()
-	s.Until("both wallets go on", 40*time.Second, func() bool { return s.appliedUpTo(hot) == 6000 && s.appliedUpTo(broken) == 2 })
+	s.Until("both wallets go on", time.Minute, func() bool { return s.appliedUpTo(hot) == 6000 && s.appliedUpTo(broken) == 2 })
 }
 
 func (s *system) acceptingFaults(f *faultsToSee) {

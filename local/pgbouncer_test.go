@@ -106,11 +106,11 @@ func TestServicesRunBehindPgBouncerInSessionMode(t *testing.T) {
 	s.Prepare(stack.Config{APIs: 2, Relays: 2, Workers: 2, Hooks: 2})
 	s.Begin()
 	l := s.Load(s.OpenWallets(3))
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 	for _, p := range s.Services {
 		s.Kill(p, 9)
 	}
-	s.UntilApplied(30 * time.Second)
+	s.UntilApplied(time.Minute)
 	s.Keep(l)
 
 	config, err := db.Config(s.Login["api"])
@@ -145,7 +145,7 @@ func TestServicesRefusePgBouncerInTransactionMode(t *testing.T) {
 		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
-		s.Until(service+" refuses the pooler", 30*time.Second, func() bool {
+		s.Until(service+" refuses the pooler", time.Minute, func() bool {
 			return p.Death() == "exit status 1" && strings.Contains(proc.LastLines(p.Log, 50), "PgBouncer in transaction or statement mode")
 		})
 		p.Stop()

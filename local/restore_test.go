@@ -96,7 +96,7 @@ func newArchived(t *testing.T) (*archived, *stacktest.RunningLoad) {
 	}
 	a.Connect()
 	l := a.Load(a.OpenWallets(20))
-	a.UntilApplied(20 * time.Second)
+	a.UntilApplied(time.Minute)
 	a.backup()
 	return a, l
 }
@@ -279,14 +279,14 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer standby.Close(context.Background())
-	a.Until("the standby follows", 30*time.Second, func() bool {
+	a.Until("the standby follows", time.Minute, func() bool {
 		var streaming bool
 		return standby.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')").Scan(&streaming) == nil && streaming
 	})
 	since := time.Now().Add(-time.Minute)
 	// The standby falls behind by what happens in the next moment, which is lost with the primary.
 	a.settings(t, standbyURL, "primary_conninfo = ''", "restore_command = ''")
-	a.UntilApplied(20 * time.Second)
+	a.UntilApplied(time.Minute)
 	time.Sleep(500 * time.Millisecond)
 	_ = a.primary.Release() // for ever: the old primary is fenced
 	if err := proc.StopPostmaster(filepath.Join(a.state.Dir, "postgres", "data")); err != nil {
@@ -301,13 +301,13 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 	if _, err := standby.Exec(t.Context(), "SELECT pg_promote(wait => false)"); err != nil {
 		t.Fatal(err)
 	}
-	a.Until("it is promoted", 30*time.Second, func() bool {
+	a.Until("it is promoted", time.Minute, func() bool {
 		var recovering bool
 		return standby.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&recovering) == nil && !recovering
 	})
 	promoted := time.Now()
 	a.Connect()
-	a.UntilApplied(30 * time.Second)
+	a.UntilApplied(time.Minute)
 	t.Logf("applying again %s after the promotion", time.Since(promoted).Round(10*time.Millisecond))
 	lost := a.putRight(since)
 	a.accountFor(l.Finish(), lost, from)
@@ -315,7 +315,7 @@ func TestAnAsynchronousStandbyIsPromotedUnderLoad(t *testing.T) {
 
 func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 	a, l := newArchived(t)
-	a.UntilApplied(20 * time.Second)
+	a.UntilApplied(time.Minute)
 	time.Sleep(time.Second)
 	var point time.Time
 	if err := a.Conn.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&point); err != nil {
@@ -327,7 +327,7 @@ func TestABaseBackupIsRestoredToAPointInTime(t *testing.T) {
 	if err := a.Conn.QueryRow(t.Context(), "SELECT pg_walfile_name(pg_switch_wal())").Scan(&segment); err != nil {
 		t.Fatal(err)
 	}
-	a.Until("the log is archived", 20*time.Second, func() bool {
+	a.Until("the log is archived", time.Minute, func() bool {
 		var archived bool
 		err := a.Conn.QueryRow(t.Context(), "SELECT coalesce(last_archived_wal >= $1, false) FROM pg_stat_archiver", segment).Scan(&archived)
 		return err == nil && archived

@@ -32,7 +32,7 @@ func TestARollingRestartFailsNoRequest(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 3})
 	l := s.balancedLoad(s.OpenWallets(20))
 	lag := s.watchLag()
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 	for _, p := range s.Services {
 		s.roll(p, lag)
 	}
@@ -54,7 +54,7 @@ func (s *system) balancedLoad(wallets []uuid.UUID) *stacktest.RunningLoad {
 	}()
 	l := &stacktest.RunningLoad{
 		Load: &load.Load{
-			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 200, RatePerSecond: 1000, Duration: time.Hour,
+			APIs: s.APIURLs, APIKey: s.APIKey, Wallets: wallets, Connections: 200, RatePerSecond: stacktest.LoadPerSecond(), Duration: time.Hour,
 			Attempt: 12 * time.Second, Route: b.route,
 		},
 		History: make(chan []load.Operation, 1),
@@ -99,7 +99,7 @@ func (s *system) roll(p *proc.Process, lag func() time.Duration) {
 	if err := p.AwaitReady(s.T.Context(), false); err != nil {
 		s.T.Fatal(err)
 	}
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 	longest := lag()
 	s.T.Logf("%-9s restarted in %4.1f s, the longest lag meanwhile %4.1f s", p.Name, time.Since(began).Seconds(), longest.Seconds())
 	if longest > longestLag {

@@ -35,7 +35,7 @@ func TestWhatMakeRunPrintsShowsAWebhook(t *testing.T) {
 	if !strings.Contains(string(answers), `"secret":"whsec_`) || strings.Count(string(answers), `"operationType":"DEPOSIT"`) != 2 {
 		t.Errorf("the api answers\n%s", answers)
 	}
-	s.Until("a webhook of the second deposit is printed", 10*time.Second, func() bool {
+	s.Until("a webhook of the second deposit is printed", time.Minute, func() bool {
 		return printed.Count("DEPOSIT 500 PROCESSED;") > 0
 	})
 }

@@ -64,7 +64,7 @@ func secureSystem(t *testing.T, c stack.Config) *system {
 func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 	s := secureSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1, Hooks: 1})
 	l := s.Load(s.OpenWallets(10))
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 
 	var plain, encrypted int
 	err := s.Conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE NOT ssl), count(*) FILTER (WHERE ssl)
@@ -82,7 +82,7 @@ func TestEverythingRunsOverTLSAndTellsNoSecret(t *testing.T) {
 	if _, err := s.Conn.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'local\\_%'"); err != nil {
 		t.Fatal(err)
 	}
-	s.UntilApplied(30 * time.Second)
+	s.UntilApplied(time.Minute)
 	s.Keep(l)
 	for _, service := range s.Services {
 		text, err := os.ReadFile(service.Log)
@@ -138,7 +138,7 @@ func TestWrongCertificatesAndPasswordsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(p.Stop)
-		s.Until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), 40*time.Second, func() bool {
+		s.Until(test.service+" says what is wrong with "+strings.ReplaceAll(test.setting, secret, "…"), time.Minute, func() bool {
 			if test.service == "api" { // it notices the loss of Redis when it wants to read
 				c := load.Client{Addr: strings.TrimPrefix(s.APIURLs[len(s.APIURLs)-1], "http://"), APIKey: s.APIKey, Timeout: time.Second}
 				_, _ = c.Do(http.MethodGet, "/api/v1/wallets/"+wallet.String(), "", nil)

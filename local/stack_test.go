@@ -36,7 +36,7 @@ func TestAServiceRunsTheProgramThatReplacesIts(t *testing.T) {
 		t.Errorf("a further replica would run %s", added.Argv[0])
 	}
 	s.Deposit(s.APIURLs[0], s.OpenWallets(1)[0])
-	s.Until("it is published and applied", 20*time.Second, func() bool { return s.Outcomes() == 1 })
+	s.Until("it is published and applied", time.Minute, func() bool { return s.Outcomes() == 1 })
 }
 
 func TestTheDescriptionNamesEachProcessAndWhereEachAPIIs(t *testing.T) {

@@ -83,7 +83,7 @@ func TestStreamsCostLittle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.Until("everything is told", 10*time.Second, func() bool { return last.first.Load() == applied.AppliedSeq })
+		s.Until("everything is told", time.Minute, func() bool { return last.first.Load() == applied.AppliedSeq })
 		rss = machine.ProcessUsage(api.CurrentPID()).RSSMiB
 		last.end()
 		slices.Sort(last.late)

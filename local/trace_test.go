@@ -53,7 +53,7 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 	const event = "        publish (wallet-relay), links: wave"
 	for _, client := range clients {
 		var tree []string
-		s.Until("the trace is complete", 30*time.Second, func() bool {
+		s.Until("the trace is complete", time.Minute, func() bool {
 			tree = slices.DeleteFunc(withoutTimes(spans.tree(client)), func(line string) bool { return line == event })
 			return len(tree) >= len(want) && !strings.Contains(strings.Join(tree, ""), unknown)
 		})
@@ -65,7 +65,7 @@ func TestATraceLeadsFromTheRequestThroughAllThreeProcessesToRedis(t *testing.T) 
 
 	for batch, linked := range map[string]string{"flush": "accept", "wave": "publish", "transaction": "apply"} {
 		var links int
-		s.Until("each "+batch+" is told", 10*time.Second, func() bool { links = spans.linksOf(batch, linked, clients); return links >= many })
+		s.Until("each "+batch+" is told", time.Minute, func() bool { links = spans.linksOf(batch, linked, clients); return links >= many })
 		if links != many && batch != "wave" || links > 2*many { // waves publish events too
 			t.Errorf("%d links lead from a %s to %d operations", links, batch, many)
 		}

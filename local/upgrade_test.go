@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -34,7 +35,7 @@ func TestTheLastReleaseWorksOnTheNewestSchema(t *testing.T) {
 	l := s.Load(s.OpenWallets(20))
 	lag := s.watchLag()
 	for _, bin := range []string{today, last} {
-		s.UntilApplied(20 * time.Second)
+		s.UntilApplied(time.Minute)
 		for _, p := range s.Services {
 			p.Replace(programOf(bin, p))
 			s.roll(p, lag)
@@ -60,19 +61,19 @@ func TestAWorkerOfTheLastReleaseLeavesWhatItDoesNotKnow(t *testing.T) {
 	s.Kill(worker, syscall.SIGTERM)
 	wallets := s.OpenWallets(2)
 	history := []load.Operation{s.Deposit(s.APIURLs[0], wallets[0])}
-	s.Until("the worker of the last release applies", 20*time.Second, func() bool { return s.Outcomes() == 1 })
+	s.Until("the worker of the last release applies", time.Minute, func() bool { return s.Outcomes() == 1 })
 	l := &load.Load{APIs: s.APIURLs, APIKey: s.APIKey, Attempt: 12 * time.Second, Patience: 30 * time.Second}
 	history = append(history, l.SendThese(t.Context(), load.Operation{Wallet: wallets[0], Kind: "HOLD", Amount: 1})...)
 	for range 3 {
 		history = append(history, s.Deposit(s.APIURLs[0], wallets[0]), s.Deposit(s.APIURLs[0], wallets[1]))
 	}
-	s.Until("the other wallet's are applied", 20*time.Second, func() bool { return s.Outcomes() == 4 })
+	s.Until("the other wallet's are applied", time.Minute, func() bool { return s.Outcomes() == 4 })
 	if _, version := s.Balance(wallets[0]); version != 1 {
 		t.Errorf("the wallet is at version %d behind what the worker does not know", version)
 	}
 	worker.Replace(programOf(today, worker))
 	s.Kill(worker, syscall.SIGTERM)
-	s.Until("a worker of today applies what has waited", 20*time.Second, func() bool { return s.Outcomes() == 8 })
+	s.Until("a worker of today applies what has waited", time.Minute, func() bool { return s.Outcomes() == 8 })
 	s.KeepPromises(history)
 }
 
@@ -111,7 +112,7 @@ func lastRelease(t *testing.T) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	// With the same flags, so that what did not change since is not built again.
-	if err := stack.Build(ctx, source, bin, io.Discard, "-race", "-tags", "failpoints"); err != nil {
+	if err := stack.Build(ctx, source, bin, io.Discard, testkit.BuildFlags()...); err != nil {
 		t.Fatal(err)
 	}
 	return bin

@@ -86,14 +86,14 @@ func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
 	s.Connect()
 	wallet := s.OpenWallets(1)[0]
 	l := s.Load([]uuid.UUID{wallet})
-	s.UntilApplied(20 * time.Second)
+	s.UntilApplied(time.Minute)
 
 	_ = s.Conn.Close(t.Context())
 	proc.StopAll(own.Processes)
 	time.Sleep(5 * time.Second)
 	s.returnServers(own)
 	s.Connect()
-	s.UntilApplied(30 * time.Second)
+	s.UntilApplied(time.Minute)
 	s.Keep(l)
 	for _, p := range s.Services {
 		// A broker that returns may fence the worker's static membership, which ends it: what it cannot

@@ -115,7 +115,7 @@ func (s *system) awaitSettings(webhook string) {
 	if err := json.Unmarshal([]byte(answer), &asked); err != nil || status != http.StatusAccepted {
 		s.T.Fatalf("ask for a test: %d %s", status, answer)
 	}
-	s.Until("hooks has looked at the webhook", 20*time.Second, func() bool {
+	s.Until("hooks has looked at the webhook", time.Minute, func() bool {
 		var now struct{ LastRequestID int64 }
 		_, answer := s.get(path, s.APIURLs[0])
 		return json.Unmarshal([]byte(answer), &now) == nil && now.LastRequestID >= asked.RequestID

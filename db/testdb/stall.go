@@ -9,9 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// usual is how long the machine may take from one commit to the next without having stalled.
+const usual = 50 * time.Millisecond
+
 // WatchStalls commits beside a test that has a time limit. The function that it returns, to be called once, ends that, and
-// says for how long nothing was committed at most: so long the machine stalled, and the limit is to be longer.
-func WatchStalls(t testing.TB, databaseURL string) (longest func() time.Duration) {
+// says for how long the machine stalled, in all: the limit is to be longer by that.
+func WatchStalls(t testing.TB, databaseURL string) (stalled func() time.Duration) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), databaseURL)
 	if err != nil {
@@ -29,12 +32,20 @@ func WatchStalls(t testing.TB, databaseURL string) (longest func() time.Duration
 			committed = append(committed, time.Now())
 			time.Sleep(10 * time.Millisecond)
 		}
-		measured <- LongestPause(append(committed, time.Now()))
+		measured <- stalls(append(committed, time.Now()))
 	}()
 	return func() time.Duration {
 		over()
 		return <-measured
 	}
+}
+
+// stalls is what pauses between the times have beyond the usual.
+func stalls(times []time.Time) (sum time.Duration) {
+	for i := 1; i < len(times); i++ {
+		sum += max(0, times[i].Sub(times[i-1])-usual)
+	}
+	return sum
 }
 
 // LongestPause is the longest time between two of the times, in whatever order they are.

@@ -28,7 +28,7 @@ func TestSomebodyReadsAStatement(t *testing.T) {
 	items[0]["reference"] = `=1+1, "first"`
 	items[129]["operationType"] = "WITHDRAW"
 	send(t, s, http.MethodPost, "/api/v1/wallet/batch", object{"operations": items})
-	s.Until("all of it is applied", 30*time.Second, func() bool {
+	s.Until("all of it is applied", time.Minute, func() bool {
 		_, version := s.Balance(uuid.MustParse(wallet))
 		return version == 130
 	})

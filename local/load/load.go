@@ -334,14 +334,21 @@ func OpenWalletsIn(cell, api, apiKey string, count int) ([]uuid.UUID, error) {
 }
 
 func openWallet(c *Client) (uuid.UUID, error) {
-	r, err := c.Do(http.MethodPost, "/api/v1/wallets", "", []byte("{}"))
+	var r response
+	var err error
+	key := uuid.NewString()
+	for range 3 {
+		if r, err = c.Do(http.MethodPost, "/api/v1/wallets", key, []byte("{}")); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("open a wallet: %w", err)
 	}
 	var wallet struct {
 		WalletID uuid.UUID `json:"walletId"`
 	}
-	if r.Status != http.StatusCreated {
+	if r.Status != http.StatusCreated && r.Status != http.StatusOK {
 		return uuid.Nil, fmt.Errorf("open a wallet: status %d: %s", r.Status, r.Body)
 	}
 	if err := json.Unmarshal(r.Body, &wallet); err != nil {

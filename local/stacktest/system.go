@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
@@ -66,7 +68,7 @@ func Binaries(t *testing.T) string {
 		if built, errBuild = proc.TemporaryState(); errBuild != nil {
 			return
 		}
-		flags := []string{"-race", "-tags", "failpoints"}
+		flags := testkit.BuildFlags()
 		if *WaitTime > 0 {
 			flags = nil // what is measured is what is shipped
 		}
@@ -218,17 +220,22 @@ func (s *System) OpenWallets(count int) []uuid.UUID {
 	return wallets
 }
 
-const LoadPerSecond = 1000
+// LoadPerSecond is a thousand operations, or as many as LOAD says.
+func LoadPerSecond() int {
+	if given, err := strconv.Atoi(os.Getenv("LOAD")); err == nil {
+		return given
+	}
+	return 1000
+}
 
-// Load is a thousand operations a second by clients that retry with the same key until they have an
-// answer. Without apis it uses all.
+// Load is LoadPerSecond by clients that retry with the same key until they have an answer. Without apis it uses all.
 func (s *System) Load(wallets []uuid.UUID, apis ...string) *RunningLoad {
 	return s.MixedLoad(load.Mix{}, wallets, apis...)
 }
 
 // MixedLoad is Load with operations of other types among them.
 func (s *System) MixedLoad(mix load.Mix, wallets []uuid.UUID, apis ...string) *RunningLoad {
-	return s.LoadOf(LoadPerSecond, mix, wallets, apis...)
+	return s.LoadOf(LoadPerSecond(), mix, wallets, apis...)
 }
 
 // LoadOf is MixedLoad with another number of operations a second.
