@@ -156,12 +156,12 @@ mutations: ## Print the mutation table: each rule that was taken out, the test t
 demo: ## Run everything, send 1,000 operations a second to one wallet, check every promise; KAFKA=apache BROKERS=3, CELLS=2 two systems behind HAProxy
 	@$(LOCAL) demo
 
-run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 HOOKS=2 start replicas, STANDBYS=1 a synchronous standby, KAFKA=apache the real broker, BROKERS=3 three
+run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 HOOKS=2 start replicas, STANDBYS=1 a synchronous standby, KAFKA=apache the real broker, BROKERS=3 three, REDIS=sentinel or cluster several servers
 	@$(LOCAL) run
 
 bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare OLD NEW"; KAFKA=apache for figures that count
 	@$(LOCAL) bench $(ARGS)
 
 faults: export KAFKA ?= apache
-faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", BROKERS=3 for more of them, KAFKA=kfake for broker faults
+faults: ## Throw faults at everything under load; SEED= DURATION=10m ARGS="-only REGEXP", BROKERS=3, STANDBYS=2, REDIS=sentinel for more of them, KAFKA=kfake for broker faults
 	@$(LOCAL) faults $(if $(SEED),-seed $(SEED)) $(if $(DURATION),-duration $(DURATION)) $(ARGS)

@@ -6,18 +6,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,9 +20,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/redis/go-redis/v9"
 
-	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
@@ -363,152 +355,72 @@ func (c *cacheTrial) uncached(ctx context.Context) string {
 	return ""
 }
 
-// realRedis is a server that can be killed, stopped and started again on its files.
-type realRedis struct {
-	t    *testing.T
-	dir  string
-	port int
-	argv []string
-
-	mu  sync.Mutex
-	cmd *exec.Cmd
-}
-
-func newRealRedis(t *testing.T, binary string, arguments ...string) *realRedis {
+// serversState is a folder for servers of a test's own.
+func serversState(t *testing.T) *proc.State {
 	t.Helper()
-	path, err := exec.LookPath(binary)
-	if err != nil {
-		t.Fatalf("%v (Debian: apt-get install redis-server redis-sentinel)", err)
-	}
-	port, err := freeport.Find()
+	state, err := proc.KeptState(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &realRedis{t: t, dir: t.TempDir(), port: port}
-	r.argv = append([]string{path}, arguments...)
-	t.Cleanup(func() { r.signal(syscall.SIGCONT); _ = r.kill(context.Background()) })
-	return r
+	t.Cleanup(state.Close)
+	return state
 }
 
-// serve starts a server that writes no file by itself.
-func (r *realRedis) serve(more ...string) *realRedis {
-	r.t.Helper()
-	r.argv = append(append(r.argv, "--port", fmt.Sprint(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "no"), more...)
-	if err := r.start(r.t.Context()); err != nil {
-		r.t.Fatal(err)
+// startServers starts them, until the test ends.
+func startServers(t *testing.T, processes ...*proc.Process) {
+	t.Helper()
+	t.Cleanup(func() { proc.StopAll(processes) })
+	if err := proc.StartAll(t.Context(), processes); err != nil {
+		t.Fatal(err)
 	}
-	return r
-}
-
-func (r *realRedis) start(ctx context.Context) error {
-	r.mu.Lock()
-	r.cmd = exec.Command(r.argv[0], r.argv[1:]...)
-	log, err := os.OpenFile(filepath.Join(r.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err == nil {
-		r.cmd.Stdout, r.cmd.Stderr = log, log
-		r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		err = proc.StartChild(r.cmd)
-		_ = log.Close()
-	}
-	r.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if !proc.Await(ctx, 10*time.Second, func() bool {
-		answer := redis.Error(nil)
-		err = r.do(ctx, "PING")
-		return err == nil || errors.As(err, &answer)
-	}) {
-		return fmt.Errorf("redis on port %d: %w\n%s", r.port, err, proc.LastLines(filepath.Join(r.dir, "log"), 5))
-	}
-	return nil
-}
-
-func (r *realRedis) signal(signal syscall.Signal) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cmd != nil && r.cmd.Process != nil {
-		_ = r.cmd.Process.Signal(signal)
-	}
-}
-
-func (r *realRedis) kill(context.Context) error {
-	r.signal(syscall.SIGKILL)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cmd != nil {
-		_ = r.cmd.Wait()
-		r.cmd = nil
-	}
-	return nil
-}
-
-// do runs a command as an operator does, whose rights nobody takes.
-func (r *realRedis) do(ctx context.Context, command string) error {
-	_, err := r.ask(ctx, command)
-	return err
-}
-
-func (r *realRedis) ask(ctx context.Context, command string) (any, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: proc.Address(r.port), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
-	defer client.Close()
-	var words []any
-	for word := range strings.FieldsSeq(command) {
-		words = append(words, word)
-	}
-	answer, err := client.Do(ctx, words...).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%s: %w", command, err)
-	}
-	return answer, nil
-}
-
-func (r *realRedis) doing(command string) func(context.Context) error {
-	return func(ctx context.Context) error { return r.do(ctx, command) }
-}
-
-func (r *realRedis) signalling(signal syscall.Signal) func(context.Context) error {
-	return func(context.Context) error { r.signal(signal); return nil }
 }
 
 // startOneRedis has a user for the services, whose rights can be taken away.
 func startOneRedis(t *testing.T) (string, []redisFault) {
-	r := newRealRedis(t, "redis-server").serve("--user", "wallet", "on", ">secret", "~*", "&*", "+@all")
-	restart := func(ctx context.Context) error {
-		_ = r.kill(ctx)
-		return r.start(ctx)
+	r, err := servers.NewRedisNode(serversState(t), "redis", "--user", "wallet", "on", ">secret", "~*", "&*", "+@all")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return fmt.Sprintf("redis://wallet:secret@%s/0", proc.Address(r.port)), []redisFault{
-		{name: "REPLICAOF elsewhere and back", make: r.doing("REPLICAOF 127.0.0.1 1"), heal: r.doing("REPLICAOF NO ONE"), told: "redis", always: true},
-		{name: "memory full, noeviction", make: r.doing("CONFIG SET maxmemory 1mb"), heal: r.doing("CONFIG SET maxmemory 0"), told: "redis", always: true},
-		{name: "EVAL and SET taken by ACL", make: r.doing("ACL SETUSER wallet -eval -evalsha -set"), heal: r.doing("ACL SETUSER wallet +@all"), told: "redis"},
-		{name: "every write taken by ACL", make: r.doing("ACL SETUSER wallet -@write"), heal: r.doing("ACL SETUSER wallet +@all"), told: "redis"},
-		{name: "INFO taken by ACL", make: r.doing("ACL SETUSER wallet -info"), heal: r.doing("ACL SETUSER wallet +@all"), told: "redis"},
-		{name: "restarted from an older dump", before: r.doing("SAVE"), make: restart, always: true},
+	startServers(t, r.Process)
+	doing := func(command string) func(context.Context) error {
+		return func(ctx context.Context) error { return r.Do(ctx, command) }
+	}
+	signalling := func(signal syscall.Signal) func(context.Context) error {
+		return func(context.Context) error { r.Signal(signal); return nil }
+	}
+	restart := func(ctx context.Context) error {
+		r.Kill()
+		return r.Start(ctx)
+	}
+	return fmt.Sprintf("redis://wallet:secret@%s/0", r.Address()), []redisFault{
+		{name: "REPLICAOF elsewhere and back", make: doing("REPLICAOF 127.0.0.1 1"), heal: doing("REPLICAOF NO ONE"), told: "redis", always: true},
+		{name: "memory full, noeviction", make: doing("CONFIG SET maxmemory 1mb"), heal: doing("CONFIG SET maxmemory 0"), told: "redis", always: true},
+		{name: "EVAL and SET taken by ACL", make: doing("ACL SETUSER wallet -eval -evalsha -set"), heal: doing("ACL SETUSER wallet +@all"), told: "redis"},
+		{name: "every write taken by ACL", make: doing("ACL SETUSER wallet -@write"), heal: doing("ACL SETUSER wallet +@all"), told: "redis"},
+		{name: "INFO taken by ACL", make: doing("ACL SETUSER wallet -info"), heal: doing("ACL SETUSER wallet +@all"), told: "redis"},
+		{name: "restarted from an older dump", before: doing("SAVE"), make: restart, always: true},
 		{name: "restarted from a dump of just now", make: func(ctx context.Context) error {
-			if err := r.do(ctx, "SAVE"); err != nil {
+			if err := r.Do(ctx, "SAVE"); err != nil {
 				return err
 			}
 			proc.Pause(ctx, 20*time.Millisecond)
 			return restart(ctx)
 		}},
-		{name: "SIGSTOP", make: r.signalling(syscall.SIGSTOP), heal: r.signalling(syscall.SIGCONT), told: "redis"},
+		{name: "SIGSTOP", make: signalling(syscall.SIGSTOP), heal: signalling(syscall.SIGCONT), told: "redis"},
 		{name: "SIGSTOP for less than the lease", make: func(ctx context.Context) error {
-			r.signal(syscall.SIGSTOP)
+			r.Signal(syscall.SIGSTOP)
 			proc.Pause(ctx, time.Duration(50+rand.IntN(900))*time.Millisecond)
-			r.signal(syscall.SIGCONT)
+			r.Signal(syscall.SIGCONT)
 			return nil
 		}},
-		{name: "FLUSHALL", make: r.doing("FLUSHALL")},
+		{name: "FLUSHALL", make: doing("FLUSHALL")},
 		{name: "memory full for a moment", make: func(ctx context.Context) error {
 			for range 5 {
-				if err := r.do(ctx, "CONFIG SET maxmemory 1mb"); err != nil {
+				if err := r.Do(ctx, "CONFIG SET maxmemory 1mb"); err != nil {
 					return err
 				}
 				proc.Pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
-				if err := r.do(ctx, "CONFIG SET maxmemory 0"); err != nil {
+				if err := r.Do(ctx, "CONFIG SET maxmemory 0"); err != nil {
 					return err
 				}
 				proc.Pause(ctx, time.Duration(rand.IntN(100))*time.Millisecond)
@@ -518,273 +430,55 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 	}
 }
 
-// startSentinels runs two servers that replicate, and three Sentinels.
 func startSentinels(t *testing.T) (string, []redisFault) {
-	servers := []*realRedis{newRealRedis(t, "redis-server"), newRealRedis(t, "redis-server")}
-	servers[0].serve()
-	servers[1].serve("--replicaof", "127.0.0.1", fmt.Sprint(servers[0].port))
-	var sentinels []*realRedis
-	for range 3 {
-		s := newRealRedis(t, "redis-sentinel")
-		file := filepath.Join(s.dir, "sentinel.conf")
-		text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor wallet 127.0.0.1 %d 2\nsentinel down-after-milliseconds wallet 1000\nsentinel failover-timeout wallet 2000\n",
-			s.port, s.dir, servers[0].port)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s.argv = append(s.argv, file)
-		if err := s.start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		sentinels = append(sentinels, s)
-	}
-	master := func(ctx context.Context) (now, other *realRedis, err error) {
-		answer, err := sentinels[0].ask(ctx, "SENTINEL GET-MASTER-ADDR-BY-NAME wallet")
-		if err != nil {
-			return nil, nil, err
-		}
-		if fmt.Sprint(answer.([]any)[1]) == fmt.Sprint(servers[0].port) {
-			return servers[0], servers[1], nil
-		}
-		return servers[1], servers[0], nil
-	}
-	// settled waits until the other server replicates, and can be promoted.
-	settled := func(ctx context.Context) (err error) {
-		if !proc.Await(ctx, 40*time.Second, func() bool {
-			var now, other *realRedis
-			if now, other, err = master(ctx); err != nil {
-				return false
-			}
-			var info, nowInfo any
-			if info, err = other.ask(ctx, "INFO replication"); err != nil {
-				return false
-			}
-			if nowInfo, err = now.ask(ctx, "INFO replication"); err != nil {
-				return false
-			}
-			known, askErr := sentinels[0].ask(ctx, "SENTINEL MASTER wallet")
-			state := fmt.Sprint(known)
-			if !strings.Contains(fmt.Sprint(nowInfo), "role:master") || !strings.Contains(fmt.Sprint(info), "master_link_status:up") ||
-				askErr != nil || !strings.Contains(state, "num-slaves:1") && !strings.Contains(state, "num-slaves 1") {
-				err = fmt.Errorf("the servers are not ready for a failover: %v, %v", info, state)
-				return false
-			}
-			return true
-		}) {
-			return err
-		}
-		return nil
-	}
-	promoted := func(ctx context.Context, before *realRedis) error {
-		if !proc.Await(ctx, 90*time.Second, func() bool { // a Sentinel that stalled for 2 s does nothing for 30 s
-			now, _, err := master(ctx)
-			return err == nil && now != before
-		}) {
-			return errors.New("no other master within 90 s")
-		}
-		return nil
-	}
-	var addresses []string
-	for _, s := range sentinels {
-		addresses = append(addresses, "addr="+proc.Address(s.port))
-	}
-	var dead *realRedis
-	url := fmt.Sprintf("redis://%s/0?master_name=wallet&%s", proc.Address(sentinels[0].port), strings.Join(addresses[1:], "&"))
-	return url, []redisFault{
-		{name: "the master killed, the replica behind", before: settled, always: true, make: func(ctx context.Context) error {
-			now, other, err := master(ctx)
-			if err != nil {
-				return err
-			}
-			other.signal(syscall.SIGSTOP) // it misses what is written meanwhile
-			proc.Pause(ctx, 300*time.Millisecond)
-			dead = now
-			_ = now.kill(ctx)
-			other.signal(syscall.SIGCONT)
-			return nil
-		}, heal: func(ctx context.Context) error {
-			if err := promoted(ctx, dead); err != nil {
-				return err
-			}
-			return dead.start(ctx)
-		}},
-		{name: "a failover by the operator", before: settled, make: func(ctx context.Context) error {
-			before, _, err := master(ctx)
-			if err != nil {
-				return err
-			}
-			if !proc.Await(ctx, 10*time.Second, func() bool { err = sentinels[0].do(ctx, "SENTINEL FAILOVER wallet"); return err == nil }) {
-				return err
-			}
-			return promoted(ctx, before)
-		}},
-		{name: "the master stopped, and back after another was promoted", before: settled, make: func(ctx context.Context) error {
-			now, _, err := master(ctx)
-			dead = now
-			if err == nil {
-				now.signal(syscall.SIGSTOP)
-			}
-			return err
-		}, heal: func(ctx context.Context) error {
-			err := promoted(ctx, dead)
-			dead.signal(syscall.SIGCONT)
-			return err
-		}},
-	}
-}
-
-// startCluster runs three masters with a replica each.
-func startCluster(t *testing.T) (string, []redisFault) {
-	var servers []*realRedis
-	create := []string{"--cluster", "create"}
-	for range 6 {
-		r := newRealRedis(t, "redis-server")
-		bus, err := freeport.Find()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.serve("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", fmt.Sprint(bus), "--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
-		servers = append(servers, r)
-		create = append(create, proc.Address(r.port))
-	}
-	output, err := exec.Command("redis-cli", append(create, "--cluster-replicas", "1", "--cluster-yes")...).CombinedOutput()
+	s, err := servers.NewSentinels(serversState(t))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, output)
-	}
-	ok := func(ctx context.Context) (err error) {
-		if !proc.Await(ctx, 40*time.Second, func() bool {
-			for _, r := range servers {
-				var info, replication any
-				if info, err = r.ask(ctx, "CLUSTER INFO"); err == nil && !strings.Contains(fmt.Sprint(info), "cluster_state:ok") {
-					err = errors.New("cluster_state")
-				}
-				if err == nil {
-					replication, err = r.ask(ctx, "INFO replication")
-				}
-				if text := fmt.Sprint(replication); err == nil && strings.Contains(text, "role:slave") && !strings.Contains(text, "master_link_status:up") {
-					err = errors.New("a replica is behind")
-				}
-				if err != nil {
-					return false
-				}
-			}
-			// Each master can lose itself.
-			nodes, askErr := servers[0].ask(ctx, "CLUSTER NODES")
-			masters := 0
-			for line := range strings.Lines(fmt.Sprint(nodes)) {
-				if strings.Contains(line, "master") && strings.Contains(strings.TrimSpace(line), "connected ") && !strings.Contains(line, "fail") {
-					masters++
-				}
-			}
-			if err = askErr; err == nil && masters < 3 {
-				err = fmt.Errorf("%d masters:\n%v", masters, nodes)
-			}
-			return err == nil
-		}) {
-			return fmt.Errorf("the cluster is not well: %w", err)
-		}
-		return nil
-	}
-	if err := ok(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// owner finds who has a slot, by node id and as a server.
-	owner := func(ctx context.Context, slot int) (string, *realRedis, []string, error) {
-		client := redis.NewClient(&redis.Options{Addr: proc.Address(servers[0].port)})
-		defer client.Close()
-		shards, err := client.ClusterShards(ctx).Result()
-		if err != nil {
-			return "", nil, nil, err
-		}
-		var id string
-		var at *realRedis
-		others := map[string]bool{}
-		for _, s := range shards {
-			i := slices.IndexFunc(s.Nodes, func(n redis.Node) bool { return n.Role == "master" && n.Health == "online" })
-			if i < 0 {
-				continue
-			}
-			master := s.Nodes[i]
-			if slices.ContainsFunc(s.Slots, func(r redis.SlotRange) bool { return int(r.Start) <= slot && slot <= int(r.End) }) {
-				id = master.ID
-				at = servers[slices.IndexFunc(servers, func(r *realRedis) bool { return int64(r.port) == master.Port })]
-			} else if len(s.Slots) > 0 {
-				others[master.ID+" "+proc.Address(int(master.Port))] = true
-			}
-		}
-		return id, at, slices.Collect(maps.Keys(others)), nil
-	}
-	slotOf := func(ctx context.Context, group int) (int, error) {
-		answer, err := servers[0].ask(ctx, fmt.Sprintf("CLUSTER KEYSLOT wallet:{%d}:", group))
-		slot, _ := answer.(int64)
-		return int(slot), err
-	}
-	move := func(ctx context.Context, group int) error {
-		slot, err := slotOf(ctx, group)
-		if err != nil {
+	startServers(t, s.Processes()...)
+	var gone *servers.RedisNode
+	return s.URL(), []redisFault{
+		{name: "the master killed, the replica behind", always: true, make: func(ctx context.Context) (err error) {
+			gone, err = s.KillMaster(ctx)
 			return err
-		}
-		id, from, others, err := owner(ctx, slot)
-		if err != nil || from == nil || len(others) == 0 {
-			return fmt.Errorf("slot %d has no owner, or nobody else: %w", slot, err)
-		}
-		otherID, otherAddr, _ := strings.Cut(others[rand.IntN(len(others))], " ")
-		to := servers[slices.IndexFunc(servers, func(r *realRedis) bool { return proc.Address(r.port) == otherAddr })]
-		if err := errors.Join(to.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d IMPORTING %s", slot, id)), from.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d MIGRATING %s", slot, otherID))); err != nil {
-			return err
-		}
-		for {
-			answer, err := from.ask(ctx, fmt.Sprintf("CLUSTER GETKEYSINSLOT %d 1", slot))
-			if err != nil {
-				return err
-			}
-			keys, _ := answer.([]any)
-			if len(keys) == 0 {
-				break
-			}
-			if err := from.do(ctx, fmt.Sprintf("MIGRATE 127.0.0.1 %d %v 0 1000 REPLACE", to.port, keys[0])); err != nil {
-				return err
-			}
-			proc.Pause(ctx, 5*time.Millisecond)
-		}
-		return errors.Join(to.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, otherID)), from.do(ctx, fmt.Sprintf("CLUSTER SETSLOT %d NODE %s", slot, otherID)))
-	}
-	var dead *realRedis
-	const groups = 16
-	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s", proc.Address(servers[0].port), proc.Address(servers[1].port), proc.Address(servers[2].port))
-	return url, []redisFault{
-		{name: "every group's slot moved", before: ok, make: func(ctx context.Context) error {
-			for group := range groups {
-				if err := move(ctx, group); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-		{name: "a master killed", before: ok, always: true, make: func(ctx context.Context) error {
-			slot, err := slotOf(ctx, rand.IntN(groups))
-			if err != nil {
-				return err
-			}
-			if !proc.Await(ctx, 40*time.Second, func() bool { _, dead, _, err = owner(ctx, slot); return err == nil && dead != nil }) {
-				return fmt.Errorf("nobody has slot %d: %w", slot, err)
-			}
-			_ = dead.kill(ctx)
-			return nil
 		}, heal: func(ctx context.Context) error {
-			// Its replica has taken over when the cluster is whole again.
-			for _, r := range servers {
-				if r == dead {
-					continue
-				}
-				if !proc.Await(ctx, 20*time.Second, func() bool {
-					info, err := r.ask(ctx, "CLUSTER INFO")
-					return err == nil && strings.Contains(fmt.Sprint(info), "cluster_slots_ok:16384")
-				}) {
-					return errors.New("no replica took over")
-				}
+			if err := s.AwaitPromotion(ctx, gone); err != nil {
+				return err
 			}
-			return dead.start(ctx)
+			return gone.Start(ctx)
+		}},
+		{name: "a failover by the operator", make: s.Failover},
+		{name: "the master stopped, and back after another was promoted", make: func(ctx context.Context) (err error) {
+			gone, err = s.StopMaster(ctx)
+			return err
+		}, heal: func(ctx context.Context) error {
+			err := s.AwaitPromotion(ctx, gone)
+			gone.Signal(syscall.SIGCONT)
+			return err
+		}},
+	}
+}
+
+func startCluster(t *testing.T) (string, []redisFault) {
+	c, err := servers.NewRedisCluster(serversState(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	startServers(t, c.Processes()...)
+	if err := c.Form(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var gone *servers.RedisNode
+	return c.URL(), []redisFault{
+		{name: "every group's slot moved", make: c.MoveGroups},
+		{name: "a master killed", always: true, make: func(ctx context.Context) (err error) {
+			gone, err = c.KillMaster(ctx)
+			return err
+		}, heal: func(ctx context.Context) error {
+			if err := c.AwaitReplacement(ctx, gone); err != nil {
+				return err
+			}
+			return gone.Start(ctx)
 		}},
 	}
 }

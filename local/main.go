@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/bench"
 	"github.com/legendary-wallet/legendary-wallet/local/demo"
 	"github.com/legendary-wallet/legendary-wallet/local/faults"
@@ -40,6 +41,7 @@ Settings of demo, run and faults, in the environment:
 
   KAFKA=apache          Apache Kafka instead of a stand-in
   BROKERS=3             three brokers, every partition on all of them (with KAFKA=apache); for bench and faults too
+  REDIS                 sentinel: a master, a replica and three Sentinels; cluster: three masters with a replica each
   SECURE=on             TLS and passwords between all of them (with KAFKA=apache)
   API, RELAY, WORKER, HOOKS
                         how many of each run (1; HOOKS=0 for none)
@@ -60,6 +62,7 @@ var children = proc.Roles{
 func main() {
 	args := os.Args[1:]
 	children.Serve(args)
+	walletcache.Silence() // servers that start do not answer yet
 	ctx, cancel := untilSignal()
 	code, err := runCommand(ctx, args)
 	cancel()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/local/faults/kinds"
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -20,6 +21,7 @@ func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	const seed = 1
 	s := stacktest.New(t, stack.Config{APIs: 2, Relays: 2, Workers: 2, Hooks: 2})
 	f := &system.System{Stack: s.Stack, Group: s.Topic, Random: rand.New(rand.NewPCG(seed, 0))}
+	f.Stalls = func() func() time.Duration { return testdb.WatchStalls(t, s.Backing.DatabaseURL) }
 	if err := f.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -62,16 +62,22 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 
 // newReport knows how and where the campaign runs.
 func newReport(c stack.Config, o options) *report {
-	kafka := c.Kafka
+	backing := c.Kafka
 	if c.Brokers > 1 {
-		kafka = fmt.Sprintf("%s BROKERS=%d", c.Kafka, c.Brokers)
+		backing += fmt.Sprintf(" BROKERS=%d", c.Brokers)
+	}
+	if c.Standbys > 0 {
+		backing += fmt.Sprintf(" STANDBYS=%d", c.Standbys)
+	}
+	if c.Redis != "" {
+		backing += " REDIS=" + c.Redis
 	}
 	r := &report{
-		Date: time.Now().UTC(), Seed: o.seed, Conditions: conditions(kafka),
-		Command: fmt.Sprintf("make faults KAFKA=%s SEED=%d DURATION=%s", kafka, o.seed, o.duration),
+		Date: time.Now().UTC(), Seed: o.seed, Conditions: conditions(backing),
+		Command: fmt.Sprintf("make faults KAFKA=%s SEED=%d DURATION=%s", backing, o.seed, o.duration),
 	}
 	if o.drill {
-		r.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", kafka, o.seed)
+		r.Command = fmt.Sprintf("make faults KAFKA=%s SEED=%d ARGS=-drill", backing, o.seed)
 	} else if rest := o.rest(); rest != "" {
 		r.Command += fmt.Sprintf(" ARGS='%s'", rest)
 	}

@@ -138,14 +138,17 @@ func (r *report) name(c stack.Config, o options) string {
 	if o.drill {
 		return "drill"
 	}
-	kafka := c.Kafka
+	backing := c.Kafka
 	if c.Brokers > 1 {
-		kafka = fmt.Sprintf("%s-of-%d", c.Kafka, c.Brokers)
+		backing = fmt.Sprintf("%s-of-%d", c.Kafka, c.Brokers)
 	}
-	return fmt.Sprintf("%s-%.0fm", kafka, r.Seconds/60)
+	if c.Redis != "" {
+		backing += "-" + c.Redis
+	}
+	return fmt.Sprintf("%s-%.0fm", backing, r.Seconds/60)
 }
 
-// write keeps the report as faults-DATE-KAFKA-MINUTES in a folder, for people and for programs.
+// write keeps the report as faults-DATE-SERVERS-MINUTES in a folder, for people and for programs.
 func (r *report) write(folder, name string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err

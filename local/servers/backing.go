@@ -23,6 +23,11 @@ type Backing struct {
 	// Kafka is apache or kfake, for brokers that are started; of the latter there is always one.
 	Kafka   string
 	Brokers int
+	// Redis is sentinel or cluster, for several servers that are started; empty: one. What they can be asked for is in
+	// Sentinels or RedisCluster then.
+	Redis        string
+	Sentinels    *Sentinels
+	RedisCluster *RedisCluster
 	// KafkaListeners are further doors to Apache Kafka, by broker.
 	KafkaListeners [][]Listener
 	// PostgresEnv is for Postgres alone.
@@ -62,6 +67,9 @@ func (p *Backing) Start(ctx context.Context, s *proc.State, out io.Writer, chang
 			fmt.Fprintf(out, "  waiting for %d more; the first time they are downloaded\n", waiting)
 		}
 	}
+	if err == nil {
+		err = p.settleRedis(ctx)
+	}
 	if err != nil {
 		p.Stop()
 		if ctx.Err() != nil {
@@ -86,10 +94,11 @@ func (p *Backing) makers(ctx context.Context, s *proc.State) (makers []maker, er
 		})
 	}
 	if p.RedisURL == "" {
-		makers = append(makers, func() (process *proc.Process, err error) {
-			process, p.RedisURL, err = Redis(s, p.Secure)
-			return process, err
-		})
+		more, err := p.redisMakers(s)
+		if err != nil {
+			return nil, err
+		}
+		makers = append(makers, more...)
 	}
 	if p.KafkaBrokers == "" {
 		nodes, err := kafkaNodes(max(1, p.Brokers), p.KafkaListeners)

@@ -38,6 +38,65 @@ func Redis(s *proc.State, secure *Secured) (*proc.Process, string, error) {
 	return p, url, nil
 }
 
+func (p *Backing) redisMakers(s *proc.State) (makers []maker, err error) {
+	var processes []*proc.Process
+	switch p.Redis {
+	case "sentinel":
+		if p.Sentinels, err = NewSentinels(s); err != nil {
+			return nil, err
+		}
+		processes, p.RedisURL = p.Sentinels.Processes(), p.Sentinels.URL()
+	case "cluster":
+		if p.RedisCluster, err = NewRedisCluster(s); err != nil {
+			return nil, err
+		}
+		processes, p.RedisURL = p.RedisCluster.Processes(), p.RedisCluster.URL()
+	default:
+		return []maker{func() (process *proc.Process, err error) {
+			process, p.RedisURL, err = Redis(s, p.Secure)
+			return process, err
+		}}, nil
+	}
+	for _, process := range processes {
+		makers = append(makers, func() (*proc.Process, error) { return process, nil })
+	}
+	return makers, nil
+}
+
+// settleRedis makes one of several servers that have started.
+func (p *Backing) settleRedis(ctx context.Context) error {
+	switch {
+	case p.Sentinels != nil:
+		return p.Sentinels.Settle(ctx)
+	case p.RedisCluster != nil:
+		return p.RedisCluster.Form(ctx)
+	}
+	return nil
+}
+
+// RedisClient is of local's own: it tries again, which a service's does not.
+func (p *Backing) RedisClient() (redis.UniversalClient, error) {
+	switch p.Redis {
+	case "sentinel":
+		options, err := redis.ParseFailoverURL(p.RedisURL)
+		if err != nil {
+			return nil, err
+		}
+		return redis.NewFailoverClient(options), nil
+	case "cluster":
+		options, err := redis.ParseClusterURL(p.RedisURL)
+		if err != nil {
+			return nil, err
+		}
+		return redis.NewClusterClient(options), nil
+	}
+	options, err := p.Secure.redisOptions(p.RedisURL)
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewClient(options), nil
+}
+
 func pingRedis(ctx context.Context, secure *Secured, url string) error {
 	options, err := secure.redisOptions(url)
 	if err != nil {

@@ -15,6 +15,7 @@ type Config struct {
 	DatabaseURL, RedisURL, KafkaBrokers string
 	Kafka                               string
 	Brokers                             int
+	Redis                               string // sentinel or cluster; empty: one server
 	Topic                               string
 	EventsTopic                         string // empty: none
 	HTTPAddr                            string
@@ -66,6 +67,10 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 	if err != nil || standbys < 0 || standbys > 2 {
 		mistakes = append(mistakes, fmt.Errorf("STANDBYS=%s: want 0, 1 or 2", getenv("STANDBYS")))
 	}
+	redis := getenv("REDIS")
+	if redis != "" && redis != "sentinel" && redis != "cluster" {
+		mistakes = append(mistakes, fmt.Errorf("REDIS=%s: want sentinel or cluster", redis))
+	}
 	cells, err := strconv.Atoi(text("CELLS", "1"))
 	if err != nil || cells < 1 || cells > 8 {
 		mistakes = append(mistakes, fmt.Errorf("CELLS=%s: want a number of cells, 1 to 8", getenv("CELLS")))
@@ -75,6 +80,7 @@ func ParseConfig(getenv func(string) string) (Config, error) {
 		Standbys:     standbys,
 		DatabaseURL:  getenv("DATABASE_URL"),
 		RedisURL:     getenv("REDIS_URL"),
+		Redis:        redis,
 		KafkaBrokers: getenv("KAFKA_BROKERS"),
 		Kafka:        text("KAFKA", "kfake"),
 		Brokers:      brokers,
@@ -102,6 +108,9 @@ func (c Config) contradictions() (mistakes []error) {
 	}
 	if c.Standbys > 0 && (c.DatabaseURL != "" || c.Secure) {
 		mistakes = append(mistakes, errors.New("STANDBYS: needs a Postgres that is started here, without SECURE"))
+	}
+	if c.Redis != "" && (c.RedisURL != "" || c.Secure) {
+		mistakes = append(mistakes, fmt.Errorf("REDIS=%s: needs servers that are started here, without SECURE", c.Redis))
 	}
 	if c.Cells > 1 && c.DatabaseURL+c.RedisURL+c.KafkaBrokers != "" {
 		mistakes = append(mistakes, fmt.Errorf("CELLS=%d: needs backing services that are started here, for each cell its own", c.Cells))

@@ -38,3 +38,21 @@ func TestThreeBrokersAreApacheKafkasAndStartedHere(t *testing.T) {
 		}
 	}
 }
+
+func TestSeveralServersOfRedisAreStartedHere(t *testing.T) {
+	for _, c := range []struct {
+		env   map[string]string
+		wrong bool
+	}{
+		{map[string]string{"REDIS": "sentinel"}, false},
+		{map[string]string{"REDIS": "cluster"}, false},
+		{map[string]string{"REDIS": "many"}, true},
+		{map[string]string{"REDIS": "cluster", "REDIS_URL": "redis://127.0.0.1:6379"}, true},
+		{map[string]string{"REDIS": "sentinel", "SECURE": "on", "KAFKA": "apache"}, true},
+	} {
+		_, err := ParseConfig(func(name string) string { return c.env[name] })
+		if c.wrong != (err != nil) || err != nil && !strings.Contains(err.Error(), "REDIS=") {
+			t.Errorf("%v: %v", c.env, err)
+		}
+	}
+}

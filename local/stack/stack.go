@@ -68,7 +68,7 @@ func NewOn(s *proc.State, p *servers.Backing, c Config, bin string, out io.Write
 
 // BackingOf is what a configuration gives or asks for.
 func BackingOf(c Config) *servers.Backing {
-	return &servers.Backing{DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, KafkaBrokers: c.KafkaBrokers, Kafka: c.Kafka, Brokers: c.Brokers}
+	return &servers.Backing{DatabaseURL: c.DatabaseURL, RedisURL: c.RedisURL, KafkaBrokers: c.KafkaBrokers, Kafka: c.Kafka, Brokers: c.Brokers, Redis: c.Redis}
 }
 
 // Start brings everything up; what has started when it fails is stopped again.

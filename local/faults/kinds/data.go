@@ -23,6 +23,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
@@ -42,7 +43,7 @@ func dataFaults(f *system.System) []system.Fault {
 		deletedRecords(f),
 		{Name: "messages that are no operations", Throw: func(ctx context.Context) error { return sendPoison(ctx, f) }, Within: system.OfService},
 		lockedWallet(f),
-		{Name: "a stale writer of the cache replayed", Throw: func(ctx context.Context) error { return replayCacheWriter(ctx, f) }, Within: system.OfService},
+		ofOneRedis(f, system.Fault{Name: "a stale writer of the cache replayed", Throw: func(ctx context.Context) error { return replayCacheWriter(ctx, f) }, Within: system.OfService}),
 		fullDisk(f),
 		clockStep(f, "Postgres's clock an hour ahead for 4 s", "+1h"),
 		clockStep(f, "Postgres's clock an hour behind for 4 s", "-1h"),
@@ -95,8 +96,7 @@ func lockedWallet(f *system.System) system.Fault {
 // replayCacheWriter sends again, word for word, what a worker has written to Redis, once the wallets
 // have gone on: as a writer that was stopped in between would.
 func replayCacheWriter(ctx context.Context, f *system.System) error {
-	options := f.Cache.Options()
-	conn, err := net.DialTimeout("tcp", options.Addr, system.WorksWithin)
+	conn, err := net.DialTimeout("tcp", servers.HostOf(f.Stack.Backing.RedisURL), system.WorksWithin)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func All(f *system.System) []system.Fault {
 		return slices.Concat(brokerFaults(f), hooksFaults(f))
 	}
 	return slices.Concat(
-		processFaults(f), hooksFaults(f), dataFaults(f), redisFaults(f), failpoints(f),
+		processFaults(f), hooksFaults(f), dataFaults(f), redisFaults(f), sentinelFaults(f), redisClusterFaults(f), failpoints(f),
 		networkFaults(f), kafkaFaults(f), clusterFaults(f), standbyFaults(f),
 	)
 }
@@ -66,7 +66,7 @@ func processFaults(f *system.System) []system.Fault {
 		dethroned(f, stopped(f, "SIGSTOP of the leading relay, until another leads", "relay", 0, system.OfService), 6*time.Second),
 		stopped(f, "SIGSTOP of a worker, past its session", "worker", 0, system.OfSession),
 		stopped(f, "SIGSTOP of kafka for 5 s", "kafka", 5*time.Second, system.OfService),
-		stopped(f, "SIGSTOP of redis for 5 s", "redis", 5*time.Second, system.OfService).Reporting("worker", "redis"),
+		ofOneRedis(f, stopped(f, "SIGSTOP of redis for 5 s", "redis", 5*time.Second, system.OfService).Reporting("worker", "redis")),
 		{
 			Name: "SIGSTOP of the postmaster for 5 s", Holds: 5 * time.Second, Within: system.OfService,
 			Throw: func(context.Context) error { return signalPostmaster(f, syscall.SIGSTOP) },
@@ -97,6 +97,10 @@ func dethroned(f *system.System, k system.Fault, within time.Duration) system.Fa
 	throw := k.Throw
 	k.Throw = func(ctx context.Context) error {
 		old := pick(f, "relay").CurrentPID()
+		stalled := func() time.Duration { return 0 }
+		if f.Stalls != nil {
+			stalled = f.Stalls()
+		}
 		began := time.Now()
 		if err := throw(ctx); err != nil {
 			return err
@@ -118,8 +122,8 @@ func dethroned(f *system.System, k system.Fault, within time.Duration) system.Fa
 			}
 			took := time.Since(began)
 			f.Takeover.Store(int64(took))
-			if took > within && !f.Unhurried {
-				watch.Violate("another relay led after %.1f s, not within %s", took.Seconds(), within)
+			if allowed := within + stalled(); took > allowed && !f.Unhurried {
+				watch.Violate("another relay led after %.1f s, not within %s", took.Seconds(), allowed)
 			}
 		})
 		return nil

@@ -53,8 +53,8 @@ func networkFaults(f *system.System) []system.Fault {
 		unanswered(f, system.Door{Service: "relay", Server: "kafka"}),
 		cut(f, system.Door{Service: "worker", Server: "kafka"}, short).Reporting("worker", "kafka"),
 		silent(f, system.Door{Service: "worker", Server: "kafka"}, 11*time.Second, system.OfSession),
-		silent(f, system.Door{Service: "api", Server: "redis"}, short, system.OfService).CuttingSome(),
-		cut(f, system.Door{Service: "worker", Server: "redis"}, short).CuttingSome(),
-		silent(f, system.Door{Service: "worker", Server: "redis"}, short, system.OfService).CuttingSome(),
+		ofOneRedis(f, silent(f, system.Door{Service: "api", Server: "redis"}, short, system.OfService).CuttingSome()),
+		ofOneRedis(f, cut(f, system.Door{Service: "worker", Server: "redis"}, short).CuttingSome()),
+		ofOneRedis(f, silent(f, system.Door{Service: "worker", Server: "redis"}, short, system.OfService).CuttingSome()),
 	}
 }

@@ -88,6 +88,9 @@ func (f *System) behind(d Door) (listeners []servers.Listener) {
 	case "postgres":
 		return []servers.Listener{{Address: servers.HostOf(f.Stack.Backing.DatabaseURL), Advertised: anywhere}}
 	case "redis":
+		if f.Stack.Backing.Redis != "" {
+			return nil // the services find the others behind it
+		}
 		return []servers.Listener{{Address: servers.HostOf(f.Stack.Backing.RedisURL), Advertised: anywhere}}
 	}
 	for _, l := range slices.Concat(f.Stack.Backing.KafkaListeners...) {

@@ -55,7 +55,7 @@ type System struct {
 	Group  string // of the workers
 	Random *rand.Rand
 	Pool   *pgxpool.Pool
-	Cache  *redis.Client
+	Cache  redis.UniversalClient
 	Log    *logReader[check.Message]
 	// Events are what the topic of outcomes tells, Receiver is told by webhooks; nil: nothing is.
 	Events   *logReader[check.Event]
@@ -72,7 +72,9 @@ type System struct {
 	Footprints map[string]Footprint // the most after any round, by service
 	Patience   time.Duration        // with a system that does not recover
 	Unhurried  bool                 // it may take its time
-	Standbys   int                  // of Postgres, synchronous ones
+	// Stalls begins to measure for how long the machine stalls, beside what has a limit; nil: it does not.
+	Stalls   func() (stalled func() time.Duration)
+	Standbys int // of Postgres, synchronous ones
 
 	Hot       uuid.UUID
 	Refusing  []uuid.UUID // are closed, and receive nothing
@@ -137,11 +139,9 @@ func (f *System) Connect(ctx context.Context) (err error) {
 	f.Footprints, f.Patience = map[string]Footprint{}, AbandonAfter
 	// What a fault ends is its news, not that of the children's supervision.
 	f.Stack.Mute()
-	options, err := redis.ParseURL(f.Stack.Backing.RedisURL)
-	if err != nil {
+	if f.Cache, err = f.Stack.Backing.RedisClient(); err != nil {
 		return err
 	}
-	f.Cache = redis.NewClient(options)
 	if f.Log, err = followLog(strings.Split(f.Stack.Backing.KafkaBrokers, ","), f.Stack.Topic); err != nil {
 		return err
 	}

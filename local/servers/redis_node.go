@@ -1,0 +1,94 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/legendary-wallet/legendary-wallet/db/freeport"
+	"github.com/legendary-wallet/legendary-wallet/local/proc"
+)
+
+// RedisNode is a redis-server that keeps nothing by itself, or a Sentinel.
+type RedisNode struct {
+	*proc.Process
+	Port int
+	dir  string
+}
+
+// NewRedisNode prepares a redis-server with further arguments.
+func NewRedisNode(s *proc.State, name string, more ...string) (*RedisNode, error) {
+	n, err := newNode(s, name, "redis-server")
+	if err == nil {
+		n.Argv = append(append(n.Argv, "--port", fmt.Sprint(n.Port), "--bind", "127.0.0.1", "--dir", n.dir, "--save", "", "--appendonly", "no"), more...)
+	}
+	return n, err
+}
+
+func newNode(s *proc.State, name, binary string) (*RedisNode, error) {
+	path, err := exec.LookPath(binary)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not on PATH (Debian: apt-get install redis-server redis-sentinel)", binary)
+	}
+	n := &RedisNode{dir: filepath.Join(s.Dir, name)}
+	// What the last time left knows other ports.
+	if err := errors.Join(os.RemoveAll(n.dir), os.Mkdir(n.dir, 0o755)); err != nil {
+		return nil, err
+	}
+	if n.Port, err = freeport.Find(); err != nil {
+		return nil, err
+	}
+	n.Process = &proc.Process{
+		Name: name, About: path, Argv: []string{path}, Log: s.Log(name), Changed: func(string) {},
+		Ready: func(ctx context.Context) error {
+			err := n.Do(ctx, "PING")
+			if refused := redis.Error(nil); errors.As(err, &refused) {
+				return nil
+			}
+			return err
+		},
+	}
+	return n, nil
+}
+
+// Address is where it listens.
+func (n *RedisNode) Address() string { return proc.Address(n.Port) }
+
+// Do runs a command as an operator does, whose rights nobody takes. Ask returns the answer, too.
+func (n *RedisNode) Do(ctx context.Context, command string) error {
+	_, err := n.Ask(ctx, command)
+	return err
+}
+
+func (n *RedisNode) Ask(ctx context.Context, command string) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: n.Address(), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
+	defer client.Close()
+	var words []any
+	for word := range strings.FieldsSeq(command) {
+		words = append(words, word)
+	}
+	answer, err := client.Do(ctx, words...).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("%s: %w", command, err)
+	}
+	return answer, nil
+}
+
+// Kill ends it until Start.
+func (n *RedisNode) Kill() { proc.KillAll([]*proc.Process{n.Process}) }
+
+func processesOf(nodes []*RedisNode) (processes []*proc.Process) {
+	for _, n := range nodes {
+		processes = append(processes, n.Process)
+	}
+	return processes
+}
