@@ -125,19 +125,25 @@ define run-tests
 endef
 
 # Packages are tested in this order, one on each core: what takes long first, and none of it alone at the end.
-test: LONG = ./local ./relay ./worker ./ctl ./hooks ./api
-# Most tests wait, so eight of a package run at once, with 200 operations a second where a load is. make e2e has the race
-# detector and 1,000 a second, kills each service 20 times, and plays 20,000 schedules, and as many against the model.
-.PHONY: test e2e mutations
-test: export LOAD = 200
+test race: LONG = ./local ./relay ./worker ./ctl ./hooks ./api
+# Most tests wait, so eight of a package run at once, with 200 operations a second where a load is. make e2e has 1,000 a
+# second, kills each service 20 times, and plays 20,000 schedules, and as many against the model.
+.PHONY: test race e2e mutations
+test race: export LOAD = 200
+test race: export KILLS = 5
 test: export SCHEDULES = 1000
-test: export KILLS = 5
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=1000
 	$(call run-tests,test,-parallel 8 $(LONG))
-	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server, and adds:'
+	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server and with the race detector, and adds:'
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
 	@echo 'clients (Node, Python, Java), PgBouncer, schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
+
+# It makes everything five to ten times as slow, so that nothing is judged by time.
+race: export SCHEDULES = 200
+race: export KAFKA = kfake
+race: ## Run the tests of make test with the race detector; make e2e does
+	$(call run-tests,race,-race -parallel 3 $(LONG))
 
 e2e: export SCHEDULES = 500
 e2e: export KAFKA = apache
@@ -145,7 +151,8 @@ e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu)
 	@local/needs.sh
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker ./hooks
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=20000 # 100000 after a change of the rules
-	$(call run-tests,e2e,-race -tags e2e)
+	$(call run-tests,e2e,-tags e2e)
+	@$(MAKE) --no-print-directory race
 
 mutations: export KAFKA = apache
 mutations: ## Print the mutation table: each rule that was taken out, the test that failed, how fast, and what it said
