@@ -305,7 +305,7 @@ func (c *cacheTrial) untold(ctx context.Context, f redisFault, what string, work
 		}
 		return len(silent) == 0
 	})
-	if took, stalled := time.Since(asked), stall(); len(silent) == 0 && took > toldWithin+stalled {
+	if took, stalled := time.Since(asked), stall().Sum; len(silent) == 0 && took > toldWithin+stalled {
 		silent["all"] = "told after " + took.String()
 	}
 	var report struct{ Problems []string }
@@ -377,7 +377,7 @@ func startServers(t *testing.T, processes ...*proc.Process) {
 
 // startOneRedis has a user for the services, whose rights can be taken away.
 func startOneRedis(t *testing.T) (string, []redisFault) {
-	r, err := servers.NewRedisNode(serversState(t), "redis", "--user", "wallet", "on", ">secret", "~*", "&*", "+@all")
+	r, err := servers.NewRedisNode(serversState(t), "redis", "user wallet on >secret ~* &* +@all")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestMessagesAreWhatTheirSchemaSays(t *testing.T) {
 // What comes on both topics is what asyncapi.yaml says, with operations of every type, and nothing that it does not say.
 func TestBothTopicsAreWhatAsyncAPISays(t *testing.T) {
 	t.Parallel()
-	const enough = 500
+	const enough = 1500
 	a := readAsyncAPI(t)
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	l := s.MixedLoad(load.EveryType, s.OpenWallets(3))

@@ -25,8 +25,8 @@ const (
 	drainDelay = "3s"
 )
 
-// Every service is restarted, one process after the other, under 1,000 operations a second whose
-// clients retry nothing.
+// Every service is restarted, one process after the other, under a load whose clients
+// retry nothing.
 func TestARollingRestartFailsNoRequest(t *testing.T) {
 	t.Setenv("DRAIN_DELAY", drainDelay)
 	s := newSystem(t, stack.Config{APIs: 2, Relays: 2, Workers: 3})

@@ -182,7 +182,7 @@ func TestSlowClientsHarmNobody(t *testing.T) {
 		for range 20 {
 			stall, began := testdb.WatchStalls(t, s.Backing.DatabaseURL), time.Now()
 			s.Deposit(s.APIURLs[0], wallet)
-			if took := time.Since(began) - stall(); took > 2*time.Second {
+			if took := time.Since(began) - stall().Sum; took > 2*time.Second {
 				t.Errorf("a lone operation took %s", took)
 			}
 		}

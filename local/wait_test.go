@@ -30,7 +30,7 @@ const (
 //	bin/local parts -- go test ./local -run TestAWait -wait 10s -v
 //
 // measures it at 1,000 operations/s on one wallet. Without -wait there is a little load, and what is
-// measured is only shown: other tests run meanwhile, and the race detector.
+// measured is only shown: other tests run meanwhile.
 func TestAWaitEndsWithTheCommitAndCostsLittle(t *testing.T) {
 	rate, during, prefer := 100, 2*time.Second, "wait=30"
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})

@@ -14,17 +14,20 @@ import (
 // usual is how long the machine may take from one commit to the next without having stalled.
 const usual = 50 * time.Millisecond
 
-// WatchStalls commits beside a test that has a time limit. The function that it returns, to be called once, ends that, and
-// says for how long the machine stalled, in all: the limit is to be longer by that. With the race detector it says a minute
-// more: no time is judged then.
-func WatchStalls(t testing.TB, databaseURL string) (stalled func() time.Duration) {
+// Stalls of the machine are what limits of time are to be longer by: of what takes as long as the watch their sum, of one of
+// many waits the longest.
+type Stalls struct{ Sum, Longest time.Duration }
+
+// WatchStalls commits beside a test that has a time limit. The function that it returns, to be called once, ends that. With the
+// race detector each is a minute longer: no time is judged then.
+func WatchStalls(t testing.TB, databaseURL string) (stalled func() Stalls) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), databaseURL)
 	if err != nil {
 		t.Fatalf("testdb: %v", err)
 	}
 	ctx, over := context.WithCancel(t.Context())
-	measured := make(chan time.Duration, 1)
+	measured := make(chan Stalls, 1)
 	go func() {
 		defer func() { _ = conn.Close(context.Background()) }()
 		committed := []time.Time{time.Now()}
@@ -37,22 +40,23 @@ func WatchStalls(t testing.TB, databaseURL string) (stalled func() time.Duration
 		}
 		measured <- stalls(append(committed, time.Now()))
 	}()
-	return func() time.Duration {
+	return func() Stalls {
 		over()
 		stalled := <-measured
 		if testkit.Race() {
-			stalled += time.Minute
+			stalled.Sum, stalled.Longest = stalled.Sum+time.Minute, stalled.Longest+time.Minute
 		}
 		return stalled
 	}
 }
 
-// stalls is what pauses between the times have beyond the usual.
-func stalls(times []time.Time) (sum time.Duration) {
+// stalls are the pauses between the times.
+func stalls(times []time.Time) (s Stalls) {
 	for i := 1; i < len(times); i++ {
-		sum += max(0, times[i].Sub(times[i-1])-usual)
+		s.Sum += max(0, times[i].Sub(times[i-1])-usual)
 	}
-	return sum
+	s.Longest = LongestPause(times)
+	return s
 }
 
 // LongestPause is the longest time between two of the times, in whatever order they are.

@@ -56,8 +56,8 @@ const (
 	ticketTTL = 30 * time.Second
 	// lease is how long a generation may be read after a process could last write.
 	lease = time.Second
-	// clusterGroups is how many groups the wallets of a cluster are in: some for each of its masters.
-	clusterGroups = 16
+	// ClusterGroups is how many groups the wallets of a cluster are in: some for each of its masters.
+	ClusterGroups = 16
 )
 
 // settling is how long nothing is cached in a server that is new: a process that finds it, after a
@@ -261,7 +261,7 @@ func keysOf(client redis.UniversalClient, id uuid.UUID) []string {
 // Without a cluster there is one group, and no more in a key than there was before there were groups.
 func groups(client redis.UniversalClient) int {
 	if _, cluster := client.(*redis.ClusterClient); cluster {
-		return clusterGroups
+		return ClusterGroups
 	}
 	return 1
 }

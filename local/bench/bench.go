@@ -38,6 +38,7 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 		return report.CompareFiles(out, o.compared, o.only)
 	}
 	chosen := o.scenarios()
+	c.Redis = ""
 	b := &benchmark{config: c, warmUp: o.warmUp, measured: o.measured, stallsWatched: o.stalls, out: out, programs: []string{""}}
 	if o.compare {
 		b.programs = o.compared

@@ -21,7 +21,10 @@ func TestAShortCampaignBreaksNoPromise(t *testing.T) {
 	const seed = 1
 	s := stacktest.New(t, stack.Config{APIs: 2, Relays: 2, Workers: 2, Hooks: 2})
 	f := &system.System{Stack: s.Stack, Group: s.Topic, Random: rand.New(rand.NewPCG(seed, 0))}
-	f.Stalls = func() func() time.Duration { return testdb.WatchStalls(t, s.Backing.DatabaseURL) }
+	f.Stalls = func() func() time.Duration {
+		stall := testdb.WatchStalls(t, s.Backing.DatabaseURL)
+		return func() time.Duration { return stall().Sum }
+	}
 	if err := f.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func mutate(ctx context.Context, c stack.Config, o options, root string, out io.
 		if len(chosen) == 0 {
 			continue
 		}
-		if c.Kafka, c.Standbys = kafka, 0; kafka == "standby" {
+		if c.Kafka, c.Standbys, c.Redis = kafka, 0, ""; kafka == "standby" {
 			c.Kafka, c.Standbys = "apache", 1
 		}
 		found, err := mutateOn(ctx, c, chosen, root, o.seed, out)

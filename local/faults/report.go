@@ -133,7 +133,7 @@ func (r *record) takeover() string {
 	return fmt.Sprintf("%.2f", r.Takeover)
 }
 
-// name is a part of the file names, by Kafka and minutes.
+// name is a part of the file names, by servers and minutes.
 func (r *report) name(c stack.Config, o options) string {
 	if o.drill {
 		return "drill"

@@ -14,11 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/legendary-wallet/legendary-wallet/db/freeport"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
-
-// CacheGroups is in how many slots the cache lies.
-const CacheGroups = 16
 
 // RedisCluster is three masters with a replica each.
 type RedisCluster struct{ nodes []*RedisNode }
@@ -34,8 +32,8 @@ func NewRedisCluster(s *proc.State) (*RedisCluster, error) {
 		if i > 0 {
 			name = fmt.Sprintf("redis-%d", i+1)
 		}
-		n, err := NewRedisNode(s, name, "--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--cluster-port", fmt.Sprint(bus),
-			"--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
+		n, err := NewRedisNode(s, name, diskless, "cluster-enabled yes", "cluster-node-timeout 1500", fmt.Sprint("cluster-port ", bus),
+			"cluster-require-full-coverage no")
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +140,7 @@ func (c *RedisCluster) MoveGroups(ctx context.Context) error {
 	if err := c.Settle(ctx); err != nil {
 		return err
 	}
-	for group := range CacheGroups {
+	for group := range walletcache.ClusterGroups {
 		if err := c.move(ctx, group); err != nil {
 			return err
 		}
@@ -188,7 +186,7 @@ func (c *RedisCluster) KillMaster(ctx context.Context) (dead *RedisNode, err err
 	if err := c.Settle(ctx); err != nil {
 		return nil, err
 	}
-	slot, err := c.slot(ctx, rand.IntN(CacheGroups))
+	slot, err := c.slot(ctx, rand.IntN(walletcache.ClusterGroups))
 	if err != nil {
 		return nil, err
 	}

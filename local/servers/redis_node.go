@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,13 +24,24 @@ type RedisNode struct {
 	dir  string
 }
 
-// NewRedisNode prepares a redis-server with further arguments.
+// diskless lets a replica follow at once.
+const diskless = "repl-diskless-sync-delay 0"
+
+// NewRedisNode prepares a redis-server with more lines in its configuration.
 func NewRedisNode(s *proc.State, name string, more ...string) (*RedisNode, error) {
 	n, err := newNode(s, name, "redis-server")
-	if err == nil {
-		n.Argv = append(append(n.Argv, "--port", fmt.Sprint(n.Port), "--bind", "127.0.0.1", "--dir", n.dir, "--save", "", "--appendonly", "no"), more...)
+	if err != nil {
+		return nil, err
 	}
-	return n, err
+	return n, n.configure(append([]string{`save ""`, "appendonly no"}, more...)...)
+}
+
+// configure writes a file that Sentinels rewrite: a server that starts again is what they made it.
+func (n *RedisNode) configure(lines ...string) error {
+	file := filepath.Join(n.dir, "redis.conf")
+	n.Argv = append(n.Argv, file)
+	lines = append([]string{fmt.Sprint("port ", n.Port), "bind 127.0.0.1", "dir " + n.dir}, lines...)
+	return os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
 func newNode(s *proc.State, name, binary string) (*RedisNode, error) {
@@ -84,7 +96,11 @@ func (n *RedisNode) Ask(ctx context.Context, command string) (any, error) {
 }
 
 // Kill ends it until Start.
-func (n *RedisNode) Kill() { proc.KillAll([]*proc.Process{n.Process}) }
+func (n *RedisNode) Kill() {
+	n.Release()
+	n.Signal(syscall.SIGKILL)
+	n.Stop()
+}
 
 func processesOf(nodes []*RedisNode) (processes []*proc.Process) {
 	for _, n := range nodes {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,11 +19,11 @@ type Sentinels struct {
 }
 
 func NewSentinels(s *proc.State) (*Sentinels, error) {
-	master, err := NewRedisNode(s, "redis")
+	master, err := NewRedisNode(s, "redis", diskless)
 	if err != nil {
 		return nil, err
 	}
-	replica, err := NewRedisNode(s, "redis-2", "--replicaof", "127.0.0.1", fmt.Sprint(master.Port))
+	replica, err := NewRedisNode(s, "redis-2", diskless, fmt.Sprint("replicaof 127.0.0.1 ", master.Port))
 	if err != nil {
 		return nil, err
 	}
@@ -35,13 +33,11 @@ func NewSentinels(s *proc.State) (*Sentinels, error) {
 		if err != nil {
 			return nil, err
 		}
-		file := filepath.Join(n.dir, "sentinel.conf")
-		text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor wallet 127.0.0.1 %d 2\nsentinel down-after-milliseconds wallet 1000\nsentinel failover-timeout wallet 2000\n",
-			n.Port, n.dir, master.Port)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		if err := n.configure(
+			fmt.Sprintf("sentinel monitor wallet 127.0.0.1 %d 2", master.Port), "sentinel down-after-milliseconds wallet 1000", "sentinel failover-timeout wallet 2000",
+		); err != nil {
 			return nil, err
 		}
-		n.Argv = append(n.Argv, file)
 		all.sentinels = append(all.sentinels, n)
 	}
 	return all, nil
@@ -68,9 +64,9 @@ func (s *Sentinels) Master(ctx context.Context) (now, other *RedisNode, err erro
 	return s.servers[1], s.servers[0], nil
 }
 
-// Settle waits until the other server replicates, and can be promoted.
+// Settle waits until the other server replicates, and can be promoted: a Sentinel that stalled for 2 s does nothing for 30 s.
 func (s *Sentinels) Settle(ctx context.Context) (err error) {
-	if !proc.Await(ctx, 40*time.Second, func() bool { err = s.unsettled(ctx); return err == nil }) {
+	if !proc.Await(ctx, 90*time.Second, func() bool { err = s.unsettled(ctx); return err == nil }) {
 		return fmt.Errorf("the servers are not ready for a failover: %w", err)
 	}
 	return nil
@@ -146,7 +142,7 @@ func (s *Sentinels) Failover(ctx context.Context) error {
 
 // AwaitPromotion waits until another server is the master.
 func (s *Sentinels) AwaitPromotion(ctx context.Context, before *RedisNode) error {
-	if !proc.Await(ctx, 90*time.Second, func() bool { // a Sentinel that stalled for 2 s does nothing for 30 s
+	if !proc.Await(ctx, 90*time.Second, func() bool {
 		now, _, err := s.Master(ctx)
 		return err == nil && now != before
 	}) {

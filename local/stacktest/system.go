@@ -1,6 +1,6 @@
 // Package stacktest runs stacks for tests.
 //
-// The end to end tests run the services as they are shipped, built once with failpoints and the race
+// The end to end tests run the services as they are shipped, built once with failpoints and, in make race, the race
 // detector, against the Postgres, Redis and Kafka that `make test` or `make e2e` has started. Where a
 // test takes one of these away it starts its own. What needs more than Go and a C compiler, or minutes,
 // is built for `make e2e` alone.

@@ -74,6 +74,7 @@ func recreateTopic(ctx context.Context, f *system.System) error {
 	if err := addPartition(ctx, f); err != nil {
 		return err
 	}
+	ctx = context.WithoutCancel(ctx)
 	request := kmsg.NewPtrDeleteTopicsRequest()
 	request.TopicNames = []string{f.Stack.Topic}
 	request.Topics = append(request.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &f.Stack.Topic})
@@ -82,10 +83,10 @@ func recreateTopic(ctx context.Context, f *system.System) error {
 	if err == nil {
 		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
 	}
-	if err != nil {
+	// One that is gone was deleted by a request whose answer did not come.
+	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx)
 	if !proc.Await(ctx, 10*time.Second, func() bool { err = f.Stack.CreateTopic(ctx); return err == nil }) { // it goes away in a moment
 		return err
 	}

@@ -103,6 +103,7 @@ func dethroned(f *system.System, k system.Fault, within time.Duration) system.Fa
 		}
 		began := time.Now()
 		if err := throw(ctx); err != nil {
+			stalled()
 			return err
 		}
 		watch := f.Watch
