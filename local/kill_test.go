@@ -174,7 +174,7 @@ func TestRelayRestartsAloneUnderLoad(t *testing.T) {
 	for _, op := range history {
 		accepted = append(accepted, op.Answered)
 	}
-	if pause, allowed := testdb.LongestPause(accepted), time.Second+stalled.Longest; pause > allowed {
+	if pause, allowed := testdb.LongestPause(accepted), 2*time.Second+stalled.Longest; pause > allowed {
 		t.Errorf("nothing was accepted for %s, %s are allowed", pause, allowed)
 	}
 	s.KeepPromises(history)
@@ -234,7 +234,7 @@ func TestStoppedAPIHoldsNobodyUpLongerThanItsTimeouts(t *testing.T) {
 		}
 	}
 	took, stalled := time.Since(began), stall()
-	if slowest > time.Second+stalled.Longest {
+	if slowest > 2*time.Second+stalled.Longest {
 		t.Errorf("another wallet's operation took %s", slowest)
 	}
 	if took > 8*time.Second+stalled.Sum {

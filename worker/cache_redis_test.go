@@ -26,7 +26,7 @@ func TestASilentRedisHoldsNothingUp(t *testing.T) {
 	for range 1000 {
 		c.Set(walletAt(id, 2))
 	}
-	if took := time.Since(begin); took > 4*cacheTimeout {
+	if took := time.Since(begin); took > 20*cacheTimeout {
 		t.Errorf("1000 writes took %v", took)
 	}
 	_ = r.Process.Signal(syscall.SIGCONT)
