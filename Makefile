@@ -115,17 +115,17 @@ check-generated:
 
 LOCAL = go build -o bin/local ./local && bin/local
 
-# The tests of $(2), with $(1) for a name, linked without what debuggers read, which takes half the time. Each test is
+# The tests of $(3), else all, with flags $(2), and $(1) for a name, linked without what debuggers read, which takes half the time. Each test is
 # printed as it ends, without its subtests; what failed comes again at the end. A skipped test is a failure: nothing is
 # left out silently.
 define run-tests
 	@mkdir -p bin; set -o pipefail; $(LOCAL) parts -- $(GOTESTSUM) --format testname --jsonfile bin/$(1).json -- \
-	  -ldflags=-w -timeout 60m $(2) $(ARGS) work | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
+	  -ldflags=-w -timeout 60m $(2) $(ARGS) $(or $(3),work) | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
 	@if grep '"Action":"skip".*"Test":' bin/$(1).json; then echo 'a test was skipped' >&2; exit 1; fi
 endef
 
 # Packages are tested in this order, one on each core: what takes long first, and none of it alone at the end.
-test race: LONG = ./local ./relay ./worker ./ctl ./hooks ./api
+test: LONG = ./local ./relay ./worker ./ctl ./hooks ./api
 # Most tests wait, so eight of a package run at once, with 200 operations a second where a load is. make e2e has 1,000 a
 # second, kills each service 20 times, and plays 20,000 schedules, and as many against the model.
 .PHONY: test race e2e mutations
@@ -134,7 +134,7 @@ test race: export KILLS = 5
 test: export SCHEDULES = 1000
 test: ## Run the tests that need nothing but Go and a C compiler, killed services included
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=1000
-	$(call run-tests,test,-parallel 8 $(LONG))
+	$(call run-tests,test,-parallel 8,$(LONG) work)
 	@echo 'All passed, on $(or $(KAFKA),kfake) and embedded servers. make e2e runs them again on Apache Kafka and redis-server and with the race detector, and adds:'
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
 	@echo 'clients (Node, Python, Java), PgBouncer, schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
@@ -142,8 +142,8 @@ test: ## Run the tests that need nothing but Go and a C compiler, killed service
 # It makes everything five to ten times as slow, so that nothing is judged by time.
 race: export SCHEDULES = 200
 race: export KAFKA = kfake
-race: ## Run the tests of make test with the race detector; make e2e does
-	$(call run-tests,race,-race -parallel 3 $(LONG))
+race: ## Run the tests of what is concurrent with the race detector; make e2e does
+	$(call run-tests,race,-race -parallel 3,./local ./relay ./worker ./hooks ./api ./db/walletcache ./service/...)
 
 e2e: export SCHEDULES = 500
 e2e: export KAFKA = apache
