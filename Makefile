@@ -115,9 +115,9 @@ check-generated:
 
 LOCAL = go build -o bin/local ./local && bin/local
 
-# The tests of $(3), else all, with flags $(2), and $(1) for a name, linked without what debuggers read, which takes half the time. Each test is
-# printed as it ends, without its subtests; what failed comes again at the end. A skipped test is a failure: nothing is
-# left out silently.
+# The tests of $(3), else all, with flags $(2), and $(1) for a name, linked without what debuggers read, which takes half
+# the time. Each test is printed as it ends, without its subtests; what failed comes again at the end. A skipped test is
+# a failure: nothing is left out silently.
 define run-tests
 	@mkdir -p bin; set -o pipefail; $(LOCAL) parts -- $(GOTESTSUM) --format testname --jsonfile bin/$(1).json -- \
 	  -ldflags=-w -timeout 60m $(2) $(ARGS) $(or $(3),work) | awk '{ gsub("$(PROJECT)/", "") } !/^PASS [^ ]*\.[A-Z][^ ]*\// { print; fflush() }'
@@ -139,7 +139,7 @@ test: ## Run the tests that need nothing but Go and a C compiler, killed service
 	@echo 'the mutation checks, TLS, three brokers, standbys and restore, Redis Cluster, upgrade, every alert in Prometheus, Swagger UI in Chromium, generated'
 	@echo 'clients (Node, Python, Java), PgBouncer, schemathesis, images, the benchmark and a short fault campaign. It installs what it needs.'
 
-# It makes everything five to ten times as slow, so that nothing is judged by time.
+# The race detector makes everything five to ten times as slow: limits of time are a minute longer (testdb.WatchStalls).
 race: export SCHEDULES = 200
 race: export KAFKA = kfake
 race: ## Run the tests of what is concurrent with the race detector; make e2e does

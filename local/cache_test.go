@@ -441,12 +441,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 		{name: "the master killed, the replica behind", always: true, make: func(ctx context.Context) (err error) {
 			gone, err = s.KillMaster(ctx)
 			return err
-		}, heal: func(ctx context.Context) error {
-			if err := s.AwaitPromotion(ctx, gone); err != nil {
-				return err
-			}
-			return gone.Start(ctx)
-		}},
+		}, heal: func(ctx context.Context) error { return s.BringBack(ctx, gone) }},
 		{name: "a failover by the operator", make: s.Failover},
 		{name: "the master stopped, and back after another was promoted", make: func(ctx context.Context) (err error) {
 			gone, err = s.StopMaster(ctx)
@@ -474,11 +469,6 @@ func startCluster(t *testing.T) (string, []redisFault) {
 		{name: "a master killed", always: true, make: func(ctx context.Context) (err error) {
 			gone, err = c.KillMaster(ctx)
 			return err
-		}, heal: func(ctx context.Context) error {
-			if err := c.AwaitReplacement(ctx, gone); err != nil {
-				return err
-			}
-			return gone.Start(ctx)
-		}},
+		}, heal: func(ctx context.Context) error { return c.BringBack(ctx, gone) }},
 	}
 }

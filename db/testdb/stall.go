@@ -19,7 +19,7 @@ const usual = 50 * time.Millisecond
 type Stalls struct{ Sum, Longest time.Duration }
 
 // WatchStalls commits beside a test that has a time limit. The function that it returns, to be called once, ends that. With the
-// race detector each is a minute longer: no time is judged then.
+// race detector, which makes everything five to ten times as slow, each is a minute longer.
 func WatchStalls(t testing.TB, databaseURL string) (stalled func() Stalls) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), databaseURL)

@@ -197,8 +197,13 @@ func (c *RedisCluster) KillMaster(ctx context.Context) (dead *RedisNode, err err
 	return dead, nil
 }
 
-// AwaitReplacement waits until the replica of a dead master has taken over: the cluster is whole again.
-func (c *RedisCluster) AwaitReplacement(ctx context.Context, dead *RedisNode) error {
+// BringBack starts a master that was killed, when its replica has taken over.
+func (c *RedisCluster) BringBack(ctx context.Context, gone *RedisNode) error {
+	return errors.Join(c.awaitReplacement(ctx, gone), gone.Start(context.WithoutCancel(ctx)))
+}
+
+// awaitReplacement waits until the cluster is whole without a server.
+func (c *RedisCluster) awaitReplacement(ctx context.Context, dead *RedisNode) error {
 	for _, n := range c.nodes {
 		if n != dead && !proc.Await(ctx, 20*time.Second, func() bool {
 			info, err := n.Ask(ctx, "CLUSTER INFO")

@@ -140,6 +140,11 @@ func (s *Sentinels) Failover(ctx context.Context) error {
 	return s.AwaitPromotion(ctx, before)
 }
 
+// BringBack starts a master that was killed, when another is promoted.
+func (s *Sentinels) BringBack(ctx context.Context, gone *RedisNode) error {
+	return errors.Join(s.AwaitPromotion(ctx, gone), gone.Start(context.WithoutCancel(ctx)))
+}
+
 // AwaitPromotion waits until another server is the master.
 func (s *Sentinels) AwaitPromotion(ctx context.Context, before *RedisNode) error {
 	if !proc.Await(ctx, 90*time.Second, func() bool {

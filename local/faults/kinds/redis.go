@@ -2,7 +2,6 @@ package kinds
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,13 +51,11 @@ func ofOneRedis(f *system.System, k system.Fault) system.Fault {
 func sentinelFaults(f *system.System) []system.Fault {
 	s := f.Stack.Backing.Sentinels
 	var gone *servers.RedisNode
-	kinds := []system.Fault{
+	return only(s != nil, "there are no Sentinels: REDIS=sentinel", []system.Fault{
 		{Name: "redis' master killed, its replica behind", Within: system.OfService, Throw: func(ctx context.Context) (err error) {
 			gone, err = s.KillMaster(ctx)
 			return err
-		}, Heal: func(ctx context.Context) error {
-			return errors.Join(s.AwaitPromotion(ctx, gone), gone.Start(context.WithoutCancel(ctx)))
-		}},
+		}, Heal: func(ctx context.Context) error { return s.BringBack(ctx, gone) }},
 		{Name: "a failover of redis by the operator", Within: system.OfService, Throw: s.Failover},
 		{Name: "SIGSTOP of redis' master, until another is promoted", Within: system.OfService, Throw: func(ctx context.Context) (err error) {
 			gone, err = s.StopMaster(ctx)
@@ -68,8 +65,7 @@ func sentinelFaults(f *system.System) []system.Fault {
 			gone.Signal(syscall.SIGCONT)
 			return err
 		}},
-	}
-	return only(s != nil, "there are no Sentinels: REDIS=sentinel", kinds)
+	})
 }
 
 // redisClusterFaults move what the cache is in, and take a master away.
@@ -81,9 +77,7 @@ func redisClusterFaults(f *system.System) []system.Fault {
 		{Name: "a master of redis' cluster killed, until its replica leads", Within: system.OfService, Throw: func(ctx context.Context) (err error) {
 			gone, err = c.KillMaster(ctx)
 			return err
-		}, Heal: func(ctx context.Context) error {
-			return errors.Join(c.AwaitReplacement(ctx, gone), gone.Start(context.WithoutCancel(ctx)))
-		}},
+		}, Heal: func(ctx context.Context) error { return c.BringBack(ctx, gone) }},
 	})
 }
 
