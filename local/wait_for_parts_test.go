@@ -18,11 +18,13 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/stacktest"
 )
 
-func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T) {
+// A machine that wakes up slowly takes as long for the answer to the request, without any of what
+// follows: so two answers more than the 30 ms of a machine that doesn't.
+func TestALoneDepositAfterAQuietSecondWaitsForNothing(t *testing.T) {
 	s := newSystem(t, stack.Config{APIs: 1, Relays: 1, Workers: 1})
 	wallet := s.OpenWallets(1)[0]
 	s.Deposit(s.APIURLs[0], wallet)
-	lone := func() time.Duration {
+	lone := func() (answered, applied time.Duration) {
 		if _, err := check.AwaitIdle(t.Context(), s.Conn, 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -31,23 +33,25 @@ func TestLoneDepositAfterAQuietSecondIsAppliedWithin30Milliseconds(t *testing.T)
 		for s.Outcomes() < op.Sequence {
 			time.Sleep(time.Millisecond)
 		}
-		return time.Since(op.SentAt)
+		return op.Answered.Sub(op.SentAt), time.Since(op.SentAt)
 	}
 	// Other packages' tests share the machine, so there are several rounds, and in each the middle
-	// one counts.
+	// ones count.
 	const rounds, each = 30, 7
 	for range rounds {
-		var took []time.Duration
+		var answers, took []time.Duration
 		for range each {
-			took = append(took, lone())
+			answered, applied := lone()
+			answers, took = append(answers, answered), append(took, applied)
 		}
+		slices.Sort(answers)
 		slices.Sort(took)
-		t.Logf("sent to applied: %s", took)
-		if took[each/2] <= 30*time.Millisecond {
+		t.Logf("sent to answered: %s; to applied: %s", answers, took)
+		if took[each/2] <= 30*time.Millisecond+2*answers[each/2] {
 			return
 		}
 	}
-	t.Error("most took longer than 30 ms in every round")
+	t.Error("most took more than 30 ms and two answers in every round")
 }
 
 func TestServicesWaitForPostgresAndKafkaAndSayItOnce(t *testing.T) {
