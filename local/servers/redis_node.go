@@ -40,7 +40,7 @@ func NewRedisNode(s *proc.State, name string, more ...string) (*RedisNode, error
 func (n *RedisNode) configure(lines ...string) error {
 	file := filepath.Join(n.dir, "redis.conf")
 	n.Argv = append(n.Argv, file)
-	lines = append([]string{fmt.Sprint("port ", n.Port), "bind 127.0.0.1", "dir " + n.dir}, lines...)
+	lines = append([]string{fmt.Sprint("port ", n.Port), "bind 127.0.0.1", fmt.Sprintf("dir %q", n.dir)}, lines...)
 	return os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
