@@ -64,12 +64,12 @@ type assignedPartition struct {
 	polled atomic.Int64 // the offset after the last message received, or unknownOffset
 
 	// Only the watch uses these.
-	begin    int64 // the offset at the watch's first look if none was stored before, or unknownOffset
-	movement movement
+	committed int64 // the group's offset at the watch's first look, then the one stored; or unknownOffset
+	movement  movement
 }
 
 func (c *consumer) newPartition(number int32) *assignedPartition {
-	p := &assignedPartition{consumer: c, blocked: blocked(number), begin: unknownOffset}
+	p := &assignedPartition{consumer: c, blocked: blocked(number), committed: unknownOffset}
 	p.partition = newPartition(number, newQueue(c.interval, c.size), c.applier, p)
 	p.polled.Store(unknownOffset)
 	return p

@@ -68,6 +68,27 @@ func TestATopicCreatedAgainWithFewerPartitions(t *testing.T) {
 	}
 }
 
+// A topic is deleted and created again. The group's offset is of the log before, and past what is in the new one.
+func TestTheGroupFollowsATopicThatIsCreatedAgain(t *testing.T) {
+	t.Parallel()
+	s, k := newStore(t), newTopic(t, 1)
+	wallet := s.wallet()
+	w := s.startWorker(k)
+	k.produce(s.accept(wallet, 5, -1, -1, -1, -1)...)
+	s.waitApplied()
+	s.waitCommitted(k, 5)
+	k.delete()
+	k.create(1)
+	k.connect() // a client keeps the id of the topic before
+	k.produce(s.accept(wallet, 2, -1)...)
+	s.waitApplied()
+	s.waitCommitted(k, 2)
+	k.produce(s.accept(wallet, 1)...)
+	s.waitCommitted(k, 3)
+	w.stop()
+	s.audit()
+}
+
 var assignedLast = regexp.MustCompile(`"partitions assigned","partitions":\[[^\]]*\b11\b`)
 
 func (k *topic) grow(partitions int32) {

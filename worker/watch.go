@@ -150,19 +150,24 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	if err != nil {
 		return err
 	}
-	stored, polled := p.stored.Load(), p.polled.Load()
-	if stored == unknownOffset && p.begin == unknownOffset {
+	if p.committed == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
 		if err != nil {
 			return nil // a rebalance delays the answer
 		}
-		p.begin = max(first, int64(committed[0].Offset)) // negative if nothing was committed
+		p.committed = int64(committed[0].Offset) // or less than unknownOffset, if nothing was committed
 	}
-	if stored == unknownOffset {
-		stored = p.begin
+	stored, polled := p.stored.Load(), p.polled.Load()
+	switch {
+	case stored == unknownOffset:
+		stored = p.committed
+	case stored < p.committed:
+		c.commitBack(p, stored)
+	default:
+		p.committed = stored
 	}
 	if polled == unknownOffset {
-		polled = p.begin
+		polled = p.committed
 	}
 	stored, polled = max(first, stored), max(first, polled)
 	if p.paused.Load() {
@@ -170,4 +175,21 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	}
 	p.movement = p.movement.follow(time.Now(), stored, polled, end)
 	return nil
+}
+
+// commitBack commits an offset that is less than the last one, of a log that has lost its end since, or was made anew.
+// Kafka's client only commits what is more: the group would stay past what is applied until the log has come so far again,
+// and a worker that starts then would leave out what it has to read.
+func (c *consumer) commitBack(p *assignedPartition, stored int64) {
+	place := c.place(p.number)
+	place[0].Offset = kafka.Offset(stored)
+	committed, err := c.client.CommitOffsets(place)
+	if err == nil {
+		err = committed[0].Error
+	}
+	if err != nil {
+		return // the next look tries again, or the partition is no longer ours
+	}
+	c.log.Warn("the log is shorter than it was: it has lost its end, or was made anew", "partition", p.number, "offset", stored, "before", p.committed)
+	p.committed = stored
 }
