@@ -78,8 +78,16 @@ func (l TopicLog) Length() (length func(context.Context) (int64, error), closeCl
 	return func(ctx context.Context) (int64, error) { return l.lengthBy(ctx, client) }, client.Close, nil
 }
 
-// lengthBy adds up the ends of the topic's partitions.
-func (l TopicLog) lengthBy(ctx context.Context, client *kgo.Client) (int64, error) {
+func (l TopicLog) lengthBy(ctx context.Context, client *kgo.Client) (length int64, err error) {
+	ends, err := l.Ends(ctx, client)
+	for _, end := range ends {
+		length += end
+	}
+	return length, err
+}
+
+// Ends returns where each partition ends.
+func (l TopicLog) Ends(ctx context.Context, client *kgo.Client) (map[int32]int64, error) {
 	request := kmsg.NewPtrListOffsetsRequest()
 	requested := kmsg.NewListOffsetsRequestTopic()
 	requested.Topic = l.Topic
@@ -91,16 +99,16 @@ func (l TopicLog) lengthBy(ctx context.Context, client *kgo.Client) (int64, erro
 	request.Topics = append(request.Topics, requested)
 	response, err := request.RequestWith(ctx, client)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var length int64
+	ends := map[int32]int64{}
 	for _, t := range response.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return 0, err
+				return nil, err
 			}
-			length += p.Offset
+			ends[p.Partition] = p.Offset
 		}
 	}
-	return length, nil
+	return ends, nil
 }

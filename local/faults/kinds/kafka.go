@@ -27,6 +27,7 @@ func kafkaFaults(f *system.System) []system.Fault {
 	}
 	return []system.Fault{
 		empty,
+		{Name: "the topic of operations deleted and created again", Throw: func(ctx context.Context) error { return recreateTopic(ctx, f) }, Within: system.OfSweep + system.OfService, LosesLog: true},
 		emptyGroup(f, "committed offsets expired while the workers were stopped", func(ctx context.Context) error { return deleteGroup(ctx, f) }),
 		emptyGroup(f, "committed offsets rolled back while the workers were stopped", func(ctx context.Context) error { return rollBackOffsets(ctx, f) }),
 		twin(f),
@@ -64,6 +65,27 @@ func emptyBroker(ctx context.Context, f *system.System) error {
 		if err := f.Events.Reopen(); err != nil {
 			return err
 		}
+	}
+	return f.Log.Reopen()
+}
+
+// recreateTopic takes away what was not applied yet, and leaves the group with offsets of the topic before.
+func recreateTopic(ctx context.Context, f *system.System) error {
+	request := kmsg.NewPtrDeleteTopicsRequest()
+	request.TopicNames = []string{f.Stack.Topic}
+	request.Topics = append(request.Topics, kmsg.DeleteTopicsRequestTopic{Topic: &f.Stack.Topic})
+	request.TimeoutMillis = 5000
+	response, err := request.RequestWith(ctx, f.Log.Kafka())
+	if err == nil {
+		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
+	}
+	// One that is gone was deleted by a request whose answer did not come.
+	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if !proc.Await(ctx, 10*time.Second, func() bool { err = f.Stack.CreateTopic(ctx); return err == nil }) { // it goes away in a moment
+		return err
 	}
 	return f.Log.Reopen()
 }

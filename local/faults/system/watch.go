@@ -246,6 +246,8 @@ func (w *Watch) lookAtOffsets(ctx context.Context) {
 	}
 }
 
+// committedOffsets returns where the group begins: past the end of a log, which was made anew, Kafka's client begins at
+// its first message.
 func (f *System) committedOffsets(ctx context.Context) (map[int32]int64, error) {
 	request := kmsg.NewPtrOffsetFetchRequest()
 	group := kmsg.NewOffsetFetchRequestGroup()
@@ -269,6 +271,15 @@ func (f *System) committedOffsets(ctx context.Context) (map[int32]int64, error) 
 				err = errors.Join(err, kerr.ErrorForCode(p.ErrorCode))
 				committed[p.Partition] = p.Offset
 			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	ends, err := check.TopicLog{Topic: f.Stack.Topic, Partitions: stack.TopicPartitions}.Ends(ctx, f.Log.Kafka())
+	for partition, offset := range committed {
+		if offset > ends[partition] {
+			committed[partition] = 0
 		}
 	}
 	return committed, err
