@@ -166,7 +166,7 @@ demo: ## Run everything, send 1,000 operations a second to one wallet, check eve
 run: ## Run everything until Ctrl-C; API=2 RELAY=2 WORKER=3 HOOKS=2 start replicas, STANDBYS=1 a synchronous standby, KAFKA=apache the real broker, BROKERS=3 three, REDIS=sentinel or cluster several servers
 	@$(LOCAL) run
 
-bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare OLD NEW"; KAFKA=apache for figures that count
+bench: ## Measure; ARGS="-list", "-only REGEXP -runs 3 -out FOLDER", "-compare OLD NEW"; KAFKA=apache for figures that count, STANDBYS=1 with a synchronous standby
 	@$(LOCAL) bench $(ARGS)
 
 faults: export KAFKA ?= apache

@@ -58,7 +58,7 @@ func TestOverloadIsRefusedAndCostsNoGoodput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var program string
 			var err error
-			o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = 4*time.Second, 0.8, time.Second, 1024, 3
+			o.during, o.leastGoodput, o.slack, o.mostMiB, o.rounds = 4*time.Second, 0.8, time.Second, 1024, 10
 			if *overloadTime > 0 {
 				o.delay, o.flush, o.room = 30*time.Millisecond, 65, 1000
 				if o.batch > 1 {

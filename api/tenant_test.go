@@ -82,7 +82,11 @@ func TestAForeignWalletThatIsLockedIsNotWaitedFor(t *testing.T) {
 	walletID := insertWallet(t, database) // the default tenant's
 	lockWallet(t, database, walletID)
 	quickest := map[bool]time.Duration{false: time.Hour, true: time.Hour} // for a busy machine takes its time as well
-	for i := range 6 {
+	const tries = 30
+	for i := range tries {
+		if max(quickest[false], quickest[true]) < lockWait {
+			break
+		}
 		skipLocked := i%2 == 1
 		f := newFlusher(t, database.As(testdb.API))
 		foreign := waitingRequest(t.Context(), walletID)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -54,12 +55,19 @@ type applier struct {
 func (w applier) apply(t *testing.T, walletID uuid.UUID, announced bool) {
 	t.Helper()
 	conn := w.database.Conn(t)
+	defer func() { _ = conn.Close(context.Background()) }()
 	if err := testdb.Apply(t.Context(), conn, walletID); err != nil {
 		t.Fatal(err)
 	}
-	if !announced {
-		return
+	if announced {
+		w.announce(t, walletID)
 	}
+}
+
+func (w applier) announce(t *testing.T, walletID uuid.UUID) {
+	t.Helper()
+	conn := w.database.Conn(t)
+	defer func() { _ = conn.Close(context.Background()) }()
 	wallet, err := walletdb.New(conn).GetWallet(t.Context(), walletID)
 	if err != nil {
 		t.Fatal(err)
@@ -96,25 +104,32 @@ func TestAWaitEndsWithTheOutcome(t *testing.T) {
 	a := startAPI(t, database.As(testdb.API))
 	worker := newApplier(t, database, os.Getenv("TEST_REDIS_URL"))
 	walletID := a.newWallet(t)
-	fastest := time.Hour
-	for seq := int64(1); seq <= 5; seq++ {
+	// Without announcements an answer comes within a quarter of the poll's interval once in four times.
+	const rounds, each = 8, 5
+	var slowest time.Duration
+	for seq := int64(1); seq <= rounds*each; seq++ {
 		replies := make(chan reply, 2)
 		go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
 		testkit.Until(t, "the operation is accepted", worker.hasOperation(t, walletID, seq))
+		worker.apply(t, walletID, false)
 		start := time.Now()
-		worker.apply(t, walletID, true)
+		worker.announce(t, walletID)
 		r := <-replies
-		fastest = min(fastest, time.Since(start))
+		slowest = max(slowest, time.Since(start))
 		if r.status != http.StatusOK || r.body["status"] != "PROCESSED" || r.number(t, "balanceAfter") != seq || r.header.Get("Preference-Applied") != "wait=20" {
 			t.Errorf("%d %s %v", r.status, r.text, r.header)
 		}
 		if wallet := a.send("GET", walletsPath+"/"+walletID.String(), ""); wallet.number(t, "version") < seq {
 			t.Errorf("the balance read next is older: %s", wallet.text)
 		}
+		if seq%each == 0 {
+			if slowest < pollInterval/4 {
+				return
+			}
+			slowest = 0
+		}
 	}
-	if fastest > pollInterval/2 {
-		t.Errorf("the fastest answer took %v: announcements are not heard", fastest)
-	}
+	t.Error("an answer of each round was slow: announcements are not heard")
 }
 
 func TestAWaitEndsWithoutAnnouncementsToo(t *testing.T) {
@@ -229,8 +244,8 @@ func TestMinSequenceReadsWhatIsAppliedAndDoesNotWaitForWhatWasNeverSent(t *testi
 	if r := a.send("GET", path+"?minSequence=1", "", "Prefer: wait=0"); r.status != http.StatusOK || r.number(t, "balance") != 5 {
 		t.Errorf("%d %s", r.status, r.text)
 	}
-	start := time.Now()
-	if r := a.send("GET", path+"?minSequence=2", ""); r.status != http.StatusConflict || time.Since(start) > defaultWait/2 {
+	stall, start := testdb.WatchStalls(t, database.URL), time.Now()
+	if r := a.send("GET", path+"?minSequence=2", ""); r.status != http.StatusConflict || time.Since(start) > defaultWait/2+stall().Sum {
 		t.Errorf("%d %s after %v", r.status, r.text, time.Since(start))
 	}
 }
@@ -244,9 +259,9 @@ func TestWaitingEndsAtOnceWhenTheProcessEnds(t *testing.T) {
 	replies := make(chan reply, 1)
 	go func() { replies <- a.deposit(walletID, 1, "Prefer: wait=20") }()
 	testkit.Until(t, "the operation is accepted", worker.hasOperation(t, walletID, 1))
-	start := time.Now()
+	stall, start := testdb.WatchStalls(t, database.URL), time.Now()
 	a.signal(t, syscall.SIGTERM)
-	if r := <-replies; r.status != http.StatusAccepted || time.Since(start) > drainTime {
+	if r := <-replies; r.status != http.StatusAccepted || time.Since(start) > drainTime+stall().Sum {
 		t.Errorf("%d %s %v after %v", r.status, r.text, r.err, time.Since(start))
 	}
 	if code := a.exitCode(t, 5*time.Second); code != 0 {

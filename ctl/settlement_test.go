@@ -97,7 +97,7 @@ func TestStatusKnowsWhatIsInTransitAndWhatShouldHaveExpired(t *testing.T) {
 	s.expect("status", "", 1, "in transit  10 EUR in 1, the oldest for ")
 	execute(t, conn, "UPDATE operations SET created_at = now() - interval '61 s' WHERE id = o('under way/receive')")
 	s.expect("status", "", 1, "money has been in transit for 1m")
-	execute(t, conn, "UPDATE open_holds SET expires_at = now() - interval '7 s'")
+	execute(t, conn, "UPDATE open_holds SET expires_at = now() - interval '1 s'")
 	if r := answer[statusReport](s, "status --json"); r.LateHolds.Holds != 0 {
 		t.Errorf("late: %+v", r.LateHolds)
 	}

@@ -282,7 +282,7 @@ func TestBalancesAreReadFromPostgresWhileRedisIsGone(t *testing.T) {
 	agree := func(when string) {
 		t.Helper()
 		history = append(history, s.Deposit(s.APIURLs[0], wallet))
-		s.Until("the balance is read "+when, 5*time.Second, func() bool {
+		s.Until("the balance is read "+when, time.Minute, func() bool {
 			_, version := s.Balance(wallet)
 			return version == int64(len(history))
 		})

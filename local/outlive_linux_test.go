@@ -38,7 +38,7 @@ func TestNothingOutlivesLocal(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			stacktest.Until(t, "a child of local sleeps", 30*time.Second, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
+			stacktest.Until(t, "a child of local sleeps", time.Minute, func() bool { return hasChild(cmd.Process.Pid, "sleep") })
 			const local, command, redis, launcher, postmaster = 1, 1, 1, 1, 1
 			if n := len(processesWith(state.Dir)); n < local+command+redis+launcher+postmaster {
 				t.Fatalf("only %d processes run", n)

@@ -313,9 +313,7 @@ func TestEventsCanBeOff(t *testing.T) {
 	if events := s.wantEvents(false); len(events) > 0 {
 		t.Errorf("events %+v", events)
 	}
-	if got, err := w.admin.State(); !got.Well() || err != nil {
-		t.Errorf("%+v, %v", got, err)
-	}
+	testkit.Until(t, "the worker is well", w.admin.Is(testkit.State.Well))
 }
 
 // Whatever is wrong with the look for the topic, a worker starts.

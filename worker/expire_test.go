@@ -32,6 +32,11 @@ func (s *store) holdFor(wallet uuid.UUID, amount int64, d time.Duration) operati
 	s.Helper()
 	var until time.Time
 	s.scan(&until, "SELECT clock_timestamp() + $1::bigint * interval '1 millisecond'", d.Milliseconds())
+	return s.holdUntil(wallet, amount, until)
+}
+
+func (s *store) holdUntil(wallet uuid.UUID, amount int64, until time.Time) operation {
+	s.Helper()
 	return s.ask(operation{WalletID: wallet, Type: hold, Amount: amount, ExpiresAt: &until})
 }
 
@@ -85,8 +90,9 @@ func TestHoldsExpireAfterTheWorkerWasDown(t *testing.T) {
 	s := newStore(t)
 	died, e := s.expirer(), s.expirer()
 	wallet, captured := s.funded(e.applier.ledger, 100), s.funded(e.applier.ledger, 100)
-	accepted, never, used := s.holdFor(wallet, 30, 0), s.holdFor(wallet, 20, 3*time.Second), s.holdFor(captured, 10, 2*time.Second)
-	first := s.holdFor(wallet, 5, 2*time.Second)
+	accepted, never := s.holdFor(wallet, 30, 0), s.holdFor(wallet, 20, 8*time.Second)
+	earlier := never.ExpiresAt.Add(-time.Second)
+	used, first := s.holdUntil(captured, 10, earlier), s.holdUntil(wallet, 5, earlier)
 	s.ask(naming(capture, used, 0))
 	_ = accepted // its time was over when it was accepted
 	s.settle(e.applier.ledger, wallet)

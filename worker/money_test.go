@@ -370,7 +370,7 @@ func TestTimesOfWhatFollows(t *testing.T) {
 	}{
 		"no time yet":    {want: ">"},
 		"before":         {ahead: -time.Minute, want: ">"},
-		"a little ahead": {ahead: 4 * time.Second, want: "="},
+		"a little ahead": {ahead: 4 * time.Second, want: ">="},
 		"far ahead":      {ahead: 10 * time.Second, want: "<", back: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -485,7 +485,7 @@ func TestTransfersToAndFroNeverDeadlock(t *testing.T) {
 		}()
 	}
 	for seed := range uint64(2) {
-		l := s.ledger()
+		l := s.ledger(patient...)
 		go func() {
 			random := rand.New(rand.NewPCG(seed, 1))
 			var all error

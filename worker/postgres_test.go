@@ -31,6 +31,9 @@ func (s *store) ledger(parameters ...string) postgres {
 	return s.ledgerAt(s.As(testdb.Worker) + "&" + strings.Join(parameters, "&"))
 }
 
+// patient are settings of a ledger that waits for longer than a busy machine may take.
+var patient = []string{"lock_timeout=20000", "statement_timeout=20000"}
+
 func (s *store) ledgerAt(url string) postgres {
 	s.Helper()
 	config, err := db.Config(url)
@@ -118,7 +121,7 @@ func TestTwoWorkersApplyOneWalletAtOnce(t *testing.T) {
 	s := newStore(t)
 	wallet := s.wallet()
 	s.accept(wallet, 100, -30, 1, 1, 1)
-	first, second := s.ledger(), s.ledger()
+	first, second := s.ledger(), s.ledger(patient...)
 
 	conn, err := first.pool.Acquire(t.Context())
 	if err != nil {
@@ -164,7 +167,7 @@ func TestTheTimeOfApplicationIsReadOnceTheWalletIsLocked(t *testing.T) {
 	s := newStore(t)
 	wallet := s.wallet()
 	s.accept(wallet, 1)
-	worker, holder := s.ledger(), s.Conn(t)
+	worker, holder := s.ledger(patient...), s.Conn(t)
 	if _, err := holder.Exec(t.Context(), "BEGIN"); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +211,7 @@ func TestWorkersInEachOthersWay(t *testing.T) {
 	for range 20 {
 		payloads = append(payloads, s.accept(s.wallet(), 10, -7, -7, 10, 10, -30, -5, 1, 1, -1)...)
 	}
-	l := s.ledger()
+	l := s.ledger(patient...)
 	errs := make(chan error)
 	const workers = 4
 	for seed := range uint64(workers) {

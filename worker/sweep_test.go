@@ -15,7 +15,7 @@ import (
 
 func (s *store) sweeper(distance time.Duration) (*sweeper, *walletdb.Queries) {
 	s.Helper()
-	l := s.ledger()
+	l := s.ledger(patient...)
 	return &sweeper{
 		database: l.pool.Config().ConnConfig, topic: s.topic, distance: distance, health: testHealth(), transit: newTransit(func(float64) {}), log: discard,
 		applier: &applier{ledger: l, halted: newHalted(discard), committed: func(context.Context, plan, []received) {}},

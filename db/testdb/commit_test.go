@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
@@ -150,11 +151,22 @@ func TestCommitsOfAPoolTakeThePlacesFirst(t *testing.T) {
 	}
 	defer db.Close(pool)
 	commits := db.NewCommits(config, nil)
+	var warm []*pgxpool.Conn
+	for range 2 {
+		conn, err := pool.Acquire(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		warm = append(warm, conn)
+	}
+	for _, conn := range warm {
+		conn.Release()
+	}
 	hold()
 	clients, errs := 5, make(chan error)
 	for range clients {
 		go func() {
-			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			_, err := commits.SendFrom(ctx, pool, createWallet(ctx, uuid.New(), "mine"))
 			errs <- err

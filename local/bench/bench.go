@@ -58,8 +58,8 @@ func Run(ctx context.Context, c stack.Config, args []string, out io.Writer) erro
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n  %s, %d cores (%.0f %% busy before), fdatasync p50 %.2f ms, Kafka: %s; %s warm-up, %s measured\n",
-		r.Kernel, r.Cores, r.BusyBeforePercent, r.FdatasyncP50Ms, r.Kafka, b.warmUp, b.measured)
+	fmt.Fprintf(out, "\n  %s, %d cores (%.0f %% busy before), fdatasync p50 %.2f ms, Kafka: %s, synchronous standbys: %d; %s warm-up, %s measured\n",
+		r.Kernel, r.Cores, r.BusyBeforePercent, r.FdatasyncP50Ms, r.Kafka, r.Standbys, b.warmUp, b.measured)
 	if r.BusyBeforePercent > tooBusyPercent {
 		fmt.Fprintln(out, "  The machine is busy with something else: these figures say little.")
 	}
@@ -182,6 +182,9 @@ func (b *benchmark) withServers(ctx context.Context, run func() error) (err erro
 		return err
 	}
 	defer b.servers.Stop()
+	if err := stack.NewOn(b.state, b.servers, b.config, b.bin, b.out).StartStandbys(ctx, b.config.Standbys); err != nil {
+		return err
+	}
 	b.run = make([]map[string]report.Figures, len(b.programs))
 	for p := range b.run {
 		b.run[p] = map[string]report.Figures{}
@@ -223,6 +226,7 @@ func (b *benchmark) scenario(ctx context.Context, sc scenario, programs string) 
 		return sc.run(t, ctx)
 	}
 	c := b.config
+	c.Standbys = 0 // all scenarios have those of the run
 	c.Topic = "bench-" + uuid.NewString()[:8]
 	c.EventsTopic, c.Hooks = c.Topic+"-events", 0 // without webhooks, so that events alone are compared with none
 	if sc.noEvents || programs != "" && !tellOfEvents(programs) {
@@ -289,7 +293,7 @@ func (b *benchmark) newDatabase(ctx context.Context, name string) (url string, d
 // conditions are what the figures depend on.
 func (b *benchmark) conditions(runs int) (report.Report, error) {
 	r := report.Report{
-		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.Kafka, Runs: runs,
+		Date: time.Now().UTC(), Cores: runtime.NumCPU(), Kafka: b.config.Kafka, Standbys: b.config.Standbys, Runs: runs,
 		WarmUp: b.warmUp.String(), Measured: b.measured.String(), Commit: commit(b.root),
 	}
 	var err error

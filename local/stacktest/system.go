@@ -342,7 +342,7 @@ func (s *System) Kill(p *proc.Process, signal syscall.Signal) {
 	s.T.Helper()
 	before := p.StartCount()
 	p.Signal(signal)
-	s.Until(p.Name+" starts again", 10*time.Second, func() bool { return p.StartCount() > before })
+	s.Until(p.Name+" starts again", time.Minute, func() bool { return p.StartCount() > before })
 }
 
 // Deposit sends one and returns it.

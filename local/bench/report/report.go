@@ -22,6 +22,7 @@ type Report struct {
 	Commit            string    `json:"commit"`
 	Cores             int       `json:"cores"`
 	Kafka             string    `json:"kafka"`
+	Standbys          int       `json:"standbys,omitempty"` // synchronous ones of Postgres
 	Kernel            string    `json:"kernel"`
 	FdatasyncP50Ms    float64   `json:"fdatasyncP50Ms"`
 	BusyBeforePercent float64   `json:"cpuBusyBeforePercent"`

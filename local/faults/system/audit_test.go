@@ -2,6 +2,8 @@ package system
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
@@ -33,9 +36,7 @@ func quietRound(t *testing.T) *System {
 	options.DB = 11 // others renew the generation of what they share, and so lose all that is cached there
 	cache := redis.NewClient(options)
 	t.Cleanup(func() { _ = cache.Close() })
-	// A running process keeps what is cached readable.
-	ignore := func(error) {}
-	go walletcache.NewGuard(cache, 5*time.Second, ignore, ignore).Run(t.Context())
+	settleCache.Do(func() { settle(t, cache) })
 	wallet := uuid.New()
 	f := &System{Stack: &stack.Stack{}, Pool: pool, Cache: cache, Hot: wallet, Wallets: []uuid.UUID{wallet}}
 	f.change(t, `INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'USD', 7, 3)`)
@@ -45,6 +46,27 @@ func quietRound(t *testing.T) *System {
 	f.change(t, `INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after) VALUES
 		($1, 1, 'PROCESSED', NULL, 10), ($1, 2, 'FAILED', 'INSUFFICIENT_FUNDS', 10), ($1, 3, 'PROCESSED', NULL, 7)`)
 	return f
+}
+
+var settleCache sync.Once
+
+// settle makes what is cached readable for as long as the tests last, as if a process kept it so, on a machine that does
+// not stall.
+func settle(t *testing.T, cache redis.UniversalClient) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	ignore := func(error) {}
+	done.Go(func() { walletcache.NewGuard(cache, 5*time.Second, ignore, ignore).Run(ctx) })
+	testkit.Until(t, "the server has settled", func() error {
+		_, ticket, _, err := walletcache.Read(t.Context(), cache, uuid.New())
+		return errors.Join(err, testkit.Unless(ticket != "", "it has not"))
+	})
+	stop()
+	done.Wait()
+	if kept, err := cache.PExpire(t.Context(), "wallet-generation", 10*time.Minute).Result(); err != nil || !kept {
+		t.Fatal(kept, err)
+	}
 }
 
 // putInCache does what an api does that reads the wallet.
