@@ -58,7 +58,7 @@ func TestWaitingRequestsAreAnsweredBeforeTheProcessEnds(t *testing.T) {
 func TestTheProcessEndsInTimeAlthoughARequestCannotBeAccepted(t *testing.T) {
 	t.Parallel()
 	database := testdb.New(t)
-	a := startAPI(t, database.As(testdb.API))
+	a := startAPI(t, database.As(testdb.API), "REQUEST_TIMEOUT=30s")
 	walletID := a.newWallet(t)
 	lockWallet(t, database, walletID)
 	replies := make(chan reply, 1)

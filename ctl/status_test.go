@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +18,8 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/status"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache/cachetest"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -463,26 +461,14 @@ func TestTheVersionIsTold(t *testing.T) {
 }
 
 // putInCache does what an api does that reads the wallet, and goes on running.
-func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
+func putInCache(t *testing.T, cache *redis.Client, w walletdb.Wallet) {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	ignore := func(error) {}
-	guard := walletcache.NewGuard(cache, 5*time.Second, ignore, ignore)
-	var done sync.WaitGroup
-	done.Go(func() { guard.Run(ctx) })
-	t.Cleanup(stop)
-	ticket := walletcache.Ticket("")
-	testkit.Until(t, "the server has settled", func() (err error) {
-		_, ticket, _, err = walletcache.Read(t.Context(), cache, w.ID)
-		return errors.Join(err, testkit.Unless(ticket != "", "it has not"))
-	})
-	stop()
-	done.Wait()
-	// As if the guard went on, on a machine that does not stall.
-	if kept, err := cache.PExpire(t.Context(), "wallet-generation", time.Minute).Result(); err != nil || !kept {
-		t.Fatal(kept, err)
+	cachetest.Keep(t, cache)
+	_, ticket, _, err := walletcache.Read(t.Context(), cache, w.ID)
+	if err == nil {
+		err = walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w})
 	}
-	if err := walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w}); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -152,10 +152,15 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	}
 	if p.committed == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
-		if err != nil {
+		if err == nil {
+			err = committed[0].Error
+		}
+		switch {
+		case err == nil:
+			p.committed = int64(committed[0].Offset) // or less than unknownOffset, if nothing was committed
+		case p.stored.Load() == unknownOffset:
 			return nil // a rebalance delays the answer
 		}
-		p.committed = int64(committed[0].Offset) // or less than unknownOffset, if nothing was committed
 	}
 	stored, polled := p.stored.Load(), p.polled.Load()
 	switch {
@@ -163,7 +168,7 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 		stored = p.committed
 	case stored < p.committed:
 		c.commitBack(p, stored)
-	default:
+	case p.committed != unknownOffset:
 		p.committed = stored
 	}
 	if polled == unknownOffset {
@@ -178,8 +183,8 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 }
 
 // commitBack commits an offset that is less than the last one, of a log that has lost its end since, or was made anew.
-// Kafka's client only commits what is more: the group would stay past what is applied until the log has come so far again,
-// and a worker that starts then would leave out what it has to read.
+// Kafka's client only commits what is more: until the log has come so far again the group would have no offset, or one
+// past what is applied, from which a worker that starts leaves out what it has to read.
 func (c *consumer) commitBack(p *assignedPartition, stored int64) {
 	place := c.place(p.number)
 	place[0].Offset = kafka.Offset(stored)
@@ -188,7 +193,7 @@ func (c *consumer) commitBack(p *assignedPartition, stored int64) {
 		err = committed[0].Error
 	}
 	if err != nil {
-		return // the next look tries again, or the partition is no longer ours
+		return // the next look tries again
 	}
 	c.log.Warn("the log is shorter than it was: it has lost its end, or was made anew", "partition", p.number, "offset", stored, "before", p.committed)
 	p.committed = stored

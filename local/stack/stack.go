@@ -198,11 +198,11 @@ func (s *Stack) postmasterOf(name string) int {
 
 func isPostgres(name string) bool { return name == "postgres" || strings.HasPrefix(name, "postgres-") }
 
-// PIDs are those of all processes but Postgres, by name.
+// PIDs are those of all processes by name, but for Postgres and its standbys.
 func (s *Stack) PIDs() map[string]int {
 	pids := map[string]int{}
 	for _, p := range slices.Concat(s.Services, s.Backing.Processes) {
-		if p.Name != "postgres" {
+		if !isPostgres(p.Name) {
 			pids[p.Name] = p.CurrentPID()
 		}
 	}

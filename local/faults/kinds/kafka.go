@@ -69,7 +69,7 @@ func emptyBroker(ctx context.Context, f *system.System) error {
 	return f.Log.Reopen()
 }
 
-// recreateTopic takes away what was not applied yet, and leaves the group with offsets of the topic before.
+// recreateTopic takes away what was not applied yet, and may leave the group with offsets of the topic before.
 func recreateTopic(ctx context.Context, f *system.System) error {
 	request := kmsg.NewPtrDeleteTopicsRequest()
 	request.TopicNames = []string{f.Stack.Topic}

@@ -2,10 +2,7 @@ package system
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,8 +10,8 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache/cachetest"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -36,7 +33,7 @@ func quietRound(t *testing.T) *System {
 	options.DB = 11 // others renew the generation of what they share, and so lose all that is cached there
 	cache := redis.NewClient(options)
 	t.Cleanup(func() { _ = cache.Close() })
-	settleCache.Do(func() { settle(t, cache) })
+	cachetest.Keep(t, cache)
 	wallet := uuid.New()
 	f := &System{Stack: &stack.Stack{}, Pool: pool, Cache: cache, Hot: wallet, Wallets: []uuid.UUID{wallet}}
 	f.change(t, `INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'USD', 7, 3)`)
@@ -48,38 +45,15 @@ func quietRound(t *testing.T) *System {
 	return f
 }
 
-var settleCache sync.Once
-
-// settle makes what is cached readable for as long as the tests last, as if a process kept it so, on a machine that does
-// not stall.
-func settle(t *testing.T, cache redis.UniversalClient) {
-	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	var done sync.WaitGroup
-	ignore := func(error) {}
-	done.Go(func() { walletcache.NewGuard(cache, 5*time.Second, ignore, ignore).Run(ctx) })
-	testkit.Until(t, "the server has settled", func() error {
-		_, ticket, _, err := walletcache.Read(t.Context(), cache, uuid.New())
-		return errors.Join(err, testkit.Unless(ticket != "", "it has not"))
-	})
-	stop()
-	done.Wait()
-	if kept, err := cache.PExpire(t.Context(), "wallet-generation", 10*time.Minute).Result(); err != nil || !kept {
-		t.Fatal(kept, err)
-	}
-}
-
 // putInCache does what an api does that reads the wallet.
 func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
 	t.Helper()
-	for ticket := walletcache.Ticket(""); ticket == ""; time.Sleep(20 * time.Millisecond) { // a new server has to settle
-		var err error
-		if _, ticket, _, err = walletcache.Read(t.Context(), cache, w.ID); err == nil {
-			err = walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	_, ticket, _, err := walletcache.Read(t.Context(), cache, w.ID)
+	if err == nil {
+		err = walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
