@@ -60,22 +60,26 @@ type assignedPartition struct {
 	consumer *consumer
 	blocked  service.Condition
 
-	paused atomic.Bool  // Kafka's client fetches none of its messages
-	polled atomic.Int64 // the offset after the last message received, or unknownOffset
+	paused   atomic.Bool  // Kafka's client fetches none of its messages
+	polled   atomic.Int64 // the offset after the last message received, or unknownOffset
+	wentBack atomic.Bool  // an offset was stored that is less than the one before, and may not be committed
 
 	// Only the watch uses these.
-	committed int64 // the group's offset at the watch's first look, then the one stored; or unknownOffset
-	movement  movement
+	begin    int64 // the group's offset at the watch's first look, or unknownOffset
+	movement movement
 }
 
 func (c *consumer) newPartition(number int32) *assignedPartition {
-	p := &assignedPartition{consumer: c, blocked: blocked(number), committed: unknownOffset}
+	p := &assignedPartition{consumer: c, blocked: blocked(number), begin: unknownOffset}
 	p.partition = newPartition(number, newQueue(c.interval, c.size), c.applier, p)
 	p.polled.Store(unknownOffset)
 	return p
 }
 
 func (p *assignedPartition) store(next int64) {
+	if next < p.stored.Load() {
+		p.wentBack.Store(true)
+	}
 	place := p.consumer.place(p.number)
 	place[0].Offset = kafka.Offset(next)
 	// An error says that the partition is no longer ours; its next owner begins further back.

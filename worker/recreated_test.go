@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
@@ -111,7 +114,12 @@ func (k *topic) commit(partition int32, offset int64) {
 	place.Partition, place.Offset = partition, offset
 	topic.Topic, topic.Partitions = k.name, append(topic.Partitions, place)
 	request.Topics = append(request.Topics, topic)
-	response, err := request.RequestWith(k.Context(), k.client)
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(k.brokers, ",")...), kgo.MaxVersions(kversion.V3_9_0())) // later ones know a topic by its id alone
+	if err != nil {
+		k.Fatal(err)
+	}
+	defer client.Close()
+	response, err := request.RequestWith(k.Context(), client)
 	if err == nil {
 		err = kerr.ErrorForCode(response.Topics[0].Partitions[0].ErrorCode)
 	}

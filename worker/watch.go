@@ -150,29 +150,28 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	if err != nil {
 		return err
 	}
-	if p.committed == unknownOffset {
+	if p.begin == unknownOffset {
 		committed, err := c.client.Committed(c.place(p.number), watchTimeoutMs)
 		if err == nil {
 			err = committed[0].Error
 		}
 		switch {
 		case err == nil:
-			p.committed = int64(committed[0].Offset) // or less than unknownOffset, if nothing was committed
+			p.begin = int64(committed[0].Offset) // or less than unknownOffset, if nothing was committed
 		case p.stored.Load() == unknownOffset:
 			return nil // a rebalance delays the answer
 		}
 	}
+	wentBack := p.wentBack.Swap(false)
 	stored, polled := p.stored.Load(), p.polled.Load()
 	switch {
 	case stored == unknownOffset:
-		stored = p.committed
-	case stored < p.committed:
+		stored = p.begin
+	case wentBack || stored < p.begin:
 		c.commitBack(p, stored)
-	case p.committed != unknownOffset:
-		p.committed = stored
 	}
 	if polled == unknownOffset {
-		polled = p.committed
+		polled = p.begin
 	}
 	stored, polled = max(first, stored), max(first, polled)
 	if p.paused.Load() {
@@ -193,8 +192,9 @@ func (c *consumer) commitBack(p *assignedPartition, stored int64) {
 		err = committed[0].Error
 	}
 	if err != nil {
-		return // the next look tries again
+		p.wentBack.Store(true) // the next look tries again
+		return
 	}
-	c.log.Warn("the log is shorter than it was: it has lost its end, or was made anew", "partition", p.number, "offset", stored, "before", p.committed)
-	p.committed = stored
+	c.log.Warn("the log is shorter than it was: it has lost its end, or was made anew", "partition", p.number, "offset", stored)
+	p.begin = min(p.begin, stored)
 }
