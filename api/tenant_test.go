@@ -82,8 +82,7 @@ func TestAForeignWalletThatIsLockedIsNotWaitedFor(t *testing.T) {
 	walletID := insertWallet(t, database) // the default tenant's
 	lockWallet(t, database, walletID)
 	quickest := map[bool]time.Duration{false: time.Hour, true: time.Hour} // for a busy machine takes its time as well
-	const tries = 30
-	for i := range tries {
+	for i := range 30 {
 		if max(quickest[false], quickest[true]) < lockWait {
 			break
 		}

@@ -42,7 +42,7 @@ const partial = "of the wallets that the newest outbox rows name, and some of 30
 // statusReport is what ctl status tells. Times are in seconds. It costs the same with any number of
 // wallets, so that it knows some things only about: numbers of 10,000 and more are Postgres' estimates, and
 // pending operations and standing wallets are only those of the wallets that it looks at. A wallet that
-// is stalled for an hour and gets no new operation is not among them.
+// has been stalled for an hour and gets no new operation is not among them.
 //
 // It has sections, and what one of them could not find out is null: Unknown then says why.
 type statusReport struct {

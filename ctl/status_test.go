@@ -18,7 +18,6 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/status"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache/cachetest"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
@@ -308,7 +307,7 @@ func TestTheCacheIsShownAndRenewed(t *testing.T) {
 	cache, cacheURL := ownCache(t, 8)
 	s.environ = append(s.environ, "REDIS_URL="+cacheURL)
 	s.expect("wallet "+id.String(), "", 0, "has no entry")
-	putInCache(t, cache, walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: 7, Balance: 1234, Held: 34, State: "ACTIVE"})
+	cachetest.Put(t, cache, walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: 7, Balance: 1234, Held: 34, State: "ACTIVE"})
 	s.expect("wallet "+id.String(), "", 0, "balance 1,234, 34 held at version 7")
 	s.expect("cache renew", "", 2, "--reason is required")
 	s.expect("cache renew --reason restored", "no\n", 1, "not done")
@@ -458,19 +457,6 @@ func TestActionsAreKeptForEver(t *testing.T) {
 func TestTheVersionIsTold(t *testing.T) {
 	t.Parallel()
 	shell{t, nil}.expect("--version", "", 0, "ctl ")
-}
-
-// putInCache does what an api does that reads the wallet, and goes on running.
-func putInCache(t *testing.T, cache *redis.Client, w walletdb.Wallet) {
-	t.Helper()
-	cachetest.Keep(t, cache)
-	_, ticket, _, err := walletcache.Read(t.Context(), cache, w.ID)
-	if err == nil {
-		err = walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func redisURL(t *testing.T) string { return requiredSetting(t, "TEST_REDIS_URL") }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
+	"github.com/legendary-wallet/legendary-wallet/db/walletcache/cachetest"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
@@ -126,7 +127,7 @@ func TestVerifyFindsCacheEntriesThatAreNotTheWallets(t *testing.T) {
 				t.Fatal(err)
 			}
 			entry := walletdb.Wallet{ID: id, Currency: "EUR", AppliedSeq: test.version, Balance: test.balance, Held: test.held, State: test.state, Tenant: test.tenant}
-			putInCache(t, cache, entry)
+			cachetest.Put(t, cache, entry)
 			environ := []string{"DATABASE_URL=" + database.URL, "REDIS_URL=" + cacheURL}
 			expectFinding(t, test.finding, environ)
 			expectFinding(t, test.finding, environ, "--wallet", id.String())

@@ -62,7 +62,7 @@ type assignedPartition struct {
 
 	paused   atomic.Bool  // Kafka's client fetches none of its messages
 	polled   atomic.Int64 // the offset after the last message received, or unknownOffset
-	wentBack atomic.Bool  // an offset was stored that is less than the one before, and may not be committed
+	wentBack atomic.Int64 // an offset that is less than the one stored before it, until it is committed; or unknownOffset
 
 	// Only the watch uses these.
 	begin    int64 // the group's offset at the watch's first look, or unknownOffset
@@ -73,17 +73,18 @@ func (c *consumer) newPartition(number int32) *assignedPartition {
 	p := &assignedPartition{consumer: c, blocked: blocked(number), begin: unknownOffset}
 	p.partition = newPartition(number, newQueue(c.interval, c.size), c.applier, p)
 	p.polled.Store(unknownOffset)
+	p.wentBack.Store(unknownOffset)
 	return p
 }
 
 func (p *assignedPartition) store(next int64) {
-	if next < p.stored.Load() {
-		p.wentBack.Store(true)
-	}
 	place := p.consumer.place(p.number)
 	place[0].Offset = kafka.Offset(next)
 	// An error says that the partition is no longer ours; its next owner begins further back.
 	_, _ = p.consumer.client.StoreOffsets(place)
+	if next < p.stored.Load() { // and not earlier: the client would commit what it had stored before once more
+		p.wentBack.Store(next)
+	}
 }
 
 // report sets why the partition cannot apply its messages, or that it can, in health and metrics.

@@ -162,13 +162,14 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 			return nil // a rebalance delays the answer
 		}
 	}
-	wentBack := p.wentBack.Swap(false)
 	stored, polled := p.stored.Load(), p.polled.Load()
-	switch {
-	case stored == unknownOffset:
-		stored = p.begin
-	case wentBack || stored < p.begin:
+	if back := p.wentBack.Swap(unknownOffset); back != unknownOffset {
+		c.commitBack(p, back)
+	} else if stored != unknownOffset && stored < p.begin {
 		c.commitBack(p, stored)
+	}
+	if stored == unknownOffset {
+		stored = p.begin
 	}
 	if polled == unknownOffset {
 		polled = p.begin
@@ -184,17 +185,17 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 // commitBack commits an offset that is less than the last one, of a log that has lost its end since, or was made anew.
 // Kafka's client only commits what is more: until the log has come so far again the group would have no offset, or one
 // past what is applied, from which a worker that starts leaves out what it has to read.
-func (c *consumer) commitBack(p *assignedPartition, stored int64) {
+func (c *consumer) commitBack(p *assignedPartition, offset int64) {
 	place := c.place(p.number)
-	place[0].Offset = kafka.Offset(stored)
+	place[0].Offset = kafka.Offset(offset)
 	committed, err := c.client.CommitOffsets(place)
 	if err == nil {
 		err = committed[0].Error
 	}
 	if err != nil {
-		p.wentBack.Store(true) // the next look tries again
+		p.wentBack.CompareAndSwap(unknownOffset, offset) // the next look tries again
 		return
 	}
-	c.log.Warn("the log is shorter than it was: it has lost its end, or was made anew", "partition", p.number, "offset", stored)
-	p.begin = min(p.begin, stored)
+	c.log.Warn("the log is shorter than it was: it has lost its end, or was made anew", "partition", p.number, "offset", offset)
+	p.begin = min(p.begin, offset)
 }

@@ -13,11 +13,25 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
+	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 )
 
-// Keep makes what is cached in a Redis server readable for ten minutes, as if a process kept it so on a machine that
-// does not stall.
-func Keep(t testing.TB, client *redis.Client) {
+// Put does what an api does that reads the wallet, and goes on running on a machine that does not stall: the entry is
+// readable for ten minutes. The client is not of a cluster.
+func Put(t testing.TB, client redis.UniversalClient, wallet walletdb.Wallet) {
+	t.Helper()
+	keep(t, client)
+	_, ticket, _, err := walletcache.Read(t.Context(), client, wallet.ID)
+	if err == nil {
+		err = walletcache.Fill(t.Context(), client, ticket, walletcache.Entry{Wallet: wallet})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keep lets the generation last ten minutes.
+func keep(t testing.TB, client redis.UniversalClient) {
 	t.Helper()
 	testkit.Until(t, "the generation is kept", func() error {
 		settle(t, client)
@@ -27,7 +41,7 @@ func Keep(t testing.TB, client *redis.Client) {
 }
 
 // settle lets a process begin a generation, which is no sooner than a new server has settled, and end.
-func settle(t testing.TB, client *redis.Client) {
+func settle(t testing.TB, client redis.UniversalClient) {
 	ctx, stop := context.WithCancel(t.Context())
 	var process sync.WaitGroup
 	defer process.Wait()

@@ -83,6 +83,7 @@ func recreateTopic(ctx context.Context, f *system.System) error {
 	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return err
 	}
+	f.Recreated.Store(true)
 	ctx = context.WithoutCancel(ctx)
 	if !proc.Await(ctx, 10*time.Second, func() bool { err = f.Stack.CreateTopic(ctx); return err == nil }) { // it goes away in a moment
 		return err

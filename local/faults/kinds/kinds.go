@@ -31,7 +31,7 @@ func All(f *system.System) []system.Fault {
 // processFaults end, restart and stop processes.
 func processFaults(f *system.System) []system.Fault {
 	ofEverything := system.OfServer
-	if f.Stack.Backing.Brokers == servers.ClusterBrokers || f.Stack.Backing.Redis != "" { // five processes more, or six
+	if f.Stack.Backing.Brokers == servers.ClusterBrokers || f.Stack.Backing.Redis != "" { // four processes more, or five
 		ofEverything = system.OfCluster
 	}
 	return []system.Fault{

@@ -10,7 +10,6 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/event"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
-	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache/cachetest"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
@@ -33,7 +32,6 @@ func quietRound(t *testing.T) *System {
 	options.DB = 11 // others renew the generation of what they share, and so lose all that is cached there
 	cache := redis.NewClient(options)
 	t.Cleanup(func() { _ = cache.Close() })
-	cachetest.Keep(t, cache)
 	wallet := uuid.New()
 	f := &System{Stack: &stack.Stack{}, Pool: pool, Cache: cache, Hot: wallet, Wallets: []uuid.UUID{wallet}}
 	f.change(t, `INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'USD', 7, 3)`)
@@ -43,18 +41,6 @@ func quietRound(t *testing.T) *System {
 	f.change(t, `INSERT INTO outcomes (wallet_id, seq, status, failure_reason, balance_after) VALUES
 		($1, 1, 'PROCESSED', NULL, 10), ($1, 2, 'FAILED', 'INSUFFICIENT_FUNDS', 10), ($1, 3, 'PROCESSED', NULL, 7)`)
 	return f
-}
-
-// putInCache does what an api does that reads the wallet.
-func putInCache(t *testing.T, cache redis.UniversalClient, w walletdb.Wallet) {
-	t.Helper()
-	_, ticket, _, err := walletcache.Read(t.Context(), cache, w.ID)
-	if err == nil {
-		err = walletcache.Fill(t.Context(), cache, ticket, walletcache.Entry{Wallet: w})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (f *System) change(t *testing.T, statement string) {
@@ -111,7 +97,7 @@ func TestARoundsAuditSeesAStaleCacheEntry(t *testing.T) {
 		t.Fatalf("no entry is fine, not %v", broken)
 	}
 	wallet := walletdb.Wallet{ID: f.Hot, Currency: "USD", Balance: 7, AppliedSeq: 3, State: "ACTIVE"}
-	putInCache(t, f.Cache, wallet)
+	cachetest.Put(t, f.Cache, wallet)
 	if broken := f.wrongEntries(t.Context()); len(broken) != 0 {
 		t.Fatalf("the same as Postgres is fine, not %v", broken)
 	}
@@ -132,7 +118,7 @@ func TestTheWatchSeesACacheThatGoesBackOrAhead(t *testing.T) {
 		if err := f.Cache.Del(t.Context(), "wallet:"+f.Hot.String()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		putInCache(t, f.Cache, walletdb.Wallet{ID: f.Hot, Currency: "USD", AppliedSeq: version})
+		cachetest.Put(t, f.Cache, walletdb.Wallet{ID: f.Hot, Currency: "USD", AppliedSeq: version})
 		look(t.Context())
 	}
 	entry(2)

@@ -84,6 +84,7 @@ type System struct {
 	Told      []load.Operation // what a fault's own clients know
 	Load      *load.Load
 	Watch     *Watch
+	Recreated atomic.Bool  // the topic of operations was: what the group has committed may be past its end
 	Takeover  atomic.Int64 // nanoseconds until another relay led, if the fault was about that
 }
 

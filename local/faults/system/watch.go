@@ -246,8 +246,8 @@ func (w *Watch) lookAtOffsets(ctx context.Context) {
 	}
 }
 
-// committedOffsets returns where the group begins: past the end of a log, which was made anew, Kafka's client begins at
-// its first message.
+// committedOffsets returns where the group begins: past the end of a log that was created again, Kafka's client begins
+// at its first message.
 func (f *System) committedOffsets(ctx context.Context) (map[int32]int64, error) {
 	request := kmsg.NewPtrOffsetFetchRequest()
 	group := kmsg.NewOffsetFetchRequestGroup()
@@ -273,8 +273,8 @@ func (f *System) committedOffsets(ctx context.Context) (map[int32]int64, error) 
 			}
 		}
 	}
-	if err != nil {
-		return nil, err
+	if err != nil || !f.Recreated.Load() {
+		return committed, err
 	}
 	ends, err := check.TopicLog{Topic: f.Stack.Topic, Partitions: stack.TopicPartitions}.Ends(ctx, f.Log.Kafka())
 	for partition, offset := range committed {
