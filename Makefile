@@ -126,6 +126,7 @@ endef
 
 # Packages are tested in this order, one on each core: what takes long first, and none of it alone at the end.
 test: LONG = ./local ./relay ./worker ./ctl ./hooks ./api
+e2e: LONG = ./local ./api ./worker ./hooks ./relay ./ctl
 # Most tests wait, so eight of a package run at once, with 200 operations a second where a load is. make e2e has 1,000 a
 # second, kills each service 20 times, and plays 20,000 schedules, and as many against the model.
 .PHONY: test race e2e mutations
@@ -151,7 +152,7 @@ e2e: ## Run all tests on real servers; installs what is missing (Debian, Ubuntu)
 	@local/needs.sh
 	SCHEDULES=20000 go test -count=1 -run '^TestSimulation$$' ./relay ./worker ./hooks
 	go test -count=1 -run '^TestTheRulesAgreeWithTheModel$$' ./worker -rapid.checks=20000 # 100000 after a change of the rules
-	$(call run-tests,e2e,-tags e2e)
+	$(call run-tests,e2e,-tags e2e,$(LONG) work)
 	@$(MAKE) --no-print-directory race
 
 mutations: export KAFKA = apache

@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/legendary-wallet/legendary-wallet/db/mutation"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/testkit"
 )
@@ -30,16 +31,18 @@ func TestMain(m *testing.M) {
 		serveSlowProxy(server)
 		return
 	}
-	folder, err := os.MkdirTemp("", "api")
-	if err != nil {
-		panic(err)
+	folder := os.Getenv(mutation.Folder)
+	if folder == "" {
+		var err error
+		if folder, err = os.MkdirTemp("", "api"); err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(folder)
 	}
 	binary = sync.OnceValues(func() (string, error) {
 		return build(folder, testkit.BuildFlags()...)
 	})
-	code := m.Run()
-	_ = os.RemoveAll(folder)
-	os.Exit(code)
+	m.Run()
 }
 
 // binary is the api as testkit.BuildFlags says.
@@ -47,6 +50,9 @@ var binary func() (string, error)
 
 func build(folder string, flags ...string) (string, error) {
 	program := filepath.Join(folder, "api")
+	if _, err := os.Stat(program); err == nil {
+		return program, nil
+	}
 	command := exec.Command("go", append([]string{"build", "-ldflags=-w", "-o", program}, flags...)...)
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the api: %w\n%s", err, output)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -103,6 +104,50 @@ func TestTheGroupFollowsATopicThatIsCreatedAgain(t *testing.T) {
 			s.audit()
 		})
 	}
+}
+
+// Kafka's client goes on asking the leader that a partition had before its topic was created again if that one's term was
+// a later one (librdkafka #4898): only a new process helps.
+func TestAWorkerEndsThatDoesNotFindATopicCreatedAgain(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	s, k := newStore(t), newTopicAt(t, strings.Join(cluster.ListenAddrs(), ","), 1)
+	wallet := s.wallet()
+	lead := func(node int32, times int) {
+		for range times { // a term each
+			if err := cluster.MoveTopicPartition(k.name, 0, node); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	lead(0, 5)
+	w := s.startWorker(k)
+	k.produce(s.accept(wallet, 5, -1, -1, -1, -1)...)
+	s.waitApplied()
+	s.waitCommitted(k, 5)
+	k.delete()
+	k.create(1)
+	lead(1, 1)
+	k.client.PurgeTopicsFromClient(k.name) // it keeps the id of the topic before
+	k.produce(s.accept(wallet, 2, -1)...)
+	select {
+	case <-w.done:
+	case <-time.After(silent + time.Minute):
+		t.Fatalf("it goes on without messages: %s", w.log)
+	}
+	if w.code == 0 {
+		t.Error("it ended well")
+	}
+	w.waitForLog("partition 0 has messages from offset 0 on, and none came for 30s")
+	k.produce(s.accept(wallet, 1)...)
+	s.startWorker(k)
+	s.waitApplied()
+	s.waitCommitted(k, 3)
+	s.audit()
 }
 
 // commit commits an offset for the group, which has no members.

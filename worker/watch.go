@@ -146,6 +146,7 @@ func (c *consumer) lookAtTopic() (partitions int, err error) {
 }
 
 func (c *consumer) lookAt(p *assignedPartition) error {
+	stored, polled := p.stored.Load(), p.polled.Load() // before the end is asked for: in one log they are not past it
 	first, end, err := c.client.QueryWatermarkOffsets(c.topic, p.number, watchTimeoutMs)
 	if err != nil {
 		return err
@@ -162,17 +163,23 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 			return nil // a rebalance delays the answer
 		}
 	}
-	stored, polled := p.stored.Load(), p.polled.Load()
 	if back := p.wentBack.Swap(unknownOffset); back != unknownOffset {
 		c.commitBack(p, back)
 	} else if stored != unknownOffset && stored < p.begin {
 		c.commitBack(p, stored)
 	}
-	if stored == unknownOffset {
+	// Offsets of a log before say nothing of one that was created again, which Kafka's client may not find (librdkafka #4898).
+	switch {
+	case stored == unknownOffset:
 		stored = p.begin
+	case stored > end:
+		stored = first
 	}
-	if polled == unknownOffset {
+	switch {
+	case polled == unknownOffset:
 		polled = p.begin
+	case polled > end:
+		polled = first
 	}
 	stored, polled = max(first, stored), max(first, polled)
 	if p.paused.Load() {

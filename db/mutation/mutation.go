@@ -3,12 +3,12 @@
 package mutation
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -51,13 +51,31 @@ func Apply(t *testing.T, mutations []Mutation) {
 }
 
 // Run tries each mutation on the package in the current folder, and logs a row of a table about it:
-// the rule, the test that found it out, the time which that test took, and what it said.
+// the rule, the test that found it out, the time which that test took, and what it said. The tests are
+// built once, with all the mutants of functions, and again for each mutation of anything else.
 func Run(t *testing.T, mutations []Mutation) {
-	for _, m := range mutations {
+	chosen := filepath.Join(t.TempDir(), "chosen")
+	all, err := together(mutations, chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := build(t, all)
+	for i, m := range mutations {
 		t.Run(m.rule, func(t *testing.T) {
-			// GOFLAGS reaches the builds that a test does itself. Without inlining and debugging data they are made faster.
-			child := exec.CommandContext(t.Context(), "go", "test", "-tags=e2e", "-count=1", "-timeout=2m", "-failfast", "-parallel=8", "-run=^"+m.test+"$", ".")
-			child.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -vet=off -ldflags=-w '-gcflags=-l -dwarf=false' -overlay="+overlay(t, m))
+			tests := shared
+			if all.has[i] {
+				if err := os.WriteFile(chosen, []byte(strconv.Itoa(i)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				mutant, err := m.mutant()
+				if err != nil {
+					t.Fatal(err)
+				}
+				tests = build(t, overlay{files: map[string]string{m.file: mutant}})
+			}
+			child := exec.CommandContext(t.Context(), tests.binary, "-test.count=1", "-test.timeout=2m", "-test.failfast", "-test.parallel=8", "-test.run=^"+m.test+"$")
+			child.Env = append(os.Environ(), tests.flags, Folder+"="+filepath.Dir(tests.binary)) // for the builds that a test does itself
 			output, err := child.CombinedOutput()
 			failed := regexp.MustCompile(`--- FAIL: ` + m.test + ` \((\S+)\)`).FindSubmatch(output)
 			if err == nil || failed == nil {
@@ -66,6 +84,28 @@ func Run(t *testing.T, mutations []Mutation) {
 			t.Logf("| %s | %s | %s | %s |", m.rule, m.test, failed[1], lastComplaint(output))
 		})
 	}
+}
+
+// Folder names the setting of a folder for a program that the tests build: the next mutant needs no other.
+const Folder = "MUTANTS_FOLDER"
+
+// Tests are those of the package, built with mutants.
+type tests struct {
+	binary string
+	flags  string // GOFLAGS, which other builds have to have for the same mutants
+}
+
+func build(t *testing.T, o overlay) tests {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "mutants.test")
+	// Without inlining and debugging data the tests are built faster.
+	flags := "GOFLAGS=" + os.Getenv("GOFLAGS") + " -vet=off -ldflags=-w '-gcflags=-l -dwarf=false' -overlay=" + o.write(t)
+	child := exec.CommandContext(t.Context(), "go", "test", "-tags=e2e", "-c", "-o", binary, ".")
+	child.Env = append(os.Environ(), flags)
+	if output, err := child.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return tests{binary, flags}
 }
 
 // mutant is the file without the rule.
@@ -87,32 +127,6 @@ func (m Mutation) mutant() (string, error) {
 		replace = append(replace, found[0], m.edits[i+1])
 	}
 	return strings.NewReplacer(replace...).Replace(string(source)), nil
-}
-
-// overlay writes the mutant, and returns the file that tells the go command of it.
-func overlay(t *testing.T, m Mutation) string {
-	t.Helper()
-	text, err := m.mutant()
-	if err != nil {
-		t.Fatal(err)
-	}
-	original, err := filepath.Abs(m.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mutant := filepath.Join(t.TempDir(), filepath.Base(m.file))
-	if err := os.WriteFile(mutant, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := mutant + ".overlay"
-	if err := os.WriteFile(file, replaced, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
 var complaint = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: (.+)$`)

@@ -31,15 +31,21 @@ func (t *fixture) neighbours(ctx context.Context) (report.Figures, error) {
 	if err != nil {
 		return f, err
 	}
-	maps.DeleteFunc(f, func(figure report.Figure, _ float64) bool { // these are the flood's
+	besideOf(f, alone, "neighbours")
+	return f, t.checkAll(ctx, history)
+}
+
+// besideOf turns the latencies of some requests beside something else into figures of their own, next to those
+// of the same requests alone. What is left is of both together.
+func besideOf(f, alone report.Figures, who string) {
+	maps.DeleteFunc(f, func(figure report.Figure, _ float64) bool {
 		return figure.IsCost() || figure == report.Applied
 	})
 	for _, until := range []string{"accept", "applied"} {
 		p99 := report.Latency(until, "p99")
-		f[p99.Of("neighbours")], f[p99.Of("neighbours alone")] = f[p99], alone[p99]
+		f[p99.Of(who)], f[p99.Of(who+" alone")] = f[p99], alone[p99]
 		f[report.OfAlone(until, "p99")] = f[p99] / alone[p99]
 	}
-	return f, t.checkAll(ctx, history)
 }
 
 // besideFlood ends the flood with the load: what waits to be applied is applied then.

@@ -23,6 +23,8 @@ type options struct {
 	compared         []string // files of results, or folders of programs
 	stored           []int
 	stalls           time.Duration
+	quiet            int
+	verified         int64
 	rows             int
 }
 
@@ -38,6 +40,8 @@ func parseOptions(args []string) (o options, err error) {
 	flags.BoolVar(&o.compare, "compare", false, "compare two results, -compare OLD.json NEW.json, or measure the programs of two folders in turn, -compare OLD NEW")
 	stored := flags.String("stored", "0,1000000,10000000", "how many stored `operations` the scenarios \"stored …\" begin with")
 	flags.DurationVar(&o.stalls, "stalls", 10*time.Minute, "how long the scenario \"stalls …\" watches")
+	flags.IntVar(&o.quiet, "quiet", 5, "how many `minutes` without an operation the scenario \"quiet\" measures")
+	flags.Int64Var(&o.verified, "verified", 1_000_000, "how many `operations` of every type the scenario \"verify\" has applied before ctl verify replays them")
 	flags.IntVar(&o.rows, "rows", 1_000_000, "how many operations are drained")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -61,7 +65,7 @@ func parseOptions(args []string) (o options, err error) {
 
 // scenarios are those that the flags ask for.
 func (o options) scenarios() []scenario {
-	all := scenarios(o.rows, o.stalls)
+	all := append(scenarios(o.rows, o.stalls), quietScenario(o.quiet), verifyScenario(o.verified))
 	for _, n := range o.stored {
 		all = append(all, storedScenario(n))
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -120,15 +121,22 @@ func (s *Stack) Mute() {
 
 // Ctl runs the operator's command on this stack.
 func (s *Stack) Ctl(ctx context.Context, out io.Writer, args ...string) error {
+	return proc.RunCaptured(s.ctl(ctx, args...), out)
+}
+
+func (s *Stack) ctl(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := proc.CommandIn(ctx, filepath.Join(s.Bin, "ctl"), args...)
 	cmd.Env = append(slices.Concat(os.Environ(), s.Backing.Secure.Env()), "DATABASE_URL="+s.Backing.DatabaseURL, "REDIS_URL="+s.Backing.RedisURL, "KAFKA_BROKERS="+s.Backing.KafkaBrokers)
-	return proc.RunCaptured(cmd, out)
+	return cmd
 }
 
 // Verify replays every wallet's history with the operator's command.
 func (s *Stack) Verify(ctx context.Context, out io.Writer) error {
 	return s.Ctl(ctx, out, s.verify()...)
 }
+
+// Verifier is the command that Verify runs.
+func (s *Stack) Verifier(ctx context.Context) *exec.Cmd { return s.ctl(ctx, s.verify()...) }
 
 // VerifyWithGaps is Verify where outcomes may not have been told: by a worker of the last release, or while
 // their topic was not registered.

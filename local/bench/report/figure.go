@@ -17,6 +17,7 @@ type Unit string
 const (
 	perSecond    Unit = "/s"
 	milliseconds Unit = " ms"
+	msPerSecond  Unit = " ms/s"
 	seconds      Unit = " s"
 	microsPerOp  Unit = " µs/op"
 	microsPerRow Unit = " µs/row"
@@ -30,7 +31,7 @@ const (
 )
 
 // units are in the order in which they are looked for at the end of a name.
-var units = []Unit{microsPerRow, microsPerOp, bytesPerOp, perSecond, perOp, perFlush, perWave, perBatch, mebibytes, milliseconds, seconds}
+var units = []Unit{microsPerRow, microsPerOp, bytesPerOp, msPerSecond, perSecond, perOp, perFlush, perWave, perBatch, mebibytes, milliseconds, seconds}
 
 var (
 	Accepted           = Figure{"accepted", perSecond}
@@ -52,6 +53,8 @@ var (
 	RoundTrips         = Figure{"round trips", perOp}
 	WAL                = Figure{"WAL", bytesPerOp}
 	IdleAfterStart     = Figure{"quiet after a start", seconds}
+	VerifyTook         = Figure{"verify", seconds}
+	VerifiedOperations = Figure{"verified operations", none}
 	Refused            = Figure{"answers 503", none}
 	Stalls             = Figure{"stalls over 200 ms", none}
 	OfNothing          = Figure{"of nothing", none}
@@ -63,6 +66,9 @@ var (
 
 // CPU is what an operation costs a process; "system" is all of them but the generator.
 func CPU(process string) Figure { return Figure{"CPU " + process, microsPerOp} }
+
+// IdleCPU is the CPU time that a process takes while there is nothing to do.
+func IdleCPU(process string) Figure { return Figure{"idle CPU " + process, msPerSecond} }
 
 // RSS is the memory of a process.
 func RSS(process string) Figure { return Figure{"RSS " + process, mebibytes} }

@@ -73,8 +73,8 @@ func (f Figures) Line(name string, broken bool) string {
 var ownLine = []Figure{
 	PipelineAccepted, PipelineApplied, Produced, Consumed, RelayRows, WorkerOperations, RelayOfLibrdkafka,
 	WorkerOfLibrdkafka, Settled, AcceptedOfDeposits, SettledOfDeposits, Reads, Latency("read", "p50"), Latency("read", "p99"), Latency("accept", "p99").Of("neighbours alone"), Latency("applied", "p99").Of("neighbours alone"),
-	Latency("accept", "p99").Of("neighbours"), Latency("applied", "p99").Of("neighbours"), OfAlone("accept", "p99"), OfAlone("applied", "p99"), Refused, Stalls,
-	IdleAfterStart, CPU("system").Of("relay").PerRow(), CPU("system").Of("worker"),
+	Latency("accept", "p99").Of("neighbours"), Latency("applied", "p99").Of("neighbours"), Latency("accept", "p99").Of("deposits alone"), Latency("accept", "p99").Of("deposits"), OfAlone("accept", "p99"), OfAlone("applied", "p99"), Refused, Stalls,
+	IdleAfterStart, VerifyTook, VerifiedOperations, RSS("verify"), IdleCPU("api"), IdleCPU("relay"), IdleCPU("worker"), IdleCPU("postgres"), IdleCPU("kafka"), IdleCPU("redis"), CPU("system").Of("relay").PerRow(), CPU("system").Of("worker"),
 }
 
 // PrintCPU shows where the time of an operation goes.

@@ -116,6 +116,7 @@ func targets() []target {
 		{"transfers, 10000 wallets, c=256", AcceptedOfDeposits, 0.4, true, fixed},
 		{"transfers, 10000 wallets, c=256", SettledOfDeposits, 0.35, true, fixed},
 		{"hold and capture, c=256", AcceptedOfDeposits, 0.9, true, fixed}, // two of them are a pair
+		{"catch-up of 100000 transfers", OfAlone("accept", "p99"), 2, false, fixed},
 		{"drain, one wallet", RelayOfLibrdkafka, 0.6, true, fixed},
 		{"drain, one wallet", WorkerOperations, 40_000, true, rate},
 		{"drain, 1000 wallets", WorkerOperations, 12_000, true, rate},
