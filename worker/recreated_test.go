@@ -164,13 +164,13 @@ func (k *topic) commit(partition int32, offset int64) {
 		k.Fatal(err)
 	}
 	defer client.Close()
-	response, err := request.RequestWith(k.Context(), client)
-	if err == nil {
-		err = kerr.ErrorForCode(response.Topics[0].Partitions[0].ErrorCode)
-	}
-	if err != nil {
-		k.Fatal(err)
-	}
+	testkit.Until(k, "the offset is committed", func() error { // a broker may not know the topic yet
+		response, err := request.RequestWith(k.Context(), client)
+		if err == nil {
+			err = kerr.ErrorForCode(response.Topics[0].Partitions[0].ErrorCode)
+		}
+		return err
+	})
 }
 
 var assignedLast = regexp.MustCompile(`"partitions assigned","partitions":\[[^\]]*\b11\b`)
