@@ -103,6 +103,24 @@ func TestMovement(t *testing.T) {
 	}
 }
 
+func TestAnOffsetOfALogBeforeCountsForNothing(t *testing.T) {
+	t.Parallel()
+	const first, end = 3, 9
+	for fact, test := range map[string]struct{ offset, begin, want int64 }{
+		"within":                             {5, 4, 5},
+		"at the end":                         {end, 4, end},
+		"past the end":                       {end + 1, 4, first},
+		"before retention":                   {2, 1, first},
+		"nothing yet":                        {unknownOffset, 4, 4},
+		"nothing yet, nothing was committed": {unknownOffset, unknownOffset, first},
+		"nothing yet, committed meanwhile":   {unknownOffset, end + 1, end + 1},
+	} {
+		if got := within(test.offset, test.begin, first, end); got != test.want {
+			t.Errorf("%s: %d, want %d", fact, got, test.want)
+		}
+	}
+}
+
 func TestSecretsComeFromFiles(t *testing.T) {
 	t.Parallel()
 	file := func(text string) string {

@@ -168,25 +168,24 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	} else if stored != unknownOffset && stored < p.begin {
 		c.commitBack(p, stored)
 	}
-	// Offsets of a log before say nothing of one that was created again, which Kafka's client may not find (librdkafka #4898).
-	switch {
-	case stored == unknownOffset:
-		stored = p.begin
-	case stored > end:
-		stored = first
-	}
-	switch {
-	case polled == unknownOffset:
-		polled = p.begin
-	case polled > end:
-		polled = first
-	}
-	stored, polled = max(first, stored), max(first, polled)
+	stored, polled = within(stored, p.begin, first, end), within(polled, p.begin, first, end)
 	if p.paused.Load() {
 		polled = end
 	}
 	p.movement = p.movement.follow(time.Now(), stored, polled, end)
 	return nil
+}
+
+// within is an offset as one of a log that has those from first to end; begin stands for one that is not known. One past
+// the end is of a log before, which was deleted: Kafka's client may not find the new one (librdkafka #4898).
+func within(offset, begin, first, end int64) int64 {
+	switch {
+	case offset == unknownOffset:
+		offset = begin
+	case offset > end:
+		offset = first
+	}
+	return max(first, offset)
 }
 
 // commitBack commits an offset that is less than the last one, of a log that has lost its end since, or was made anew.

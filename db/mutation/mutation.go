@@ -4,10 +4,12 @@ package mutation
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,6 +62,7 @@ func Run(t *testing.T, mutations []Mutation) {
 		t.Fatal(err)
 	}
 	shared := build(t, all)
+	shared.pass(t, mutations)
 	for i, m := range mutations {
 		t.Run(m.rule, func(t *testing.T) {
 			tests := shared
@@ -74,9 +77,7 @@ func Run(t *testing.T, mutations []Mutation) {
 				}
 				tests = build(t, overlay{files: map[string]string{m.file: mutant}})
 			}
-			child := exec.CommandContext(t.Context(), tests.binary, "-test.count=1", "-test.timeout=2m", "-test.failfast", "-test.parallel=8", "-test.run=^"+m.test+"$")
-			child.Env = append(os.Environ(), tests.flags, Folder+"="+filepath.Dir(tests.binary)) // for the builds that a test does itself
-			output, err := child.CombinedOutput()
+			output, err := tests.run(t, m.test, "-test.timeout=2m", "-test.failfast")
 			failed := regexp.MustCompile(`--- FAIL: ` + m.test + ` \((\S+)\)`).FindSubmatch(output)
 			if err == nil || failed == nil {
 				t.Fatalf("not caught by %s: %v\n%s", m.test, err, output)
@@ -89,7 +90,7 @@ func Run(t *testing.T, mutations []Mutation) {
 // Folder names the setting of a folder for a program that the tests build: the next mutant needs no other.
 const Folder = "MUTANTS_FOLDER"
 
-// Tests are those of the package, built with mutants.
+// tests are those of the package, built with mutants.
 type tests struct {
 	binary string
 	flags  string // GOFLAGS, which other builds have to have for the same mutants
@@ -106,6 +107,26 @@ func build(t *testing.T, o overlay) tests {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	return tests{binary, flags}
+}
+
+// run runs some of them, by a regexp.
+func (b tests) run(t *testing.T, names string, flags ...string) ([]byte, error) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), b.binary, append(flags, "-test.count=1", "-test.parallel=8", "-test.run=^("+names+")$")...)
+	child.Env = append(os.Environ(), b.flags, Folder+"="+filepath.Dir(b.binary)) // for the builds that a test does itself
+	return child.CombinedOutput()
+}
+
+// pass fails unless the tests pass while no mutant is chosen: what breaks them all would catch every mutant.
+func (b tests) pass(t *testing.T, mutations []Mutation) {
+	t.Helper()
+	names := map[string]bool{}
+	for _, m := range mutations {
+		names[m.test] = true
+	}
+	if output, err := b.run(t, strings.Join(slices.Sorted(maps.Keys(names)), "|"), "-test.timeout=10m"); err != nil {
+		t.Fatalf("without a mutant: %v\n%s", err, output)
+	}
 }
 
 // mutant is the file without the rule.

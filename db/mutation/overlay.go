@@ -21,7 +21,7 @@ type overlay struct {
 	has   map[int]bool // the mutations that are in it, by their place in the list
 }
 
-// Together is an overlay with all mutants of functions and of constant texts: the one runs whose place in the list is in
+// together is an overlay with all mutants of functions and of constant texts: the one runs whose place in the list is in
 // the file chosen. A function that mutations change begins by asking for them, and calls the one that is chosen; these
 // stand at the end of the file. A constant becomes a variable. Mutations of anything else are left out.
 func together(mutations []Mutation, chosen string) (overlay, error) {
@@ -57,7 +57,7 @@ func together(mutations []Mutation, chosen string) (overlay, error) {
 	return all, nil
 }
 
-// Choose is what a package with mutants has besides.
+// choose is what a package with mutants has besides.
 const choose = `
 
 import "os"
@@ -129,7 +129,7 @@ func parse(text string) (*goFile, error) {
 	return f, nil
 }
 
-// Call is the statement by which a function passes what it was given to another, as a format; empty if it can't.
+// call is the statement by which a function passes what it was given to another, as a format; empty if it can't.
 func call(d *ast.FuncDecl) string {
 	if d.Name.Name == "init" || d.Type.TypeParams != nil {
 		return ""
@@ -163,7 +163,7 @@ func call(d *ast.FuncDecl) string {
 	return "return " + format
 }
 
-// Add adds the parts of a mutant that differ, and returns false if anything else does.
+// add adds the parts of a mutant that differ, and returns false if anything else does.
 func (f *goFile) add(number string, mutant *goFile) bool {
 	if !slices.Equal(f.between, mutant.between) {
 		return false
@@ -204,7 +204,7 @@ func (f *goFile) text() string {
 	return text.String() + f.between[len(f.parts)] + f.mutants.String()
 }
 
-// Write writes the overlay, and returns the file that the go command reads.
+// write writes the overlay, and returns the file that the go command reads.
 func (o overlay) write(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()

@@ -23,7 +23,7 @@ func (t *fixture) catchUp(ctx context.Context) (report.Figures, error) {
 	}
 	deposits := func() *load.Load {
 		l := t.load(paid)
-		l.InTurn, l.Mix = true, load.Mix{}
+		l.InTurn = true
 		return l
 	}
 	alone, sent, err := t.measure(ctx, deposits())
@@ -35,6 +35,7 @@ func (t *fixture) catchUp(ctx context.Context) (report.Figures, error) {
 	worker.Stop()
 	const perSecond = 5000
 	transfers := t.load(paying)
+	transfers.Mix = load.Mix{Transfers: 100}
 	transfers.RatePerSecond, transfers.Duration = perSecond, time.Duration(t.sc.rows)*time.Second/perSecond
 	history = append(history, transfers.Send(ctx)...)
 	if n := transfers.Failures.Load(); n > 0 {

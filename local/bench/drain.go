@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/local/bench/fill"
 	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
@@ -21,7 +22,7 @@ func (t *fixture) drain(ctx context.Context) (report.Figures, error) {
 	relay, worker := t.stack.Process("relay"), t.stack.Process("worker")
 	relay.Stop()
 	worker.Stop()
-	if err := fill(ctx, t.conn, t.stack.Topic, wallets, t.sc.rows, false); err != nil {
+	if err := fill.Wallets(ctx, t.conn, t.stack.Topic, wallets, t.sc.rows, false); err != nil {
 		return nil, err
 	}
 	length, closeLog, err := t.log().Length()

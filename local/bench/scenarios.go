@@ -81,7 +81,7 @@ func scenarios(rows int, stallsWatched time.Duration) []scenario {
 		scenario{name: "hold and capture, c=256", wallets: 10_000, connections: 256, mix: load.Mix{Holds: 100, Pairs: true}, funded: true},
 		scenario{name: "neighbours", wallets: 1000, connections: 256, ratePerSecond: 1000, run: (*fixture).neighbours, lasts: 35 * time.Second},
 		scenario{name: "neighbours of 5000/s", wallets: 1000, connections: 256, ratePerSecond: 1000, flood: 5000, run: (*fixture).neighbours, lasts: 35 * time.Second},
-		scenario{name: "catch-up of 100000 transfers", wallets: 11_000, connections: 256, ratePerSecond: 1000, mix: load.Mix{Transfers: 100}, funded: true, rows: 100_000, run: (*fixture).catchUp, lasts: 65 * time.Second},
+		scenario{name: "catch-up of 100000 transfers", wallets: 11_000, connections: 256, ratePerSecond: 1000, funded: true, rows: 100_000, run: (*fixture).catchUp, lasts: 65 * time.Second},
 		scenario{name: "drain, one wallet", rows: rows, run: (*fixture).drain, lasts: 10*time.Second + time.Duration(rows)*80*time.Microsecond},
 		scenario{name: "drain, 1000 wallets", wallets: 1000, rows: rows / 4, run: (*fixture).drain, lasts: 10*time.Second + time.Duration(rows/4)*140*time.Microsecond},
 		scenario{name: "stalls, 1000/s", connections: 256, ratePerSecond: 1000, byName: true, run: (*fixture).stalls, lasts: stallsWatched + 30*time.Second},

@@ -1,24 +1,22 @@
-package bench
+// Package fill stores operations in SQL, as the services would have.
+package fill
 
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-
-	"github.com/legendary-wallet/legendary-wallet/local/load"
 )
 
 // outboxKept is how many rows an outbox keeps at most: those of older operations are deleted by now.
 const outboxKept = 10_000_000
 
-// fill stores operations in SQL, as the services would have: dense in each wallet, each with its
+// Wallets stores operations of some wallets: dense in each wallet, each with its
 // outbox row, deposits of 1 so that a balance is its sequence. With applied they are history: applied,
 // published, and the relay is past them; its indexes are built at the end. No service that uses these rows
 // may run meanwhile.
-func fill(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, rows int, applied bool) error {
+func Wallets(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.UUID, rows int, applied bool) error {
 	const atOnce = 100_000
 	perWallet := max(1, rows/len(wallets))
 	rounds := max(1, atOnce/len(wallets)) // sequences that each wallet gets at once
@@ -86,55 +84,4 @@ func fillSome(ctx context.Context, conn *pgx.Conn, topic string, wallets []uuid.
 			`UPDATE wallets w SET balance = f.seq, applied_seq = f.seq FROM (SELECT wallet_id, max(seq) AS seq FROM filled GROUP BY 1) f WHERE w.id = f.wallet_id`)
 	}
 	return execAll(ctx, conn, append(steps, `DROP TABLE filled`))
-}
-
-// store fills what the scenario begins with into wallets of its own, while the relay and the worker
-// are stopped.
-func (t *fixture) store(ctx context.Context) (err error) {
-	if t.sc.stored == 0 {
-		return nil
-	}
-	const wallets = 1000
-	if t.ballast, err = load.OpenWallets(t.apis[0], t.apiKey, wallets); err != nil {
-		return err
-	}
-	for _, name := range []string{"relay", "worker"} {
-		t.stack.Process(name).Stop()
-	}
-	if err := fill(ctx, t.conn, t.stack.Topic, t.ballast, t.sc.stored, true); err != nil {
-		return err
-	}
-	for _, name := range []string{"relay", "worker"} {
-		if err := t.stack.Process(name).Start(ctx); err != nil {
-			return err
-		}
-	}
-	return t.settle(ctx)
-}
-
-// settle waits until the services are quiet: a worker that starts looks through the whole outbox, once.
-// It is measured apart.
-func (t *fixture) settle(ctx context.Context) error {
-	const window, within = 500 * time.Millisecond, 5 * time.Minute
-	began := time.Now()
-	for {
-		before := t.usage()
-		select {
-		case <-time.After(window):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		after := t.usage()
-		used := time.Duration(0)
-		for _, name := range []string{"relay", "worker", "postgres for relay", "postgres for worker"} {
-			used += after[name].CPU - before[name].CPU
-		}
-		if used < window/10 {
-			t.settledAfter = time.Since(began)
-			return nil
-		}
-		if time.Since(began) > within {
-			return fmt.Errorf("the relay and the worker are not quiet %s after their start", within)
-		}
-	}
 }
