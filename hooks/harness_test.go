@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -212,6 +213,14 @@ func (b *bed) awaitSaved(endpoint uuid.UUID) {
 		b.scan(&at, "SELECT coalesce(sum(next_offset), 0) FROM hook_cursors WHERE endpoint_id = $1", endpoint)
 		return testkit.Unless(at == messages, "at %d of %d", at, messages)
 	})
+}
+
+// keptAttempts reports whether the receiver's attempts are kept, at least the last 100.
+func (b *bed) keptAttempts(endpoint uuid.UUID, r *receiver) func() error {
+	return func() error {
+		text, seen := b.state(endpoint, "jsonb_array_length(attempts)"), len(r.seen())
+		return testkit.Unless(seen > 0 && text == strconv.Itoa(min(seen, hook.MaxListed)), "%s are, of %d", text, seen)
+	}
 }
 
 // end is where a partition ends.

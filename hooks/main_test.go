@@ -98,11 +98,25 @@ func TestEveryRunArrivesInOrder(t *testing.T) {
 	if r.doubled > 0 || len(r.seen()) != before+2 {
 		t.Errorf("after a restart %d came twice, in %d attempts", r.doubled, len(r.seen())-before)
 	}
-	testkit.Until(t, "attempts are kept", func() error {
-		text := b.state(id, "jsonb_array_length(attempts)")
-		return testkit.Unless(text == "100" || len(r.seen()) < 100 && text != "0", "%s are", text)
-	})
+	testkit.Until(t, "attempts are kept", b.keptAttempts(id, r))
 	h.admin.UntilWell(t)
+}
+
+// Attempts that come faster than they are saved one by one are saved when the process ends.
+func TestAnOrderlyEndKeepsTheAttempts(t *testing.T) {
+	t.Parallel()
+	b, r := newBed(t, 1), newReceiver(t)
+	id := b.endpoint(r)
+	h := b.start()
+	b.awaitBegun(id)
+	b.produce(1, 1)
+	testkit.Until(t, "the first attempt is kept", b.keptAttempts(id, r))
+	b.produce(1, 1, 2, 3, 4, 5, 6, 7, 8)
+	testkit.Until(t, "all has arrived", r.has(b))
+	h.stop()
+	if err := b.keptAttempts(id, r)(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A dead, a refusing and a slow endpoint slow no other.

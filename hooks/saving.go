@@ -82,8 +82,8 @@ type snapshot struct {
 }
 
 const (
-	// attemptsEvery is how often attempts are saved if there are many and all succeed; lagEvery, the lag if nothing
-	// else has changed.
+	// attemptsEvery is how often attempts are saved if there are many, all succeed and the endpoint stays here;
+	// lagEvery, the lag if nothing else has changed.
 	attemptsEvery = 5 * time.Second
 	lagEvery      = 10 * time.Second
 	fewAttempts   = 3
@@ -114,7 +114,7 @@ func (e *endpoint) snapshot(now time.Time) (snapshot, standing, bool) {
 		}
 	}
 	s.stalled = asJSON(stalled)
-	if e.newAttempts > 0 && (e.urgent || e.newAttempts <= fewAttempts || now.Sub(e.attemptsAt) >= attemptsEvery) {
+	if e.newAttempts > 0 && (e.urgent || e.releasing || e.newAttempts <= fewAttempts || now.Sub(e.attemptsAt) >= attemptsEvery) {
 		s.attempts, s.newAttempts = asJSON(last(e.attempts)), e.newAttempts
 		e.attemptsAt = now
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
 	"github.com/legendary-wallet/legendary-wallet/local/faults/kinds"
@@ -117,6 +118,7 @@ func TestEveryAlertFiresForItsFaultAndClearsAfterIt(t *testing.T) {
 	if t.Failed() {
 		return
 	}
+	s.stingyLeader(f)
 	s.lostParts(f, own)
 	clear := func() bool { return len(w.allFiring()) == 0 }
 	if !proc.Await(t.Context(), 100*time.Second, clear) {
@@ -452,6 +454,47 @@ func (s *system) processFaults(f *faultsToSee) {
 }
 
 // lostParts takes Postgres, Redis and Kafka away and gives them back.
+// stingyLeader lets a program that is no worker lead the workers' group, and give them nothing.
+func (s *system) stingyLeader(f *faultsToSee) {
+	worker := s.Process("worker")
+	worker.Stop()
+	leads := make(chan struct{})
+	leader, err := kgo.NewClient(
+		kgo.SeedBrokers(s.Backing.KafkaBrokers), kgo.ConsumerGroup(s.Topic), kgo.ConsumeTopics(s.Topic),
+		kgo.Balancers(&stingy{GroupBalancer: kgo.CooperativeStickyBalancer(), leads: sync.OnceFunc(func() { close(leads) })}),
+	)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	defer leader.Close()
+	s.Until("it leads", time.Minute, func() bool {
+		select {
+		case <-leads:
+			return true
+		default:
+			return false
+		}
+	})
+	f.make("WalletPartitionsUnassigned")
+	if err := worker.Start(context.WithoutCancel(s.T.Context())); err != nil {
+		s.T.Fatal(err)
+	}
+	s.fire(f, "WalletPartitionsUnassigned")
+	f.heal("WalletPartitionsUnassigned")
+}
+
+// stingy gives no partition to anybody.
+type stingy struct {
+	kgo.GroupBalancer
+	leads func()
+}
+
+func (b *stingy) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
+	b.leads()
+	balancer, _, err := b.GroupBalancer.MemberBalancer(members)
+	return balancer, nil, err
+}
+
 func (s *system) lostParts(f *faultsToSee, own *servers.Backing) {
 	f.make("WalletStandbyMissing")
 	s.waitForStandbys("away")

@@ -11,6 +11,7 @@ var (
 	lagging      = service.Condition{Name: "lag", NotReady: true}
 	offsetCommit = service.Condition{Name: "offset commit"}
 	assignment   = service.Condition{Name: "assignment"}
+	unowned      = service.Condition{Name: "partitions of nobody"}
 	sweepAlone   = service.Condition{Name: "postgres for sweeping", Dependency: "postgres"}
 	sweeping     = service.Condition{Name: "sweep"}
 	expireAlone  = service.Condition{Name: "postgres for expiring holds", Dependency: "postgres"}

@@ -21,6 +21,7 @@ type config struct {
 	kafka         kafka.ConfigMap
 	client        *kafka.Consumer // of kafka
 	topic         string
+	group         string
 	eventsTopic   string // empty: no events
 	eventsSource  string
 	adminAddr     string
@@ -38,11 +39,11 @@ func parseConfig(env *service.Env) config {
 	}
 	brokers := service.Brokers(env)
 	rdkafka := service.Librdkafka(env)
-	group := service.Group(env)
+	c.group = service.Group(env)
 	instance := env.Optional("GROUP_INSTANCE_ID", "worker-1",
 		`A name that stays with this worker over restarts, and no other has: it gets its partitions back at
 		once. Without one they are stalled for up to 10 s after a crash. (Not passed on by docker compose.)`)
-	c.kafka = service.Properties(env, "the worker", rdkafka, consumerDefaults, consumerRules(brokers, group, instance))
+	c.kafka = service.Properties(env, "the worker", rdkafka, consumerDefaults, consumerRules(brokers, c.group, instance))
 	if brokers != "" || len(rdkafka) > 0 {
 		var err error
 		if c.client, err = kafka.NewConsumer(&c.kafka); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/event"
+	"github.com/legendary-wallet/legendary-wallet/db/failpoint"
 	"github.com/legendary-wallet/legendary-wallet/service"
 )
 
@@ -34,6 +35,7 @@ const (
 type consumer struct {
 	client   *kafka.Consumer
 	topic    string
+	group    group // only the watch uses it
 	interval time.Duration
 	size     int
 	commits  *db.Commits
@@ -173,11 +175,11 @@ func aboutPartition(err kafka.Error) bool {
 // rejoin leaves the group and joins it again as a member that owns nothing. Poll then takes all
 // partitions away first, as at any rebalance.
 //
-// It is for partitions that the topic no longer has. The group would keep them for ever: each member
-// reports to the leader what it owns, and the leader leaves it that as long as the topic exists, whatever
+// It is for partitions that no member has, and for those that the topic no longer has. The group would keep the latter for
+// ever: each member reports to the leader what it owns, and the leader leaves it that as long as the topic exists, whatever
 // its number of partitions. A member still owns what its program unassigns by itself.
 func (c *consumer) rejoin() error {
-	c.log.Warn("leaving the group and joining it again, without the partitions that the topic no longer has")
+	c.log.Warn("leaving the group and joining it again")
 	if err := c.client.Unsubscribe(); err != nil {
 		return fmt.Errorf("unsubscribe: %w", err)
 	}
@@ -232,6 +234,7 @@ func (c *consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 		lost := client.AssignmentLost()
 		c.log.Info("partitions revoked", "partitions", numbers(event.Partitions), "lost", lost)
 		c.revoke(event.Partitions, lost)
+		failpoint.Reach("worker-after-revoke")
 		return client.IncrementalUnassign(event.Partitions)
 	}
 	return nil

@@ -24,6 +24,7 @@ type metrics struct {
 	sweptWallets    prometheus.Counter
 	inTransit       prometheus.Gauge
 	still           prometheus.Gauge
+	unassigned      prometheus.Gauge
 	databaseErrors  *prometheus.CounterVec
 	cacheErrors     prometheus.Counter
 	events          prometheus.Counter
@@ -48,6 +49,7 @@ func newMetrics() *metrics {
 		sweptWallets:    prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_swept_wallets_total", Help: "Wallets that a sweep brought up to date, counted each time."}),
 		inTransit:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_worker_in_transit_seconds", Help: "How long the oldest money has been on its way to a wallet that the sweeps of this worker found behind: it has left another one."}),
 		still:           prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_worker_lag_standstill_seconds", Help: "How long a partition has had messages to apply and applied none: the longest of all."}),
+		unassigned:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "wallet_worker_unassigned_partitions", Help: "Partitions of the topic that no worker of the group had at the last two looks."}),
 		databaseErrors:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wallet_worker_database_errors_total", Help: "Transactions that were tried again, by cause: connection, conflict or unknown."}, []string{"cause"}),
 		cacheErrors:     prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_cache_errors_total", Help: "Writes and looks that Redis did not answer."}),
 		events:          prometheus.NewCounter(prometheus.CounterOpts{Name: "wallet_worker_events_total", Help: "Events written to the outbox: runs of a wallet's operations."}),
@@ -60,7 +62,7 @@ func newMetrics() *metrics {
 	for _, kind := range []walletdb.OperationType{receive, giveBack, expire} {
 		m.accepted.WithLabelValues(string(kind))
 	}
-	m.registry.MustRegister(m.lag, m.still, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.accepted, m.timesBack, m.unparseable,
+	m.registry.MustRegister(m.lag, m.still, m.unassigned, m.batchMessages, m.batchSeconds, m.appliedSeconds, m.outcomes, m.accepted, m.timesBack, m.unparseable,
 		m.forked, m.gapsHealed, m.swept, m.sweptWallets, m.inTransit, m.databaseErrors, m.cacheErrors,
 		m.events, m.truncatedEvents, m.eventsMissing)
 	return m

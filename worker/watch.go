@@ -53,6 +53,7 @@ func (c *consumer) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			var vanished []int32
 			partitions, vanished = divide(partitions, count)
 			since = c.judgeVanished(vanished, count, since, time.Now())
+			c.lookAtGroup(ctx, count, time.Now())
 		}
 		for _, p := range partitions {
 			if err == nil && ctx.Err() == nil {

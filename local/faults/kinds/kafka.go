@@ -32,6 +32,7 @@ func kafkaFaults(f *system.System) []system.Fault {
 		emptyGroup(f, "committed offsets rolled back while the workers were stopped", func(ctx context.Context) error { return rollBackOffsets(ctx, f) }),
 		twin(f),
 		{Name: "workers 2, 4, 1, 2", Throw: func(ctx context.Context) error { return scaleWorkers(ctx, f) }, Within: system.OfSession},
+		{Name: "kill -9 of a worker that has given partitions up, before they are another's", Throw: func(ctx context.Context) error { return dieYielding(ctx, f) }, Within: system.OfSession + system.OfService},
 		{Name: "a partition added, and kill -9 of the leading relay", Within: system.OfService, Throw: func(ctx context.Context) error {
 			if err := addPartition(ctx, f); err != nil {
 				return err
@@ -193,6 +194,49 @@ func scaleWorkers(ctx context.Context, f *system.System) error {
 	proc.StopAll(leaving)
 	proc.Pause(ctx, moment)
 	return f.Stack.Process("worker-2").Start(context.WithoutCancel(ctx))
+}
+
+// dieYielding kills the one worker of the group once it has given partitions up to another one that has come, and before
+// it joins the group again. It comes back to what it had last, under its name.
+func dieYielding(ctx context.Context, f *system.System) error {
+	yielding, coming := f.Stack.Process("worker"), f.Stack.Process("worker-2")
+	before := yielding.CurrentPID()
+	yielding.NextStartWith("FAILPOINT=worker-after-revoke")
+	yielding.Signal(syscall.SIGKILL)
+	if err := yielding.StartedSince(ctx, before); err != nil {
+		return err
+	}
+	armed := yielding.CurrentPID()
+	coming.Stop()
+	var err error
+	alone := func() bool { err = oneHasAll(ctx, f); return err == nil }
+	if !proc.Await(ctx, system.OfSession, alone) {
+		err = fmt.Errorf("no worker has all partitions: %w", err)
+	}
+	if err := errors.Join(err, coming.Start(context.WithoutCancel(ctx))); err != nil {
+		return err
+	}
+	if !proc.Await(ctx, system.OfSession, func() bool { now := yielding.CurrentPID(); return now != 0 && now != armed }) {
+		return errors.New("worker gives no partition up")
+	}
+	return nil
+}
+
+// oneHasAll returns why no member alone has all partitions.
+func oneHasAll(ctx context.Context, f *system.System) error {
+	request := kmsg.NewPtrDescribeGroupsRequest()
+	request.Groups = []string{f.Group}
+	response, err := request.RequestWith(ctx, f.Log.Kafka())
+	if err == nil {
+		err = kerr.ErrorForCode(response.Groups[0].ErrorCode)
+	}
+	if err != nil {
+		return err
+	}
+	if group := response.Groups[0]; group.State != "Stable" || len(group.Members) != 1 {
+		return fmt.Errorf("the group is %s, of %d members", group.State, len(group.Members))
+	}
+	return nil
 }
 
 // addPartition gives the topic one more partition than it was registered with.
