@@ -26,6 +26,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/servers/redisset"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
 )
 
@@ -377,7 +378,7 @@ func startServers(t *testing.T, processes ...*proc.Process) {
 
 // startOneRedis has a user for the services, whose rights can be taken away.
 func startOneRedis(t *testing.T) (string, []redisFault) {
-	r, err := servers.NewRedisNode(serversState(t), "redis", "user wallet on >secret ~* &* +@all")
+	r, err := redisset.NewNode(serversState(t), "redis", "user wallet on >secret ~* &* +@all")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -431,12 +432,12 @@ func startOneRedis(t *testing.T) (string, []redisFault) {
 }
 
 func startSentinels(t *testing.T) (string, []redisFault) {
-	s, err := servers.NewSentinels(serversState(t))
+	s, err := redisset.NewSentinels(serversState(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	startServers(t, s.Processes()...)
-	var gone *servers.RedisNode
+	var gone *redisset.Node
 	return s.URL(), []redisFault{
 		{name: "the master killed, the replica behind", always: true, make: func(ctx context.Context) (err error) {
 			gone, err = s.KillMaster(ctx)
@@ -455,7 +456,7 @@ func startSentinels(t *testing.T) (string, []redisFault) {
 }
 
 func startCluster(t *testing.T) (string, []redisFault) {
-	c, err := servers.NewRedisCluster(serversState(t))
+	c, err := redisset.NewCluster(serversState(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +464,7 @@ func startCluster(t *testing.T) (string, []redisFault) {
 	if err := c.Form(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var gone *servers.RedisNode
+	var gone *redisset.Node
 	return c.URL(), []redisFault{
 		{name: "every group's slot moved", make: c.MoveGroups},
 		{name: "a master killed", always: true, make: func(ctx context.Context) (err error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers/redisset"
 )
 
 // Backing are the three servers that the services work with. One whose address was given is used as it
@@ -26,8 +27,8 @@ type Backing struct {
 	// Redis is sentinel or cluster, for several servers that are started; empty: one. What they can be asked for is in
 	// Sentinels or RedisCluster then.
 	Redis        string
-	Sentinels    *Sentinels
-	RedisCluster *RedisCluster
+	Sentinels    *redisset.Sentinels
+	RedisCluster *redisset.Cluster
 	// KafkaListeners are further doors to Apache Kafka, by broker.
 	KafkaListeners [][]Listener
 	// PostgresEnv is for Postgres alone.

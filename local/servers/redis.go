@@ -11,6 +11,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/db/freeport"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/servers/redisset"
 )
 
 // Redis is redis-server where it is installed, else a stand-in in a process of its own. Neither
@@ -42,12 +43,12 @@ func (p *Backing) redisMakers(s *proc.State) (makers []maker, err error) {
 	var processes []*proc.Process
 	switch p.Redis {
 	case "sentinel":
-		if p.Sentinels, err = NewSentinels(s); err != nil {
+		if p.Sentinels, err = redisset.NewSentinels(s); err != nil {
 			return nil, err
 		}
 		processes, p.RedisURL = p.Sentinels.Processes(), p.Sentinels.URL()
 	case "cluster":
-		if p.RedisCluster, err = NewRedisCluster(s); err != nil {
+		if p.RedisCluster, err = redisset.NewCluster(s); err != nil {
 			return nil, err
 		}
 		processes, p.RedisURL = p.RedisCluster.Processes(), p.RedisCluster.URL()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/legendary-wallet/legendary-wallet/local/faults/system"
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
-	"github.com/legendary-wallet/legendary-wallet/local/servers"
+	"github.com/legendary-wallet/legendary-wallet/local/servers/redisset"
 )
 
 // redisFaults are those of a Redis that answers, and refuses writes or has lost some. miniredis does
@@ -50,7 +50,7 @@ func ofOneRedis(f *system.System, k system.Fault) system.Fault {
 // sentinelFaults let another server be promoted.
 func sentinelFaults(f *system.System) []system.Fault {
 	s := f.Stack.Backing.Sentinels
-	var gone *servers.RedisNode
+	var gone *redisset.Node
 	return only(s != nil, "there are no Sentinels: REDIS=sentinel", []system.Fault{
 		{Name: "redis' master killed, its replica behind", Within: system.OfService, Throw: func(ctx context.Context) (err error) {
 			gone, err = s.KillMaster(ctx)
@@ -71,7 +71,7 @@ func sentinelFaults(f *system.System) []system.Fault {
 // redisClusterFaults move what the cache is in, and take a master away.
 func redisClusterFaults(f *system.System) []system.Fault {
 	c := f.Stack.Backing.RedisCluster
-	var gone *servers.RedisNode
+	var gone *redisset.Node
 	return only(c != nil, "there is no cluster: REDIS=cluster", []system.Fault{
 		{Name: "the slots of the cache moved", Within: system.OfService, Throw: c.MoveGroups},
 		{Name: "a master of redis' cluster killed, until its replica leads", Within: system.OfService, Throw: func(ctx context.Context) (err error) {

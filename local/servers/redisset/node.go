@@ -1,4 +1,5 @@
-package servers
+// Package redisset runs Redis as several servers: a cluster, or a master with a replica and Sentinels.
+package redisset
 
 import (
 	"context"
@@ -17,8 +18,8 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// RedisNode is a redis-server that keeps nothing by itself, or a Sentinel.
-type RedisNode struct {
+// Node is a redis-server that keeps nothing by itself, or a Sentinel.
+type Node struct {
 	*proc.Process
 	Port int
 	dir  string
@@ -27,9 +28,9 @@ type RedisNode struct {
 // diskless lets a replica follow at once.
 const diskless = "repl-diskless-sync-delay 0"
 
-// NewRedisNode prepares a redis-server with more lines in its configuration.
-func NewRedisNode(s *proc.State, name string, more ...string) (*RedisNode, error) {
-	n, err := newNode(s, name, "redis-server")
+// NewNode prepares a redis-server with more lines in its configuration.
+func NewNode(s *proc.State, name string, more ...string) (*Node, error) {
+	n, err := prepare(s, name, "redis-server")
 	if err != nil {
 		return nil, err
 	}
@@ -37,19 +38,19 @@ func NewRedisNode(s *proc.State, name string, more ...string) (*RedisNode, error
 }
 
 // configure writes a file that Sentinels rewrite: a server that starts again is what they made it.
-func (n *RedisNode) configure(lines ...string) error {
+func (n *Node) configure(lines ...string) error {
 	file := filepath.Join(n.dir, "redis.conf")
 	n.Argv = append(n.Argv, file)
 	lines = append([]string{fmt.Sprint("port ", n.Port), "bind 127.0.0.1", fmt.Sprintf("dir %q", n.dir)}, lines...)
 	return os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }
 
-func newNode(s *proc.State, name, binary string) (*RedisNode, error) {
+func prepare(s *proc.State, name, binary string) (*Node, error) {
 	path, err := exec.LookPath(binary)
 	if err != nil {
 		return nil, fmt.Errorf("%s is not on PATH (Debian: apt-get install redis-server redis-sentinel)", binary)
 	}
-	n := &RedisNode{dir: filepath.Join(s.Dir, name)}
+	n := &Node{dir: filepath.Join(s.Dir, name)}
 	// What the last time left knows other ports.
 	if err := errors.Join(os.RemoveAll(n.dir), os.Mkdir(n.dir, 0o755)); err != nil {
 		return nil, err
@@ -71,15 +72,15 @@ func newNode(s *proc.State, name, binary string) (*RedisNode, error) {
 }
 
 // Address is where it listens.
-func (n *RedisNode) Address() string { return proc.Address(n.Port) }
+func (n *Node) Address() string { return proc.Address(n.Port) }
 
 // Do runs a command as an operator does, whose rights nobody takes. Ask returns the answer, too.
-func (n *RedisNode) Do(ctx context.Context, command string) error {
+func (n *Node) Do(ctx context.Context, command string) error {
 	_, err := n.Ask(ctx, command)
 	return err
 }
 
-func (n *RedisNode) Ask(ctx context.Context, command string) (any, error) {
+func (n *Node) Ask(ctx context.Context, command string) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	client := redis.NewClient(&redis.Options{Addr: n.Address(), MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true})
@@ -96,13 +97,13 @@ func (n *RedisNode) Ask(ctx context.Context, command string) (any, error) {
 }
 
 // Kill ends it until Start.
-func (n *RedisNode) Kill() {
+func (n *Node) Kill() {
 	n.Release()
 	n.Signal(syscall.SIGKILL)
 	n.Stop()
 }
 
-func processesOf(nodes []*RedisNode) (processes []*proc.Process) {
+func processesOf(nodes []*Node) (processes []*proc.Process) {
 	for _, n := range nodes {
 		processes = append(processes, n.Process)
 	}

@@ -1,4 +1,4 @@
-package servers
+package redisset
 
 import (
 	"context"
@@ -18,11 +18,11 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/local/proc"
 )
 
-// RedisCluster is three masters with a replica each.
-type RedisCluster struct{ nodes []*RedisNode }
+// Cluster is three masters with a replica each.
+type Cluster struct{ nodes []*Node }
 
-func NewRedisCluster(s *proc.State) (*RedisCluster, error) {
-	c := &RedisCluster{}
+func NewCluster(s *proc.State) (*Cluster, error) {
+	c := &Cluster{}
 	for i := range 6 {
 		bus, err := freeport.Find()
 		if err != nil {
@@ -32,7 +32,7 @@ func NewRedisCluster(s *proc.State) (*RedisCluster, error) {
 		if i > 0 {
 			name = fmt.Sprintf("redis-%d", i+1)
 		}
-		n, err := NewRedisNode(s, name, diskless, "cluster-enabled yes", "cluster-node-timeout 1500", fmt.Sprint("cluster-port ", bus),
+		n, err := NewNode(s, name, diskless, "cluster-enabled yes", "cluster-node-timeout 1500", fmt.Sprint("cluster-port ", bus),
 			"cluster-require-full-coverage no")
 		if err != nil {
 			return nil, err
@@ -42,15 +42,15 @@ func NewRedisCluster(s *proc.State) (*RedisCluster, error) {
 	return c, nil
 }
 
-func (c *RedisCluster) Processes() []*proc.Process { return processesOf(c.nodes) }
+func (c *Cluster) Processes() []*proc.Process { return processesOf(c.nodes) }
 
 // URL is REDIS_URL.
-func (c *RedisCluster) URL() string {
+func (c *Cluster) URL() string {
 	return fmt.Sprintf("redis://%s?addr=%s&addr=%s", c.nodes[0].Address(), c.nodes[1].Address(), c.nodes[2].Address())
 }
 
 // Form makes one cluster of servers that have started.
-func (c *RedisCluster) Form(ctx context.Context) error {
+func (c *Cluster) Form(ctx context.Context) error {
 	arguments := []string{"--cluster", "create"}
 	for _, n := range c.nodes {
 		arguments = append(arguments, n.Address())
@@ -63,14 +63,14 @@ func (c *RedisCluster) Form(ctx context.Context) error {
 }
 
 // Settle waits until each of three masters can lose itself.
-func (c *RedisCluster) Settle(ctx context.Context) (err error) {
+func (c *Cluster) Settle(ctx context.Context) (err error) {
 	if !proc.Await(ctx, 40*time.Second, func() bool { err = c.unsettled(ctx); return err == nil }) {
 		return fmt.Errorf("the cluster is not well: %w", err)
 	}
 	return nil
 }
 
-func (c *RedisCluster) unsettled(ctx context.Context) error {
+func (c *Cluster) unsettled(ctx context.Context) error {
 	for _, n := range c.nodes {
 		info, err := n.Ask(ctx, "CLUSTER INFO")
 		if err != nil {
@@ -104,28 +104,28 @@ func (c *RedisCluster) unsettled(ctx context.Context) error {
 }
 
 // slot is where a group of the cache lies.
-func (c *RedisCluster) slot(ctx context.Context, group int) (int, error) {
+func (c *Cluster) slot(ctx context.Context, group int) (int, error) {
 	answer, err := c.nodes[0].Ask(ctx, fmt.Sprintf("CLUSTER KEYSLOT wallet:{%d}:", group))
 	slot, _ := answer.(int64)
 	return int(slot), err
 }
 
 // owner finds the master that has a slot, by its id and as a server, and the ids of the others.
-func (c *RedisCluster) owner(ctx context.Context, slot int) (id string, at *RedisNode, others map[string]*RedisNode, err error) {
+func (c *Cluster) owner(ctx context.Context, slot int) (id string, at *Node, others map[string]*Node, err error) {
 	client := redis.NewClient(&redis.Options{Addr: c.nodes[0].Address()})
 	defer client.Close()
 	shards, err := client.ClusterShards(ctx).Result()
 	if err != nil {
 		return "", nil, nil, err
 	}
-	others = map[string]*RedisNode{}
+	others = map[string]*Node{}
 	for _, s := range shards {
 		i := slices.IndexFunc(s.Nodes, func(n redis.Node) bool { return n.Role == "master" && n.Health == "online" })
 		if i < 0 {
 			continue
 		}
 		master := s.Nodes[i]
-		node := c.nodes[slices.IndexFunc(c.nodes, func(n *RedisNode) bool { return int64(n.Port) == master.Port })]
+		node := c.nodes[slices.IndexFunc(c.nodes, func(n *Node) bool { return int64(n.Port) == master.Port })]
 		if slices.ContainsFunc(s.Slots, func(r redis.SlotRange) bool { return int(r.Start) <= slot && slot <= int(r.End) }) {
 			id, at = master.ID, node
 		} else if len(s.Slots) > 0 {
@@ -136,7 +136,7 @@ func (c *RedisCluster) owner(ctx context.Context, slot int) (id string, at *Redi
 }
 
 // MoveGroups moves each group's slot to another master, as a resharding does.
-func (c *RedisCluster) MoveGroups(ctx context.Context) error {
+func (c *Cluster) MoveGroups(ctx context.Context) error {
 	if err := c.Settle(ctx); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (c *RedisCluster) MoveGroups(ctx context.Context) error {
 	return nil
 }
 
-func (c *RedisCluster) move(ctx context.Context, group int) error {
+func (c *Cluster) move(ctx context.Context, group int) error {
 	slot, err := c.slot(ctx, group)
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (c *RedisCluster) move(ctx context.Context, group int) error {
 }
 
 // KillMaster kills the master of some group, and returns it.
-func (c *RedisCluster) KillMaster(ctx context.Context) (dead *RedisNode, err error) {
+func (c *Cluster) KillMaster(ctx context.Context) (dead *Node, err error) {
 	if err := c.Settle(ctx); err != nil {
 		return nil, err
 	}
@@ -198,12 +198,12 @@ func (c *RedisCluster) KillMaster(ctx context.Context) (dead *RedisNode, err err
 }
 
 // BringBack starts a master that was killed, when its replica has taken over.
-func (c *RedisCluster) BringBack(ctx context.Context, gone *RedisNode) error {
+func (c *Cluster) BringBack(ctx context.Context, gone *Node) error {
 	return errors.Join(c.awaitReplacement(ctx, gone), gone.Start(context.WithoutCancel(ctx)))
 }
 
 // awaitReplacement waits until the cluster is whole without a server.
-func (c *RedisCluster) awaitReplacement(ctx context.Context, dead *RedisNode) error {
+func (c *Cluster) awaitReplacement(ctx context.Context, dead *Node) error {
 	for _, n := range c.nodes {
 		if n != dead && !proc.Await(ctx, 20*time.Second, func() bool {
 			info, err := n.Ask(ctx, "CLUSTER INFO")

@@ -1,4 +1,4 @@
-package servers
+package redisset
 
 import (
 	"context"
@@ -15,21 +15,21 @@ import (
 // Sentinels are two servers, of which one replicates the other, and three Sentinels that promote it when the other
 // is gone for a second.
 type Sentinels struct {
-	servers, sentinels []*RedisNode
+	servers, sentinels []*Node
 }
 
 func NewSentinels(s *proc.State) (*Sentinels, error) {
-	master, err := NewRedisNode(s, "redis", diskless)
+	master, err := NewNode(s, "redis", diskless)
 	if err != nil {
 		return nil, err
 	}
-	replica, err := NewRedisNode(s, "redis-2", diskless, fmt.Sprint("replicaof 127.0.0.1 ", master.Port))
+	replica, err := NewNode(s, "redis-2", diskless, fmt.Sprint("replicaof 127.0.0.1 ", master.Port))
 	if err != nil {
 		return nil, err
 	}
-	all := &Sentinels{servers: []*RedisNode{master, replica}}
+	all := &Sentinels{servers: []*Node{master, replica}}
 	for _, name := range []string{"sentinel", "sentinel-2", "sentinel-3"} {
-		n, err := newNode(s, name, "redis-sentinel")
+		n, err := prepare(s, name, "redis-sentinel")
 		if err != nil {
 			return nil, err
 		}
@@ -53,7 +53,7 @@ func (s *Sentinels) URL() string {
 }
 
 // Master is the server that the first Sentinel names, and the other one.
-func (s *Sentinels) Master(ctx context.Context) (now, other *RedisNode, err error) {
+func (s *Sentinels) Master(ctx context.Context) (now, other *Node, err error) {
 	answer, err := s.sentinels[0].Ask(ctx, "SENTINEL GET-MASTER-ADDR-BY-NAME wallet")
 	if err != nil {
 		return nil, nil, err
@@ -98,7 +98,7 @@ func (s *Sentinels) unsettled(ctx context.Context) error {
 }
 
 // KillMaster kills the master, whose replica misses what is written just before, and returns it.
-func (s *Sentinels) KillMaster(ctx context.Context) (*RedisNode, error) {
+func (s *Sentinels) KillMaster(ctx context.Context) (*Node, error) {
 	if err := s.Settle(ctx); err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (s *Sentinels) KillMaster(ctx context.Context) (*RedisNode, error) {
 }
 
 // StopMaster stops the master, and returns it.
-func (s *Sentinels) StopMaster(ctx context.Context) (*RedisNode, error) {
+func (s *Sentinels) StopMaster(ctx context.Context) (*Node, error) {
 	if err := s.Settle(ctx); err != nil {
 		return nil, err
 	}
@@ -141,12 +141,12 @@ func (s *Sentinels) Failover(ctx context.Context) error {
 }
 
 // BringBack starts a master that was killed, when another is promoted.
-func (s *Sentinels) BringBack(ctx context.Context, gone *RedisNode) error {
+func (s *Sentinels) BringBack(ctx context.Context, gone *Node) error {
 	return errors.Join(s.AwaitPromotion(ctx, gone), gone.Start(context.WithoutCancel(ctx)))
 }
 
 // AwaitPromotion waits until another server is the master.
-func (s *Sentinels) AwaitPromotion(ctx context.Context, before *RedisNode) error {
+func (s *Sentinels) AwaitPromotion(ctx context.Context, before *Node) error {
 	if !proc.Await(ctx, 90*time.Second, func() bool {
 		now, _, err := s.Master(ctx)
 		return err == nil && now != before
