@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -50,7 +51,7 @@ func (g *group) describe(ctx context.Context) (kafka.ConsumerGroupDescription, e
 	}
 	described := result.ConsumerGroupDescriptions[0]
 	if described.Error.Code() != kafka.ErrNoError {
-		return described, described.Error
+		return described, errors.New(described.Error.Code().String()) // its text may have no more than the name of the request
 	}
 	return described, nil
 }

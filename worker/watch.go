@@ -166,8 +166,8 @@ func (c *consumer) lookAt(p *assignedPartition) error {
 	}
 	if back := p.wentBack.Swap(unknownOffset); back != unknownOffset {
 		c.commitBack(p, back)
-	} else if stored != unknownOffset && stored < p.begin {
-		c.commitBack(p, stored)
+	} else if now := p.stored.Load(); now != unknownOffset && now < p.begin { // begin may be newer than stored
+		c.commitBack(p, now)
 	}
 	stored, polled = within(stored, p.begin, first, end), within(polled, p.begin, first, end)
 	if p.paused.Load() {

@@ -158,8 +158,12 @@ func PostmasterOf(data string) int {
 	return pid
 }
 
-// isPostmaster tells the server from a process that has got its number since.
-func isPostmaster(pid int, data string) bool { return bytes.Contains(CommandLine(pid), []byte(data)) }
+// isPostmaster tells the server from a process that has got its number since. One that has ended, and whose parent has not
+// heard of it, has no command line: Postgres does not start as long as the number is taken.
+func isPostmaster(pid int, data string) bool {
+	command := CommandLine(pid)
+	return bytes.Contains(command, []byte(data)) || len(command) == 0 && syscall.Kill(pid, 0) == nil
+}
 
 // CacheDir is where downloads survive between runs. Root has one that the unprivileged user of
 // Postgres can reach, which root's home is not.

@@ -107,13 +107,7 @@ func ServePostgres(args []string) error {
 		return err
 	}
 	server := embedded(args[0], cache, uint32(port), settings)
-	download, err := waitForLock(filepath.Join(cache, "lock"))
-	if err != nil {
-		return err
-	}
-	err = server.Start()
-	_ = download.Close()
-	if err != nil {
+	if err := start(server, args[0], cache); err != nil {
 		return err
 	}
 	go func() {
@@ -122,6 +116,19 @@ func ServePostgres(args []string) error {
 	}()
 	<-terminated.Done()
 	return server.Stop()
+}
+
+// start starts a server, the first time one after the other: its program may have to be downloaded and unpacked. Later they
+// start at once, since a standby may need the others for its recovery.
+func start(server *embeddedpostgres.EmbeddedPostgres, dir, cache string) error {
+	if _, err := os.Stat(filepath.Join(dir, "data", "PG_VERSION")); err != nil {
+		download, err := waitForLock(filepath.Join(cache, "lock"))
+		if err != nil {
+			return err
+		}
+		defer download.Close()
+	}
+	return server.Start()
 }
 
 // settingsWith adds the certificates in a folder, if there is one. It returns their files, too.
