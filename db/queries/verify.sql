@@ -102,14 +102,14 @@ WHERE id > sqlc.arg(after) AND id <= sqlc.arg(up_to) AND topic = @topic AND (sql
 ORDER BY id;
 
 -- AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
--- and sequence. Operations that are pending are among them. It needs LookUpByIndex: joined as a whole, each run is compared
--- with every operation of its wallet.
+-- and sequence. Operations that are pending are among them. It needs LookUpByIndex, and a wallet that nothing else can be
+-- joined through: each run would be compared with every operation of its wallet.
 -- name: AuditRuns :many
 SELECT r.run::bigint AS run, sqlc.embed(operation_states), w.currency, w.tenant
 FROM (SELECT unnest(@runs::bigint[]) AS run, unnest(@wallet_ids::uuid[]) AS wallet_id,
              unnest(@from_seqs::bigint[]) AS from_seq, unnest(@versions::bigint[]) AS version) r
 JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
-JOIN wallets w ON w.id = r.wallet_id
+CROSS JOIN LATERAL (SELECT currency, tenant FROM wallets WHERE wallets.id = r.wallet_id LIMIT 1) w
 ORDER BY r.run, operation_states.seq;
 
 -- AuditUntold counts the outcomes of a wallet between two sequences whose outbox rows have to be kept: all of them, if the

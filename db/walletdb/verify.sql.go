@@ -459,7 +459,7 @@ SELECT r.run::bigint AS run, operation_states.wallet_id, operation_states.seq, o
 FROM (SELECT unnest($1::bigint[]) AS run, unnest($2::uuid[]) AS wallet_id,
              unnest($3::bigint[]) AS from_seq, unnest($4::bigint[]) AS version) r
 JOIN operation_states ON operation_states.wallet_id = r.wallet_id AND operation_states.seq BETWEEN r.from_seq AND r.version
-JOIN wallets w ON w.id = r.wallet_id
+CROSS JOIN LATERAL (SELECT currency, tenant FROM wallets WHERE wallets.id = r.wallet_id LIMIT 1) w
 ORDER BY r.run, operation_states.seq
 `
 
@@ -478,8 +478,8 @@ type AuditRunsRow struct {
 }
 
 // AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
-// and sequence. Operations that are pending are among them. It needs LookUpByIndex: joined as a whole, each run is compared
-// with every operation of its wallet.
+// and sequence. Operations that are pending are among them. It needs LookUpByIndex, and a wallet that nothing else can be
+// joined through: each run would be compared with every operation of its wallet.
 func (q *Queries) AuditRuns(ctx context.Context, arg AuditRunsParams) ([]AuditRunsRow, error) {
 	rows, err := q.db.Query(ctx, auditRuns,
 		arg.Runs,
