@@ -14,9 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/legendary-wallet/legendary-wallet/db"
 	"github.com/legendary-wallet/legendary-wallet/db/walletcache"
@@ -215,37 +213,9 @@ func deletedRecords(f *system.System) system.Fault {
 		},
 		Heal: func(ctx context.Context) error {
 			defer signal(syscall.SIGCONT)
-			return deleteRecords(ctx, f, nil)
+			return servers.DeleteRecords(ctx, f.Log.Kafka(), f.Stack.Topic, stack.TopicPartitions, nil)
 		},
 	}
-}
-
-// deleteRecords deletes what is below the offsets, or everything without any.
-func deleteRecords(ctx context.Context, f *system.System, below map[int32]int64) error {
-	request := kmsg.NewPtrDeleteRecordsRequest()
-	topic := kmsg.NewDeleteRecordsRequestTopic()
-	topic.Topic = f.Stack.Topic
-	for partition := range int32(stack.TopicPartitions) {
-		p := kmsg.NewDeleteRecordsRequestTopicPartition()
-		p.Partition, p.Offset = partition, -1 // up to the end
-		if offset, given := below[partition]; given {
-			p.Offset = max(0, offset)
-		}
-		topic.Partitions = append(topic.Partitions, p)
-	}
-	request.Topics = append(request.Topics, topic)
-	response, err := request.RequestWith(ctx, f.Log.Kafka())
-	if err != nil {
-		return err
-	}
-	for _, t := range response.Topics {
-		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("delete the records of partition %d: %w", p.Partition, err)
-			}
-		}
-	}
-	return nil
 }
 
 // sendPoison writes what no relay writes: nothing, nonsense, and an operation of a wallet that does

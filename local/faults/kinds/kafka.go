@@ -114,7 +114,7 @@ func emptyGroup(f *system.System, name string, change func(context.Context) erro
 
 func deleteGroup(ctx context.Context, f *system.System) error {
 	// What came before this round need not come again.
-	if err := deleteRecords(ctx, f, f.Offsets); err != nil {
+	if err := servers.DeleteRecords(ctx, f.Log.Kafka(), f.Stack.Topic, stack.TopicPartitions, f.Offsets); err != nil {
 		return err
 	}
 	request := kmsg.NewPtrDeleteGroupsRequest()
@@ -209,7 +209,7 @@ func dieYielding(ctx context.Context, f *system.System) error {
 	armed := yielding.CurrentPID()
 	coming.Stop()
 	var err error
-	alone := func() bool { err = oneHasAll(ctx, f); return err == nil }
+	alone := func() bool { err = servers.OneHasAll(ctx, f.Log.Kafka(), f.Group); return err == nil }
 	if !proc.Await(ctx, system.OfSession, alone) {
 		err = fmt.Errorf("no worker has all partitions: %w", err)
 	}
@@ -218,23 +218,6 @@ func dieYielding(ctx context.Context, f *system.System) error {
 	}
 	if !proc.Await(ctx, system.OfSession, func() bool { now := yielding.CurrentPID(); return now != 0 && now != armed }) {
 		return errors.New("worker gives no partition up")
-	}
-	return nil
-}
-
-// oneHasAll returns why no member alone has all partitions.
-func oneHasAll(ctx context.Context, f *system.System) error {
-	request := kmsg.NewPtrDescribeGroupsRequest()
-	request.Groups = []string{f.Group}
-	response, err := request.RequestWith(ctx, f.Log.Kafka())
-	if err == nil {
-		err = kerr.ErrorForCode(response.Groups[0].ErrorCode)
-	}
-	if err != nil {
-		return err
-	}
-	if group := response.Groups[0]; group.State != "Stable" || len(group.Members) != 1 {
-		return fmt.Errorf("the group is %s, of %d members", group.State, len(group.Members))
 	}
 	return nil
 }

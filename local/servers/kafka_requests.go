@@ -64,3 +64,48 @@ func describePartitions(ctx context.Context, client *kgo.Client, topic string) (
 	}
 	return response.Topics[0].Partitions, nil
 }
+
+// DeleteRecords deletes what is below the offsets, or everything without any.
+func DeleteRecords(ctx context.Context, client *kgo.Client, name string, partitions int32, below map[int32]int64) error {
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = name
+	for partition := range partitions {
+		p := kmsg.NewDeleteRecordsRequestTopicPartition()
+		p.Partition, p.Offset = partition, -1 // up to the end
+		if offset, given := below[partition]; given {
+			p.Offset = max(0, offset)
+		}
+		topic.Partitions = append(topic.Partitions, p)
+	}
+	request.Topics = append(request.Topics, topic)
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return err
+	}
+	for _, t := range response.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return fmt.Errorf("delete the records of partition %d: %w", p.Partition, err)
+			}
+		}
+	}
+	return nil
+}
+
+// OneHasAll returns why no member of a group alone has all partitions.
+func OneHasAll(ctx context.Context, client *kgo.Client, name string) error {
+	request := kmsg.NewPtrDescribeGroupsRequest()
+	request.Groups = []string{name}
+	response, err := request.RequestWith(ctx, client)
+	if err == nil {
+		err = kerr.ErrorForCode(response.Groups[0].ErrorCode)
+	}
+	if err != nil {
+		return err
+	}
+	if group := response.Groups[0]; group.State != "Stable" || len(group.Members) != 1 {
+		return fmt.Errorf("the group is %s, of %d members", group.State, len(group.Members))
+	}
+	return nil
+}
