@@ -167,44 +167,46 @@ func TestVerifyLooksAgainForRowsThatCameLate(t *testing.T) {
 	}
 }
 
-// A page of runs is not compared with every operation of its wallet.
-func TestRunsOfAHotWalletAreLookedUp(t *testing.T) {
+// A page of runs is not compared with every operation of its wallets.
+func TestRunsAreLookedUp(t *testing.T) {
 	t.Parallel()
-	database := testdb.New(t)
-	conn := database.Conn(t)
-	id := uuid.New()
-	for _, sql := range []string{
-		"INSERT INTO wallets (id, currency, balance, applied_seq) VALUES ($1, 'EUR', 50000, 50000)",
-		"INSERT INTO wallet_sequences (wallet_id, last_seq) VALUES ($1, 50000)",
-		"INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT $1, n, gen_random_uuid(), 'DEPOSIT', 1 FROM generate_series(1, 50000) n",
-		"INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM operations WHERE wallet_id = $1",
-	} {
-		if _, err := conn.Exec(t.Context(), sql, id); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := conn.Exec(t.Context(), "ANALYZE"); err != nil {
-		t.Fatal(err)
-	}
-	var runs walletdb.AuditRunsParams
-	for i := range int64(1000) {
-		runs.Runs, runs.WalletIds = append(runs.Runs, i), append(runs.WalletIds, id)
-		runs.FromSeqs, runs.Versions = append(runs.FromSeqs, 10*i+1), append(runs.Versions, 10*i+10)
-	}
-	read := func() (rows int64) { // of tables and of indexes
-		t.Helper()
-		execute(t, conn, "SELECT pg_stat_force_next_flush()")
-		if err := conn.QueryRow(t.Context(), "SELECT sum(pg_stat_get_tuples_returned(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace").Scan(&rows); err != nil {
-			t.Fatal(err)
-		}
-		return rows
-	}
-	before := read()
-	stored, err := storedRuns(t.Context(), conn, runs)
-	if err != nil || len(stored) != 10_000 {
-		t.Fatalf("%d operations, %v", len(stored), err)
-	}
-	if rows := read() - before; rows < 10_000 || rows > 40_000 {
-		t.Errorf("%d rows were read for 10,000 operations", rows)
+	for _, wallets := range []int{1, 100} {
+		t.Run(fmt.Sprintf("of %d wallets", wallets), func(t *testing.T) {
+			t.Parallel()
+			conn, operations := testdb.New(t).Conn(t), 50_000/wallets
+			execute(t, conn, fmt.Sprintf(`
+				INSERT INTO wallets (id, currency, balance, applied_seq) SELECT gen_random_uuid(), 'EUR', %[2]d, %[2]d FROM generate_series(1, %[1]d);
+				INSERT INTO wallet_sequences (wallet_id, last_seq) SELECT id, applied_seq FROM wallets;
+				INSERT INTO operations (wallet_id, seq, id, type, amount) SELECT w.id, n, gen_random_uuid(), 'DEPOSIT', 1 FROM generate_series(1, %[2]d) n, wallets w;
+				INSERT INTO outcomes (wallet_id, seq, status, balance_after) SELECT wallet_id, seq, 'PROCESSED', seq FROM operations;
+				ANALYZE`, wallets, operations))
+			rows, _ := conn.Query(t.Context(), "SELECT id FROM wallets")
+			ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+			if err != nil {
+				t.Fatal(err)
+			}
+			var runs walletdb.AuditRunsParams
+			for i := range 1000 {
+				from := int64(10*(i/wallets) + 1)
+				runs.Runs, runs.WalletIds = append(runs.Runs, int64(i)), append(runs.WalletIds, ids[i%wallets])
+				runs.FromSeqs, runs.Versions = append(runs.FromSeqs, from), append(runs.Versions, from+9)
+			}
+			read := func() (rows int64) { // of tables and of indexes
+				t.Helper()
+				execute(t, conn, "SELECT pg_stat_force_next_flush()")
+				if err := conn.QueryRow(t.Context(), "SELECT sum(pg_stat_get_tuples_returned(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace").Scan(&rows); err != nil {
+					t.Fatal(err)
+				}
+				return rows
+			}
+			before := read()
+			stored, err := storedRuns(t.Context(), conn, runs)
+			if err != nil || len(stored) != 10_000 {
+				t.Fatalf("%d operations, %v", len(stored), err)
+			}
+			if rows := read() - before; rows < 10_000 || rows > 40_000 {
+				t.Errorf("%d rows were read for 10,000 operations", rows)
+			}
+		})
 	}
 }

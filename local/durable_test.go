@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/legendary-wallet/legendary-wallet/local/load"
 	"github.com/legendary-wallet/legendary-wallet/local/stack"
@@ -31,6 +33,22 @@ func (s *system) waitForStandbys(names string) {
 		var now string
 		return s.Conn.QueryRow(s.T.Context(), "SHOW synchronous_standby_names").Scan(&now) == nil && now == names
 	})
+	if names != "" { // the checkpointer, which decides for all, may not have read it yet
+		s.Until("commits wait", 20*time.Second, s.aCommitWaits)
+	}
+}
+
+// aCommitWaits reports whether a commit is not answered within half a second. It goes on waiting.
+func (s *system) aCommitWaits() bool {
+	ctx, cancel := context.WithTimeout(s.T.Context(), 500*time.Millisecond)
+	defer cancel()
+	conn, err := pgx.Connect(s.T.Context(), s.Backing.DatabaseURL)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	defer conn.Close(s.T.Context())
+	_, err = conn.Exec(ctx, "SELECT pg_logical_emit_message(true, 'a test', '')")
+	return errors.Is(err, context.DeadlineExceeded)
 }
 
 // ask sends a request with an idempotency key, as one client that waits for long.
