@@ -199,13 +199,15 @@ func TestRunsAreLookedUp(t *testing.T) {
 				}
 				return rows
 			}
-			before := read()
-			stored, err := storedRuns(t.Context(), conn, runs)
-			if err != nil || len(stored) != 10_000 {
-				t.Fatalf("%d operations, %v", len(stored), err)
-			}
-			if rows := read() - before; rows < 10_000 || rows > 40_000 {
-				t.Errorf("%d rows were read for 10,000 operations", rows)
+			for page := range 7 { // from the sixth on by a plan that does not know how many runs there are
+				before := read()
+				stored, err := storedRuns(t.Context(), conn, runs)
+				if err != nil || len(stored) != 10_000 {
+					t.Fatalf("%d operations, %v", len(stored), err)
+				}
+				if rows := read() - before; rows < 10_000 || rows > 40_000 {
+					t.Errorf("page %d: %d rows were read for 10,000 operations", page, rows)
+				}
 			}
 		})
 	}
