@@ -3,14 +3,12 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
-	"syscall"
 	"time"
 
 	"github.com/legendary-wallet/legendary-wallet/local/bench/report"
 	"github.com/legendary-wallet/legendary-wallet/local/check"
 	"github.com/legendary-wallet/legendary-wallet/local/load"
-	"github.com/legendary-wallet/legendary-wallet/local/proc"
+	"github.com/legendary-wallet/legendary-wallet/local/machine"
 )
 
 // verifyScenario replays so many operations of every type with the operator's command.
@@ -49,13 +47,11 @@ func (t *fixture) verify(ctx context.Context, operations int64) (report.Figures,
 	if err := t.conn.QueryRow(ctx, "SELECT sum(applied_seq)::bigint FROM wallets").Scan(&applied); err != nil {
 		return nil, err
 	}
-	verifier, begin := t.stack.Verifier(ctx), time.Now()
-	if err := proc.RunCaptured(verifier, io.Discard); err != nil {
+	begin := time.Now()
+	mebibytes, err := machine.RunMeasured(t.stack.Verifier(ctx))
+	if err != nil {
 		return f, brokenError{fmt.Sprintf("verify: %v", err)}
 	}
-	f[report.VerifyTook], f[report.VerifiedOperations] = time.Since(begin).Seconds(), float64(applied)
-	if usage, ok := verifier.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		f[report.RSS("verify")] = float64(usage.Maxrss) / 1024
-	}
+	f[report.VerifyTook], f[report.VerifiedOperations], f[report.RSS("verify")] = time.Since(begin).Seconds(), float64(applied), mebibytes
 	return f, t.checkAll(ctx, history)
 }
