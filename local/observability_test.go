@@ -453,7 +453,6 @@ func (s *system) processFaults(f *faultsToSee) {
 	}
 }
 
-// lostParts takes Postgres, Redis and Kafka away and gives them back.
 // stingyLeader lets a program that is no worker lead the workers' group, and give them nothing.
 func (s *system) stingyLeader(f *faultsToSee) {
 	worker := s.Process("worker")
@@ -495,6 +494,7 @@ func (b *stingy) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.Gro
 	return balancer, nil, err
 }
 
+// lostParts takes Postgres, Redis and Kafka away and gives them back.
 func (s *system) lostParts(f *faultsToSee, own *servers.Backing) {
 	f.make("WalletStandbyMissing")
 	s.waitForStandbys("away")

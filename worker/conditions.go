@@ -8,15 +8,15 @@ import (
 
 // What may be wrong with a worker, besides the conditions of every service.
 var (
-	lagging      = service.Condition{Name: "lag", NotReady: true}
-	offsetCommit = service.Condition{Name: "offset commit"}
-	assignment   = service.Condition{Name: "assignment"}
-	unowned      = service.Condition{Name: "partitions of nobody"}
-	sweepAlone   = service.Condition{Name: "postgres for sweeping", Dependency: "postgres"}
-	sweeping     = service.Condition{Name: "sweep"}
-	expireAlone  = service.Condition{Name: "postgres for expiring holds", Dependency: "postgres"}
-	expiring     = service.Condition{Name: "expiry of holds"}
-	noEvents     = service.Condition{Name: "events"}
+	lagging       = service.Condition{Name: "lag", NotReady: true}
+	offsetCommit  = service.Condition{Name: "offset commit"}
+	assignment    = service.Condition{Name: "assignment"}
+	withoutWorker = service.Condition{Name: "unassigned partitions"}
+	sweepAlone    = service.Condition{Name: "postgres for sweeping", Dependency: "postgres"}
+	sweeping      = service.Condition{Name: "sweep"}
+	expireAlone   = service.Condition{Name: "postgres for expiring holds", Dependency: "postgres"}
+	expiring      = service.Condition{Name: "expiry of holds"}
+	noEvents      = service.Condition{Name: "events"}
 )
 
 // blocked is a partition whose messages cannot be applied.

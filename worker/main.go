@@ -67,12 +67,12 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	events := newEvents(pool, c.eventsTopic, c.eventsSource, health, metrics)
 	events.await(ctx)
 	ledger := postgres{pool, commits, c.topic, events}
-	inquirer, err := kafka.NewAdminClientFromConsumer(c.client)
+	kafkaAdmin, err := kafka.NewAdminClientFromConsumer(c.client)
 	if err != nil {
 		return err
 	}
 	consumer := &consumer{
-		client: c.client, topic: c.topic, group: group{name: c.group, admin: inquirer}, health: health, metrics: metrics, tracer: tracer, log: log, repeats: repeats,
+		client: c.client, topic: c.topic, group: group{name: c.group, admin: kafkaAdmin}, health: health, metrics: metrics, tracer: tracer, log: log, repeats: repeats,
 		interval: c.batchInterval, size: c.batchSize, commits: commits,
 		applier:    &applier{ledger: ledger, committed: recorder.batch, halted: halted},
 		partitions: map[int32]*assignedPartition{}, paused: map[int32]*assignedPartition{},

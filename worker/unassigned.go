@@ -32,18 +32,15 @@ func (c *consumer) lookAtGroup(ctx context.Context, partitions int, now time.Tim
 		return
 	}
 	c.group.lookedAt = now
-	described, err := c.group.describe(ctx)
-	if err != nil {
-		c.group.nobodys = nil
-		if ctx.Err() == nil {
-			c.repeats.Log(slog.LevelWarn, "who has which partitions is not known", "group", c.group.name, "error", err)
-		}
-		return
+	described, err := c.group.describe(ctx) // not stable, if that fails: what was seen before counts no more
+	if err != nil && ctx.Err() == nil {
+		c.repeats.Log(slog.LevelWarn, "who has which partitions is not known", "group", c.group.name, "error", err)
 	}
 	nobodys, fewest := unassigned(described, c.topic, partitions)
 	c.judgeUnassigned(nobodys, fewest)
 }
 
+// describe returns an empty description with an error.
 func (g *group) describe(ctx context.Context) (kafka.ConsumerGroupDescription, error) {
 	result, err := g.admin.DescribeConsumerGroups(ctx, []string{g.name}, kafka.SetAdminRequestTimeout(watchTimeoutMs*time.Millisecond))
 	if err != nil {
@@ -51,20 +48,20 @@ func (g *group) describe(ctx context.Context) (kafka.ConsumerGroupDescription, e
 	}
 	described := result.ConsumerGroupDescriptions[0]
 	if described.Error.Code() != kafka.ErrNoError {
-		return described, errors.New(described.Error.Code().String()) // its text may have no more than the name of the request
+		return kafka.ConsumerGroupDescription{}, errors.New(described.Error.Code().String()) // its text may have no more than the name of the request
 	}
 	return described, nil
 }
 
 // unassigned returns which of a topic's partitions no member of a group has, and how many the member with the fewest has. A
 // group that is not stable is about to give them to members.
-func unassigned(group kafka.ConsumerGroupDescription, topic string, partitions int) (nobodys []int32, fewest int) {
-	if group.State != kafka.ConsumerGroupStateStable {
+func unassigned(described kafka.ConsumerGroupDescription, topic string, partitions int) (nobodys []int32, fewest int) {
+	if described.State != kafka.ConsumerGroupStateStable {
 		return nil, 0
 	}
 	has := make([]bool, partitions)
 	fewest = partitions
-	for _, member := range group.Members {
+	for _, member := range described.Members {
 		n := 0
 		for _, place := range member.Assignment.TopicPartitions {
 			if *place.Topic == topic {
@@ -91,10 +88,10 @@ func (c *consumer) judgeUnassigned(nobodys []int32, fewest int) {
 	c.group.nobodys = nobodys
 	c.metrics.unassigned.Set(float64(len(still)))
 	if len(still) == 0 {
-		c.health.Set(unowned, nil)
+		c.health.Set(withoutWorker, nil)
 		return
 	}
-	c.health.Set(unowned, fmt.Errorf("the group has given partitions %d to no worker: the one with the fewest leaves it and joins it again", still))
+	c.health.Set(withoutWorker, fmt.Errorf("the group has given partitions %d to no worker: the one with the fewest leaves it and joins it again", still))
 	if len(c.assigned()) <= fewest {
 		c.leaving.Store(true)
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // A worker with a name is killed after it was told to give a partition up, and before it has joined the group again, which is
-// what gives the partition to another one. It comes back to what it had last, and the partition is nobody's.
+// what gives the partition to another one. It comes back to what it had last, and the partition is nobody's; kfake
+// gives it out by itself, so it is Apache Kafka on which this says something.
 func TestAPartitionThatIsNobodysIsTaken(t *testing.T) {
 	t.Parallel()
 	s, k := newStore(t), newTopic(t, 2)

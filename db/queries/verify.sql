@@ -102,8 +102,8 @@ WHERE id > sqlc.arg(after) AND id <= sqlc.arg(up_to) AND topic = @topic AND (sql
 ORDER BY id;
 
 -- AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
--- and sequence. Operations that are pending are among them. It needs LookUpByIndex, and a wallet that nothing else can be
--- joined through: each run would be compared with every operation of its wallet.
+-- and sequence. Operations that are pending are among them. Without LookUpByIndex, and without the LIMIT, which keeps
+-- operations from being joined through their wallet's row, each run is compared with every operation of its wallet.
 -- name: AuditRuns :many
 SELECT r.run::bigint AS run, sqlc.embed(operation_states), w.currency, w.tenant
 FROM (SELECT unnest(@runs::bigint[]) AS run, unnest(@wallet_ids::uuid[]) AS wallet_id,

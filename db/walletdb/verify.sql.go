@@ -478,8 +478,8 @@ type AuditRunsRow struct {
 }
 
 // AuditRuns returns the operations that some runs tell of as they are stored, each with the wallet's currency and tenant, by run
-// and sequence. Operations that are pending are among them. It needs LookUpByIndex, and a wallet that nothing else can be
-// joined through: each run would be compared with every operation of its wallet.
+// and sequence. Operations that are pending are among them. Without LookUpByIndex, and without the LIMIT, which keeps
+// operations from being joined through their wallet's row, each run is compared with every operation of its wallet.
 func (q *Queries) AuditRuns(ctx context.Context, arg AuditRunsParams) ([]AuditRunsRow, error) {
 	rows, err := q.db.Query(ctx, auditRuns,
 		arg.Runs,
