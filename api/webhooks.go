@@ -31,7 +31,10 @@ const (
 	maxSecrets = 5
 )
 
-var errWebhookNotFound = errors.New("no such webhook")
+var (
+	errWebhookNotFound = errors.New("no such webhook")
+	errNameUnresolved  = problem{code: overloaded, detail: "The URL's host name could not be resolved for the moment. Nothing was accepted. Try again later."}
+)
 
 // webhooks are what the routes of webhooks need besides the database.
 type webhooks struct {
@@ -114,8 +117,8 @@ func (h *webhooks) judge(ctx context.Context, url oas.WebhookURL) error {
 	switch {
 	case errors.As(err, &refused):
 		return problem{code: urlRefused, detail: "The URL may not be called: " + string(refused) + ".", errors: []oas.FieldError{{Field: "url", Detail: string(refused)}}}
-	case err != nil: // the name could not be resolved now, or the request has ended
-		return errOverloaded
+	case err != nil: // or the request has ended
+		return errNameUnresolved
 	}
 	return nil
 }

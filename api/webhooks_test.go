@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"github.com/legendary-wallet/legendary-wallet/db/hook"
 	"github.com/legendary-wallet/legendary-wallet/db/testdb"
 	"github.com/legendary-wallet/legendary-wallet/db/walletdb"
+	"github.com/legendary-wallet/legendary-wallet/service/egress"
 )
 
 func testKeys(t *testing.T) hook.Keys {
@@ -29,6 +32,18 @@ func testKeys(t *testing.T) hook.Keys {
 		t.Fatal(err)
 	}
 	return keys
+}
+
+// What is not known of a name is no refusal: the client may try again, and reads why.
+func TestANameThatCannotBeResolvedNowIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	h := &webhooks{egress: egress.Policy{Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+		return nil, &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+	}}}
+	answer := problemOf(t.Context(), h.judge(t.Context(), "https://shop.example/"))
+	if answer.StatusCode != 503 || answer.Response.Code != "overloaded" || !strings.Contains(answer.Response.Detail.Value, "host name could not be resolved") || !answer.RetryAfter.Set {
+		t.Errorf("%+v", answer)
+	}
 }
 
 // storedSecrets are a webhook's, as whoever has HOOKS_KEY reads them.

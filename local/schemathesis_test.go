@@ -90,6 +90,17 @@ func TestEveryAnswerFollowsTheContract(t *testing.T) {
 		"POST /wallets/{}/holds/{}/release":      {403, 404},
 		"POST /wallets/{}/transfers":             {403, 404},
 		"PUT /wallets/{}/state":                  {403, 404},
+
+		"POST /webhooks":                  {200, 201, 400, 403, 422},
+		"GET /webhooks":                   {200, 400, 403},
+		"GET /webhooks/{}":                {200, 400, 403, 404},
+		"PATCH /webhooks/{}":              {200, 400, 403, 404},
+		"DELETE /webhooks/{}":             {204, 403, 404},
+		"POST /webhooks/{}/rotate-secret": {200, 403, 404},
+		"GET /webhooks/{}/attempts":       {200, 400, 403, 404},
+		"POST /webhooks/{}/test":          {202, 403, 404},
+		"POST /webhooks/{}/replay":        {202, 400, 403, 404},
+		"POST /webhooks/{}/skip":          {400, 403, 404},
 	} {
 		for _, status := range want {
 			if answers[request][status] == 0 {
@@ -112,8 +123,8 @@ func (s *system) keyWithoutScopes() string {
 	return strings.TrimSpace(key.String())
 }
 
-// identity is a segment of a path in which a request names a wallet, an operation or a hold.
-var identity = regexp.MustCompile(`(/wallets|/operations|/holds)/[^/]+`)
+// identity is a segment of a path in which a request names a wallet, an operation, a hold or a webhook.
+var identity = regexp.MustCompile(`(/wallets|/operations|/holds|/webhooks)/[^/]+`)
 
 // countAnswers adds up the answers of a report by request and status.
 func countAnswers(t *testing.T, report string, answers map[string]map[int]int) {
