@@ -57,8 +57,9 @@ func (e *events) run(ctx context.Context) {
 	}
 }
 
-// look finds out whether the topic is registered. Its error says that Postgres is unreachable, which others report: what
-// was known then counts. Whatever else goes wrong, no events are written, and money goes on.
+// look finds out whether the topic is registered. Its error says that Postgres is unreachable, which others report, or
+// that another transaction was in the way: what was known then counts. Whatever else goes wrong, no events are written, and
+// money goes on.
 func (e *events) look(ctx context.Context) error {
 	if e.topic == "" {
 		return nil
@@ -67,7 +68,7 @@ func (e *events) look(ctx context.Context) error {
 	defer cancel()
 	registered, err := walletdb.New(e.pool).TopicIsRegistered(ctx, e.topic)
 	switch {
-	case err != nil && causeOf(err) == connection:
+	case err != nil && causeOf(err) != unknown:
 		return err
 	case err != nil:
 		err = fmt.Errorf("look for topic %s: %w", e.topic, err)

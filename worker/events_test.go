@@ -337,6 +337,21 @@ func TestAWorkerThatMayNotLookForTheTopicWritesNoEvents(t *testing.T) {
 	if err := e.look(ended); err == nil || e.source() == "" {
 		t.Errorf("Postgres cannot be asked (%v), and what was known counts no more", err)
 	}
+
+	impatient := l.pool.Config()
+	impatient.ConnConfig.RuntimeParams["lock_timeout"] = "100"
+	pool, err := pgxpool.NewWithConfig(t.Context(), impatient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	e.pool = pool
+	s.exec("BEGIN")
+	s.exec("LOCK TABLE outbox_topics")
+	defer s.exec("ROLLBACK")
+	if err := e.look(t.Context()); !lockTimedOut(err) || e.source() == "" {
+		t.Errorf("the table is locked (%v), and what was known counts no more", err)
+	}
 }
 
 // BenchmarkEvents is what the events of a transaction cost the worker itself: b.N operations.
