@@ -1,5 +1,5 @@
-// Ctl is the operator's command: what a person does to the system by hand, rarely. It keeps nothing but
-// what it writes to Postgres, so that one that was killed is run again.
+// Ctl is the operator's command: what a person does to the system by hand, rarely. It has no
+// state of its own, so that one that was killed is run again.
 package main
 
 import (

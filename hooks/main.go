@@ -1,7 +1,7 @@
 // Hooks delivers what happened to wallets, as the topic of events says it, to the endpoints that clients
 // registered: webhooks.
 //
-// The log is the queue. Of each endpoint and partition there is a cursor in Postgres, saved once a second; nothing
+// The log is the queue. Of each endpoint and partition there is a cursor in Postgres, saved once a second; no row
 // is stored for a delivery, so an endpoint that is down for days costs nothing, and a replay moves its cursors back. A
 // process may die at any line: another one takes its endpoints, as soon as Postgres has ended its session, and sends
 // again what was not saved. The deliveries of a wallet come one after the other, so a receiver never misses one and

@@ -1,5 +1,5 @@
 // Local runs the whole wallet on one machine, without Docker and as any user: Postgres, Redis and
-// Kafka, the api, the relay and the worker, each in a process of its own.
+// Kafka, the api, the relay, the worker and hooks, each in a process of its own.
 //
 // Nothing outlives it. The services and the backing services are children in process groups of their own, stopped in
 // order at the end; if local is killed, the kernel kills them with it, and Postgres, whose server

@@ -1,5 +1,5 @@
--- LockWallets locks in id order so that two workers can never deadlock. NO KEY lets inserts that
--- reference a locked wallet go on.
+-- LockWallets locks in id order so that two workers can never deadlock. NO KEY is enough: no key is
+-- changed.
 -- name: LockWallets :many
 SELECT * FROM wallets WHERE id = ANY (@ids::uuid[]) ORDER BY id FOR NO KEY UPDATE;
 

@@ -475,8 +475,8 @@ const lockWallets = `-- name: LockWallets :many
 SELECT id, currency, reference, balance, applied_seq, created_at, held, state, tenant, rules_seq FROM wallets WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 `
 
-// LockWallets locks in id order so that two workers can never deadlock. NO KEY lets inserts that
-// reference a locked wallet go on.
+// LockWallets locks in id order so that two workers can never deadlock. NO KEY is enough: no key is
+// changed.
 func (q *Queries) LockWallets(ctx context.Context, ids []uuid.UUID) ([]Wallet, error) {
 	rows, err := q.db.Query(ctx, lockWallets, ids)
 	if err != nil {

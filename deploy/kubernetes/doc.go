@@ -1,2 +1,2 @@
-// Package kubernetes has the manifests in base/, and a test that they are what Kubernetes takes.
+// Package kubernetes has the manifests in base/ and full/, and a test that they are what Kubernetes takes.
 package kubernetes

@@ -1,6 +1,6 @@
 //go:build e2e
 
-// Package browser uses the API's Swagger page as a person would, in a real browser.
+// Package browser uses the API's Swagger page and the console as a person would, in a real browser.
 package browser
 
 import (
