@@ -1,5 +1,5 @@
 # One recipe for the images of api, relay, worker, hooks and ctl:
-#   docker build --build-arg SERVICE=api --build-arg VERSION=v0.1.0 .
+#   docker build --build-arg SERVICE=api --build-arg VERSION=v0.2.0 .
 FROM golang:1.26.8-trixie AS build
 ARG SERVICE
 # Each module builds alone. cgo is for librdkafka, which comes with its Go package, linked for glibc.

@@ -130,7 +130,7 @@ func (r *statusReport) addPending(ctx context.Context, q *walletdb.Queries) erro
 		}
 	}
 	if halted > 0 {
-		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; restore it from a backup. Other wallets go on")
+		r.problem(wallets(halted)+" halted: operations are missing after the last one applied", "the database was damaged: ctl verify --wallet ID shows what is gone; take the rows from a backup restored beside it. Other wallets go on")
 	}
 	if strange != "" {
 		r.problem(fmt.Sprintf("operations of type %s wait, which this release does not know", strange), "start workers of the release whose api accepts them; wallets wait at such an operation, and go on by themselves")
@@ -262,7 +262,7 @@ func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error 
 	}
 	r.Partitions = &partitions
 	if partitions == 0 {
-		r.problem(fmt.Sprintf("topic %s is not registered: the relay does not publish to it", r.topic), "ctl topic create, if TOPIC is right")
+		r.problem(fmt.Sprintf("topic %s is not registered: the relay does not publish to it", r.topic), "ctl topic create, if TOPIC is right; in production with --replication-factor 3 --min-insync-replicas 2")
 	}
 	if r.events == "" {
 		return nil
@@ -272,7 +272,7 @@ func (r *statusReport) addTopic(ctx context.Context, q *walletdb.Queries) error 
 		return err
 	case registered == 0:
 		r.problem(fmt.Sprintf("topic %s is not registered: consumers of outcomes and webhooks miss what is applied meanwhile", r.events),
-			fmt.Sprintf("ctl topic create %s --partitions N, with the number of %s; or EVENTS_TOPIC= for workers and ctl, if there are to be no events", r.events, r.topic))
+			fmt.Sprintf("ctl topic create %s --partitions N, with the number of %s, and its copies (--replication-factor, --min-insync-replicas); or EVENTS_TOPIC= for workers and ctl, if there are to be no events", r.events, r.topic))
 	}
 	return nil
 }
