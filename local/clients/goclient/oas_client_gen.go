@@ -340,9 +340,9 @@ type Invoker interface {
 	// SetWalletState invokes setWalletState operation.
 	//
 	// An operation in the wallet's sequence, `FREEZE`, `ACTIVATE` or `CLOSE`; `reason` is its reference.
-	// From a frozen wallet nothing can be taken out. In a closed one, which must be empty to become so
-	// (`WALLET_NOT_EMPTY`), everything fails; it can be activated again. A state that the wallet already
-	// has is set again.
+	// From a frozen wallet nothing is taken out, and nothing in it is held. A wallet must be empty to be
+	// closed (`WALLET_NOT_EMPTY`). In a closed one everything fails (`WALLET_CLOSED`), `FREEZE` too, but
+	// for `ACTIVATE`, `CLOSE` and a `RETURN`.
 	//
 	// Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 	// `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,
@@ -3748,9 +3748,9 @@ func (c *Client) sendRotateWebhookSecret(ctx context.Context, params RotateWebho
 // SetWalletState invokes setWalletState operation.
 //
 // An operation in the wallet's sequence, `FREEZE`, `ACTIVATE` or `CLOSE`; `reason` is its reference.
-// From a frozen wallet nothing can be taken out. In a closed one, which must be empty to become so
-// (`WALLET_NOT_EMPTY`), everything fails; it can be activated again. A state that the wallet already
-// has is set again.
+// From a frozen wallet nothing is taken out, and nothing in it is held. A wallet must be empty to be
+// closed (`WALLET_NOT_EMPTY`). In a closed one everything fails (`WALLET_CLOSED`), `FREEZE` too, but
+// for `ACTIVATE`, `CLOSE` and a `RETURN`.
 //
 // Codes: `unauthorized`, `forbidden`, `rate-limited`, `invalid-request`, `wallet-not-found`,
 // `wrong-cell`, `unsupported-media-type`, `request-too-large`, `idempotency-key-reused`, `overloaded`,

@@ -1061,8 +1061,9 @@ type Operation struct {
 	// The operation's place in its wallet, 1, 2, 3, … without gaps.
 	Sequence      int64         `json:"sequence"`
 	OperationType OperationKind `json:"operationType"`
-	// What it came to, or what was asked for as long as that is open. Absent where neither is known yet,
-	// and where there is none.
+	// What was applied; until then, and if it failed, what was asked for. Absent where nobody asked for an
+	// amount and none was applied (all that is left; a `RELEASE` or `EXPIRE` that is pending or failed),
+	// and of a change of the state.
 	Amount OptInt64        `json:"amount"`
 	Status OperationStatus `json:"status"`
 	// Why the operation failed: `WALLET_CLOSED`, `WALLET_FROZEN`, `WALLET_NOT_EMPTY`, `HOLD_EXPIRED`,
@@ -1078,14 +1079,15 @@ type Operation struct {
 	Counterpart OptCounterpart `json:"counterpart"`
 	// Of a processed `TRANSFER` or `CAPTURE` to another wallet: `PENDING`, `COMPLETED` when it is
 	// received, or `RETURNED` when the money is back. More may be added.
-	Settlement OptString    `json:"settlement"`
-	ExpiresAt  OptTime      `json:"expiresAt"`
-	Final      OptBool      `json:"final"`
-	Reference  OptReference `json:"reference"`
-	Metadata   OptMetadata  `json:"metadata"`
-	CreatedAt  Time         `json:"createdAt"`
-	AppliedAt  OptTime      `json:"appliedAt"`
-	Timeline   OptTimeline  `json:"timeline"`
+	Settlement OptString `json:"settlement"`
+	ExpiresAt  OptTime   `json:"expiresAt"`
+	// Of a `CAPTURE`: whether it closes the hold.
+	Final     OptBool      `json:"final"`
+	Reference OptReference `json:"reference"`
+	Metadata  OptMetadata  `json:"metadata"`
+	CreatedAt Time         `json:"createdAt"`
+	AppliedAt OptTime      `json:"appliedAt"`
+	Timeline  OptTimeline  `json:"timeline"`
 }
 
 // GetOperationID returns the value of OperationID.
@@ -3713,10 +3715,10 @@ func (s *StateRequest) SetReason(val Reference) {
 	s.Reason = val
 }
 
-// How the system is. What could not be found out is absent, and `unknown` says why. It costs the same
-// with any number of wallets; so it knows some things only about. Pending operations, what is in
-// transit and standing wallets are those of the wallets that the newest outbox rows name, and some of
-// 30 s, 5 min and 1 h ago.
+// How the system is. What could not be found out is absent, and `unknown` says why. To cost the same
+// with any number of wallets it looks at some of them only: pending operations, what is in transit and
+// standing wallets are those of the wallets that the newest outbox rows name, and some of 30 s, 5 min
+// and 1 h ago.
 // Ref: #/components/schemas/Status
 type Status struct {
 	// When this was found out, by the database's clock.
@@ -4654,6 +4656,7 @@ func (*WalletReplayedHeaders) createWalletRes() {}
 
 // Ref: #/components/schemas/WalletRequest
 type WalletRequest struct {
+	// Without it the wallet has the currency that the operator has set, USD if none. Send it.
 	Currency  OptCurrency  `json:"currency"`
 	Reference OptReference `json:"reference"`
 	Metadata  OptMetadata  `json:"metadata"`
