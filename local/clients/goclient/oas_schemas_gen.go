@@ -4654,9 +4654,9 @@ func (s *WalletReplayedHeaders) SetResponse(val Wallet) {
 
 func (*WalletReplayedHeaders) createWalletRes() {}
 
+// Without `currency` the wallet has that which the operator has set, USD if none. Send it.
 // Ref: #/components/schemas/WalletRequest
 type WalletRequest struct {
-	// Without it the wallet has the currency that the operator has set, USD if none. Send it.
 	Currency  OptCurrency  `json:"currency"`
 	Reference OptReference `json:"reference"`
 	Metadata  OptMetadata  `json:"metadata"`
