@@ -117,7 +117,7 @@ func (h *webhooks) judge(ctx context.Context, url oas.WebhookURL) error {
 	switch {
 	case errors.As(err, &refused):
 		return problem{code: urlRefused, detail: "The URL may not be called: " + string(refused) + ".", errors: []oas.FieldError{{Field: "url", Detail: string(refused)}}}
-	case err != nil: // or the request has ended
+	case err != nil: // nothing is known of the name, or the request has ended
 		return errNameUnresolved
 	}
 	return nil

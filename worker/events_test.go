@@ -337,15 +337,20 @@ func TestAWorkerThatMayNotLookForTheTopicWritesNoEvents(t *testing.T) {
 	if err := e.look(ended); err == nil || e.source() == "" {
 		t.Errorf("Postgres cannot be asked (%v), and what was known counts no more", err)
 	}
+}
 
-	impatient := l.pool.Config()
+// A lock on the table of topics costs no event: what was known counts.
+func TestALookForTheTopicThatALockIsInTheWayOfChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	impatient := s.ledger().pool.Config()
 	impatient.ConnConfig.RuntimeParams["lock_timeout"] = "100"
 	pool, err := pgxpool.NewWithConfig(t.Context(), impatient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	e.pool = pool
+	e := s.events(pool)
 	s.exec("BEGIN")
 	s.exec("LOCK TABLE outbox_topics")
 	defer s.exec("ROLLBACK")
